@@ -1,0 +1,62 @@
+"""Every normalization is a statistic followed by an affine map: y = γ · (x − center) / scale + β.
+
+    import gammabeta as gb
+
+    m = gb.Moments.of(x)            # exact count, mean and variance; they add, and they subtract
+    a = gb.Affine.standard(m)       # the map that a statistic gives
+    y = a(x)
+
+`gb.StandardScaler` and `gb.MinMaxScaler` are those two steps as scikit-learn estimators; `gammabeta.data` takes them to
+files, and the command `gammabeta` to the shell. Importing this package loads no more than NumPy: a name is loaded when
+it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gammabeta.errors import DataError, FileError, GammabetaError, KindError, StateError
+
+if TYPE_CHECKING:
+    from gammabeta import data
+    from gammabeta.affine import Affine
+    from gammabeta.scalers import MinMaxScaler, StandardScaler
+    from gammabeta.statistics import Extrema, Moments
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Affine",
+    "DataError",
+    "Extrema",
+    "FileError",
+    "GammabetaError",
+    "KindError",
+    "MinMaxScaler",
+    "Moments",
+    "StandardScaler",
+    "StateError",
+    "__version__",
+    "data",
+]
+
+_HOME = {
+    "Affine": "affine",
+    "Extrema": "statistics",
+    "MinMaxScaler": "scalers",
+    "Moments": "statistics",
+    "StandardScaler": "scalers",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "data":
+        return import_module("gammabeta.data")
+    if name not in _HOME:
+        raise AttributeError(f"module 'gammabeta' has no attribute {name!r}")
+    value: object = getattr(import_module(f"gammabeta.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

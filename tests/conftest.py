@@ -1,0 +1,133 @@
+"""What every test may ask for: a kind of array, a framework, a program, and the length of a property test."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+FRAMEWORKS = ("torch", "tensorflow", "jax")
+
+# The first call of a kernel compiles it, which takes seconds: no example has a deadline.
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip where a machine may lack things; fail in CI, where nothing may be left out."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and CI must leave nothing out")
+    pytest.skip(reason)
+
+
+def framework(name: str) -> ModuleType:
+    """A framework's module, or the end of the test."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        lacking(f"{name} cannot be imported ({error})")
+
+
+def program(name: str) -> str:
+    """The path of a program of the system, or the end of the test."""
+    return shutil.which(name) or lacking(f"the program {name} is not installed")
+
+
+@pytest.fixture(name="framework", scope="session")
+def _framework() -> Callable[[str], ModuleType]:
+    return framework
+
+
+@pytest.fixture(name="program", scope="session")
+def _program() -> Callable[[str], str]:
+    return program
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In CI a framework that cannot be imported ends the run before its first test."""
+    if not os.environ.get("CI") or hasattr(session.config, "workerinput"):
+        return
+    for name in FRAMEWORKS:
+        try:
+            import_module(name)
+        except ImportError as error:
+            pytest.exit(f"CI must test {name}, which cannot be imported: {error}", returncode=1)
+
+
+def read_only(x: np.ndarray) -> np.ndarray:
+    """A copy that raises where something writes to its input."""
+    copy = x.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def strided(x: np.ndarray) -> np.ndarray:
+    """The same values two elements apart, the last axis backwards, with NaN or 99 in the gaps."""
+    gap = np.nan if x.dtype.kind in "fc" else 99
+    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), gap).astype(x.dtype)
+    view = wide[..., ::-2]
+    view[...] = x
+    return view
+
+
+def big_endian(x: np.ndarray) -> np.ndarray:
+    """The same values in the other byte order."""
+    return x.astype(x.dtype.newbyteorder(">"))
+
+
+def to_torch(x: np.ndarray) -> Any:
+    return framework("torch").tensor(x)
+
+
+def to_jax(x: np.ndarray) -> Any:
+    jax = framework("jax")
+    with jax.enable_x64(True):
+        return jax.numpy.asarray(x)
+
+
+def to_tensorflow(x: np.ndarray) -> Any:
+    return framework("tensorflow").constant(x)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of array: call it with a NumPy array to get the same values as that kind."""
+
+    name: str
+    make: Callable[[np.ndarray], Any]
+
+    def __call__(self, x: np.ndarray) -> Any:
+        return self.make(x)
+
+    @property
+    def is_numpy(self) -> bool:
+        return self.name.startswith("numpy")
+
+
+KINDS = [
+    Kind("numpy", np.array),
+    Kind("numpy-read-only", read_only),
+    Kind("numpy-strided", strided),
+    Kind("numpy-big-endian", big_endian),
+    Kind("torch", to_torch),
+    Kind("jax", to_jax),
+    Kind("tensorflow", to_tensorflow),
+]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name, scope="session")
+def array(request: pytest.FixtureRequest) -> Kind:
+    """Every kind of array in turn."""
+    kind: Kind = request.param
+    if not kind.is_numpy:
+        framework(kind.name)
+    return kind
