@@ -1,0 +1,1 @@
+"""How fast: plain functions of arrays, no classes."""

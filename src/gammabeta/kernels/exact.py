@@ -1,0 +1,400 @@
+"""The kernels of exact sums of x and x², at about the speed of memory.
+
+The columns of a table are lanes; 64 lanes × 32 rows are a tile. A lane has a grid: an exponent T with
+2^(T−spread) ≤ |x| < 2^T for each x ≠ 0 that it may take. With the constant M = 1.5·2^(52+g) the sum x + M is x rounded
+to a multiple of 2^g, and where |x| ≤ 2^(51+g) its bits, read as an integer, are those of M plus that multiple. So the
+bits are added up as 64-bit integers: 51 bits of x a fold, 4095 rows before they could overflow. What a fold leaves,
+x − ((x + M) − M), is exact too and goes through a second fold 52 binades below. float64 squares are h + l, h = x·x and
+l = fma(x, x, −h), two folds each; float32 squares are exact in float64. While every |x| of a lane keeps within its grid
+nothing is left after the second fold; a tile that does not is added anew by `_careful`, which takes non-finite values
+away and counts them, moves the grid, and gives numbers that no grid holds to integer arithmetic, one by one.
+
+After Demmel and Hida (2004), Rump (2009), Demmel and Nguyen (2015); the integer view of x + M is what makes a fold
+51 bits wide rather than 43.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import float64, njit, types, uint64
+from numba.extending import intrinsic, overload
+
+from gammabeta.kernels.layout import LANES
+
+ROWS = 32
+SUM = (-34, 70)  # base and rows of limbs for x, from 2^−1088 to beyond every float and 64-bit integer
+SQUARES = (-68, 138)  # for x² and w·x, from 2^−2176
+CUBES = (-102, 206)  # for w·x², from 2^−3264
+FLUSH = 4095 - ROWS
+NAN, PLUS_INF, MINUS_INF = 0, 1, 2
+
+_MAGNITUDE = np.uint64(0x7FFF_FFFF_FFFF_FFFF)
+_INFINITY = np.uint64(0x7FF0_0000_0000_0000)
+_NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+_FRACTION = np.uint64(2**52 - 1)
+_HALF = np.uint64(1 << 51)
+_LOW = np.uint64(0xFFFF_FFFF)
+_ONE = np.uint64(1)
+_WORD = np.uint64(32)
+_POINT = np.uint64(52)
+
+
+@intrinsic
+def bits(context, x):
+    """A float64 read as an unsigned integer."""
+    return uint64(float64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(64))
+
+
+@intrinsic
+def number(context, x):
+    """An unsigned integer read as a float64."""
+    return float64(uint64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.DoubleType())
+
+
+@intrinsic
+def fma(context, x, y, z):
+    """x·y + z, rounded once."""
+
+    def generate(context, builder, signature, args):
+        double = ir.DoubleType()
+        function = builder.module.declare_intrinsic("llvm.fma", [double], ir.FunctionType(double, [double] * 3))
+        return builder.call(function, args)
+
+    return float64(float64, float64, float64), generate
+
+
+def _is_single(x):
+    return isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32
+
+
+def spread(x):
+    """How many binades below 2^T a lane's grid holds."""
+
+
+@overload(spread)
+def _spread(x):
+    return (lambda x: 28) if _is_single(x) else (lambda x: 25)
+
+
+def folds(x):
+    """How many folds a tile is added in."""
+
+
+@overload(folds)
+def _folds(x):
+    return (lambda x: 3) if _is_single(x) else (lambda x: 6)
+
+
+def fold(x, offset, stride, magic, sums, high, low):
+    """Add a tile, and find the largest |x| and the smallest |x| ≠ 0, less one, of each lane, as bits."""
+
+
+@overload(fold)
+def _fold(x, offset, stride, magic, sums, high, low):
+    def single(x, offset, stride, magic, sums, high, low):
+        m0, m1, m2 = magic[0:64], magic[64:128], magic[128:192]
+        s0, s1, s2 = sums[0:64], sums[64:128], sums[128:192]
+        for row in range(ROWS):
+            values = x[offset + row * stride : offset + row * stride + LANES]
+            for j in range(LANES):
+                v = float64(values[j])
+                magnitude = bits(v) & _MAGNITUDE
+                high[j] = max(high[j], magnitude)
+                low[j] = min(low[j], magnitude - _ONE)
+                s0[j] += bits(v + m0[j])
+                h = v * v
+                t = h + m1[j]
+                s1[j] += bits(t)
+                s2[j] += bits((h - (t - m1[j])) + m2[j])
+
+    def double(x, offset, stride, magic, sums, high, low):
+        m0, m1, m2 = magic[0:64], magic[64:128], magic[128:192]
+        m3, m4, m5 = magic[192:256], magic[256:320], magic[320:384]
+        s0, s1, s2 = sums[0:64], sums[64:128], sums[128:192]
+        s3, s4, s5 = sums[192:256], sums[256:320], sums[320:384]
+        for row in range(ROWS):
+            values = x[offset + row * stride : offset + row * stride + LANES]
+            for j in range(LANES):
+                v = values[j]
+                magnitude = bits(v) & _MAGNITUDE
+                high[j] = max(high[j], magnitude)
+                low[j] = min(low[j], magnitude - _ONE)
+                t = v + m0[j]
+                s0[j] += bits(t)
+                s3[j] += bits((v - (t - m0[j])) + m3[j])
+                h = v * v
+                t = h + m1[j]
+                s1[j] += bits(t)
+                s2[j] += bits((h - (t - m1[j])) + m2[j])
+                e = fma(v, v, -h)
+                t = e + m4[j]
+                s4[j] += bits(t)
+                s5[j] += bits((e - (t - m4[j])) + m5[j])
+
+    return single if _is_single(x) else double
+
+
+@njit(cache=True)
+def add_shifted(limbs, base, touched, lane, value, exponent, negative):
+    """Add ±value · 2^exponent, value an unsigned 64-bit integer, to a lane of limbs; note which rows that touched."""
+    position = exponent - 32 * base
+    at = position >> 5
+    shift = np.uint64(position & 31)
+    first = (value & _LOW) << shift
+    second = (value >> _WORD) << shift
+    d0 = np.int64(first & _LOW)
+    d1 = np.int64(first >> _WORD) + np.int64(second & _LOW)
+    d2 = np.int64(second >> _WORD)
+    if negative:
+        d0, d1, d2 = -d0, -d1, -d2
+    limbs[at, lane] += d0
+    limbs[at + 1, lane] += d1
+    limbs[at + 2, lane] += d2
+    touched[0] = min(touched[0], at)
+    touched[1] = max(touched[1], at + 3)
+
+
+@njit(cache=True)
+def add_square(limbs, base, touched, lane, value, exponent):
+    """Add (value · 2^exponent)²."""
+    upper, lower = value >> _WORD, value & _LOW
+    add_shifted(limbs, base, touched, lane, upper * upper, 2 * exponent + 64, False)
+    add_shifted(limbs, base, touched, lane, upper * lower, 2 * exponent + 33, False)
+    add_shifted(limbs, base, touched, lane, lower * lower, 2 * exponent, False)
+
+
+def split(v):
+    """A finite number as an unsigned integer, an exponent of 2 and whether it is negative."""
+
+
+@overload(split)
+def _split(v):
+    def integer(v):
+        return (np.uint64(0) - np.uint64(v) if v < 0 else np.uint64(v)), 0, v < 0
+
+    def floating(v):
+        b = bits(v)
+        field = np.int64((b & _MAGNITUDE) >> _POINT)
+        significand = b & _FRACTION
+        if field > 0:
+            significand |= _ONE << _POINT
+        return significand, max(field, 1) - 1075, v < 0
+
+    return integer if isinstance(v, types.Integer) else floating
+
+
+@njit(cache=True)
+def _magic(exponent):
+    """1.5 · 2^(52 + exponent)."""
+    return number((np.uint64(1023 + 52 + exponent) << _POINT) | _HALF)
+
+
+@njit(cache=True)
+def _unit(part, top):
+    """The exponent of the unit of each fold, in a lane whose numbers are below 2^top: x, h, h, x, l, l."""
+    if part == 0:
+        return top - 51
+    if part == 1:
+        return 2 * top - 51
+    if part == 2:
+        return 2 * top - 103
+    if part == 3:
+        return top - 103
+    if part == 4:
+        return 2 * top - 105
+    return 2 * top - 157
+
+
+@njit(cache=True)
+def _flush(parts, first, grid, sums, rows, out):
+    """Move a block's integer sums of `rows` rows into the limbs."""
+    top, _, _, magic = grid
+    sum_limbs, square_limbs, touched = out
+    for part in range(parts):
+        for j in range(LANES):
+            at = part * LANES + j
+            total = np.int64(sums[at] - np.uint64(rows) * bits(magic[at]))
+            sums[at] = 0
+            size, unit = np.uint64(abs(total)), _unit(part, top[j])
+            if total == 0:
+                continue
+            if part == 0 or part == 3:
+                add_shifted(sum_limbs, SUM[0], touched[0], first + j, size, unit, total < 0)
+            else:
+                add_shifted(square_limbs, SQUARES[0], touched[1], first + j, size, unit, total < 0)
+
+
+@njit(cache=True)
+def _within(high, low, grid):
+    """Whether each lane of a tile keeps within its grid."""
+    _, cap, floor, _ = grid
+    outside = 0
+    for j in range(LANES):
+        outside |= (high[j] >= cap[j]) | (low[j] < floor[j])
+    return not outside
+
+
+@njit(cache=True)
+def _finite_copy(x, offset, stride, rows, lanes, scratch, first, specials):
+    """A tile's finite values, 0 elsewhere, with the others counted by lane."""
+    scratch[:] = 0
+    for row in range(rows):
+        for j in range(lanes):
+            v = x[offset + row * stride + j]
+            if np.isfinite(v):
+                scratch[row * LANES + j] = v
+            elif np.isnan(v):
+                specials[NAN, first + j] += 1
+            elif v > 0:
+                specials[PLUS_INF, first + j] += 1
+            else:
+                specials[MINUS_INF, first + j] += 1
+
+
+@njit(cache=True)
+def _extent(scratch, high, low):
+    """`fold`'s high and low, alone."""
+    high[:] = 0
+    low[:] = _NOTHING
+    for row in range(ROWS):
+        for j in range(LANES):
+            magnitude = bits(float64(scratch[row * LANES + j])) & _MAGNITUDE
+            high[j] = max(high[j], magnitude)
+            low[j] = min(low[j], magnitude - _ONE)
+
+
+@njit(cache=True)
+def _add_singly(scratch, lane, first, out):
+    """Add one lane of a tile number by number, and leave zeros."""
+    sum_limbs, square_limbs, touched = out
+    for row in range(ROWS):
+        v = float64(scratch[row * LANES + lane])
+        if v != 0:
+            value, exponent, negative = split(v)
+            add_shifted(sum_limbs, SUM[0], touched[0], first + lane, value, exponent, negative)
+            add_square(square_limbs, SQUARES[0], touched[1], first + lane, value, exponent)
+            scratch[row * LANES + lane] = 0
+
+
+@njit(cache=True)
+def _exponents(high, low):
+    """The binades of a lane's largest and smallest numbers: ⌊log₂|x|⌋."""
+    return np.int64(high >> _POINT) - 1023, np.int64((low + _ONE) >> _POINT) - 1023
+
+
+@njit(cache=True)
+def _regrid(reach, parts, high, low, grid):
+    """Give each lane whose numbers leave its grid a new one, with two binades to spare above where there is room."""
+    top, cap, floor, magic = grid
+    for j in range(LANES):
+        if high[j] >= cap[j] or low[j] < floor[j]:
+            above, below = _exponents(high[j], low[j])
+            top[j] = 1 if high[j] == 0 else above + 1 + min(2, reach - 1 - (above - below))
+            cap[j] = np.uint64(top[j] + 1023) << _POINT
+            floor[j] = (np.uint64(top[j] - reach + 1023) << _POINT) - _ONE
+            for part in range(parts):
+                magic[part * LANES + j] = _magic(_unit(part, top[j]))
+
+
+@njit(cache=True)
+def _careful(scratch, first, high, low, grid, sums, pending, out):
+    """Add a tile of finite values whatever its exponents; return the rows now pending."""
+    reach, parts = spread(scratch), folds(scratch)
+    _extent(scratch, high, low)
+    for j in range(LANES):
+        above, below = _exponents(high[j], low[j])
+        if high[j] != 0 and (above - below > reach - 1 or below < -450 or above > 500):
+            _add_singly(scratch, j, first, out)
+            high[j], low[j] = 0, _NOTHING
+    if not _within(high, low, grid):
+        _flush(parts, first, grid, sums, pending, out)
+        _regrid(reach, parts, high, low, grid)
+        pending = 0
+    fold(scratch, 0, LANES, grid[3], sums, high, low)
+    return pending + ROWS
+
+
+@njit(nogil=True, cache=True)
+def accumulate(x, start, stride, rows, lanes, sum_limbs, square_limbs, specials, touched):
+    """Add `rows` rows of `lanes` lanes, row i being x[start + i·stride : start + i·stride + lanes].
+
+    x: 1-d, contiguous, float32 or float64. sum_limbs, square_limbs: int64 (limbs, lanes); specials: int64 (3, lanes);
+    touched: int64 (2, 2), the first and the last-plus-one row of limbs in use, for sum_limbs and square_limbs.
+    """
+    parts = folds(x)
+    blocks = (lanes + LANES - 1) // LANES
+    magic = np.zeros((blocks, parts * LANES))
+    sums = np.zeros((blocks, parts * LANES), np.uint64)
+    top = np.zeros((blocks, LANES), np.int64)
+    cap = np.zeros((blocks, LANES), np.uint64)
+    floor = np.zeros((blocks, LANES), np.uint64)
+    pending = np.zeros(blocks, np.int64)
+    high, low = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64)
+    before = np.empty(parts * LANES, np.uint64)
+    scratch = np.empty(ROWS * LANES, x.dtype)
+    out = (sum_limbs, square_limbs, touched)
+    for row in range(0, rows, ROWS):
+        for block in range(blocks):
+            first = block * LANES
+            offset = start + row * stride + first
+            grid = (top[block], cap[block], floor[block], magic[block])
+            if pending[block] > FLUSH:
+                _flush(parts, first, grid, sums[block], pending[block], out)
+                pending[block] = 0
+            if row + ROWS <= rows and first + LANES <= lanes:
+                before[:] = sums[block]
+                high[:] = 0
+                low[:] = _NOTHING
+                fold(x, offset, stride, magic[block], sums[block], high, low)
+                if _within(high, low, grid):
+                    pending[block] += ROWS
+                    continue
+                sums[block][:] = before
+            height, width = min(ROWS, rows - row), min(LANES, lanes - first)
+            _finite_copy(x, offset, stride, height, width, scratch, first, specials)
+            pending[block] = _careful(scratch, first, high, low, grid, sums[block], pending[block], out)
+    for block in range(blocks):
+        grid = (top[block], cap[block], floor[block], magic[block])
+        _flush(parts, block * LANES, grid, sums[block], pending[block], out)
+
+
+@njit(nogil=True, cache=True)
+def accumulate_integers(x, lanes, sum_limbs, square_limbs, touched):
+    """Add a table of int64 or uint64, number by number. x: 1-d, row i being x[i·lanes : (i + 1)·lanes]."""
+    for i in range(len(x)):
+        size, exponent, negative = split(x[i])
+        add_shifted(sum_limbs, SUM[0], touched[0], i % lanes, size, exponent, negative)
+        add_square(square_limbs, SQUARES[0], touched[1], i % lanes, size, exponent)
+
+
+@njit(nogil=True, cache=True)
+def accumulate_weighted(x, weights, lanes, omit, weight_limbs, sum_limbs, square_limbs, specials, touched):
+    """Add w, w·x and w·x² number by number, from products of 32-bit halves; where w = 0, x counts for nothing.
+
+    x: 1-d, row i being x[i·lanes : (i + 1)·lanes], float64, int64 or uint64; weights: float64, as many, finite, ≥ 0;
+    omit: whether the weight of a NaN is left out; touched: int64 (3, 2), for the weights' limbs first.
+    """
+    halves = np.zeros(6, np.uint64)
+    places = (0, 32, 33, 65, 64, 96)
+    for i in range(len(x)):
+        lane, v = i % lanes, x[i]
+        if weights[i] == 0:
+            continue
+        weight, weight_exponent, _ = split(weights[i])
+        if not (omit and np.isnan(v)):
+            add_shifted(weight_limbs, SUM[0], touched[0], lane, weight, weight_exponent, False)
+        if not np.isfinite(v):
+            specials[NAN if np.isnan(v) else PLUS_INF if v > 0 else MINUS_INF, lane] += 1
+            continue
+        size, exponent, negative = split(v)
+        upper, lower = size >> _WORD, size & _LOW
+        halves[0], halves[1] = lower * lower & _LOW, lower * lower >> _WORD
+        halves[2], halves[3] = upper * lower & _LOW, upper * lower >> _WORD
+        halves[4], halves[5] = upper * upper & _LOW, upper * upper >> _WORD
+        for half in range(2):
+            factor = weight >> _WORD if half else weight & _LOW
+            place = weight_exponent + 32 * half + exponent
+            add_shifted(sum_limbs, SQUARES[0], touched[1], lane, factor * upper, place + 32, negative)
+            add_shifted(sum_limbs, SQUARES[0], touched[1], lane, factor * lower, place, negative)
+            for k in range(6):
+                place = weight_exponent + 32 * half + 2 * exponent + places[k]
+                add_shifted(square_limbs, CUBES[0], touched[2], lane, factor * halves[k], place, False)

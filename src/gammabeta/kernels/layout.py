@@ -1,0 +1,144 @@
+"""From an array of any layout and type to tables that a kernel takes, split over threads.
+
+An array is seen as blocks (a, f, b): reduced axes, feature axes, reduced axes. With b = 1 a block is a table, whose
+rows are reduced; otherwise each feature is a column of its own. What the kernels take, contiguous float32 and float64,
+is read where it lies; anything else is copied in pieces that fit a core's cache.
+"""
+
+from collections.abc import Callable, Iterator
+from math import gcd, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta import axes
+from gammabeta.errors import KindError
+from gammabeta.kernels import threads
+
+Array = NDArray[Any]
+
+LANES = 64  # a multiple of every processor's vector, and of a cache line
+PANEL = 2048  # lanes whose state stays in a core's L2 cache: at most 120 bytes each
+PIECE = 2**17  # elements copied at a time
+SPLIT = 2**16  # elements worth a thread
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_LARGEST_EXACT = 2**53
+
+
+class Reduction(NamedTuple):
+    """What `reduced` needs to know of a statistic."""
+
+    table: Callable[[Array], Any]
+    """The statistic of a contiguous table (n, f), n ≥ 1, of what `plain` gives."""
+    added: Callable[[list[Any], int], Any]
+    """The statistic of parts, perhaps none, with the same features, and how many these are."""
+    concatenated: Callable[[list[Any]], Any]
+    """The statistic of parts with different features."""
+
+
+def features(x: Array, axis: axes.Axis) -> int:
+    """How many features x has."""
+    return prod(x.shape[i] for i in axes.kept(axis, x.ndim))
+
+
+def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
+    """A statistic of every feature of x."""
+    check(x)
+    return statistic.added([_split(block, statistic) for block in blocks(x, axis)], features(x, axis))
+
+
+def check(x: Array) -> None:
+    """Refuse what has no exact value in 64 bits."""
+    if (x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16") or x.dtype.itemsize > 8:
+        raise KindError(f"statistics take real numbers of at most 64 bits, got dtype {x.dtype}; convert them first")
+
+
+def blocks(x: Array, axis: axes.Axis) -> Iterator[Array]:
+    """x as one block (a, f, b), a view, if its memory allows, else as copies of cuts of it."""
+    away, kept = axes.reduced(axis, x.ndim), axes.kept(axis, x.ndim)
+    finest = min((abs(x.strides[i]) for i in kept if x.shape[i] > 1), default=0)
+    down = sorted(away, key=lambda i: -abs(x.strides[i]))
+    behind = [i for i in down if abs(x.strides[i]) < finest]
+    front = [i for i in down if i not in behind]
+    order = [*front, *kept, *behind]
+
+    def shape(part: Array) -> list[int]:
+        return [prod(part.shape[i] for i in group) for group in (front, kept, behind)]
+
+    try:
+        yield x.transpose(order).reshape(shape(x), copy=False)
+    except ValueError:
+        for part in cuts(x, axis):
+            yield part.transpose(order).reshape(shape(part))
+
+
+def longest(x: Array, axis: axes.Axis) -> int:
+    """The longest reduced axis: the one to cut along."""
+    return max(axes.reduced(axis, x.ndim), key=lambda i: x.shape[i])
+
+
+def cuts(x: Array, axis: axes.Axis, start: int = 0, stop: int | None = None) -> Iterator[Array]:
+    """x from start to stop along its longest reduced axis, in views of about `PIECE` elements."""
+    along = longest(x, axis)
+    stop = x.shape[along] if stop is None else stop
+    step = max(1, PIECE * x.shape[along] // max(1, x.size))
+    for at in range(start, stop, step):
+        yield x[(slice(None),) * along + (slice(at, min(at + step, stop)),)]
+
+
+def plain(x: Array) -> Array:
+    """x, contiguous, in the narrowest type among float32, float64, int64 and uint64 that holds its values exactly."""
+    native, size = x.dtype.newbyteorder("="), x.dtype.itemsize
+    if native in _FLOATS:
+        return np.ascontiguousarray(x, native)
+    if size <= 2:
+        return np.ascontiguousarray(x, np.float32)
+    if size <= 4 or x.size == 0 or (x.max() <= _LARGEST_EXACT and x.min() >= -_LARGEST_EXACT):
+        return np.ascontiguousarray(x, np.float64)
+    return np.ascontiguousarray(x, native)
+
+
+def frozen(x: Array) -> Array:
+    """A read-only view: one compiled kernel then serves writable and read-only input."""
+    view = x[...]
+    view.flags.writeable = False
+    return view
+
+
+def lanes(rows: int, columns: int, tile: int) -> int:
+    """How many rows of a narrow table to lay side by side, so that its lanes fill blocks of 64."""
+    common = LANES // gcd(LANES, columns)
+    several = common if common * columns <= 2 * PANEL else max(1, 1024 // columns)
+    return several if rows >= tile * several else max(1, LANES // columns)
+
+
+def _split(x: Array, statistic: Reduction) -> Any:
+    """The statistic of a block, over threads: cut along its longest axis."""
+    along = int(np.argmax(x.shape))
+    ranges = threads.ranges(x.shape[along], SPLIT * x.shape[along] // max(1, x.size))
+    parts = threads.run(lambda r: _block(x[(slice(None),) * along + (slice(*r),)], statistic), ranges)
+    return statistic.concatenated(parts) if along == 1 and parts else statistic.added(parts, x.shape[1])
+
+
+def _block(x: Array, statistic: Reduction) -> Any:
+    """The statistic of a block, on this thread."""
+    if x.shape[2] == 1:
+        return statistic.added([statistic.table(piece) for piece in _pieces(x[:, :, 0])], x.shape[1])
+    columns = (_pieces(x[:, feature, :]) for feature in range(x.shape[1]))
+    return statistic.concatenated(
+        [statistic.added([statistic.table(piece.reshape(-1, 1)) for piece in column], 1) for column in columns]
+    )
+
+
+def _pieces(x: Array) -> Iterator[Array]:
+    """A matrix in parts that a kernel takes: itself where it can be read as it lies, else copies; none of no values."""
+    if x.size == 0:
+        return
+    if x.dtype in _FLOATS and x.flags.c_contiguous:
+        yield x
+        return
+    height = max(1, PIECE // x.shape[1])
+    for row in range(0, len(x), height):
+        yield plain(x[row : row + height])

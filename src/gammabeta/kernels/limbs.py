@@ -1,0 +1,121 @@
+"""Vectors of integers of any size, as limbs of 32 bits: what exact sums are kept in.
+
+A vector of n numbers is a pair (base, digits): base an integer, digits int64 of shape (k, n). Number i is
+
+    Σ_j digits[j, i] · 2^(32·(base + j))
+
+In canonical form every digit but the last lies in [0, 2³²), the last, which carries the sign, in [−2³², 2³²),
+neither the first nor the last row could be left out, and zero has base 0. Equal vectors have equal canonical forms.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Digits = NDArray[np.int64]
+Limbs = tuple[int, Digits]
+
+BITS = 32
+_LOW = np.int64(2**BITS - 1)
+
+
+def zeros(n: int) -> Limbs:
+    """n zeros."""
+    return 0, np.zeros((1, n), np.int64)
+
+
+def canonical(base: int, digits: Digits) -> Limbs:
+    """The canonical form of digits of any size below 2⁶²; `digits` is left as it was."""
+    rows = []
+    carry = np.zeros(digits.shape[1], np.int64)
+    for row in digits:
+        total = row + carry
+        rows.append(total & _LOW)
+        carry = total >> BITS
+    rows.append(carry)
+    while len(rows) > 1 and bool(((rows[-1] == 0) | (rows[-1] == -1)).all()):
+        top = rows.pop()
+        rows[-1] = rows[-1] + (top << BITS)
+    first = 0
+    while first < len(rows) - 1 and not rows[first].any():
+        first += 1
+    if first == len(rows) - 1 and not rows[first].any():
+        return zeros(digits.shape[1])
+    return base + first, np.array(rows[first:], np.int64)
+
+
+def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
+    """Both vectors' digits over the rows that either has."""
+    base = min(a[0], b[0])
+    rows = max(a[0] + len(a[1]), b[0] + len(b[1])) - base
+    grown = []
+    for start, digits in (a, b):
+        grown.append(np.zeros((rows, digits.shape[1]), np.int64))
+        grown[-1][start - base : start - base + len(digits)] = digits
+    return base, grown[0], grown[1]
+
+
+def add(a: Limbs, b: Limbs) -> Limbs:
+    """a + b."""
+    base, left, right = _aligned(a, b)
+    return canonical(base, left + right)
+
+
+def subtract(a: Limbs, b: Limbs) -> Limbs:
+    """a − b."""
+    base, left, right = _aligned(a, b)
+    return canonical(base, left - right)
+
+
+def concatenate(parts: list[Limbs]) -> Limbs:
+    """The numbers of several vectors, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    base = min(start for start, _ in parts)
+    rows = max(start + len(digits) for start, digits in parts) - base
+    together = np.zeros((rows, sum(digits.shape[1] for _, digits in parts)), np.int64)
+    column = 0
+    for start, digits in parts:
+        together[start - base : start - base + len(digits), column : column + digits.shape[1]] = digits
+        column += digits.shape[1]
+    return canonical(base, together)
+
+
+def take(a: Limbs, index: NDArray[np.intp]) -> Limbs:
+    """The numbers at `index`."""
+    return canonical(a[0], a[1][:, index])
+
+
+def across(a: Limbs, n: int) -> Limbs:
+    """Number i added to sum i mod n."""
+    base, digits = a
+    return canonical(base, digits.reshape(len(digits), -1, n).sum(axis=1))
+
+
+def negative(a: Limbs) -> NDArray[np.bool_]:
+    """Which numbers lie below zero."""
+    return np.asarray(a[1][-1] < 0)
+
+
+def to_integers(a: Limbs) -> tuple[list[int], int]:
+    """The numbers as Python integers in units of 2^exponent, and that exponent."""
+    base, digits = a
+    k, n = digits.shape
+    packed = np.zeros((n, k + 1), "<u4")
+    packed[:, : k - 1] = digits[:-1].T
+    packed[:, k - 1 :] = np.ascontiguousarray(digits[-1].astype("<i8")).view("<u4").reshape(n, 2)
+    data, width = packed.tobytes(), 4 * (k + 1)
+    numbers = [int.from_bytes(data[at : at + width], "little", signed=True) for at in range(0, n * width, width)]
+    return numbers, BITS * base
+
+
+def from_integers(numbers: Iterable[int], exponent: int) -> Limbs:
+    """The vector of number · 2^exponent."""
+    base, shift = divmod(exponent, BITS)
+    shifted = [number << shift for number in numbers]
+    words = max((number.bit_length() for number in shifted), default=0) // BITS + 1
+    data = b"".join(number.to_bytes(4 * words, "little", signed=True) for number in shifted)
+    digits = np.frombuffer(data, "<u4").reshape(len(shifted), words).T.astype(np.int64)
+    digits[-1] = digits[-1].astype(np.uint32).view(np.int32)
+    return canonical(base, digits)

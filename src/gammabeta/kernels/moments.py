@@ -1,0 +1,124 @@
+"""Exact sums per feature, of an array of any layout and type."""
+
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta import axes
+from gammabeta.kernels import exact, layout, limbs, threads
+from gammabeta.kernels.layout import Array
+from gammabeta.kernels.limbs import Limbs
+
+Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
+"""Σw, Σw·x and Σw·x² per feature, w being 1 where there are no weights; how many NaN, +inf and −inf: int64 (3, f)."""
+
+ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
+
+
+def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
+    """The exact sums of x over `axis`, NaN counted in Σw unless `omit`."""
+    _, total, squares, specials = layout.reduced(x, axis, layout.Reduction(_table, _added, _concatenated))
+    rows = x.size // max(1, layout.features(x, axis))
+    counts = rows - specials[exact.NAN] * omit
+    return limbs.from_integers([int(n) for n in counts], 0), total, squares, specials
+
+
+def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums:
+    """The exact sums of x under `weights`, which have x's shape, are finite and not negative."""
+    layout.check(x)
+    features = layout.features(x, axis)
+    order = axes.reduced(axis, x.ndim) + axes.kept(axis, x.ndim)
+
+    def part(between: tuple[int, int]) -> Sums:
+        parts = []
+        for pair in zip(layout.cuts(x, axis, *between), layout.cuts(weights, axis, *between), strict=True):
+            values, factors = (piece.transpose(order).reshape(-1, features) for piece in pair)
+            parts.append(_weighted(layout.plain(values), factors, omit))
+        return _added(parts, features)
+
+    long = x.shape[layout.longest(x, axis)]
+    ranges = threads.ranges(long, layout.SPLIT * long // max(1, x.size))
+    return _added(threads.run(part, ranges), features)
+
+
+def _added(parts: list[Sums], features: int) -> Sums:
+    """The total of parts over the same features."""
+    nothing = limbs.zeros(features), limbs.zeros(features), limbs.zeros(features), np.zeros((3, features), np.int64)
+
+    def plus(a: Sums, b: Sums) -> Sums:
+        return limbs.add(a[0], b[0]), limbs.add(a[1], b[1]), limbs.add(a[2], b[2]), a[3] + b[3]
+
+    return reduce(plus, parts) if parts else nothing
+
+
+def _concatenated(parts: list[Sums]) -> Sums:
+    """The sums of parts over different features."""
+    counts, totals, squares, specials = (list(column) for column in zip(*parts, strict=True))
+    together = limbs.concatenate(counts), limbs.concatenate(totals), limbs.concatenate(squares)
+    return *together, np.concatenate(specials, axis=1)
+
+
+def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
+    """Run a kernel on new limbs of each (base, height), and take the rows that it touched, carried."""
+    digits = [np.zeros((height, lanes), np.int64) for _, height in rows]
+    touched = np.array([(height, 0) for _, height in rows])
+    kernel(*digits, *more, touched)
+    return [
+        limbs.canonical(base + int(first), d[first:last]) if last else limbs.zeros(lanes)
+        for (base, _), d, (first, last) in zip(rows, digits, touched, strict=True)
+    ]
+
+
+def _table(x: Array) -> Sums:
+    """The sums of a contiguous table (n, f) of what `layout.plain` gives."""
+    n, features = x.shape
+    if x.dtype.kind != "f":
+        return _integers(x)
+    several = layout.lanes(n, features, exact.ROWS)
+    lanes, whole = several * features, n // several * several
+    flat = x.reshape(-1)
+    step = ROWS * several
+    parts = [
+        _lanes(flat[at * features : min(at + step, whole) * features], lanes, features) for at in range(0, whole, step)
+    ]
+    if whole < n:
+        rest = np.zeros(lanes, x.dtype)
+        rest[: (n - whole) * features] = flat[whole * features :]
+        parts.append(_lanes(rest, lanes, features))
+    return _added(parts, features)
+
+
+def _lanes(flat: Array, lanes: int, features: int) -> Sums:
+    """The sums of whole rows of lanes, lane i belonging to feature i mod `features`."""
+    parts = []
+    for first in range(0, lanes, layout.PANEL):
+        width = min(layout.PANEL, lanes - first)
+        specials = np.zeros((3, width), np.int64)
+        run = partial(exact.accumulate, layout.frozen(flat), first, lanes, len(flat) // lanes, width)
+        total, squares = _window(run, width, (exact.SUM, exact.SQUARES), specials)
+        parts.append((limbs.zeros(width), total, squares, specials))
+    _, total, squares, specials = _concatenated(parts)
+    counts = specials.reshape(3, -1, features).sum(axis=1)
+    return limbs.zeros(features), limbs.across(total, features), limbs.across(squares, features), counts
+
+
+def _integers(x: Array) -> Sums:
+    """The sums of a contiguous table of int64 or uint64."""
+    features = x.shape[1]
+    run = partial(exact.accumulate_integers, layout.frozen(x.reshape(-1)), features)
+    total, squares = _window(run, features, (exact.SUM, exact.SQUARES))
+    return limbs.zeros(features), total, squares, np.zeros((3, features), np.int64)
+
+
+def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
+    """The sums of a contiguous table under weights of its shape."""
+    features = x.shape[1]
+    values = layout.frozen(x.reshape(-1) if x.dtype.kind != "f" else x.reshape(-1).astype(np.float64, copy=False))
+    factors = layout.frozen(np.ascontiguousarray(weights, np.float64).reshape(-1))
+    specials = np.zeros((3, features), np.int64)
+    run = partial(exact.accumulate_weighted, values, factors, features, omit)
+    counts, total, squares = _window(run, features, (exact.SUM, exact.SQUARES, exact.CUBES), specials)
+    return counts, total, squares, specials
