@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes, states
 from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.kernels import limbs, rounding
 from gammabeta.kernels.limbs import Limbs
 
@@ -27,16 +28,6 @@ _RULES = ("omit", "propagate", "raise")
 _MOMENTS, _EXTREMA = "gammabeta.moments", "gammabeta.extrema"
 _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
-
-
-class _Immutable:
-    """Values that never change once made: they can be shared, hashed and used as keys."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable: make a new one instead of setting {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
 
 
 def _checked(x: ArrayLike, nan_rule: str) -> NDArray[Any]:
@@ -54,7 +45,7 @@ def _refuse_nan(counts: Counts) -> None:
         raise DataError(f"there must be no NaN with nan='raise', got {counts.sum()}, the first in feature {at}")
 
 
-class Moments(_Immutable):
+class Moments(Immutable):
     """Count, mean and variance of every feature, exactly.
 
         mean = Σw·x / Σw,    var = Σw·(x − mean)² / Σw = (Σw · Σw·x² − (Σw·x)²) / (Σw)²
@@ -162,7 +153,7 @@ class Moments(_Immutable):
             nans, plus, minus = self._specials
             for i in np.flatnonzero(self._specials.any(axis=0)):
                 out[i] = nan if nans[i] else of_infinities(bool(plus[i]), bool(minus[i]))
-        return _frozen(out, self._shape)
+        return frozen(out, self._shape)
 
     @cached_property
     def count(self) -> Floats:
@@ -173,7 +164,7 @@ class Moments(_Immutable):
     @cached_property
     def infinities(self) -> Counts:
         """How many values of each feature are +inf or −inf: int64."""
-        return _frozen(self._specials[1:].sum(axis=0), self._shape)
+        return frozen(self._specials[1:].sum(axis=0), self._shape)
 
     @cached_property
     def mean(self) -> Floats:
@@ -274,7 +265,7 @@ class Moments(_Immutable):
         return Moments, (self._shape, *self._limbs, self._specials)
 
     def __repr__(self) -> str:
-        return f"Moments(shape={self.shape}, count={_short(self.count)}, mean={_short(self.mean)}, std={_short(self.std)})"
+        return f"Moments(shape={self.shape}, count={short(self.count)}, mean={short(self.mean)}, std={short(self.std)})"
 
     def to_json(self) -> str:
         """A JSON document of the exact integers, as text, which `from_json` reads back to the same bits.
@@ -302,7 +293,7 @@ class Moments(_Immutable):
         return found._possible("the document must hold sums of some data")
 
 
-class Extrema(_Immutable):
+class Extrema(Immutable):
     """The least and the greatest value of every feature, and how many values there are.
 
     Make one with `Extrema.of`. Extrema of the same features add up; `Extrema` of no rows is the identity.
@@ -368,17 +359,17 @@ class Extrema(_Immutable):
     @cached_property
     def count(self) -> Floats:
         """How many values each feature has: float64."""
-        return _frozen(self._counts[0].astype(np.float64), self._shape)
+        return frozen(self._counts[0].astype(np.float64), self._shape)
 
     @cached_property
     def min(self) -> Floats:
         """The least value of each feature, NaN where there is none: float64."""
-        return _frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._low), self._shape)
+        return frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._low), self._shape)
 
     @cached_property
     def max(self) -> Floats:
         """The greatest value of each feature, NaN where there is none: float64."""
-        return _frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._high), self._shape)
+        return frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._high), self._shape)
 
     def __add__(self, other: object) -> "Extrema":
         if not isinstance(other, Extrema):
@@ -403,7 +394,7 @@ class Extrema(_Immutable):
         return Extrema, (self._shape, self._low, self._high, self._counts)
 
     def __repr__(self) -> str:
-        return f"Extrema(shape={self.shape}, count={_short(self.count)}, min={_short(self.min)}, max={_short(self.max)})"
+        return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
 
     def to_json(self) -> str:
         """A JSON document, floats in hexadecimal, which `from_json` reads back to the same bits.
@@ -429,15 +420,10 @@ class Extrema(_Immutable):
         counts = np.array([states.counts(document[name], prod(shape), name) for name in ("count", "nan")], np.int64)
         none = (low == inf) & (high == -inf)
         if not bool(np.where(none, counts[0] == counts[1], (low <= high) & (counts[0] > counts[1])).all()):
-            raise StateError("the document must hold extrema of some data, got a minimum above its maximum or a wrong count")
+            raise StateError(
+                "the document must hold extrema of some data, got a minimum above its maximum or a wrong count"
+            )
         return cls(shape, low, high, counts)
-
-
-def _frozen(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Values by feature in the features' shape, not to be written to."""
-    out = values.reshape(shape)
-    out.flags.writeable = False
-    return out
 
 
 def _chosen(shape: tuple[int, ...], index: Any) -> tuple[tuple[int, ...], NDArray[np.intp]]:
@@ -466,9 +452,7 @@ def _full(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) -> Floats
     if factors.shape == along and factors.shape != shape:
         factors = factors.reshape([n if i in away else 1 for i, n in enumerate(shape)])
     elif factors.shape != shape:
-        raise DataError(f"weights must have the data's shape {shape} or that of its reduced axes {along}, got {factors.shape}")
+        raise DataError(
+            f"weights must have the data's shape {shape} or that of its reduced axes {along}, got {factors.shape}"
+        )
     return np.broadcast_to(factors, shape)
-
-
-def _short(values: NDArray[Any]) -> str:
-    return np.array2string(values, precision=6, threshold=6, edgeitems=2)

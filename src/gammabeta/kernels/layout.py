@@ -55,23 +55,29 @@ def check(x: Array) -> None:
         raise KindError(f"statistics take real numbers of at most 64 bits, got dtype {x.dtype}; convert them first")
 
 
-def blocks(x: Array, axis: axes.Axis) -> Iterator[Array]:
-    """x as one block (a, f, b), a view, if its memory allows, else as copies of cuts of it."""
-    away, kept = axes.reduced(axis, x.ndim), axes.kept(axis, x.ndim)
+def groups(x: Array, away: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+    """The axes of x as a block has them: reduced ones in front, features, and reduced ones that lie behind in memory."""
+    kept = [i for i in range(x.ndim) if i not in away]
     finest = min((abs(x.strides[i]) for i in kept if x.shape[i] > 1), default=0)
     down = sorted(away, key=lambda i: -abs(x.strides[i]))
     behind = [i for i in down if abs(x.strides[i]) < finest]
-    front = [i for i in down if i not in behind]
-    order = [*front, *kept, *behind]
+    return [i for i in down if i not in behind], kept, behind
 
-    def shape(part: Array) -> list[int]:
-        return [prod(part.shape[i] for i in group) for group in (front, kept, behind)]
 
+def block(x: Array, grouped: tuple[list[int], list[int], list[int]], copy: bool | None = None) -> Array:
+    """x as (a, f, b); a view with copy=False, or `ValueError`."""
+    shape = [prod(x.shape[i] for i in group) for group in grouped]
+    return x.transpose([i for group in grouped for i in group]).reshape(shape, copy=copy)
+
+
+def blocks(x: Array, axis: axes.Axis) -> Iterator[Array]:
+    """x as one block, a view, if its memory allows, else as copies of cuts of it."""
+    grouped = groups(x, axes.reduced(axis, x.ndim))
     try:
-        yield x.transpose(order).reshape(shape(x), copy=False)
+        yield block(x, grouped, copy=False)
     except ValueError:
         for part in cuts(x, axis):
-            yield part.transpose(order).reshape(shape(part))
+            yield block(part, grouped)
 
 
 def longest(x: Array, axis: axes.Axis) -> int:

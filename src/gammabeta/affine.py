@@ -1,0 +1,173 @@
+"""Affine maps: what a normalization does with its statistic.
+
+Standardizing, min-max scaling, a batch norm in evaluation and a linear layer's diagonal are all `Affine`. Affine maps
+compose into one affine map, and one with no zero scale has an affine inverse.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gammabeta import axes
+from gammabeta.errors import DataError, KindError
+from gammabeta.immutable import Immutable, frozen, short
+
+if TYPE_CHECKING:
+    from gammabeta.statistics import Extrema, Moments
+
+Floats = NDArray[np.float64]
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+class Affine(Immutable):
+    """y = (x − center) · scale + shift, in float64, rounded once to the type of the result.
+
+    Args:
+        center, scale, shift: float64, of one shape or broadcast to one: that of the features.
+
+    >>> import numpy as np
+    >>> a = Affine(center=[1.0, 10.0], scale=[2.0, 0.5], shift=[0.0, 1.0])
+    >>> a(np.array([[1.0, 10.0], [2.0, 12.0]]))
+    array([[0., 1.],
+           [2., 2.]])
+    >>> a.then(a.inverse()) == Affine([1.0, 10.0], 1.0, [1.0, 10.0])
+    True
+    """
+
+    center: Floats
+    scale: Floats
+    shift: Floats
+
+    def __init__(self, center: ArrayLike, scale: ArrayLike, shift: ArrayLike = 0.0) -> None:
+        given = [np.asarray(p) for p in (center, scale, shift)]
+        if any(p.dtype.kind not in "biuf" for p in given):
+            raise KindError(f"center, scale and shift must be real numbers, got {[str(p.dtype) for p in given]}")
+        try:
+            shaped = np.broadcast_arrays(*(p.astype(np.float64) for p in given))
+        except ValueError:
+            shapes = [p.shape for p in given]
+            raise DataError(f"center, scale and shift must have one shape or broadcast to one, got {shapes}") from None
+        values = (frozen(p.copy(), p.shape) for p in shaped)
+        self.__dict__.update(zip(("center", "scale", "shift"), values, strict=True))
+
+    @classmethod
+    def standard(cls, m: "Moments", *, with_mean: bool = True, with_std: bool = True, ddof: float = 0) -> Self:
+        """Standardization: (x − mean) / std, where std is `standard_scale(m, ddof)`."""
+        scale = 1 / standard_scale(m, ddof) if with_std else np.ones(m.shape)
+        return cls(m.mean if with_mean else 0.0, scale, 0.0)
+
+    @classmethod
+    def minmax(cls, e: "Extrema", feature_range: tuple[float, float] = (0, 1)) -> Self:
+        """Min-max scaling: min goes to feature_range[0] and max to feature_range[1]."""
+        low, high = feature_range
+        if not low < high:
+            raise DataError(f"feature_range must rise from its minimum to its maximum, got {feature_range}")
+        return cls(e.min, (high - low) / minmax_scale(e), low)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the features."""
+        return self.center.shape
+
+    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None, *, axis: axes.Axis | None = None) -> NDArray[Any]:
+        """The image of x.
+
+        Args:
+            x: real numbers, of any shape, strides and byte order.
+            out: where to write, of x's shape and of a floating type; may be x itself.
+            axis: the axes along which the parameters do not vary: the reduced ones of the statistic. Without it,
+                parameters broadcast against x as NumPy's rules say.
+
+        Returns:
+            `out`, or a new array of x's type if that is a floating one and of float64 if not.
+
+        Raises:
+            DataError: the features of x are not those of the map, or `out` cannot take the result.
+            KindError: x is not of real numbers, or `out` not of a floating type.
+        """
+        from gammabeta.kernels import affine as kernel
+
+        array = np.asarray(x)
+        if not (array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"):
+            raise KindError(f"an affine map takes real numbers, got dtype {array.dtype}")
+        away = self._constant_axes(array.shape, axis)
+        if out is None:
+            floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+            out = np.empty_like(array, array.dtype.newbyteorder("=") if floating else np.float64, subok=False)
+        elif not isinstance(out, np.ndarray) or not (out.dtype.kind == "f" or out.dtype.name == "bfloat16"):
+            raise KindError(
+                f"out must be a NumPy array of a floating type, got {getattr(out, 'dtype', type(out).__name__)}"
+            )
+        elif out.shape != array.shape or not out.flags.writeable:
+            raise DataError(
+                f"out must be writable and of shape {array.shape}, got {out.shape}, writable: {out.flags.writeable}"
+            )
+        elif np.may_share_memory(out, array) and (out.strides, out.ctypes.data) != (array.strides, array.ctypes.data):
+            array = array.copy()
+        kernel.apply(array, out, away, (self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)))
+        return out
+
+    def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:
+        """The axes of data of `shape` along which the parameters do not vary."""
+        if axis is not None:
+            features = tuple(shape[i] for i in axes.kept(axis, len(shape)))
+            if features != self.shape:
+                raise DataError(
+                    f"x must have features {self.shape} beside axis {axis}, got {features} in shape {shape}"
+                )
+            return axes.reduced(axis, len(shape))
+        missing = len(shape) - len(self.shape)
+        full = (1,) * missing + self.shape
+        if missing < 0 or any(p not in (1, n) for p, n in zip(full, shape, strict=True)):
+            raise DataError(f"x must have shape (…, {', '.join(map(str, self.shape))}), got {shape}; or name its axis")
+        return tuple(i for i, p in enumerate(full) if p == 1)
+
+    def inverse(self) -> "Affine":
+        """The map back: y ↦ (y − shift) / scale + center; where scale is 0, what was lost stays so and 1 divides."""
+        return Affine(self.shift, 1 / np.where(self.scale == 0, 1.0, self.scale), self.center)
+
+    def then(self, other: "Affine") -> "Affine":
+        """This map and then the other, as one map."""
+        return Affine(self.center, self.scale * other.scale, (self.shift - other.center) * other.scale + other.shift)
+
+    def __getitem__(self, index: Any) -> "Affine":
+        """The map of some features, chosen as NumPy would choose."""
+        return Affine(self.center[index], self.scale[index], self.shift[index])
+
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
+        return self.shape, *((p + 0.0).tobytes() for p in (self.center, self.scale, self.shift))
+
+    def __eq__(self, other: object) -> bool:
+        return self._key == other._key if isinstance(other, Affine) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Affine, (self.center, self.scale, self.shift)
+
+    def __repr__(self) -> str:
+        return f"Affine(center={short(self.center)}, scale={short(self.scale)}, shift={short(self.shift)})"
+
+
+def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
+    """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features.
+
+    Constant is what scikit-learn takes for it (`sklearn.preprocessing._data._is_constant_feature`): a population
+    variance up to n·eps·var + (n·mean·eps)². There it bounds the error of the computed variance; here, where that is
+    exact, it says that a spread so small beside the mean is the rounding of the values themselves.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        constant = m.var <= m.count * _EPS * m.var + (m.count * m.mean * _EPS) ** 2
+    return np.where(constant, 1.0, m.deviation(ddof))
+
+
+def minmax_scale(e: "Extrema") -> Floats:
+    """What min-max scaling divides by: max − min, and 1 where that is below 10 eps, scikit-learn's rule for constants."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = e.max - e.min
+    return np.where(width < 10 * _EPS, 1.0, width)
