@@ -1,0 +1,130 @@
+"""README and docs tell the truth: every Python block runs, every command runs, and the picture is the library's."""
+
+import os
+import re
+import subprocess
+import sys
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+INSTALL = ("pip install . && gammabeta scale --example", "pip install '.[test]' && pytest")
+
+pytestmark = pytest.mark.skipif(not PAGES[0].exists(), reason="the tests run outside a checkout: there is no README.md")
+
+EXAMPLES = Sybil([PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE)])
+
+
+def pages(language: str) -> list[Path]:
+    """The pages that have a block in that language."""
+    return [page for page in PAGES if language in dict(BLOCK.findall(page.read_text(encoding="utf-8")))]
+
+
+def run_python(page: Path) -> int:
+    """Run a page's Python blocks in turn; how many there were."""
+    examples = list(EXAMPLES.parse(page).examples())
+    for example in examples:
+        example.evaluate()
+    return len(examples)
+
+
+@pytest.mark.parametrize("page", pages("python"), ids=lambda page: page.name)
+def test_every_python_block_runs(page, tmp_path, monkeypatch):
+    make_tables(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    languages = [language for language, _ in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    assert run_python(page) == languages.count("python") > 0
+
+
+def test_a_wrong_block_is_found(tmp_path):
+    page = tmp_path / "wrong.md"
+    page.write_text("```python\n>>> 1 + 1\n3\n\n```\n", encoding="utf-8")
+    with pytest.raises(Exception, match="Expected"):
+        run_python(page)
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's shell blocks that call this library's command."""
+    blocks = (text for language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "bash")
+    lines = (line.partition(" # ")[0].strip() for text in blocks for line in text.splitlines())
+    return [line for line in lines if line.startswith("gammabeta ")]
+
+
+def make_tables(folder: Path) -> None:
+    """What the pages' commands read: cells.csv and more.csv, of three measured columns and a name."""
+    table = load_breast_cancer()
+    names = [name.replace(" ", "_") for name in table.feature_names[:3]]
+    for file, rows in (("cells.csv", slice(0, 400)), ("more.csv", slice(400, None))):
+        kinds = table.target_names[table.target[rows]]
+        lines = [
+            ",".join([*map(repr, row.tolist()), kind]) for row, kind in zip(table.data[rows, :3], kinds, strict=True)
+        ]
+        (folder / file).write_text("\n".join([",".join([*names, "kind"]), *lines, ""]), encoding="utf-8")
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command's run, with this interpreter's programs first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in pages("bash") if commands(page)], ids=lambda page: page.name)
+def test_every_command_runs(page, tmp_path):
+    make_tables(tmp_path)
+    for command in commands(page):
+        result = shell(command, tmp_path)
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_the_front_door_opens(tmp_path):
+    """The two commands are there word for word; what they run once installed runs. `.ci/run` does the installing."""
+    text = PAGES[0].read_text(encoding="utf-8")
+    assert all(f"\n{command}\n" in text for command in INSTALL)
+    assert "pip\" install --quiet '.[test]'" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    result = shell("gammabeta scale --example", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "mean radius" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_link_leads_somewhere():
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def picture() -> ModuleType:
+    specification = spec_from_file_location("picture", ROOT / "docs" / "picture.py")
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_is_what_its_script_draws():
+    drawn = picture()
+    assert drawn.svg() == drawn.PLACE.read_text(encoding="utf-8")
+
+
+def test_the_picture_shows_the_same_shape():
+    import gammabeta as gb
+
+    drawn = picture()
+    x = drawn.column()
+    raw = drawn.counts(x)
+    np.testing.assert_array_equal(drawn.counts(gb.Affine.standard(gb.Moments.of(x))(x)), raw)
+    np.testing.assert_array_equal(drawn.counts(gb.Affine.minmax(gb.Extrema.of(x))(x)), raw)
