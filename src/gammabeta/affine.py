@@ -98,13 +98,9 @@ class Affine(Immutable):
             floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
             out = np.empty_like(array, array.dtype.newbyteorder("=") if floating else np.float64, subok=False)
         elif not isinstance(out, np.ndarray) or not (out.dtype.kind == "f" or out.dtype.name == "bfloat16"):
-            raise KindError(
-                f"out must be a NumPy array of a floating type, got {getattr(out, 'dtype', type(out).__name__)}"
-            )
+            raise KindError(f"out must be a NumPy array of a floating type, got {getattr(out, 'dtype', type(out))}")
         elif out.shape != array.shape or not out.flags.writeable:
-            raise DataError(
-                f"out must be writable and of shape {array.shape}, got {out.shape}, writable: {out.flags.writeable}"
-            )
+            raise DataError(f"out must be writable and of shape {array.shape}, got {out.shape}, {out.flags.writeable}")
         elif np.may_share_memory(out, array) and (out.strides, out.ctypes.data) != (array.strides, array.ctypes.data):
             array = array.copy()
         kernel.apply(array, out, away, (self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)))
@@ -115,9 +111,7 @@ class Affine(Immutable):
         if axis is not None:
             features = tuple(shape[i] for i in axes.kept(axis, len(shape)))
             if features != self.shape:
-                raise DataError(
-                    f"x must have features {self.shape} beside axis {axis}, got {features} in shape {shape}"
-                )
+                raise DataError(f"x must have features {self.shape} beside axis {axis}, got {features}")
             return axes.reduced(axis, len(shape))
         missing = len(shape) - len(self.shape)
         full = (1,) * missing + self.shape
@@ -167,7 +161,7 @@ def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
 
 
 def minmax_scale(e: "Extrema") -> Floats:
-    """What min-max scaling divides by: max − min, and 1 where that is below 10 eps, scikit-learn's rule for constants."""
+    """What min-max scaling divides by: max − min, and 1 where that is below 10 eps, scikit-learn's rule."""
     with np.errstate(over="ignore", invalid="ignore"):
         width = e.max - e.min
     return np.where(width < 10 * _EPS, 1.0, width)

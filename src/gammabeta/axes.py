@@ -17,7 +17,7 @@ def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
         raise DataError("axis must name at least one axis to reduce, got ()")
     for a in named:
         if not -ndim <= a < ndim:
-            raise DataError(f"axis must be within an array of {ndim} dimensions, got {a}; name an axis from 0 to {ndim - 1}")
+            raise DataError(f"axis must be within an array of {ndim} dimensions, from 0 to {ndim - 1}, got {a}")
     positive = sorted(a % ndim for a in named)
     if len(set(positive)) < len(positive):
         raise DataError(f"axis must name each axis once, got {axis!r}")

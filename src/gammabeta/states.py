@@ -31,22 +31,16 @@ def load(text: str | bytes, kind: str, names: tuple[str, ...]) -> dict[str, Any]
     try:
         document = json.loads(text)
     except (ValueError, RecursionError, TypeError) as error:
-        raise StateError(
-            f"a state must be a JSON document of format {kind}, got text that is not JSON: {error}"
-        ) from None
+        raise StateError(f"a state must be a JSON document of format {kind}, got something else: {error}") from None
     if not isinstance(document, dict) or document.get("format") != kind:
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
         raise StateError(f"a state must be a JSON document of format {kind}, got {str(found)[:60]!r}")
     if document.get("version") != VERSION or isinstance(document["version"], bool):
         version = str(document.get("version"))[:20]
-        raise StateError(
-            f"this release reads {kind} version {VERSION}, got version {version}; use the release that wrote it"
-        )
+        raise StateError(f"this release reads {kind} version {VERSION}, got {version}; use the release that wrote it")
     if set(document) != {"format", "version", *names}:
         odd = sorted(set(document) ^ {"format", "version", *names})
-        raise StateError(
-            f"{kind} must have exactly the fields {', '.join(names)}; missing or unknown: {str(odd)[:200]}"
-        )
+        raise StateError(f"{kind} must have the fields {', '.join(names)}; missing or unknown: {str(odd)[:200]}")
     return document
 
 

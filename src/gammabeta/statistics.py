@@ -335,9 +335,8 @@ class Extrema(Immutable):
         if nan == "raise":
             _refuse_nan(missing.reshape(shape))
         rows = array.size // max(1, prod(shape))
-        poisoned = (missing > 0) & (nan == "propagate")
         counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
-        return cls(shape, np.where(poisoned, np.inf, low), np.where(poisoned, -np.inf, high), counts)
+        return cls(shape, low, high, counts)
 
     @classmethod
     def stack(cls, parts: Sequence["Extrema"]) -> Self:
@@ -420,9 +419,7 @@ class Extrema(Immutable):
         counts = np.array([states.counts(document[name], prod(shape), name) for name in ("count", "nan")], np.int64)
         none = (low == inf) & (high == -inf)
         if not bool(np.where(none, counts[0] == counts[1], (low <= high) & (counts[0] > counts[1])).all()):
-            raise StateError(
-                "the document must hold extrema of some data, got a minimum above its maximum or a wrong count"
-            )
+            raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
         return cls(shape, low, high, counts)
 
 
@@ -452,7 +449,5 @@ def _full(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) -> Floats
     if factors.shape == along and factors.shape != shape:
         factors = factors.reshape([n if i in away else 1 for i, n in enumerate(shape)])
     elif factors.shape != shape:
-        raise DataError(
-            f"weights must have the data's shape {shape} or that of its reduced axes {along}, got {factors.shape}"
-        )
+        raise DataError(f"weights must have the data's shape {shape} or its reduced axes' {along}, got {factors.shape}")
     return np.broadcast_to(factors, shape)

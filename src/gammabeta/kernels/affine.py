@@ -90,7 +90,7 @@ def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) 
 
 
 def _odd(y: NDArray[np.float64]) -> NDArray[np.float32]:
-    """y in float32, rounded to odd: float64 goes to bfloat16 through float32, and this keeps the second rounding right."""
+    """y in float32, rounded to odd: bfloat16 is made from float32, and this keeps the second rounding right."""
     with np.errstate(over="ignore"):
         near = y.astype(np.float32)
     bits = near.view(np.int32)

@@ -56,7 +56,7 @@ def check(x: Array) -> None:
 
 
 def groups(x: Array, away: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
-    """The axes of x as a block has them: reduced ones in front, features, and reduced ones that lie behind in memory."""
+    """The axes of x as a block has them: reduced ones in front, features, reduced ones behind them in memory."""
     kept = [i for i in range(x.ndim) if i not in away]
     finest = min((abs(x.strides[i]) for i in kept if x.shape[i] > 1), default=0)
     down = sorted(away, key=lambda i: -abs(x.strides[i]))

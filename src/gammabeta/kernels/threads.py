@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def ranges(n: int, least: int, multiple: int = 1) -> list[tuple[int, int]]:
-    """0…n cut into at most `count()` ranges of about equal length, none shorter than `least`, at multiples of `multiple`."""
+    """0…n in at most `count()` ranges about equally long, each of `least` or more, cut at multiples of `multiple`."""
     parts = max(1, min(count(), n // max(1, least)))
     cuts = [n * i // parts // multiple * multiple for i in range(parts)] + [n]
-    return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(cuts) if b > a]
