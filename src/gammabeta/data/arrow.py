@@ -1,0 +1,146 @@
+"""Arrow IPC files, Feather among them: mapped into memory, and let go of as they are read."""
+
+import mmap
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from gammabeta.data.files import reading
+from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
+from gammabeta.data.tables import by_column_groups, columns_of
+from gammabeta.data.write import Sink
+from gammabeta.errors import FileError
+
+_CODECS = {0: "lz4", 1: "zstd"}
+_HELD = 64 << 20  # bytes of mapped pages that may stay in memory behind the reader
+
+
+class ArrowSource(Source):
+    """An Arrow IPC file (Feather version 2 is one), or a stream of the same messages in a file.
+
+    A record batch of any size is read in slices, unless it is compressed: Arrow decompresses whole batches.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size, self.rows = path, path.stat().st_size, None
+        with reading(path, "Arrow IPC"), path.open("rb") as file:
+            magic = file.read(6)
+            if magic.startswith(b"FEA1"):
+                raise FileError(
+                    f"{str(path)!r} is of Feather version 1; write it again with pyarrow.feather (version 2)"
+                )
+            self._is_file = magic == b"ARROW1"
+            with self._open() as reader:
+                self.schema: pa.Schema = reader.schema
+        self._columns = columns_of(self.schema, path)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column, in the file's order."""
+        return self._columns
+
+    def _open(self, source: Any = None, fields: list[int] | None = None) -> Any:
+        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=True)
+        opened = source or pa.OSFile(str(self.path), "rb")
+        return (ipc.open_file if self._is_file else ipc.open_stream)(opened, options=options)
+
+    def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """The rows in order, some columns or all; a new pass at each call."""
+        fields = None if names is None else sorted(self.schema.get_field_index(name) for name in names)
+        with reading(self.path, "Arrow IPC"), self.path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            start = read = 0
+            with self._open(pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
+                for batch in _batches(reader, self._is_file):
+                    for part in _slices(batch):
+                        start += part.num_rows
+                        read += part.nbytes
+                        yield TableChunk(part, start - part.num_rows, min(self.size, read))
+                        if read % _HELD < part.nbytes and hasattr(mmap, "MADV_DONTNEED"):
+                            mapped.madvise(mmap.MADV_DONTNEED)
+
+    def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
+        """All values of the columns: a few columns at a time, so that each comes in long stretches."""
+        yield from by_column_groups(self, names, PIECE_ROWS)
+
+    @property
+    def compression(self) -> str | None:
+        """How the first record batch's buffers are compressed: lz4, zstd or not at all."""
+        with self.path.open("rb") as file:
+            if self._is_file:
+                file.seek(8)
+            for message in ipc.MessageReader.open_stream(pa.PythonFile(file)):
+                if message.type == "record batch":
+                    return _CODECS.get(_codec(message.metadata.to_pybytes()))
+        return None
+
+
+def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
+    if not is_file:
+        yield from reader
+        return
+    for i in range(reader.num_record_batches):
+        yield reader.get_batch(i)
+
+
+def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A record batch in pieces of about `CHUNK_BYTES`."""
+    if not batch.num_rows:
+        return
+    rows = max(16, int(CHUNK_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+    for first in range(0, batch.num_rows, rows):
+        yield batch.slice(first, rows)
+
+
+def _codec(metadata: bytes) -> int:
+    """The codec in a record batch's message, −1 if none: Message.header → RecordBatch.compression → codec.
+
+    PyArrow does not tell it. The layout is that of FlatBuffers: a table begins with the distance back to its vtable,
+    which holds the offsets of its fields.
+    """
+
+    def field(table: int, number: int) -> int:
+        vtable = table - struct.unpack_from("<i", metadata, table)[0]
+        size = struct.unpack_from("<H", metadata, vtable)[0]
+        place = 4 + 2 * number
+        return struct.unpack_from("<H", metadata, vtable + place)[0] if place < size else 0
+
+    def follow(table: int, number: int) -> int:
+        place = field(table, number)
+        return table + place + struct.unpack_from("<I", metadata, table + place)[0] if place else 0
+
+    batch = follow(struct.unpack_from("<I", metadata)[0], 2)
+    compression = follow(batch, 3) if batch else 0
+    if not compression:
+        return -1
+    place = field(compression, 0)
+    return struct.unpack_from("<b", metadata, compression + place)[0] if place else 0
+
+
+class ArrowSink(Sink):
+    """Writes an Arrow IPC file, compressed as its source was if that was one too."""
+
+    def __init__(self, path: Path, schema: pa.Schema, source: Source, target: Path) -> None:
+        feather = target.suffix.lower() == ".feather"
+        compression = source.compression if isinstance(source, ArrowSource) else "lz4" if feather else None
+        self._schema = schema
+        self._file = pa.OSFile(str(path), "wb")
+        options = ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
+        self._writer = ipc.new_file(self._file, schema, options=options)
+
+    def write(self, chunk: Chunk) -> None:
+        """Add a chunk as one record batch."""
+        self._writer.write_batch(chunk.batch)
+
+    def close(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+        self._file.close()
+
+    def abort(self) -> None:
+        """Let go of the file without finishing it."""
+        self._file.close()

@@ -1,0 +1,262 @@
+"""CSV: read as text, so that what is not scaled is written back in the very words it came in."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+from gammabeta.data import text, vectors
+from gammabeta.data.files import kind_of, reading
+from gammabeta.data.source import (
+    CHUNK_BYTES,
+    Block,
+    Chunk,
+    Column,
+    Restart,
+    Scaling,
+    Source,
+    blocks,
+    mapped,
+    with_columns,
+)
+from gammabeta.data.tables import gathered, unique
+from gammabeta.data.vectors import Vector
+from gammabeta.data.write import Sink
+from gammabeta.errors import FileError, KindError
+
+BLOCK_BYTES = 4 << 20
+LARGEST_BLOCK = 1 << 28
+DELIMITERS = ",;\t|"
+
+
+class TextChunk(Chunk):
+    """Rows of a CSV file: the cells as text, and the values of those columns that are numbers."""
+
+    def __init__(
+        self, cells: pa.RecordBatch, typed: pa.RecordBatch, changed: frozenset[str], start: int, done: int
+    ) -> None:
+        self.cells, self._typed, self.changed = cells, typed, changed
+        self.start, self.rows, self.done = start, cells.num_rows, done
+
+    @property
+    def batch(self) -> pa.RecordBatch:
+        """The rows with their types."""
+        return self._typed
+
+    def __getitem__(self, name: str) -> Vector:
+        """A numeric column, NaN where there is no value. Shape (rows,)."""
+        if pa.types.is_string(self._typed.column(name).type):
+            raise KindError(f"column {name!r} must be of numbers to be had as an array, it is text")
+        return vectors.filled(self._typed.column(name))
+
+    def present(self, names: Sequence[str]) -> Iterator[Block]:
+        """The columns' values, without nulls, as blocks in any order."""
+        return blocks([self._typed.column(name) for name in names], drop_nulls=True)
+
+    def overflows(self, name: str) -> bool:
+        """Whether there may be an infinity in the column; one where there is no value counts too."""
+        return bool(np.isinf(vectors.raw(self._typed.column(name))).any())
+
+    def scaled(self, scaling: Scaling) -> "TextChunk":
+        """The same rows with the columns of `scaling` mapped, the others untouched."""
+        columns = mapped([self._typed.column(name) for name in scaling.names], scaling)
+        typed = with_columns(self._typed, dict(zip(scaling.names, columns, strict=True)))
+        return TextChunk(self.cells, typed, self.changed | set(scaling.names), self.start, self.done)
+
+
+class CsvSource(Source):
+    """A CSV file with a header line, perhaps compressed.
+
+    A column is of integers, of numbers or of words; which, only the last line can tell. The first block is believed
+    until a later one says otherwise: then all of the file is looked through, and the pass begins anew (`Restart`).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size, self.rows = path, path.stat().st_size, None
+        self._block = BLOCK_BYTES
+        with reading(path, "CSV"):
+            self.header, self.names, self.delimiter, self.line_end = self._read_header()
+            unique(self.names, path)
+            self._kinds: list[text.CellKind] = ["empty"] * len(self.names)
+            for cells, done in self._blocks():
+                self._widen(cells)
+                if "empty" not in self._kinds or done >= self.size:
+                    break
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column, in the file's order."""
+        barred = {"empty": "empty", "words": "not numeric"}
+        return tuple(
+            Column(name, vectors.type_name(text.ARROW[kind]), barred.get(kind, ""))
+            for name, kind in zip(self.names, self._kinds, strict=True)
+        )
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Integers are int64, other numbers float64, words strings."""
+        return pa.schema([(name, text.ARROW[kind]) for name, kind in zip(self.names, self._kinds, strict=True)])
+
+    @property
+    def looks_headless(self) -> bool:
+        """Whether the first line seems to be one of data: fractions are no names."""
+        return all(_is_fraction(name) for name in self.names)
+
+    def _open(self) -> tuple[Any, Any]:
+        """The file, and its text."""
+        raw = pa.OSFile(str(self.path), "rb")
+        compression = kind_of(self.path).compression
+        return raw, pa.CompressedInputStream(raw, compression) if compression else raw
+
+    def _read_header(self) -> tuple[bytes, list[str], str, str]:
+        """The header as it stands, its names, what parts them, and how lines end."""
+        _, stream = self._open()
+        taken: list[str] = []
+        with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
+
+            def recorded() -> Iterator[str]:
+                for line in decoded:
+                    taken.append(line)
+                    yield line.removeprefix("\ufeff")
+
+            rows = recorded()
+            first = next(rows, "")
+            if not first.strip():
+                raise FileError(f"the first line of {str(self.path)!r} must name the columns, it is empty")
+            found = max(DELIMITERS, key=first.count) if self.path.name.count(".csv") else "\t"
+            names = next(csv.reader(_again(first, rows), delimiter=found))
+        written = "".join(taken)
+        line_end = "\r\n" if written.endswith("\r\n") else "\n"
+        return written.rstrip("\r\n").encode(), names, found, line_end
+
+    def _blocks(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Blocks of cells, and how far into the file they reach."""
+        raw, stream = self._open()
+        types = dict.fromkeys(self.names, pa.string())
+        try:
+            reader = arrow_csv.open_csv(
+                stream,
+                arrow_csv.ReadOptions(block_size=self._block),
+                # an empty line is a missing value where there is one column, and nothing where there are more
+                arrow_csv.ParseOptions(
+                    delimiter=self.delimiter, newlines_in_values=True, ignore_empty_lines=len(self.names) > 1
+                ),
+                arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+            )
+            for batch in reader:
+                yield batch, self.size if raw.closed else raw.tell()
+        except pa.ArrowInvalid as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: pa.ArrowInvalid) -> Exception:
+        message = str(error)
+        if "straddling" in message and self._block < LARGEST_BLOCK:
+            self._block *= 4
+            return Restart()
+        if "invalid UTF8" in message:
+            return FileError(
+                f"{str(self.path)!r} must be in UTF-8, some text is not; convert it (iconv -f latin1 -t utf8)"
+            )
+        return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
+
+    def _widen(self, cells: pa.RecordBatch) -> None:
+        for i, kind in enumerate(self._kinds):
+            self._kinds[i] = text.widened(cells.column(i), kind)
+
+    def learn(self) -> None:
+        """Look through the whole file for the columns' types."""
+        with reading(self.path, "CSV"):
+            for cells, _ in self._blocks():
+                self._widen(cells)
+
+    def chunks(self, names: Sequence[str] | None = None) -> Iterator[TextChunk]:
+        """The rows in order; a new pass at each call. Raises `Restart` where a column turns out to be another kind."""
+        start, schema = 0, self.schema
+        with reading(self.path, "CSV"), ThreadPoolExecutor() as pool:
+            for cells, done in self._blocks():
+                typed = list(pool.map(text.parsed, cells.columns, self._kinds))
+                if any(column is None for column in typed):
+                    self.learn()
+                    raise Restart
+                batch = pa.RecordBatch.from_arrays(typed, schema=schema)
+                if names is not None:
+                    batch = batch.select(list(names))
+                yield TextChunk(cells, batch, frozenset(), start, done)
+                start += cells.num_rows
+
+    def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
+        """All values of the columns, several blocks at a time."""
+        width = sum(vectors.width(self.schema.field(name).type) for name in names)
+        for chunk in gathered(self.chunks(names), CHUNK_BYTES // max(width, 1)):
+            yield tuple(names), chunk
+
+
+def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first.removeprefix("\ufeff")
+    yield from rest
+
+
+def _is_fraction(name: str) -> bool:
+    try:
+        return not float(name).is_integer()
+    except (ValueError, OverflowError):
+        return False
+
+
+class CsvSink(Sink):
+    """Writes a CSV file; from another one, with its header, delimiter, line ends and untouched cells as they were."""
+
+    def __init__(self, path: Path, schema: pa.Schema, source: Source, target: Path) -> None:
+        for field in schema:
+            if pa.types.is_nested(field.type):
+                raise KindError(f"a CSV file cannot hold column {field.name!r} of {field.type}; write Parquet or Arrow")
+        compression = kind_of(target).compression
+        tabs = ".tsv" in (suffix.lower() for suffix in target.suffixes)
+        self._delimiter, self._line_end = "\t" if tabs else ",", "\n"
+        header = None
+        if isinstance(source, CsvSource):
+            self._line_end = source.line_end
+            if tabs == (source.delimiter == "\t"):
+                self._delimiter, header = source.delimiter, source.header
+        if header is None:
+            names = text.quoted(pa.array(schema.names, pa.string()), self._delimiter).to_pylist()
+            header = self._delimiter.join(names).encode()
+        self._raw = pa.OSFile(str(path), "wb")
+        self._stream = pa.CompressedOutputStream(self._raw, compression) if compression else self._raw
+        self._pool = ThreadPoolExecutor()
+        self._stream.write(header + self._line_end.encode())
+
+    def write(self, chunk: Chunk) -> None:
+        """Add a chunk."""
+        batch = chunk.batch
+        if batch.num_rows:
+            columns = list(self._pool.map(lambda i: self._cells(chunk, batch, i), range(batch.num_columns)))
+            self._stream.write(text.lines(columns, self._delimiter, self._line_end))
+
+    def _cells(self, chunk: Chunk, batch: pa.RecordBatch, i: int) -> pa.Array:
+        if not isinstance(chunk, TextChunk):
+            return text.quoted(text.spelled(batch.column(i)), self._delimiter)
+        if batch.schema.field(i).name not in chunk.changed:
+            return text.quoted(chunk.cells.column(i), self._delimiter)
+        column = batch.column(i)
+        missing = pc.is_null(column, nan_is_null=True)
+        # a cell without a value keeps the word it had for that: NA, null, nothing
+        return pc.if_else(missing, text.quoted(chunk.cells.column(i), self._delimiter), text.spelled(column))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._pool.shutdown()
+        self._stream.close()
+        self._raw.close()
+
+    def abort(self) -> None:
+        """Let go of the file without finishing it."""
+        self._pool.shutdown(cancel_futures=True)
+        self._raw.close()

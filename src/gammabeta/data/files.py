@@ -1,0 +1,138 @@
+"""What a file is by its name, what is said when it cannot be read, and how one is replaced whole or not at all."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from gammabeta.errors import DataError, FileError, GammabetaError, KindError
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".npy": "npy",
+    ".json": "statistics",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather or .npy"
+
+
+class Kind(NamedTuple):
+    """What a file's name says: its format, and for text the compression around it."""
+
+    format: str
+    compression: str | None = None
+
+
+def kind_of(path: Path) -> Kind:
+    """The kind of file that a name stands for.
+
+    Raises:
+        FileError: the extension is not known.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    inner = suffixes[:-1] if compression else suffixes
+    found = FORMATS.get(inner[-1]) if inner else None
+    if found is None or (compression and found != "csv"):
+        raise FileError(f"a data file's name must end in {KNOWN}, got {str(path)!r}; rename or convert it")
+    return Kind(found, compression)
+
+
+def existing(path: Path) -> Path:
+    """The path, if it is a file with something in it.
+
+    Raises:
+        FileError: there is no such file, it is a folder, or it is empty.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise FileError(f"cannot read {str(path)!r}: {_reason(error)}") from None
+    if path.is_dir():
+        raise FileError(f"a data file is needed, but {str(path)!r} is a folder; name one file in it")
+    if found.st_size == 0 and path.is_file():
+        raise FileError(f"{str(path)!r} is empty: it has 0 bytes")
+    return path
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return "no such file" if error.errno == errno.ENOENT else os.strerror(error.errno)
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what PyArrow, NumPy and the system raise while a file is read into one `FileError` that names the file."""
+    try:
+        yield
+    except GammabetaError:
+        raise
+    except (OSError, pa.ArrowException, UnicodeDecodeError, EOFError) as error:
+        raise FileError(f"{str(path)!r} cannot be read as {what}: {_reason(error)}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what is raised while a file is written into one error that names the file and what became of it."""
+    try:
+        yield
+    except GammabetaError:
+        raise
+    except OSError as error:
+        kept = "the old file is as it was" if path.exists() else "nothing was written"
+        raise FileError(f"cannot write {str(path)!r}: {_reason(error)}; {kept}") from error
+    except pa.ArrowNotImplementedError as error:
+        raise KindError(f"cannot write {str(path)!r}: {_reason(error)}; choose another format") from error
+    except pa.ArrowException as error:
+        raise DataError(f"cannot write {str(path)!r}: {_reason(error)}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`, which takes its place when all went well and is removed when not.
+
+    The file is made at once, so that a folder nobody may write in is found out before any work. A name that is a link
+    keeps being one: what it points at is replaced. Where an old file gives way, the new one is on the disk first.
+
+    Raises:
+        FileError: the folder is missing or cannot be written in, or `path` is a folder.
+    """
+    target = path.resolve()
+    if target.is_dir():
+        raise FileError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
+    if not target.parent.is_dir():
+        raise FileError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    with writing(path):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            if target.exists():
+                temporary.chmod(target.stat().st_mode & 0o7777)
+                _to_disk(temporary)
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,151 @@
+"""Parquet: read in slices of row groups, written back as it was, but for the columns that were scaled."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gammabeta.data import vectors
+from gammabeta.data.files import reading
+from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
+from gammabeta.data.tables import by_column_groups, columns_of
+from gammabeta.data.write import Sink
+
+GROUP_BYTES = 64 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
+GROUP_ROWS = 1 << 20
+READ_AHEAD = 256 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
+OPEN_BYTES = 96 << 20  # in the pages of all columns that are open at once
+PAGE_BYTES = 1 << 20  # what writers put on a page, before compression
+
+
+class ParquetSource(Source):
+    """A Parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size = path, path.stat().st_size
+        with reading(path, "Parquet"), self._open() as file:
+            self.metadata: pq.FileMetaData = file.metadata
+            self.schema: pa.Schema = file.schema_arrow
+            self.rows = file.metadata.num_rows
+        self._columns = columns_of(self.schema, path)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column, in the file's order."""
+        return self._columns
+
+    def _open(self) -> pq.ParquetFile:
+        leaves = self.metadata.num_columns if hasattr(self, "metadata") else 1
+        buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 2 // max(leaves, 1)))
+        return pq.ParquetFile(self.path, pre_buffer=False, buffer_size=buffer)
+
+    def chunks(self, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
+        """The rows in order, some columns or all; a new pass at each call."""
+        rows, start = self.rows or 0, 0
+        with reading(self.path, "Parquet"), self._open() as file:
+            wanted = None if names is None else list(names)
+            for batch in file.iter_batches(self._chunk_rows(file, wanted), columns=wanted):
+                start += batch.num_rows
+                yield TableChunk(batch, start - batch.num_rows, self.size * start // max(rows, 1))
+
+    def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
+        """All values of the columns: a few columns at a time, so that each comes in long stretches."""
+        yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
+
+    def _chunk_rows(self, file: pq.ParquetFile, names: list[str] | None) -> int:
+        """How many rows fit in a chunk, from what the first rows take in memory: text grows when it is decoded."""
+        fields = [field for field in self.schema if names is None or field.name in set(names)]
+        widths = [vectors.width(field.type) for field in fields]
+        a_row = float(sum(widths))
+        if 0 in widths and self.rows:
+            first = next(iter(file.iter_batches(min(1024, self.rows), columns=names)))
+            a_row = max(a_row, first.get_total_buffer_size() / first.num_rows)
+        return int(max(16, min(CHUNK_BYTES // max(a_row, 1), GROUP_ROWS)))
+
+    def writer_options(self, scaled: Sequence[str]) -> dict[str, Any]:
+        """How this file was written: each column's codec, whether it had a dictionary, the order of its rows."""
+        if not self.metadata.num_row_groups:
+            return {}
+        group = self.metadata.row_group(0)
+        chunks = [group.column(i) for i in range(self.metadata.num_columns)]
+        codecs = {c.path_in_schema: _CODECS.get(c.compression, c.compression) for c in chunks}
+        split = [c.path_in_schema for c in chunks if "BYTE_STREAM_SPLIT" in c.encodings and _is_float(c)]
+        return {
+            "compression": codecs,
+            "use_dictionary": [c.path_in_schema for c in chunks if _repeats(c, c.path_in_schema in scaled)],
+            "use_byte_stream_split": split or False,
+            "write_statistics": any(c.is_stats_set for c in chunks),
+            "write_page_index": any(c.has_column_index for c in chunks),
+            "sorting_columns": group.sorting_columns or None,
+        }
+
+    @property
+    def group_rows(self) -> int:
+        """The rows of the largest row group."""
+        return max((self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)), default=1)
+
+
+_CODECS = {"UNCOMPRESSED": "NONE", "LZ4_RAW": "LZ4", "LZO": "SNAPPY"}
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+
+
+def _is_float(chunk: Any) -> bool:
+    return chunk.physical_type in ("FLOAT", "DOUBLE")
+
+
+def _repeats(chunk: Any, scaled: bool) -> bool:
+    """Whether a dictionary pays in this column: where it was used and, for numbers, made the column smaller.
+
+    Numbers that hardly repeat fill a dictionary in vain, which costs three times the time of writing them plainly.
+    """
+    if not any("DICTIONARY" in encoding for encoding in chunk.encodings):
+        return False
+    width = _WIDTHS.get(chunk.physical_type)
+    return width is None or not scaled or chunk.total_uncompressed_size < 0.75 * width * chunk.num_values
+
+
+class ParquetSink(Sink):
+    """Writes a Parquet file, a row group at a time, as its source was written if that was Parquet too."""
+
+    def __init__(self, path: Path, schema: pa.Schema, source: Source, scaled: Sequence[str]) -> None:
+        options: dict[str, Any] = {"use_dictionary": [n for n in schema.names if n not in set(scaled)]}
+        rows = GROUP_ROWS
+        if isinstance(source, ParquetSource):
+            options |= source.writer_options(scaled)
+            rows = source.group_rows
+        self._file = pa.OSFile(str(path), "wb")
+        self._writer = pq.ParquetWriter(self._file, schema, **options)
+        self._schema, self._rows = schema, rows
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = self._held_bytes = 0
+
+    def write(self, chunk: Any) -> None:
+        """Add a chunk; full row groups go to the file."""
+        batch = chunk.batch
+        while batch.num_rows:
+            part = batch.slice(0, self._rows - self._held_rows)
+            batch = batch.slice(part.num_rows)
+            self._held.append(part)
+            self._held_rows += part.num_rows
+            self._held_bytes += part.nbytes
+            if self._held_rows >= self._rows or self._held_bytes >= GROUP_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._writer.write_table(pa.Table.from_batches(self._held, self._schema), self._held_rows)
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+
+    def close(self) -> None:
+        """Write what is left, and the footer."""
+        self._flush()
+        self._writer.close()
+        self._file.close()
+
+    def abort(self) -> None:
+        """Let go of the file without finishing it."""
+        self._held = []
+        self._file.close()
+        self._writer.is_open = False

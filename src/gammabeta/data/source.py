@@ -1,0 +1,209 @@
+"""What every file format gives: columns with names and types, and chunks of rows that fit in memory.
+
+A `Source` is a file that can be read again and again, once for its statistics and once to be scaled. A `Chunk` is some
+of its rows, all columns or some. Chunks hand out their numbers as *blocks*, arrays whose first axis is the rows: a
+column is a block of shape (rows,), a table of equal types one of shape (rows, k).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from gammabeta.affine import Affine
+from gammabeta.data import vectors
+from gammabeta.data.vectors import Vector
+from gammabeta.errors import KindError
+
+CHUNK_BYTES = 16 << 20  # what a chunk takes in memory, about; several are on their way at once
+PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
+STACK_BELOW = 1 << 14  # rows: under it a call for each column costs more than copying the columns side by side
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's name, its type as Arrow spells it, and why it is not one to scale ("" if it is)."""
+
+    name: str
+    type: str
+    barred: str = ""
+
+
+class Block(NamedTuple):
+    """Numbers of some columns: `at`, their places among the names asked for; `values`, (rows,) or (rows, len(at))."""
+
+    at: tuple[int, ...]
+    values: Vector
+
+
+class Restart(Exception):  # noqa: N818
+    """The source has learnt something about itself in mid-pass: begin the pass again."""
+
+
+class Scaling:
+    """An affine map for each of several columns, cut to measure for the blocks that a chunk hands out."""
+
+    def __init__(self, names: Sequence[str], affine: Affine) -> None:
+        self.names = tuple(names)
+        self._affine = affine
+        self._parts: dict[tuple[int, ...], Affine] = {}
+
+    def part(self, at: tuple[int, ...], ndim: int) -> Affine:
+        """The map of the columns at these positions, for a block of `ndim` dimensions."""
+        key = at if ndim > 1 else (at[0], -1)
+        if key not in self._parts:
+            everything = ndim > 1 and at == tuple(range(len(self.names)))
+            self._parts[key] = self._affine if everything else self._affine[list(at) if ndim > 1 else at[0]]
+        return self._parts[key]
+
+
+class Chunk(ABC):
+    """Some consecutive rows of a file.
+
+    `chunk[name]` is a column as a NumPy array of shape (rows,): nulls are NaN. `start` is the number of its first row,
+    from 0, and `done` how many bytes of the file have been read once it is.
+    """
+
+    start: int
+    rows: int
+    done: int
+
+    @abstractmethod
+    def __getitem__(self, name: str) -> Vector:
+        """A numeric column, NaN where there is no value. Shape (rows,)."""
+
+    @abstractmethod
+    def present(self, names: Sequence[str]) -> Iterator[Block]:
+        """The columns' values, without nulls, as blocks in any order."""
+
+    @abstractmethod
+    def scaled(self, scaling: Scaling) -> "Chunk":
+        """The same rows with the columns of `scaling` mapped, the others untouched."""
+
+    @abstractmethod
+    def overflows(self, name: str) -> bool:
+        """Whether there may be an infinity in the column; one where there is no value counts too."""
+
+    @property
+    @abstractmethod
+    def batch(self) -> pa.RecordBatch:
+        """The rows as Arrow holds them."""
+
+
+class TableChunk(Chunk):
+    """Rows that are an Arrow record batch."""
+
+    def __init__(self, batch: pa.RecordBatch, start: int, done: int) -> None:
+        self._batch, self.start, self.rows, self.done = batch, start, batch.num_rows, done
+
+    @property
+    def batch(self) -> pa.RecordBatch:
+        """The rows as Arrow holds them."""
+        return self._batch
+
+    def __getitem__(self, name: str) -> Vector:
+        """A numeric column, NaN where there is no value. Shape (rows,)."""
+        column = self._batch.column(name)
+        if not vectors.is_number(column.type):
+            raise KindError(f"column {name!r} must be of numbers to be had as an array, it is {column.type}")
+        return vectors.filled(column)
+
+    def present(self, names: Sequence[str]) -> Iterator[Block]:
+        """The columns' values, without nulls, as blocks in any order."""
+        return blocks([self._batch.column(name) for name in names], drop_nulls=True)
+
+    def overflows(self, name: str) -> bool:
+        """Whether there may be an infinity in the column; one where there is no value counts too."""
+        return bool(np.isinf(vectors.raw(self._batch.column(name))).any())
+
+    def scaled(self, scaling: Scaling) -> "TableChunk":
+        """The same rows with the columns of `scaling` mapped, the others untouched."""
+        columns = mapped([self._batch.column(name) for name in scaling.names], scaling)
+        return TableChunk(
+            with_columns(self._batch, dict(zip(scaling.names, columns, strict=True))), self.start, self.done
+        )
+
+
+def blocks(columns: Sequence[pa.Array], *, drop_nulls: bool) -> Iterator[Block]:
+    """Arrow columns as blocks: each as it is, or, where rows are few, those of equal types side by side."""
+    alike: dict[np.dtype[Any], list[int]] = {}
+    stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
+    for i, column in enumerate(columns):
+        if stacking and not (drop_nulls and column.null_count):
+            alike.setdefault(_standing(column.type), []).append(i)
+        else:
+            yield Block((i,), vectors.present(column) if drop_nulls else vectors.raw(column))
+    for dtype, at in alike.items():
+        table = np.empty((len(at), len(columns[0])), dtype)
+        for row, i in zip(table, at, strict=True):
+            row[:] = vectors.raw(columns[i])
+        # statistics go down 64 neighbouring columns at once: they want rows in one piece, 100 times faster
+        yield Block(tuple(at), np.ascontiguousarray(table.T) if drop_nulls else table.T)
+
+
+def _standing(kind: pa.DataType) -> np.dtype[Any]:
+    """The type in which a column stands beside others: floats as they are, integers in what holds them exactly."""
+    if pa.types.is_decimal(kind):
+        return np.dtype(np.float64)
+    dtype = np.dtype(kind.to_pandas_dtype())
+    return dtype if dtype.kind == "f" or dtype.itemsize == 8 else np.dtype(np.float64)
+
+
+def mapped(columns: Sequence[pa.Array], scaling: Scaling) -> list[pa.Array]:
+    """Arrow columns after their affine maps, null where they were null."""
+    out: list[pa.Array] = [None] * len(columns)
+    for at, values in blocks(columns, drop_nulls=False):
+        affine = scaling.part(at, values.ndim)
+        if values.ndim == 1:
+            out[at[0]] = vectors.restored(affine(values), columns[at[0]])
+            continue
+        kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+        result = np.empty(values.shape[::-1], kind)
+        affine(values, out=result.T)
+        for row, i in zip(result, at, strict=True):
+            out[i] = vectors.restored(row, columns[i])
+    return out
+
+
+def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """The batch with some columns replaced, fields keeping their metadata."""
+    arrays, fields = [], []
+    for i, field in enumerate(batch.schema):
+        column = columns.get(field.name)
+        arrays.append(batch.column(i) if column is None else column)
+        fields.append(field if column is None else field.with_type(column.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+
+
+class Source(ABC):
+    """A file, or a table in memory, that can be read in chunks as often as needed.
+
+    `columns` may be a guess until `learn` or a whole pass has gone through: text says what it is only at its end.
+    `rows` is None where the format does not tell, `size` is in bytes.
+    """
+
+    path: Path
+    schema: pa.Schema
+    rows: int | None
+    size: int
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """Every column, in the file's order."""
+
+    @abstractmethod
+    def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """The rows in order, some columns or all; a new pass at each call. Raises `Restart` as said there."""
+
+    def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
+        """All values of the columns, in pieces of some columns and some rows, for what does not ask for order."""
+        for chunk in self.chunks(names):
+            yield tuple(names), chunk
+
+    def learn(self) -> None:  # noqa: B027
+        """Make sure of the columns' types, with a pass of its own if need be."""

@@ -1,0 +1,191 @@
+"""What is known of a file's columns, and how they are to be scaled: all that `apply` and `invert` need.
+
+The document says how the columns are scaled as well as what their statistics are, so nobody has to remember with which
+options a file was scaled in order to scale another one, or to go back.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from gammabeta import states
+from gammabeta.affine import Affine
+from gammabeta.data.source import Column
+from gammabeta.errors import DataError, StateError
+from gammabeta.statistics import Extrema, Moments
+
+FORMAT = "gammabeta.stats"
+_FIELDS = ("rows", "columns", "scaling", "moments", "extrema")
+
+Method = Literal["standard", "minmax"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How statistics become a map: standardization with the divisor n − ddof, or min-max scaling to a range."""
+
+    method: Method = "standard"
+    ddof: float = 0
+    feature_range: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.method not in ("standard", "minmax"):
+            raise DataError(f"method must be standard or minmax, got {self.method!r}")
+        low, high = self.feature_range
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise DataError(f"feature_range must be two finite numbers, the lower first, got {low:g} {high:g}")
+        if not (np.isfinite(self.ddof) and self.ddof >= 0):
+            raise DataError(f"ddof must be a finite number, 0 or more, got {self.ddof}")
+
+    def document(self) -> dict[str, Any]:
+        """The recipe for a JSON document: only what its method goes by."""
+        if self.method == "standard":
+            return {"method": "standard", "ddof": self.ddof}
+        return {"method": "minmax", "feature_range": list(self.feature_range)}
+
+    @classmethod
+    def of_document(cls, value: Any) -> "Recipe":
+        """The recipe in a JSON document; `StateError` if it is none."""
+        try:
+            if value["method"] == "standard" and set(value) == {"method", "ddof"}:
+                return cls("standard", ddof=_real(value["ddof"]))
+            low, high = value["feature_range"]
+            if value["method"] == "minmax" and set(value) == {"method", "feature_range"}:
+                return cls("minmax", feature_range=(_real(low), _real(high)))
+        except (TypeError, KeyError, ValueError):
+            pass
+        raise StateError(f"scaling must say standard with ddof or minmax with feature_range, got {str(value)[:80]}")
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return value
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The exact statistics of a file's columns. Those of several files add up, whatever the order of their columns.
+
+    `columns`: k columns, in order; `rows`: how many rows there were; `moments` and `extrema`: of shape (k,);
+    `recipe`: how the columns are to be scaled.
+
+    >>> import pyarrow as pa
+    >>> from gammabeta.data import measure
+    >>> whole = measure(pa.table({"age": [20, 30, 70], "name": ["a", "b", "c"]}))
+    >>> whole.names, whole.moments.mean
+    (('age',), array([40.]))
+    >>> parts = [measure(pa.table({"age": ages})) for ages in ([20], [30, 70])]
+    >>> sum(parts) == whole and Statistics.from_json(whole.to_json()) == whole
+    True
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+    moments: Moments
+    extrema: Extrema
+    recipe: Recipe = field(default_factory=Recipe)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def affine(self) -> Affine:
+        """The map that scales the columns, of shape (k,)."""
+        if self.recipe.method == "standard":
+            return Affine.standard(self.moments, ddof=self.recipe.ddof)
+        return Affine.minmax(self.extrema, self.recipe.feature_range)
+
+    def select(self, names: Sequence[str]) -> "Statistics":
+        """The statistics of some of the columns, in that order."""
+        place = {name: i for i, name in enumerate(self.names)}
+        at = [place[name] for name in names]
+        columns = tuple(self.columns[i] for i in at)
+        return replace(self, columns=columns, moments=self.moments[at], extrema=self.extrema[at])
+
+    def __add__(self, other: object) -> "Statistics":
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        if set(self.names) != set(other.names):
+            odd = sorted(set(self.names) ^ set(other.names))
+            raise DataError(
+                f"statistics must be of the same columns to be added, these are on one side only: {listed(odd)}; "
+                "choose the columns that all have"
+            )
+        if self.recipe != other.recipe:
+            raise DataError(
+                f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
+                f"{other.recipe.document()}; say which"
+            )
+        other = other.select(self.names)
+        columns = tuple(map(_joined, self.columns, other.columns))
+        moments, extrema = self.moments + other.moments, self.extrema + other.extrema
+        return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
+
+    def __radd__(self, other: object) -> "Statistics":
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def to_json(self) -> str:
+        """A JSON document that `from_json` reads back to the same bits."""
+        columns = [{"name": column.name, "type": column.type} for column in self.columns]
+        parts = {"moments": json.loads(self.moments.to_json()), "extrema": json.loads(self.extrema.to_json())}
+        return states.dump(FORMAT, {"rows": self.rows, "columns": columns, "scaling": self.recipe.document(), **parts})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Statistics":
+        """The statistics in a document that `to_json` wrote.
+
+        Raises:
+            StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
+        """
+        document = states.load(text, FORMAT, _FIELDS)
+        columns = _columns(document["columns"])
+        (rows,) = states.counts([document["rows"]], 1, "rows")
+        recipe = Recipe.of_document(document["scaling"])
+        moments = Moments.from_json(json.dumps(document["moments"]))
+        extrema = Extrema.from_json(json.dumps(document["extrema"]))
+        if not moments.shape == extrema.shape == (len(columns),):
+            raise StateError(
+                f"a stats file must hold the statistics of its {len(columns)} columns, "
+                f"got moments of shape {moments.shape} and extrema of shape {extrema.shape}"
+            )
+        if (moments.count > rows).any() or (extrema.count > rows).any():
+            raise StateError(f"a stats file of {rows} rows cannot count more values in a column")
+        if moments.infinities.any() or np.isinf([extrema.min, extrema.max]).any():
+            raise StateError("a stats file cannot hold infinities: they are refused where statistics are taken")
+        return cls(columns, rows, moments, extrema, recipe)
+
+
+def _columns(value: Any) -> tuple[Column, ...]:
+    if not isinstance(value, list) or not value:
+        raise StateError("columns must be a list of names and types, with one at least")
+    for column in value:
+        if not isinstance(column, dict) or set(column) != {"name", "type"} or not _texts(column):
+            raise StateError(f"each column must have a name and a type, got {str(column)[:80]}")
+    if len({column["name"] for column in value}) < len(value):
+        raise StateError("each column's name must come once")
+    return tuple(Column(column["name"], column["type"]) for column in value)
+
+
+def _texts(column: dict[str, Any]) -> bool:
+    return all(isinstance(text, str) for text in column.values())
+
+
+def _joined(a: Column, b: Column) -> Column:
+    """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
+    if a.type == b.type:
+        return a
+    try:
+        return Column(a.name, str(np.promote_types(a.type, b.type)))
+    except TypeError:
+        return Column(a.name, "float64")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: the first five, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

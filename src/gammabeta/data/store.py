@@ -1,0 +1,103 @@
+"""Statistics kept in files, and the sum of those of many files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gammabeta.data.files import existing, replacing
+from gammabeta.data.measure import Progress, measure, quiet
+from gammabeta.data.select import selected
+from gammabeta.data.state import Recipe, Statistics
+from gammabeta.errors import DataError, FileError, StateError
+
+
+def statistics_path(path: str | Path) -> Path:
+    """The path, if it ends in .json: no data file is ever replaced by statistics."""
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise FileError(f"a stats file's name must end in .json, got {str(path)!r}")
+    return path
+
+
+def save(statistics: Statistics, path: str | Path) -> None:
+    """Write statistics to a `.json` file, which appears when it is whole.
+
+    Raises:
+        FileError: it cannot be written, or its name does not end in .json.
+    """
+    with replacing(statistics_path(path)) as temporary:
+        temporary.write_text(statistics.to_json(), "utf-8")
+
+
+def load(path: str | Path) -> Statistics:
+    """The statistics in a file that `save` wrote.
+
+    Raises:
+        FileError: there is no such file, or it cannot be read.
+        StateError: it is not a stats file, is damaged or of another version.
+    """
+    path = existing(Path(path))
+    try:
+        return Statistics.from_json(path.read_bytes())
+    except StateError as error:
+        raise StateError(f"{str(path)!r} is not a stats file to be used: {error}") from None
+    except OSError as error:
+        raise FileError(f"cannot read {str(path)!r}: {error.strerror}") from error
+
+
+def gather(
+    paths: Sequence[str | Path],
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    recipe: Recipe | None = None,
+    progress: Progress = quiet,
+) -> Statistics:
+    """The statistics of all rows of several files: data files are read, stats files (`.json`) added as they are.
+
+    Args:
+        paths: data files and stats files in any mixture, one at least.
+        columns, exclude: which columns, as for `measure`; of stats files too.
+        recipe: how the columns are to be scaled. Without it the stats files say, or else standardization.
+        progress: as for `measure`, for each file.
+
+    Raises:
+        DataError: the files are not of the same columns, or the stats files disagree about how to scale.
+        FileError, StateError, KindError: as `measure` and `load`.
+
+    >>> import tempfile, pyarrow as pa
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(measure(pa.table({"a": [1.0]})), f"{folder}/one.json")
+    ...     float(gather([f"{folder}/one.json", f"{folder}/one.json"]).moments.count[0])
+    2.0
+    """
+    if not paths:
+        raise DataError("at least one file is needed, got none")
+    named = [Path(path) for path in paths]
+    kept = {path: _chosen(load(path), path, columns, exclude) for path in named if path.suffix.lower() == ".json"}
+    recipe = recipe or _common_recipe(kept)
+    total: Statistics | None = None
+    for path in named:
+        if path in kept:
+            found = replace(kept[path], recipe=recipe)
+        else:
+            found = measure(path, columns, exclude, recipe=recipe, progress=progress)
+        try:
+            total = found if total is None else total + found
+        except DataError as error:
+            raise DataError(f"{str(path)!r} cannot be added to {str(named[0])!r}: {error}") from None
+    if total is None:
+        raise DataError("at least one file is needed, got none")
+    return total
+
+
+def _chosen(found: Statistics, path: Path, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> Statistics:
+    return found.select([column.name for column in selected(found.columns, columns, exclude, path)])
+
+
+def _common_recipe(kept: dict[Path, Statistics]) -> Recipe:
+    recipes = {found.recipe for found in kept.values()}
+    if len(recipes) > 1:
+        told = ", ".join(sorted(str(recipe.document()) for recipe in recipes))
+        raise DataError(f"stats files must say one way of scaling, these say {told}; choose with --method")
+    return recipes.pop() if recipes else Recipe()

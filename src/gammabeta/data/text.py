@@ -1,0 +1,70 @@
+"""Text in columns: what the cells of a CSV file say, and how numbers and words are put back into one."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# What stands for "no value" in a column of numbers; PyArrow's own list.
+MISSING = pa.array(
+    [""]
+    + ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]  # noqa: RUF005
+    + ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
+)
+
+CellKind = Literal["empty", "integer", "number", "words"]
+KINDS: tuple[CellKind, ...] = ("empty", "integer", "number", "words")
+ARROW = {"empty": pa.null(), "integer": pa.int64(), "number": pa.float64(), "words": pa.string()}
+
+
+def parsed(cells: pa.Array, kind: CellKind) -> pa.Array | None:
+    """Cells as numbers, null where there is no value; None if some cell is not of the kind. Words stay as they are."""
+    if kind == "words":
+        return cells
+    if kind != "empty":
+        try:
+            return pc.cast(cells, ARROW[kind])
+        except pa.ArrowInvalid:
+            pass
+    trimmed = pc.ascii_trim_whitespace(cells)
+    missing = pc.is_in(trimmed, value_set=MISSING)
+    if kind == "empty":
+        return pa.nulls(len(cells)) if pc.all(missing, min_count=0).as_py() else None
+    try:
+        return pc.cast(pc.if_else(missing, pa.scalar(None, pa.string()), trimmed), ARROW[kind])
+    except pa.ArrowInvalid:
+        return None
+
+
+def widened(cells: pa.Array, kind: CellKind) -> CellKind:
+    """The least kind, from `kind` up, that all the cells are of."""
+    return next(k for k in KINDS[KINDS.index(kind) :] if parsed(cells, k) is not None)
+
+
+def quoted(cells: pa.Array, delimiter: str) -> pa.Array:
+    """Cells as they must be written: in quotes if they hold a delimiter, a quote or a line end."""
+    needs = pc.match_substring_regex(cells, f'[{re.escape(delimiter)}"\r\n]')
+    if not pc.any(needs).as_py():
+        return cells
+    doubled = pc.replace_substring(cells, '"', '""')
+    return pc.if_else(needs, pc.binary_join_element_wise('"', doubled, '"', ""), cells)
+
+
+def spelled(column: pa.Array) -> pa.Array:
+    """Values as text: numbers in the fewest digits that read back the same, nothing for nulls."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def lines(columns: Sequence[pa.Array], delimiter: str, line_end: str) -> memoryview:
+    """Rows of text, from columns of cells that are quoted where they must be. No nulls."""
+    ended = [*columns[:-1], pc.binary_join_element_wise(columns[-1], line_end, "")]
+    joined = pc.binary_join_element_wise(*ended, delimiter) if len(ended) > 1 else ended[0]
+    end = joined.offset + len(joined)
+    offsets = memoryview(joined.buffers()[1]).cast("i")
+    return memoryview(joined.buffers()[2])[offsets[joined.offset] : offsets[end]] if len(joined) else memoryview(b"")

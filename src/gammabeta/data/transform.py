@@ -1,0 +1,218 @@
+"""The second pass: a file's columns are mapped, and the file is written anew."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from gammabeta.affine import Affine
+from gammabeta.data import vectors
+from gammabeta.data.ahead import ahead
+from gammabeta.data.files import replacing
+from gammabeta.data.measure import Progress, infinite, measure, quiet
+from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
+from gammabeta.data.sources import check_output, opened, sink_for
+from gammabeta.data.state import Recipe, Statistics, listed
+from gammabeta.data.store import load, statistics_path
+from gammabeta.data.write import outcome
+from gammabeta.errors import DataError, KindError
+
+Input: TypeAlias = Source | pa.Table | str | Path
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a file.
+
+    `statistics`: what the columns were scaled by; `rows`: how many were written; `converted`: the columns that were
+    integers or decimals and are float64 now; `passed`: those that were left as they were.
+    """
+
+    path: Path
+    rows: int
+    statistics: Statistics
+    converted: tuple[Column, ...]
+    passed: tuple[Column, ...]
+
+
+def scale(
+    source: Input,
+    out: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    stats: str | Path | None = None,
+    progress: Progress = quiet,
+) -> Written:
+    """Scale a file's numeric columns by their own exact statistics, in two passes and bounded memory.
+
+        y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
+
+    Args:
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, or an Arrow table.
+        out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole.
+        recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
+        columns, exclude: which columns, as for `measure`.
+        stats: where to keep the statistics, for `apply` and `invert`.
+        progress: called with the bytes read so far and the bytes to read, the file's size twice.
+
+    Floats keep their type, integers and decimals become float64; all other columns, the order of columns, missing
+    values, metadata and, in Parquet, compression stay. A constant column becomes zeros (its scale is 1), one without
+    values stays without.
+
+    Raises:
+        FileError: the file cannot be read, or the output not be written.
+        DataError: ±inf, an unknown column, no numeric column, no rows.
+        KindError: a column named in `columns` is not of numbers, or `out` cannot hold what `source` does.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = scale(pa.table({"age": [20, 30, 40], "name": ["a", "b", "c"]}), f"{folder}/scaled.parquet")
+    ...     pq.read_table(done.path)["age"].to_pylist()
+    [-1.224744871391589, 0.0, 1.224744871391589]
+    """
+    source, out = opened(source), Path(out)
+    check_output(out, source)
+    with ExitStack() as stack:
+        kept = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None
+        temporary = stack.enter_context(replacing(out))
+        found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
+        if not found.rows:
+            raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
+        if kept is not None:
+            kept.write_text(found.to_json(), "utf-8")
+        return _write(source, found, found.affine(), temporary, out, _second_half(progress))
+
+
+def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+    """Scale another file by statistics that were taken before. Columns are found by name, in any order.
+
+    Args:
+        stats: `Statistics`, or the file that `scale` or `measure(...)` wrote them to; it says how to scale too.
+        source, out, progress: as for `scale`.
+
+    Columns that have no statistics pass through. A column may have changed from one numeric type to another.
+
+    Raises:
+        StateError: the stats file is none, is damaged or of another version.
+        DataError: a column is missing, or holds ±inf.
+        KindError: a column is no longer of numbers.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = measure(pa.table({"a": [0.0, 2.0]}))
+    ...     done = apply(found, pa.table({"b": ["x"], "a": [5]}), f"{folder}/scaled.parquet")
+    ...     pq.read_table(done.path).to_pylist()
+    [{'b': 'x', 'a': 4.0}]
+    """
+    return _mapped(stats, source, out, progress, inverse=False)
+
+
+def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+    """Take a scaled file back to its original units. Arguments, result and errors are those of `apply`.
+
+        x = y · std + mean    or    x = (y − a) / (b − a) · (max − min) + min
+
+    Columns stay floats: values that were integers come back within rounding, and as float64.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = measure(pa.table({"a": [0.0, 2.0]}))
+    ...     done = invert(found, pa.table({"a": [4.0]}), f"{folder}/original.parquet")
+    ...     pq.read_table(done.path).to_pylist()
+    [{'a': 5.0}]
+    """
+    return _mapped(stats, source, out, progress, inverse=True)
+
+
+def _mapped(
+    stats: Statistics | str | Path, source: Input, out: str | Path, progress: Progress, *, inverse: bool
+) -> Written:
+    known = stats if isinstance(stats, Statistics) else load(stats)
+    if not known.rows:
+        raise DataError("statistics of at least one row are needed to scale by, these are of none")
+    source, out = opened(source), Path(out)
+    check_output(out, source)
+    affine = known.affine().inverse() if inverse else known.affine()
+    with replacing(out) as temporary:
+        while True:
+            _check_columns(known, source)
+            try:
+                return _write(source, known, affine, temporary, out, progress)
+            except Restart:
+                continue
+
+
+def _check_columns(known: Statistics, source: Source) -> None:
+    """Refuse a file that lacks a fitted column, or where one is not of numbers any more."""
+    here = {column.name: column for column in source.columns}
+    missing = [name for name in known.names if name not in here]
+    if missing:
+        raise DataError(
+            f"every column that has statistics must be in {str(source.path)!r}, {listed(missing)} not; "
+            "choose columns with: gammabeta stats S.json --exclude NAME -o T.json"
+        )
+    for column in known.columns:
+        now = here[column.name]
+        if now.barred == "not numeric":
+            raise KindError(
+                f"column {now.name!r} must be of numbers as it was ({column.type}), "
+                f"in {str(source.path)!r} it is {now.type}"
+            )
+
+
+def _write(
+    source: Source, known: Statistics, affine: Affine, temporary: Path, out: Path, progress: Progress
+) -> Written:
+    here = {column.name: column for column in source.columns}
+    # a CSV column without one value has no type, and nothing to scale
+    names = tuple(name for name in known.names if here[name].barred != "empty")
+    at = [i for i, name in enumerate(known.names) if name in set(names)]
+    scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at])
+    sink = sink_for(temporary, out, outcome(source.schema, names), source, names)
+    rows = 0
+    try:
+        for chunk in ahead(_scaled(source, scaling)):
+            sink.write(chunk)
+            rows += chunk.rows
+            progress(chunk.done, source.size)
+        sink.close()
+    except BaseException:
+        with suppress(Exception):
+            sink.abort()
+        raise
+    chosen = set(names)
+    converted = tuple(here[name] for name in names if not pa.types.is_floating(source.schema.field(name).type))
+    passed = tuple(column for column in source.columns if column.name not in chosen)
+    return Written(out, rows, known, converted, passed)
+
+
+def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
+    for chunk in ahead(source.chunks()):
+        result = chunk.scaled(scaling)
+        for name in scaling.names:
+            if result.overflows(name):
+                _refuse_infinity(source.path, chunk, result, name)
+        yield result
+
+
+def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None:
+    values, results = before[name], after[name]
+    at = vectors.first_infinity(results)
+    if at < 0:
+        return  # it stood where there is no value
+    if np.isinf(values[at]):
+        raise infinite(name, float(values[at]), before.start + at, path)
+    raise DataError(
+        f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in row "
+        f"{before.start + at + 1} (the first row of data is 1) would leave it; convert the column to float64"
+    )
+
+
+def _second_half(progress: Progress) -> Progress:
+    return lambda done, size: progress(size + done, 2 * size)
