@@ -56,7 +56,7 @@ def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> 
 def _contiguous(x: Array, y: Array, parameters: Parameters) -> None:
     """A contiguous block (a, f, b) of float32 or float64."""
     a, f, b = x.shape
-    flat, out = layout.frozen(x.reshape(-1)), y.reshape(-1)
+    flat, out = layout.readable(x.reshape(-1)), y.reshape(-1)
     if b > 1 and f > 1:
         runs = threads.ranges(a * f, layout.SPLIT // b)
         threads.run(lambda r: _runs(flat, out, b, *r, *parameters), runs)

@@ -21,9 +21,10 @@ from numba.extending import intrinsic, overload
 from gammabeta.kernels.layout import LANES
 
 ROWS = 32
-SUM = (-34, 70)  # base and rows of limbs for x, from 2^−1088 to beyond every float and 64-bit integer
-SQUARES = (-68, 138)  # for x² and w·x, from 2^−2176
-CUBES = (-102, 206)  # for w·x², from 2^−3264
+# Constants of NumPy's types rather than Python's: Numba compiles a function once for each Python constant it is given.
+SUM_BASE, SUM_HEIGHT = np.int64(-34), 70  # limbs for x: from 2^−1088 to beyond every float and 64-bit integer
+SQUARES_BASE, SQUARES_HEIGHT = np.int64(-68), 138  # for x² and w·x: from 2^−2176
+CUBES_BASE, CUBES_HEIGHT = np.int64(-102), 206  # for w·x²: from 2^−3264
 FLUSH = 4095 - ROWS
 NAN, PLUS_INF, MINUS_INF = 0, 1, 2
 
@@ -36,6 +37,9 @@ _LOW = np.uint64(0xFFFF_FFFF)
 _ONE = np.uint64(1)
 _WORD = np.uint64(32)
 _POINT = np.uint64(52)
+_ZERO = np.uint64(0)
+_POSITIVE = np.bool_(False)
+_START, _STRIDE = np.int64(0), np.int64(LANES)
 
 
 @intrinsic
@@ -134,6 +138,20 @@ def _fold(x, offset, stride, magic, sums, high, low):
 
 
 @njit(cache=True)
+def fill(a, value):
+    """a[:] = value, without the error messages for shapes, which take longer to compile than the rest."""
+    for i in range(len(a)):
+        a[i] = value
+
+
+@njit(cache=True)
+def copy(a, b):
+    """b[:] = a, likewise."""
+    for i in range(len(a)):
+        b[i] = a[i]
+
+
+@njit(cache=True)
 def add_shifted(limbs, base, touched, lane, value, exponent, negative):
     """Add ±value · 2^exponent, value an unsigned 64-bit integer, to a lane of limbs; note which rows that touched."""
     position = exponent - 32 * base
@@ -157,9 +175,9 @@ def add_shifted(limbs, base, touched, lane, value, exponent, negative):
 def add_square(limbs, base, touched, lane, value, exponent):
     """Add (value · 2^exponent)²."""
     upper, lower = value >> _WORD, value & _LOW
-    add_shifted(limbs, base, touched, lane, upper * upper, 2 * exponent + 64, False)
-    add_shifted(limbs, base, touched, lane, upper * lower, 2 * exponent + 33, False)
-    add_shifted(limbs, base, touched, lane, lower * lower, 2 * exponent, False)
+    products, places = (upper * upper, upper * lower, lower * lower), (64, 33, 0)
+    for k in range(3):
+        add_shifted(limbs, base, touched, lane, products[k], 2 * exponent + places[k], _POSITIVE)
 
 
 def split(v):
@@ -214,13 +232,12 @@ def _flush(parts, first, grid, sums, rows, out):
             at = part * LANES + j
             total = np.int64(sums[at] - np.uint64(rows) * bits(magic[at]))
             sums[at] = 0
-            size, unit = np.uint64(abs(total)), _unit(part, top[j])
-            if total == 0:
-                continue
-            if part == 0 or part == 3:
-                add_shifted(sum_limbs, SUM[0], touched[0], first + j, size, unit, total < 0)
-            else:
-                add_shifted(square_limbs, SQUARES[0], touched[1], first + j, size, unit, total < 0)
+            if total != 0:
+                limbs, base, rows_touched = sum_limbs, SUM_BASE, touched[0]
+                if part != 0 and part != 3:
+                    limbs, base, rows_touched = square_limbs, SQUARES_BASE, touched[1]
+                unit = _unit(part, top[j])
+                add_shifted(limbs, base, rows_touched, first + j, np.uint64(abs(total)), unit, total < 0)
 
 
 @njit(cache=True)
@@ -236,7 +253,7 @@ def _within(high, low, grid):
 @njit(cache=True)
 def _finite_copy(x, offset, stride, rows, lanes, scratch, first, specials):
     """A tile's finite values, 0 elsewhere, with the others counted by lane."""
-    scratch[:] = 0
+    fill(scratch, 0)
     for row in range(rows):
         for j in range(lanes):
             v = x[offset + row * stride + j]
@@ -253,8 +270,8 @@ def _finite_copy(x, offset, stride, rows, lanes, scratch, first, specials):
 @njit(cache=True)
 def _extent(scratch, high, low):
     """`fold`'s high and low, alone."""
-    high[:] = 0
-    low[:] = _NOTHING
+    fill(high, _ZERO)
+    fill(low, _NOTHING)
     for row in range(ROWS):
         for j in range(LANES):
             magnitude = bits(float64(scratch[row * LANES + j])) & _MAGNITUDE
@@ -270,8 +287,8 @@ def _add_singly(scratch, lane, first, out):
         v = float64(scratch[row * LANES + lane])
         if v != 0:
             value, exponent, negative = split(v)
-            add_shifted(sum_limbs, SUM[0], touched[0], first + lane, value, exponent, negative)
-            add_square(square_limbs, SQUARES[0], touched[1], first + lane, value, exponent)
+            add_shifted(sum_limbs, SUM_BASE, touched[0], first + lane, value, exponent, negative)
+            add_square(square_limbs, SQUARES_BASE, touched[1], first + lane, value, exponent)
             scratch[row * LANES + lane] = 0
 
 
@@ -304,12 +321,12 @@ def _careful(scratch, first, high, low, grid, sums, pending, out):
         above, below = _exponents(high[j], low[j])
         if high[j] != 0 and (above - below > reach - 1 or below < -450 or above > 500):
             _add_singly(scratch, j, first, out)
-            high[j], low[j] = 0, _NOTHING
-    if not _within(high, low, grid):
+            high[j], low[j] = _ZERO, _NOTHING
+    if pending > FLUSH or not _within(high, low, grid):
         _flush(parts, first, grid, sums, pending, out)
         _regrid(reach, parts, high, low, grid)
         pending = 0
-    fold(scratch, 0, LANES, grid[3], sums, high, low)
+    fold(scratch, _START, _STRIDE, grid[3], sums, high, low)
     return pending + ROWS
 
 
@@ -337,18 +354,15 @@ def accumulate(x, start, stride, rows, lanes, sum_limbs, square_limbs, specials,
             first = block * LANES
             offset = start + row * stride + first
             grid = (top[block], cap[block], floor[block], magic[block])
-            if pending[block] > FLUSH:
-                _flush(parts, first, grid, sums[block], pending[block], out)
-                pending[block] = 0
-            if row + ROWS <= rows and first + LANES <= lanes:
-                before[:] = sums[block]
-                high[:] = 0
-                low[:] = _NOTHING
+            if row + ROWS <= rows and first + LANES <= lanes and pending[block] <= FLUSH:
+                copy(sums[block], before)
+                fill(high, _ZERO)
+                fill(low, _NOTHING)
                 fold(x, offset, stride, magic[block], sums[block], high, low)
                 if _within(high, low, grid):
                     pending[block] += ROWS
                     continue
-                sums[block][:] = before
+                copy(before, sums[block])
             height, width = min(ROWS, rows - row), min(LANES, lanes - first)
             _finite_copy(x, offset, stride, height, width, scratch, first, specials)
             pending[block] = _careful(scratch, first, high, low, grid, sums[block], pending[block], out)
@@ -362,8 +376,8 @@ def accumulate_integers(x, lanes, sum_limbs, square_limbs, touched):
     """Add a table of int64 or uint64, number by number. x: 1-d, row i being x[i·lanes : (i + 1)·lanes]."""
     for i in range(len(x)):
         size, exponent, negative = split(x[i])
-        add_shifted(sum_limbs, SUM[0], touched[0], i % lanes, size, exponent, negative)
-        add_square(square_limbs, SQUARES[0], touched[1], i % lanes, size, exponent)
+        add_shifted(sum_limbs, SUM_BASE, touched[0], i % lanes, size, exponent, negative)
+        add_square(square_limbs, SQUARES_BASE, touched[1], i % lanes, size, exponent)
 
 
 @njit(nogil=True, cache=True)
@@ -381,7 +395,7 @@ def accumulate_weighted(x, weights, lanes, omit, weight_limbs, sum_limbs, square
             continue
         weight, weight_exponent, _ = split(weights[i])
         if not (omit and np.isnan(v)):
-            add_shifted(weight_limbs, SUM[0], touched[0], lane, weight, weight_exponent, False)
+            add_shifted(weight_limbs, SUM_BASE, touched[0], lane, weight, weight_exponent, _POSITIVE)
         if not np.isfinite(v):
             specials[NAN if np.isnan(v) else PLUS_INF if v > 0 else MINUS_INF, lane] += 1
             continue
@@ -393,8 +407,8 @@ def accumulate_weighted(x, weights, lanes, omit, weight_limbs, sum_limbs, square
         for half in range(2):
             factor = weight >> _WORD if half else weight & _LOW
             place = weight_exponent + 32 * half + exponent
-            add_shifted(sum_limbs, SQUARES[0], touched[1], lane, factor * upper, place + 32, negative)
-            add_shifted(sum_limbs, SQUARES[0], touched[1], lane, factor * lower, place, negative)
+            add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, factor * upper, place + 32, negative)
+            add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, factor * lower, place, negative)
             for k in range(6):
                 place = weight_exponent + 32 * half + 2 * exponent + places[k]
-                add_shifted(square_limbs, CUBES[0], touched[2], lane, factor * halves[k], place, False)
+                add_shifted(square_limbs, CUBES_BASE, touched[2], lane, factor * halves[k], place, _POSITIVE)

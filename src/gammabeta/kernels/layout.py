@@ -22,6 +22,7 @@ LANES = 64  # a multiple of every processor's vector, and of a cache line
 PANEL = 2048  # lanes whose state stays in a core's L2 cache: at most 120 bytes each
 PIECE = 2**17  # elements copied at a time
 SPLIT = 2**16  # elements worth a thread
+SHORT = 2**15  # values of a feature below which copying several as a table costs less than a call for each
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST_EXACT = 2**53
@@ -106,11 +107,17 @@ def plain(x: Array) -> Array:
     return np.ascontiguousarray(x, native)
 
 
-def frozen(x: Array) -> Array:
-    """A read-only view: one compiled kernel then serves writable and read-only input."""
-    view = x[...]
-    view.flags.writeable = False
-    return view
+class _Readable:
+    """Memory that a kernel only reads, shown as writable."""
+
+    def __init__(self, x: Array) -> None:
+        self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
+        self.owner = x
+
+
+def readable(x: Array) -> Array:
+    """x for a kernel that only reads it: Numba compiles a kernel anew for read-only arrays, which takes seconds."""
+    return x if x.flags.writeable else np.asarray(_Readable(x))
 
 
 def lanes(rows: int, columns: int, tile: int) -> int:
@@ -125,14 +132,19 @@ def _split(x: Array, statistic: Reduction) -> Any:
     along = int(np.argmax(x.shape))
     ranges = threads.ranges(x.shape[along], SPLIT * x.shape[along] // max(1, x.size))
     parts = threads.run(lambda r: _block(x[(slice(None),) * along + (slice(*r),)], statistic), ranges)
-    return statistic.concatenated(parts) if along == 1 and parts else statistic.added(parts, x.shape[1])
+    return statistic.concatenated(parts) if along == 1 and len(parts) > 1 else statistic.added(parts, x.shape[1])
 
 
 def _block(x: Array, statistic: Reduction) -> Any:
     """The statistic of a block, on this thread."""
     if x.shape[2] == 1:
         return statistic.added([statistic.table(piece) for piece in _pieces(x[:, :, 0])], x.shape[1])
-    columns = (_pieces(x[:, feature, :]) for feature in range(x.shape[1]))
+    rows = x.shape[0] * x.shape[2]
+    if rows < SHORT:
+        several = max(1, PIECE // max(1, rows))
+        beside = [x[:, at : at + several].transpose(0, 2, 1) for at in range(0, x.shape[1], several)]
+        return statistic.concatenated([_block(part.reshape(rows, -1, 1), statistic) for part in beside])
+    columns = [_pieces(x[:, feature]) for feature in range(x.shape[1])]
     return statistic.concatenated(
         [statistic.added([statistic.table(piece.reshape(-1, 1)) for piece in column], 1) for column in columns]
     )

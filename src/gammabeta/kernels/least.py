@@ -55,7 +55,7 @@ def _table(x: Array) -> Range:
     if x.dtype.kind != "f":
         return x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64), np.zeros(features, np.int64)
     several = layout.lanes(n, features, ROWS)
-    flat = layout.frozen(x.reshape(-1))
+    flat = layout.readable(x.reshape(-1))
     whole = n // several * several * features
     parts = [_lanes(flat[:whole], several * features, features)]
     if whole < len(flat):

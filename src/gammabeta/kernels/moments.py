@@ -15,6 +15,10 @@ from gammabeta.kernels.limbs import Limbs
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
 """Σw, Σw·x and Σw·x² per feature, w being 1 where there are no weights; how many NaN, +inf and −inf: int64 (3, f)."""
 
+_SUM = int(exact.SUM_BASE), exact.SUM_HEIGHT
+_SQUARES = int(exact.SQUARES_BASE), exact.SQUARES_HEIGHT
+_CUBES = int(exact.CUBES_BASE), exact.CUBES_HEIGHT
+
 ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
 
 
@@ -62,12 +66,12 @@ def _concatenated(parts: list[Sums]) -> Sums:
 
 
 def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
-    """Run a kernel on new limbs of each (base, height), and take the rows that it touched, carried."""
+    """Run a kernel on new limbs of each (base, height), and take the rows that it touched."""
     digits = [np.zeros((height, lanes), np.int64) for _, height in rows]
     touched = np.array([(height, 0) for _, height in rows])
     kernel(*digits, *more, touched)
     return [
-        limbs.canonical(base + int(first), d[first:last]) if last else limbs.zeros(lanes)
+        (base + int(first), d[first:last]) if last else limbs.zeros(lanes)
         for (base, _), d, (first, last) in zip(rows, digits, touched, strict=True)
     ]
 
@@ -97,8 +101,8 @@ def _lanes(flat: Array, lanes: int, features: int) -> Sums:
     for first in range(0, lanes, layout.PANEL):
         width = min(layout.PANEL, lanes - first)
         specials = np.zeros((3, width), np.int64)
-        run = partial(exact.accumulate, layout.frozen(flat), first, lanes, len(flat) // lanes, width)
-        total, squares = _window(run, width, (exact.SUM, exact.SQUARES), specials)
+        run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width)
+        total, squares = _window(run, width, (_SUM, _SQUARES), specials)
         parts.append((limbs.zeros(width), total, squares, specials))
     _, total, squares, specials = _concatenated(parts)
     counts = specials.reshape(3, -1, features).sum(axis=1)
@@ -108,17 +112,18 @@ def _lanes(flat: Array, lanes: int, features: int) -> Sums:
 def _integers(x: Array) -> Sums:
     """The sums of a contiguous table of int64 or uint64."""
     features = x.shape[1]
-    run = partial(exact.accumulate_integers, layout.frozen(x.reshape(-1)), features)
-    total, squares = _window(run, features, (exact.SUM, exact.SQUARES))
-    return limbs.zeros(features), total, squares, np.zeros((3, features), np.int64)
+    run = partial(exact.accumulate_integers, layout.readable(x.reshape(-1)), features)
+    total, squares = _window(run, features, (_SUM, _SQUARES))
+    specials = np.zeros((3, features), np.int64)
+    return limbs.zeros(features), limbs.canonical(*total), limbs.canonical(*squares), specials
 
 
 def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
     """The sums of a contiguous table under weights of its shape."""
     features = x.shape[1]
-    values = layout.frozen(x.reshape(-1) if x.dtype.kind != "f" else x.reshape(-1).astype(np.float64, copy=False))
-    factors = layout.frozen(np.ascontiguousarray(weights, np.float64).reshape(-1))
+    values = layout.readable(x.reshape(-1) if x.dtype.kind != "f" else x.reshape(-1).astype(np.float64, copy=False))
+    factors = layout.readable(np.ascontiguousarray(weights, np.float64).reshape(-1))
     specials = np.zeros((3, features), np.int64)
     run = partial(exact.accumulate_weighted, values, factors, features, omit)
-    counts, total, squares = _window(run, features, (exact.SUM, exact.SQUARES, exact.CUBES), specials)
-    return counts, total, squares, specials
+    counts, total, squares = _window(run, features, (_SUM, _SQUARES, _CUBES), specials)
+    return limbs.canonical(*counts), limbs.canonical(*total), limbs.canonical(*squares), specials
