@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, layout, limbs, threads
+from gammabeta.kernels import exact, layout, limbs, singly, threads
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
 """Σw, Σw·x and Σw·x² per feature, w being 1 where there are no weights; how many NaN, +inf and −inf: int64 (3, f)."""
 
-_SUM = int(exact.SUM_BASE), exact.SUM_HEIGHT
-_SQUARES = int(exact.SQUARES_BASE), exact.SQUARES_HEIGHT
-_CUBES = int(exact.CUBES_BASE), exact.CUBES_HEIGHT
+_SUM = int(singly.SUM_BASE), singly.SUM_HEIGHT
+_SQUARES = int(singly.SQUARES_BASE), singly.SQUARES_HEIGHT
+_CUBES = int(singly.CUBES_BASE), singly.CUBES_HEIGHT
 
 ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
 
@@ -26,7 +26,7 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     """The exact sums of x over `axis`, NaN counted in Σw unless `omit`."""
     _, total, squares, specials = layout.reduced(x, axis, layout.Reduction(_table, _added, _concatenated))
     rows = x.size // max(1, layout.features(x, axis))
-    counts = rows - specials[exact.NAN] * omit
+    counts = rows - specials[singly.NAN] * omit
     return limbs.from_integers([int(n) for n in counts], 0), total, squares, specials
 
 
@@ -112,7 +112,7 @@ def _lanes(flat: Array, lanes: int, features: int) -> Sums:
 def _integers(x: Array) -> Sums:
     """The sums of a contiguous table of int64 or uint64."""
     features = x.shape[1]
-    run = partial(exact.accumulate_integers, layout.readable(x.reshape(-1)), features)
+    run = partial(singly.accumulate_integers, layout.readable(x.reshape(-1)), features)
     total, squares = _window(run, features, (_SUM, _SQUARES))
     specials = np.zeros((3, features), np.int64)
     return limbs.zeros(features), limbs.canonical(*total), limbs.canonical(*squares), specials
@@ -124,6 +124,6 @@ def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
     values = layout.readable(x.reshape(-1) if x.dtype.kind != "f" else x.reshape(-1).astype(np.float64, copy=False))
     factors = layout.readable(np.ascontiguousarray(weights, np.float64).reshape(-1))
     specials = np.zeros((3, features), np.int64)
-    run = partial(exact.accumulate_weighted, values, factors, features, omit)
+    run = partial(singly.accumulate_weighted, values, factors, features, omit)
     counts, total, squares = _window(run, features, (_SUM, _SQUARES, _CUBES), specials)
     return limbs.canonical(*counts), limbs.canonical(*total), limbs.canonical(*squares), specials

@@ -1,48 +1,32 @@
-"""Exact statistics: what a normalization is told about its data.
-
-`Moments` keeps Σw, Σw·x and Σw·x² of every feature as integers in units of a power of two, so that nothing is rounded
-until a mean or a variance is asked for. Integers form a commutative group: statistics add up and can be taken away
-again, and however data is cut, ordered or shared out over threads and machines, the same values give the same bits.
-`Extrema` keeps the least and the greatest value, which add up but cannot be taken away.
-"""
+"""Count, mean and variance of every feature, exactly."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import inf, nan, prod
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gammabeta import axes, states
-from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.errors import DataError, StateError
 from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.kernels import limbs, rounding
 from gammabeta.kernels.limbs import Limbs
+from gammabeta.statistics.common import (
+    Counts,
+    Floats,
+    MissingRule,
+    checked,
+    chosen,
+    full_weights,
+    refuse_nan,
+    same_features,
+)
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-MissingRule = Literal["omit", "propagate", "raise"]
-
-_RULES = ("omit", "propagate", "raise")
-_MOMENTS, _EXTREMA = "gammabeta.moments", "gammabeta.extrema"
+_KIND = "gammabeta.moments"
 _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
-
-
-def _checked(x: ArrayLike, nan_rule: str) -> NDArray[Any]:
-    if nan_rule not in _RULES:
-        raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
-    array = np.asarray(x)
-    if array.ndim == 0:
-        raise DataError("statistics need an array of at least one dimension, got a single number; wrap it in a list")
-    return array
-
-
-def _refuse_nan(counts: Counts) -> None:
-    if counts.any():
-        at = tuple(int(i) for i in np.argwhere(counts)[0])
-        raise DataError(f"there must be no NaN with nan='raise', got {counts.sum()}, the first in feature {at}")
 
 
 class Moments(Immutable):
@@ -98,15 +82,15 @@ class Moments(Immutable):
         """
         from gammabeta.kernels import moments as kernel
 
-        array = _checked(x, nan)
+        array = checked(x, nan)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
         if weights is None:
             sums = kernel.sums(array, axis, nan == "omit")
         else:
-            sums = kernel.weighted_sums(array, _full(weights, axis, array.shape), axis, nan == "omit")
+            sums = kernel.weighted_sums(array, full_weights(weights, axis, array.shape), axis, nan == "omit")
         weight, total, squares, specials = sums
         if nan == "raise":
-            _refuse_nan(specials[0].reshape(shape))
+            refuse_nan(specials[0].reshape(shape))
         if nan == "omit":
             specials[0] = 0
         return cls(shape, weight, total, squares, specials)
@@ -114,7 +98,7 @@ class Moments(Immutable):
     @classmethod
     def stack(cls, parts: Sequence["Moments"]) -> Self:
         """Moments of the same shape as one of a shape with one more axis, the first: columns become a table."""
-        _same_shape(parts)
+        same_features(parts)
         return cls(
             (len(parts), *parts[0]._shape),
             limbs.concatenate([part._weight for part in parts]),
@@ -125,7 +109,7 @@ class Moments(Immutable):
 
     def __getitem__(self, index: Any) -> "Moments":
         """The moments of some features, chosen as NumPy would choose from an array of the features' shape."""
-        shape, at = _chosen(self._shape, index)
+        shape, at = chosen(self._shape, index)
         weight, total, squares = (limbs.take(part, at) for part in self._limbs)
         return Moments(shape, weight, total, squares, self._specials[:, at])
 
@@ -222,7 +206,7 @@ class Moments(Immutable):
     def __add__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
             return NotImplemented
-        _same_shape((self, other))
+        same_features((self, other))
         weight, total, squares = map(limbs.add, self._limbs, other._limbs)
         return Moments(self._shape, weight, total, squares, self._specials + other._specials)
 
@@ -232,7 +216,7 @@ class Moments(Immutable):
     def __sub__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
             return NotImplemented
-        _same_shape((self, other))
+        same_features((self, other))
         weight, total, squares = map(limbs.subtract, self._limbs, other._limbs)
         left = Moments(self._shape, weight, total, squares, self._specials - other._specials)
         return left._possible("what is taken away must have been added before")
@@ -276,7 +260,7 @@ class Moments(Immutable):
         """
         fields = {name: states.integers_to_text(part) for name, part in zip(_SUMS, self._limbs, strict=True)}
         counts = {name: row.tolist() for name, row in zip(_SPECIALS, self._specials, strict=True)}
-        return states.dump(_MOMENTS, {"shape": list(self._shape), **fields, **counts})
+        return states.dump(_KIND, {"shape": list(self._shape), **fields, **counts})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Moments":
@@ -285,169 +269,9 @@ class Moments(Immutable):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these sums.
         """
-        document = states.load(text, _MOMENTS, ("shape", *_SUMS, *_SPECIALS))
+        document = states.load(text, _KIND, ("shape", *_SUMS, *_SPECIALS))
         shape = states.shape(document["shape"])
         weight, total, squares = [states.integers_from_text(document[name], prod(shape), name) for name in _SUMS]
         counts = [states.counts(document[name], prod(shape), name) for name in _SPECIALS]
         found = cls(shape, weight, total, squares, np.array(counts, np.int64))
         return found._possible("the document must hold sums of some data")
-
-
-class Extrema(Immutable):
-    """The least and the greatest value of every feature, and how many values there are.
-
-    Make one with `Extrema.of`. Extrema of the same features add up; `Extrema` of no rows is the identity.
-
-    >>> import numpy as np
-    >>> e = Extrema.of(np.array([[3.0, -1.0], [5.0, np.nan]])) + Extrema.of(np.array([[4.0, 8.0]]))
-    >>> e.min, e.max, e.count
-    (array([ 3., -1.]), array([5., 8.]), array([3., 2.]))
-    """
-
-    _shape: tuple[int, ...]
-    _low: Floats
-    _high: Floats
-    _counts: Counts
-
-    def __init__(self, shape: tuple[int, ...], low: Floats, high: Floats, counts: Counts) -> None:
-        for array in (low, high, counts):
-            array.flags.writeable = False
-        self.__dict__.update(_shape=shape, _low=low, _high=high, _counts=counts)
-
-    @classmethod
-    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, nan: MissingRule = "omit") -> Self:
-        """The extrema of x over `axis`, the reduced axes; the others are the features.
-
-        Args:
-            x: real numbers, as for `Moments.of`. 64-bit integers beyond 2⁵³ go to the nearest float64.
-            axis: an axis or several, as in NumPy.
-            nan: "omit" leaves NaN out, feature by feature; "propagate" makes both extrema NaN; "raise" refuses.
-
-        Raises:
-            DataError: a wrong axis, or NaN with "raise".
-            KindError: x is not of real numbers of at most 64 bits.
-        """
-        from gammabeta.kernels import least
-
-        array = _checked(x, nan)
-        shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
-        low, high, missing = least.extent(array, axis)
-        if nan == "raise":
-            _refuse_nan(missing.reshape(shape))
-        rows = array.size // max(1, prod(shape))
-        counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
-        return cls(shape, low, high, counts)
-
-    @classmethod
-    def stack(cls, parts: Sequence["Extrema"]) -> Self:
-        """Extrema of the same shape as one of a shape with one more axis, the first: columns become a table."""
-        _same_shape(parts)
-        low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_low", "_high"))
-        return cls((len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1))
-
-    def __getitem__(self, index: Any) -> "Extrema":
-        """The extrema of some features, chosen as NumPy would choose from an array of the features' shape."""
-        shape, at = _chosen(self._shape, index)
-        return Extrema(shape, self._low[at], self._high[at], self._counts[:, at])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The features' shape: that of the array, without the reduced axes."""
-        return self._shape
-
-    @cached_property
-    def count(self) -> Floats:
-        """How many values each feature has: float64."""
-        return frozen(self._counts[0].astype(np.float64), self._shape)
-
-    @cached_property
-    def min(self) -> Floats:
-        """The least value of each feature, NaN where there is none: float64."""
-        return frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._low), self._shape)
-
-    @cached_property
-    def max(self) -> Floats:
-        """The greatest value of each feature, NaN where there is none: float64."""
-        return frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._high), self._shape)
-
-    def __add__(self, other: object) -> "Extrema":
-        if not isinstance(other, Extrema):
-            return NotImplemented
-        _same_shape((self, other))
-        low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
-        return Extrema(self._shape, low, high, self._counts + other._counts)
-
-    def __radd__(self, other: object) -> "Extrema":
-        return self if isinstance(other, int) and other == 0 else NotImplemented
-
-    def _key(self) -> tuple[Any, ...]:
-        return self._shape, self._low.tobytes(), self._high.tobytes(), self._counts.tobytes()
-
-    def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, Extrema) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Extrema, (self._shape, self._low, self._high, self._counts)
-
-    def __repr__(self) -> str:
-        return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
-
-    def to_json(self) -> str:
-        """A JSON document, floats in hexadecimal, which `from_json` reads back to the same bits.
-
-        >>> Extrema.of([1.5, 2.5]).to_json()
-        '{"format": "gammabeta.extrema", "version": 1, "shape": [], "min": ["0x1.8000000000000p+0"], \
-"max": ["0x1.4000000000000p+1"], "count": [2], "nan": [0]}'
-        """
-        floats = {"min": states.floats_to_text(self._low), "max": states.floats_to_text(self._high)}
-        counts = {"count": self._counts[0].tolist(), "nan": self._counts[1].tolist()}
-        return states.dump(_EXTREMA, {"shape": list(self._shape), **floats, **counts})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Extrema":
-        """The extrema in a document that `to_json` wrote.
-
-        Raises:
-            StateError: it is damaged, cut short, of another kind or version, or no data could have these extrema.
-        """
-        document = states.load(text, _EXTREMA, ("shape", "min", "max", "count", "nan"))
-        shape = states.shape(document["shape"])
-        low, high = (states.floats_from_text(document[name], prod(shape), name) for name in ("min", "max"))
-        counts = np.array([states.counts(document[name], prod(shape), name) for name in ("count", "nan")], np.int64)
-        none = (low == inf) & (high == -inf)
-        if not bool(np.where(none, counts[0] == counts[1], (low <= high) & (counts[0] > counts[1])).all()):
-            raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
-        return cls(shape, low, high, counts)
-
-
-def _chosen(shape: tuple[int, ...], index: Any) -> tuple[tuple[int, ...], NDArray[np.intp]]:
-    """The shape that indexing features of `shape` gives, and the places of those chosen."""
-    at = np.asarray(np.arange(prod(shape)).reshape(shape)[index])
-    return at.shape, at.reshape(-1)
-
-
-def _same_shape(parts: Sequence[Moments] | Sequence[Extrema]) -> None:
-    """Refuse statistics of different features."""
-    shapes = {part.shape for part in parts}
-    if len(shapes) != 1:
-        raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
-
-
-def _full(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) -> Floats:
-    """Checked weights, in the shape of the data."""
-    given = np.asarray(weights)
-    if given.dtype.kind not in "biuf":
-        raise KindError(f"weights must be real numbers, got dtype {given.dtype}")
-    factors = given.astype(np.float64)
-    if not np.isfinite(factors).all() or (factors < 0).any():
-        raise DataError("weights must be finite and not negative; leave a value out with a weight of 0")
-    away = axes.reduced(axis, len(shape))
-    along = tuple(shape[i] for i in away)
-    if factors.shape == along and factors.shape != shape:
-        factors = factors.reshape([n if i in away else 1 for i, n in enumerate(shape)])
-    elif factors.shape != shape:
-        raise DataError(f"weights must have the data's shape {shape} or its reduced axes' {along}, got {factors.shape}")
-    return np.broadcast_to(factors, shape)

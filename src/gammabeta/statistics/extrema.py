@@ -1,0 +1,146 @@
+"""The least and the greatest value of every feature."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import inf, nan, prod
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gammabeta import axes, states
+from gammabeta.errors import StateError
+from gammabeta.immutable import Immutable, frozen, short
+from gammabeta.statistics.common import Counts, Floats, MissingRule, checked, chosen, refuse_nan, same_features
+
+_KIND = "gammabeta.extrema"
+
+
+class Extrema(Immutable):
+    """The least and the greatest value of every feature, and how many values there are.
+
+    Make one with `Extrema.of`. Extrema of the same features add up; `Extrema` of no rows is the identity.
+
+    >>> import numpy as np
+    >>> e = Extrema.of(np.array([[3.0, -1.0], [5.0, np.nan]])) + Extrema.of(np.array([[4.0, 8.0]]))
+    >>> e.min, e.max, e.count
+    (array([ 3., -1.]), array([5., 8.]), array([3., 2.]))
+    """
+
+    _shape: tuple[int, ...]
+    _low: Floats
+    _high: Floats
+    _counts: Counts
+
+    def __init__(self, shape: tuple[int, ...], low: Floats, high: Floats, counts: Counts) -> None:
+        for array in (low, high, counts):
+            array.flags.writeable = False
+        self.__dict__.update(_shape=shape, _low=low, _high=high, _counts=counts)
+
+    @classmethod
+    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, nan: MissingRule = "omit") -> Self:
+        """The extrema of x over `axis`, the reduced axes; the others are the features.
+
+        Args:
+            x: real numbers, as for `Moments.of`. 64-bit integers beyond 2⁵³ go to the nearest float64.
+            axis: an axis or several, as in NumPy.
+            nan: "omit" leaves NaN out, feature by feature; "propagate" makes both extrema NaN; "raise" refuses.
+
+        Raises:
+            DataError: a wrong axis, or NaN with "raise".
+            KindError: x is not of real numbers of at most 64 bits.
+        """
+        from gammabeta.kernels import least
+
+        array = checked(x, nan)
+        shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
+        low, high, missing = least.extent(array, axis)
+        if nan == "raise":
+            refuse_nan(missing.reshape(shape))
+        rows = array.size // max(1, prod(shape))
+        counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
+        return cls(shape, low, high, counts)
+
+    @classmethod
+    def stack(cls, parts: Sequence["Extrema"]) -> Self:
+        """Extrema of the same shape as one of a shape with one more axis, the first: columns become a table."""
+        same_features(parts)
+        low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_low", "_high"))
+        return cls((len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1))
+
+    def __getitem__(self, index: Any) -> "Extrema":
+        """The extrema of some features, chosen as NumPy would choose from an array of the features' shape."""
+        shape, at = chosen(self._shape, index)
+        return Extrema(shape, self._low[at], self._high[at], self._counts[:, at])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The features' shape: that of the array, without the reduced axes."""
+        return self._shape
+
+    @cached_property
+    def count(self) -> Floats:
+        """How many values each feature has: float64."""
+        return frozen(self._counts[0].astype(np.float64), self._shape)
+
+    @cached_property
+    def min(self) -> Floats:
+        """The least value of each feature, NaN where there is none: float64."""
+        return frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._low), self._shape)
+
+    @cached_property
+    def max(self) -> Floats:
+        """The greatest value of each feature, NaN where there is none: float64."""
+        return frozen(np.where((self._low > self._high) | (self._counts[1] > 0), nan, self._high), self._shape)
+
+    def __add__(self, other: object) -> "Extrema":
+        if not isinstance(other, Extrema):
+            return NotImplemented
+        same_features((self, other))
+        low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
+        return Extrema(self._shape, low, high, self._counts + other._counts)
+
+    def __radd__(self, other: object) -> "Extrema":
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def _key(self) -> tuple[Any, ...]:
+        return self._shape, self._low.tobytes(), self._high.tobytes(), self._counts.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Extrema) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Extrema, (self._shape, self._low, self._high, self._counts)
+
+    def __repr__(self) -> str:
+        return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
+
+    def to_json(self) -> str:
+        """A JSON document, floats in hexadecimal, which `from_json` reads back to the same bits.
+
+        >>> Extrema.of([1.5, 2.5]).to_json()
+        '{"format": "gammabeta.extrema", "version": 1, "shape": [], "min": ["0x1.8000000000000p+0"], \
+"max": ["0x1.4000000000000p+1"], "count": [2], "nan": [0]}'
+        """
+        floats = {"min": states.floats_to_text(self._low), "max": states.floats_to_text(self._high)}
+        counts = {"count": self._counts[0].tolist(), "nan": self._counts[1].tolist()}
+        return states.dump(_KIND, {"shape": list(self._shape), **floats, **counts})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Extrema":
+        """The extrema in a document that `to_json` wrote.
+
+        Raises:
+            StateError: it is damaged, cut short, of another kind or version, or no data could have these extrema.
+        """
+        document = states.load(text, _KIND, ("shape", "min", "max", "count", "nan"))
+        shape = states.shape(document["shape"])
+        low, high = (states.floats_from_text(document[name], prod(shape), name) for name in ("min", "max"))
+        counts = np.array([states.counts(document[name], prod(shape), name) for name in ("count", "nan")], np.int64)
+        none = (low == inf) & (high == -inf)
+        if not bool(np.where(none, counts[0] == counts[1], (low <= high) & (counts[0] > counts[1])).all()):
+            raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
+        return cls(shape, low, high, counts)
