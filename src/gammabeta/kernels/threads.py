@@ -8,7 +8,7 @@ itself, and a call from one of the pool's own threads runs all of its ranges: ne
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TypeVar
@@ -76,14 +76,13 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         if _pool is None:
             _pool = ThreadPoolExecutor(_available(), thread_name_prefix="gammabeta")
         futures = [_pool.submit(_run, work, item) for item in items[:-1]]
+    own: Future[R] = Future()
     try:
-        last = work(items[-1])
-    finally:
-        errors = [future.exception() for future in futures]
-    for error in errors:
-        if error is not None:
-            raise error
-    return [*(future.result() for future in futures), last]
+        own.set_result(work(items[-1]))
+    except BaseException as error:  # raised below, in its turn, when no thread works on the caller's arrays any more
+        own.set_exception(error)
+    wait(futures)
+    return [future.result() for future in (*futures, own)]
 
 
 def ranges(n: int, least: int, multiple: int = 1) -> list[tuple[int, int]]:

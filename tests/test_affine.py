@@ -1,0 +1,210 @@
+"""Affine maps: float64 arithmetic rounded once, whatever the layout and type; a monoid whose regular members invert."""
+
+import copy
+import pickle
+from fractions import Fraction
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gammabeta import Affine, DataError, Extrema, KindError, Moments
+from gammabeta.affine import minmax_scale, standard_scale
+
+EPS = np.finfo(np.float64).eps
+NUMBERS = st.floats(-1e6, 1e6)
+SCALES = st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3)
+MAPS = st.builds(Affine, NUMBERS, SCALES, NUMBERS)
+
+
+def plain(a: Affine, x: np.ndarray, axis: Any = None) -> np.ndarray:
+    """The formula in NumPy's float64."""
+    shape = x.shape if axis is None else [1 if i in np.atleast_1d(axis) % x.ndim else n for i, n in enumerate(x.shape)]
+    center, scale, shift = (p if axis is None else p.reshape(shape) for p in (a.center, a.scale, a.shift))
+    return (x.astype(np.float64) - center) * scale + shift
+
+
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "big-endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::-2][..., ::-1],
+    "turned": lambda x: np.moveaxis(np.moveaxis(x, 0, -1).copy(), -1, 0),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.int8, np.int64, np.bool_])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        *[((50, 7), 0), ((7, 50), 1), ((4, 6, 5, 3), (0, 2, 3)), ((4, 6, 5, 3), (1, 3)), ((4, 6, 5), 0), ((0, 3), 0)],
+        *[((90_000, 3), 0), ((2, 3, 90_000), (0, 2)), ((1, 200_000), 0), ((200_000,), 0), ((5, 1, 1), 0)],
+    ],
+)
+def test_the_image_is_the_formula_rounded_once(shape: tuple[int, ...], axis: Any, dtype: Any, layout: str) -> None:
+    rng = np.random.default_rng(0)
+    x = LAYOUTS[layout]((rng.standard_normal(shape) * 5).astype(dtype))
+    features = tuple(n for i, n in enumerate(shape) if i not in np.atleast_1d(axis))
+    a = Affine(rng.standard_normal(features), rng.standard_normal(features) + 2, rng.standard_normal(features))
+    y = a(x, axis=axis)
+    assert y.dtype == (np.float64 if np.dtype(dtype).kind in "bi" else dtype)
+    np.testing.assert_array_equal(y, once(plain(a, x, axis), y.dtype))
+    out = np.empty(shape, np.float32)
+    assert a(x, out=out, axis=axis) is out
+    np.testing.assert_array_equal(out, plain(a, x, axis).astype(np.float32))
+
+
+def once(y: np.ndarray, dtype: Any) -> np.ndarray:
+    """float64 rounded once: NumPy rounds to bfloat16 by way of float32, so there the nearer neighbour is chosen."""
+    near = y.astype(dtype)
+    if dtype != ml_dtypes.bfloat16:
+        return near
+    integers = near.view(np.int16)
+    for step in -1, 1:
+        other = (integers + np.int16(step)).view(dtype)
+        closer = np.abs(other.astype(float) - y) < np.abs(near.astype(float) - y)
+        near = np.where(closer, other, near)
+    return near
+
+
+def test_bfloat16_is_rounded_once() -> None:
+    # 1 + 2⁻⁸ + 2⁻⁴⁰ lies just above the middle of 1 and 1 + 2⁻⁷; by way of float32 it would fall on it, and go to even
+    y = Affine(0.0, 1 + 2.0**-8 + 2.0**-40, 0.0)(np.ones(3, ml_dtypes.bfloat16))
+    assert (y.astype(float) == 1 + 2.0**-7).all()
+    extremes = np.array([np.nan, np.inf, -np.inf, 3e38, -1e-40, 0.0], ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(Affine(0.0, 1.0, 0.0)(extremes).astype(float), extremes.astype(float))
+
+
+def test_in_place_and_overlapping() -> None:
+    x = np.random.default_rng(1).standard_normal(100_000)
+    a = Affine(1.0, 2.0, 3.0)
+    expected = plain(a, x)
+    shifted = x.copy()
+    a(shifted[:-1], out=shifted[1:])
+    np.testing.assert_array_equal(shifted[1:], expected[:-1])
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(a(frozen), expected)
+    assert a(x, out=x) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+@given(MAPS, MAPS, MAPS, NUMBERS)
+def test_maps_compose(a: Affine, b: Affine, c: Affine, x: float) -> None:
+    one = Affine(0.0, 1.0, 0.0)
+    assert one.then(a)(x) == pytest.approx(a(x), rel=0, abs=size(a, x) * 4 * EPS)
+    # each of the three roundings of a map is of a number of at most `size`, and the second map scales the first's
+    bound = 8 * EPS * (size(b, size(a, x)) + size(a, x) * abs(float(b.scale)))
+    assert abs(float(a.then(b)(x)) - float(b(a(x)))) <= bound
+    whole = 16 * EPS * size(c, size(b, size(a, x)))
+    assert abs(float(a.then(b).then(c)(x)) - float(a.then(b.then(c))(x))) <= whole
+
+
+def size(a: Affine, x: float) -> float:
+    """A bound of every intermediate result of a(x), and of the same with all signs alike."""
+    return (abs(float(x)) + abs(float(a.center))) * abs(float(a.scale)) + abs(float(a.shift)) + 1e-300
+
+
+@given(MAPS, NUMBERS)
+def test_inverses_undo(a: Affine, x: float) -> None:
+    back = a.inverse()
+    # s · fl(1/s) is within an ULP of 1; center and shift cancel exactly
+    assert abs(a.then(back).scale - 1) <= EPS and a.then(back).shift == a.center == a.then(back).center
+    assert abs(float(back(a(x))) - x) <= 8 * EPS * (size(a, x) / abs(float(a.scale)) + abs(float(a.center)))
+    assert back.inverse().center == a.center and back.inverse().shift == a.shift
+
+
+def test_a_zero_scale_inverts_as_one() -> None:
+    back = Affine([5.0, 5.0], [0.0, 2.0], [1.0, 1.0]).inverse()
+    np.testing.assert_array_equal(back.scale, [1, 0.5])
+    np.testing.assert_array_equal(back(np.array([[1.0, 3.0]])), [[5, 6]])
+
+
+def test_standardizing_gives_mean_zero_and_deviation_one() -> None:
+    x = 1e4 + np.random.default_rng(2).standard_normal((1000, 3)) * [1, 100, 1e-3]
+    for ddof in 0, 1:
+        y = Moments.of(Affine.standard(Moments.of(x), ddof=ddof)(x))
+        # x − mean is exact to an ULP of x, 1e4·2⁻⁵², against a deviation of 1e-3: 2e-9
+        np.testing.assert_allclose(y.mean, 0, atol=1e4 * EPS / 1e-3)
+        np.testing.assert_allclose(y.deviation(ddof), 1, rtol=1e4 * EPS / 1e-3)
+    m = Moments.of(x)
+    assert Affine.standard(m, with_mean=False) == Affine(0.0, 1 / m.std, 0.0)
+    assert Affine.standard(m, with_std=False) == Affine(m.mean, 1.0, 0.0)
+
+
+def test_minmax_takes_the_ends_to_the_ends() -> None:
+    x = np.array([[1.0, -5.0], [3.0, 5.0], [2.0, 0.0]])
+    np.testing.assert_array_equal(Affine.minmax(Extrema.of(x))(x), [[0, 0], [1, 1], [0.5, 0.5]])
+    np.testing.assert_array_equal(Affine.minmax(Extrema.of(x), (-1, 3))(x), [[-1, -1], [3, 3], [1, 1]])
+    for wrong in (1, 1), (2, 1), (np.nan, 1):
+        with pytest.raises(DataError, match="feature_range must rise"):
+            Affine.minmax(Extrema.of(x), wrong)
+
+
+def test_constant_features_are_divided_by_one() -> None:
+    x = np.array([[0.1, 1e10, 1.0, np.nan], [0.1, 1e10 + 1e-5, 2.0, np.nan], [0.1, 1e10, 3.0, np.nan]])
+    np.testing.assert_array_equal(standard_scale(Moments.of(x))[:3], [1, 1, Moments.of(x).std[2]])
+    np.testing.assert_array_equal(minmax_scale(Extrema.of(x))[[0, 2]], [1, 2])
+    assert np.isnan(standard_scale(Moments.of(x))[3]) and np.isnan(minmax_scale(Extrema.of(x))[3])
+
+
+def test_the_whole_chain_is_one_map() -> None:
+    x = np.random.default_rng(3).standard_normal((100, 2)) * 7 + 3
+    minmax = Affine.minmax(Extrema.of(x))
+    standard = Affine.standard(Moments.of(minmax(x)))
+    # standardizing forgets any affine map before it: both divide by numbers within a few ULPs of one another
+    np.testing.assert_allclose(minmax.then(standard)(x), Affine.standard(Moments.of(x))(x), rtol=0, atol=64 * EPS)
+
+
+def test_maps_are_values() -> None:
+    a = Affine([1.0, 2.0], 3.0, [4.0, -0.0])
+    for other in pickle.loads(pickle.dumps(a)), copy.deepcopy(a), Affine([1, 2], [3, 3], [4, 0]):
+        assert other == a and hash(other) == hash(a)
+    assert a != Affine([1.0, 2.0], 3.0, [4.0, 1.0]) and a != 3
+    assert a[1] == Affine(2.0, 3.0, 0.0) and a.shape == (2,) and "Affine(center=[1. 2.]" in repr(a)
+    with pytest.raises(AttributeError, match="immutable"):
+        a.center = np.zeros(2)
+    with pytest.raises(ValueError, match="read-only"):
+        a.scale[0] = 1
+    given = np.array([1.0, 2.0])
+    kept = Affine(given, 1.0)
+    given[0] = 9
+    assert kept.center[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Affine([1.0, 2.0], [1.0, 2.0, 3.0], 0.0), DataError, "one shape or broadcast to one"),
+        (lambda: Affine(["a"], 1.0, 0.0), KindError, "must be real numbers"),
+        (lambda: Affine([1.0, 2.0], 1.0)(np.zeros((4, 3))), DataError, r"x must have shape \(…, 2\), got \(4, 3\)"),
+        (lambda: Affine(np.zeros((2, 2)), 1.0)(np.zeros(2)), DataError, "x must have shape"),
+        (lambda: Affine([1.0, 2.0], 1.0)(np.zeros((4, 3)), axis=0), DataError, r"features \(2,\) beside axis 0"),
+        (lambda: Affine(0.0, 1.0)(np.array(["a"])), KindError, "takes real numbers, got dtype <U1"),
+        (
+            lambda: Affine(0.0, 1.0)(np.zeros(2), out=np.zeros(2, int)),
+            KindError,
+            "out must be a NumPy array of a float",
+        ),
+        (lambda: Affine(0.0, 1.0)(np.zeros(2), out=[0, 0]), KindError, "out must be a NumPy array"),
+        (
+            lambda: Affine(0.0, 1.0)(np.zeros(2), out=np.zeros(3)),
+            DataError,
+            r"out must be writable and of shape \(2,\)",
+        ),
+        (lambda: Affine(0.0, 1.0)(np.zeros(1), out=np.broadcast_to(0.0, 1)), DataError, "must be writable"),
+    ],
+)
+def test_what_cannot_be_mapped(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_exact_on_small_integers() -> None:
+    a = Affine(3.0, 0.5, 1.0)
+    for x in range(-20, 20):
+        assert Fraction(float(a(np.float64(x)))) == (Fraction(x) - 3) / 2 + 1

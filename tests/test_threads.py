@@ -1,0 +1,97 @@
+"""The pool: limits are kept, errors come out, several callers at once and a fork after use do no harm."""
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from gammabeta import Affine, Moments
+from gammabeta.kernels import threads
+
+X = np.random.default_rng(0).standard_normal((400_000, 2))
+
+
+def test_ranges_cover_everything_once() -> None:
+    with threads.limit(3):
+        for n, least, multiple in (
+            (0, 1, 1),
+            (1, 1, 1),
+            (10, 3, 1),
+            (1000, 10, 64),
+            (1001, 10, 64),
+            (5, 100, 1),
+            (64, 1, 64),
+        ):
+            parts = threads.ranges(n, least, multiple)
+            assert [i for a, b in parts for i in range(a, b)] == list(range(n))
+            assert len(parts) <= 3 and all(a % multiple == 0 for a, _ in parts)
+
+
+def test_run_keeps_order_and_raises_the_first_error() -> None:
+    assert threads.run(lambda n: n * n, range(20)) == [n * n for n in range(20)]
+    done = []
+
+    def work(n: int) -> None:
+        if n in (1, 3):
+            raise ValueError(f"part {n}")
+        done.append(n)
+
+    with threads.limit(2), pytest.raises(ValueError, match="part 1"):
+        threads.run(work, [0, 1, 2, 3])
+    assert 0 in done
+
+
+def test_limits() -> None:
+    with threads.limit(1):
+        assert threads.count() == 1
+        names = threads.run(lambda _: threading.current_thread().name, range(4))
+        assert set(names) == {threading.current_thread().name}
+        with threads.limit(5):
+            assert threads.count() == 5
+        assert threads.count() == 1
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"), threads.limit(0):
+        pass
+
+
+@pytest.mark.parametrize(("asked", "most"), [("1", 1), ("0", None), ("", None), ("many", None), ("100000", None)])
+def test_the_environment_limits_threads(monkeypatch: pytest.MonkeyPatch, asked: str, most: int | None) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert threads.count() == (most or available)
+
+
+def test_work_within_work_does_not_wait_for_ever() -> None:
+    with threads.limit(2):
+        inner = threads.run(lambda i: threads.run(lambda j: 10 * i + j, range(4)), range(4))
+    assert inner == [[10 * i + j for j in range(4)] for i in range(4)]
+
+
+def test_several_python_threads_at_once() -> None:
+    expected = Moments.of(X)
+    image = Affine.standard(expected)(X)
+    with ThreadPoolExecutor(4) as pool:
+        for m, y in pool.map(lambda _: (Moments.of(X), Affine.standard(expected)(X)), range(12)):
+            assert m == expected
+            np.testing.assert_array_equal(y, image)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_after_a_fit_works() -> None:
+    program = """
+import os, numpy as np
+from gammabeta import Moments
+from gammabeta.kernels import threads
+x = np.random.default_rng(0).standard_normal((400_000, 2))
+with threads.limit(2):
+    before = Moments.of(x)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if Moments.of(x) == before else 1)
+    assert os.waitpid(child, 0)[1] == 0 and Moments.of(x) == before
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
