@@ -1,0 +1,241 @@
+"""Data frames of any library, through narwhals: column by column to NumPy, and back to the same kind.
+
+A frame is never turned into one array, which would copy it and give all columns one type. Columns come in blocks of one
+type, (rows, columns) each: a long column alone and where it lies, short ones side by side. What is made of them goes
+back into columns as they were: float32 stays float32, a nullable or Arrow type stays one, nulls stay null; integers and
+booleans become the float64 of their library.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta.errors import DataError, KindError
+
+Array = NDArray[Any]
+Columns = list[int]
+
+BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
+ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
+_LARGEST_EXACT = 2**53
+
+
+def is_frame(x: Any) -> bool:
+    """Whether x is a data frame to be taken column by column.
+
+    Not so pandas' sparse columns, of which scikit-learn makes matrices.
+
+    >>> import pandas as pd
+    >>> is_frame(pd.DataFrame({"a": [1.0]})), is_frame([[1.0]])
+    (True, False)
+
+    Raises:
+        KindError: x is a lazy frame, or another table that has to be computed first.
+    """
+    frame = nw.from_native(x, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise KindError(f"X must be a data frame that is in memory, got the lazy {type(x).__name__}; collect it first")
+    if not isinstance(frame, nw.DataFrame):
+        return False
+    return not (_is_pandas(frame) and any(type(dtype).__name__ == "SparseDtype" for dtype in frame.to_native().dtypes))
+
+
+def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
+    """A frame's values: the places of the columns of a block, the block (rows, columns), and the rows that it has.
+
+    The rows are None for all of them. A column of 64-bit integers some of which are null comes without the null ones,
+    since no array of integers has a place for them and float64 does not hold them all; other nulls are NaN.
+
+    Raises:
+        DataError: columns that are not numeric, named.
+    """
+    frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
+    whole = _row_major(frame)
+    if whole is not None:
+        yield list(range(whole.shape[1])), whole, None
+        return
+    _refuse_odd(frame)
+    for places, series in _groups(frame):
+        for start in range(0, len(frame), ROWS):
+            parts = [s if len(frame) <= ROWS else s[start : start + ROWS] for s in series]
+            if len(parts) == 1 and _is_wide_with_nulls(parts[0]):
+                rows = np.flatnonzero(~parts[0].is_null().to_numpy())
+                yield places, parts[0].drop_nulls().to_numpy()[:, None], rows + start
+            else:
+                everything = len(frame) <= ROWS
+                yield places, _beside(parts), None if everything else np.arange(start, start + len(parts[0]))
+
+
+def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
+    """The frame of the same kind, names and index whose blocks are `function(block, places)`, arrays of floats."""
+    frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
+    whole = _row_major(frame)
+    if whole is not None:
+        return _same_native(x, frame, _pandas_frame(frame, function(whole, list(range(whole.shape[1])))))
+    _refuse_odd(frame)
+    columns: list[Array] = [np.empty(0)] * frame.shape[1]
+    for places, series in _groups(frame):
+        result = function(_beside(series), places)
+        for i, place in enumerate(places):
+            columns[place] = result[:, i]
+    if _is_pandas(frame):
+        pairs = zip(frame.iter_columns(), columns, strict=True)
+        native = _pandas_frame(frame, dict(enumerate(_pandas_column(series, values) for series, values in pairs)))
+    else:
+        pairs = zip(frame.iter_columns(), columns, strict=True)
+        native = frame.with_columns(*(_column(series, values) for series, values in pairs)).to_native()
+    return _same_native(x, frame, native)
+
+
+def names(x: Any) -> list[Any]:
+    """The names of a frame's columns."""
+    return list(nw.from_native(x, eager_only=True).columns)
+
+
+def as_library(x: Any, library: str) -> Any:
+    """A frame as pandas' or polars' own, columns keeping their types."""
+    frame = nw.from_native(x, eager_only=True)
+    if library == "polars":
+        return frame.to_polars()
+    return frame.to_native() if _is_pandas(frame) else frame.to_pandas()
+
+
+def _is_pandas(frame: nw.DataFrame[Any]) -> bool:
+    return bool(frame.implementation.is_pandas_like())
+
+
+def _refuse_odd(frame: nw.DataFrame[Any]) -> None:
+    """Refuse columns that are not numeric."""
+    odd = [f"{s.name!r} ({_type(s)})" for s in frame.iter_columns() if _is_odd(s)]
+    if odd:
+        more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
+        raise DataError(
+            f"every column must be numeric, got {', '.join(odd[:10])}{more}; leave them out or make numbers of them"
+        )
+
+
+def _type(series: nw.Series[Any]) -> Any:
+    return series.to_native().dtype if series.implementation.is_pandas_like() else series.dtype
+
+
+def _is_odd(series: nw.Series[Any]) -> bool:
+    """Whether a column is not numeric. Objects are if Python can make floats of them, as scikit-learn does."""
+    if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+        return False
+    if series.dtype in (nw.Object, nw.Unknown, nw.Categorical, nw.Enum):
+        values = series.to_numpy()
+        if values.dtype.kind in "biuf":
+            return False
+        try:
+            return values.dtype.kind != "O" or any(isinstance(v, str) for v in values) or values.astype(float) is None
+        except (TypeError, ValueError):
+            return True
+    return bool(series.null_count() < len(series))
+
+
+def _values(series: nw.Series[Any]) -> Array:
+    """A column's numbers, NaN for nulls; float64 where NumPy has no type for them."""
+    values = series.to_numpy()
+    if values.dtype.kind == "f" and not series.dtype.is_float():
+        return values.astype(np.float64)  # polars makes float32 of small integers with nulls
+    if values.dtype.kind in "biuf":
+        return values
+    # pandas' missing truth value is no number to NumPy, while its casts know what to do
+    return series.cast(nw.Float64).to_numpy() if series.dtype == nw.Boolean else values.astype(np.float64)
+
+
+def _beside(series: list[nw.Series[Any]]) -> Array:
+    """Columns of one type as a block, in memory column by column."""
+    if len(series) == 1:
+        return _values(series[0])[:, None]
+    columns = [_values(s) for s in series]
+    # one type to narwhals is two to NumPy where some columns have nulls: int32 and the float64 that holds it and NaN
+    block = np.empty((len(series), len(columns[0])), np.result_type(*(c.dtype for c in columns)))
+    for row, column in zip(block, columns, strict=True):
+        row[:] = column
+    return block.T
+
+
+def _row_major(frame: nw.DataFrame[Any]) -> Array | None:
+    """The memory of a pandas frame that is one matrix, row by row: columns that lie apart are best read together."""
+    if not _is_pandas(frame) or frame.shape[1] < 2 or len(frame) < 2:
+        return None
+    native = frame.to_native()
+    dtypes = set(native.dtypes)
+    if len(dtypes) > 1 or not isinstance(dtype := dtypes.pop(), np.dtype) or dtype.kind not in "biuf":
+        return None
+    first = native.iloc[:, 0].to_numpy()
+    small = native.size <= BESIDE  # one copy then costs less than going from column to column
+    return native.to_numpy() if small or first.strides[0] > first.itemsize else None
+
+
+def _is_wide_with_nulls(series: nw.Series[Any]) -> bool:
+    return series.dtype in (nw.Int64, nw.UInt64) and series.null_count() > 0
+
+
+def _groups(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
+    """Columns that make a block: of one type, so few that they fit `BESIDE`; a long column alone."""
+    most = max(1, BESIDE // max(1, len(frame)))
+    waiting: dict[Any, tuple[Columns, list[nw.Series[Any]]]] = {}
+    for place, series in enumerate(frame.iter_columns()):
+        if most == 1 or _is_wide_with_nulls(series):
+            yield [place], [series]
+            continue
+        places, together = waiting.setdefault(series.dtype, ([], []))
+        places.append(place)
+        together.append(series)
+        if len(places) == most:
+            yield waiting.pop(series.dtype)
+    yield from waiting.values()
+
+
+def _column(series: nw.Series[Any], values: Array) -> Any:
+    """A column of these values with the old one's name, and null where it was null."""
+    new: Any = nw.new_series(series.name, values, backend=series.implementation)
+    return nw.when(~series.is_null()).then(new).alias(series.name) if series.null_count() else new
+
+
+def _pandas_column(series: nw.Series[Any], values: Array) -> Any:
+    """A pandas column of these values, of the old one's type or of the float64 that goes with it."""
+    native = series.to_native()
+    if isinstance(native.dtype, np.dtype):
+        return values
+    same = series.dtype.is_float() and series.dtype in (nw.Float32, nw.Float64)
+    dtype = native.dtype if same else series.head(0).cast(nw.Float64).to_native().dtype
+    return type(native)(values, dtype=dtype, index=native.index, copy=False)  # pandas makes its NA of NaN
+
+
+def _pandas_frame(frame: nw.DataFrame[Any], columns: Any) -> Any:
+    native = frame.to_native()
+    new = type(native)(columns, index=native.index, copy=False)
+    new.columns = native.columns
+    return new.__finalize__(native)
+
+
+def _same_native(x: Any, frame: nw.DataFrame[Any], native: Any) -> Any:
+    """What was given as a narwhals frame comes back as one."""
+    return nw.from_native(native, eager_only=True) if x is frame or isinstance(x, nw.DataFrame) else native
+
+
+def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array, Array]]:
+    """A CSC matrix's stored values, column by column: places of columns, values, their rows, and which are there.
+
+    Columns with about as many values are laid side by side, the values (height, columns) of the shorter ones filled up.
+    """
+    starts, heights = x.indptr[:-1].astype(np.int64), np.diff(x.indptr)
+    order = np.argsort(heights, kind="stable")
+    rising = heights[order]
+    at = 0
+    while at < len(order):
+        # at most twice the shortest column's height, so that no more than half of a block is filling
+        least = int(rising[at])
+        fitting = int(np.searchsorted(rising, 2 * least, side="right")) - at
+        places = order[at : at + min(fitting, max(1, BESIDE // max(1, 2 * least)), 4096)]
+        at += len(places)
+        down = np.arange(heights[places[-1]])[:, None]
+        there = down < heights[places]
+        index = np.where(there, starts[places] + down, 0)
+        yield places, np.where(there, x.data[index], 0.0), x.indices[index], there

@@ -1,0 +1,206 @@
+"""What both scalers share: the ways in and out, and the algebra of what has been seen."""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn import get_config
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+
+from gammabeta import arrays, axes, frames
+from gammabeta.affine import Affine
+from gammabeta.errors import DataError
+from gammabeta.kernels import threads
+from gammabeta.scalers.seen import Seen
+from gammabeta.statistics import Extrema, Moments
+
+Array = NDArray[Any]
+
+_INFINITE = "Input X contains infinity or a value too large for {!r}."  # scikit-learn's words
+FLOATS = [np.float64, np.float32, np.float16]
+
+
+class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
+    """What both share: the ways in and out, and the statistic's algebra. A subclass says which statistic, which map."""
+
+    copy: bool
+    axis: axes.Axis | None
+
+    # In: from what is given to a statistic
+
+    def _learned(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
+        """The statistic of X, once X is checked, and how many rows it has."""
+        first = not hasattr(self, "n_samples_seen_")
+        if self._is_frame(X):
+            self._check_frame(X, first)
+            parts = self._frame_parts(X, self._weights(sample_weight, np.broadcast_to(0.0, X.shape)))
+            return _side_by_side(parts, X.shape[1]), X.shape[0]
+        values = self._values(X, sparse_formats)
+        self._check_features(X, values, first)
+        weights = self._weights(sample_weight, values)
+        if sparse.issparse(values):
+            return self._of_sparse(values, weights), values.shape[0]
+        statistic = self._finite(self._of(values, self.axis or 0, weights), values.dtype)
+        return statistic, values.size // max(1, prod(statistic.shape))
+
+    def _is_frame(self, X: Any) -> bool:
+        return not isinstance(X, np.ndarray) and self.axis in (None, 0) and frames.is_frame(X)
+
+    def _values(self, X: Any, sparse_formats: Any = False, copy: bool = False) -> Any:
+        """X as `check_array` would have it, but neither converted, where any type will do, nor searched."""
+        values = arrays.to_numpy(X)
+        shaped = (
+            values.ndim == 2 or (values.ndim > 2 and self.axis is not None) if type(values) is np.ndarray else False
+        )
+        if shaped and values.size:
+            real = values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
+            if real or values.dtype.name == "bfloat16":
+                return values  # what `check_array` would do takes longer than the statistic of a small table
+        tabular = self.axis is None
+        return check_array(
+            values,
+            accept_sparse=sparse_formats,
+            dtype=FLOATS,
+            copy=copy,
+            ensure_all_finite=False,
+            ensure_2d=tabular,
+            allow_nd=not tabular,
+            estimator=self,
+            input_name="X",
+        )
+
+    def _check_features(self, X: Any, values: Any, reset: bool) -> None:
+        """Set or check names and number of the features."""
+        if self.axis is None or sparse.issparse(values):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return
+        shape = tuple(values.shape[i] for i in axes.kept(self.axis, values.ndim))
+        if reset:
+            self.n_features_in_ = prod(shape)
+            self.__dict__.pop("feature_names_in_", None)
+        elif shape != self._shape:
+            got, name = f"features of shape {shape} beside axis {self.axis}", type(self).__name__
+            raise DataError(f"X has {got}, but {name} is expecting {self._shape}")
+
+    def _check_frame(self, X: Any, reset: bool) -> None:
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        if 0 in X.shape:
+            check_array(np.empty(X.shape), estimator=self, input_name="X")  # says what is missing
+
+    def _frame_parts(self, X: Any, weights: Array | None) -> Iterator[tuple[list[int], Any]]:
+        for places, block, rows in frames.blocks(X):
+            own = weights if weights is None or rows is None else weights[rows]
+            yield places, self._finite(self._of(block, 0, own), block.dtype)
+
+    def _weights(self, sample_weight: Any, values: Any) -> Any:
+        if sample_weight is None or self.axis not in (None, 0):
+            return arrays.to_numpy(sample_weight)
+        return _check_sample_weight(arrays.to_numpy(sample_weight), values, dtype=np.float64)
+
+    def _finite(self, statistic: Any, dtype: np.dtype[Any]) -> Any:
+        """The statistic, of data without infinities: it has counted them, so that no other sweep need look for them."""
+        if _has_infinities(statistic) and not get_config()["assume_finite"]:
+            raise ValueError(_INFINITE.format(dtype))
+        return statistic
+
+    def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Any:
+        raise NotImplementedError
+
+    def _of_sparse(self, values: Any, weights: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """The features' shape."""
+        statistic = self.__dict__.get(self._statistic)
+        return statistic.shape if statistic is not None else (self.n_features_in_,)
+
+    # Out: from what is given to its image
+
+    def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
+        """X under the map, in X's kind; `forward` checks names and clips."""
+        container = self._container()
+        if container != "array" and self._is_frame(X):
+            if forward or _permuted(self, X):
+                self._check_frame(X, False)
+            if X.shape[1] != len(affine.center):
+                name, wanted = type(self).__name__, len(affine.center)
+                raise ValueError(f"X has {X.shape[1]} features, but {name} is expecting {wanted} features as input.")
+            image = frames.mapped(X, lambda block, places: self._image(block, affine[places], None, forward))
+            return frames.as_library(image, container) if container and forward else image
+        values = self._values(X, self._sparse_out, copy)
+        if forward:
+            self._check_features(X, values, False)
+        if sparse.issparse(values):
+            return self._sparse_image(values, forward)
+        writable = values.flags.writeable and values.dtype in FLOATS
+        image = self._image(values, affine, values if writable and not copy else None, forward)
+        if forward and container not in ("array", None):
+            return image  # scikit-learn's wrapper makes the frame
+        return image if isinstance(X, np.ndarray) or not arrays.is_tensor(X) else arrays.like(X, image)
+
+    _sparse_out: ClassVar[Any] = False
+
+    def _container(self) -> str | None:
+        """What `set_output` asks for: "pandas", "polars", "array" if an array was asked for; None if nothing was."""
+        own = getattr(self, "_sklearn_output_config", {}).get("transform")
+        asked = get_config()["transform_output"] if own is None else own
+        return str(asked) if asked != "default" else None if own is None else "array"
+
+    def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
+        self._refuse_infinities(values)
+        image = affine(values, out, axis=self.axis)
+        return self._clipped(image) if forward else image
+
+    def _refuse_infinities(self, values: Array) -> None:
+        if not get_config()["assume_finite"] and _any_infinite(values):
+            raise ValueError(_INFINITE.format(values.dtype))
+
+    def _clipped(self, image: Array) -> Array:
+        return image
+
+    def _sparse_image(self, values: Any, forward: bool) -> Any:
+        raise NotImplementedError
+
+
+def _has_infinities(statistic: Moments | Extrema) -> bool:
+    if isinstance(statistic, Moments):
+        return bool(statistic.infinities.any())
+    return bool((statistic.min == -np.inf).any() or (statistic.max == np.inf).any())
+
+
+def _any_infinite(values: Array) -> bool:
+    """Whether there is an infinity, found piece by piece in cache."""
+    if values.dtype.kind in "biu":
+        return False
+    along = int(np.argmax(values.shape))
+    per = max(1, values.size // values.shape[along])
+    step = max(1, frames.BESIDE // per)
+
+    def search(between: tuple[int, int]) -> bool:
+        ends = ((i, min(i + step, between[1])) for i in range(*between, step))
+        return any(np.isinf(values[(slice(None),) * along + (slice(*end),)]).any() for end in ends)
+
+    return any(threads.run(search, threads.ranges(values.shape[along], frames.BESIDE // per)))
+
+
+def _side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
+    """The statistic of a table from those of its blocks: pieces of the same columns add up, columns come together."""
+    blocks: dict[tuple[int, ...], Any] = {}
+    for places, part in parts:
+        key = tuple(places)
+        blocks[key] = blocks[key] + part if key in blocks else part
+    if list(blocks) == [tuple(range(columns))]:
+        return blocks[tuple(range(columns))]
+    single = {place: part[i] for places, part in blocks.items() for i, place in enumerate(places)}
+    return type(single[0]).stack([single[place] for place in range(columns)])
+
+
+def _permuted(scaler: Scaler, X: Any) -> bool:
+    """Whether a frame's columns are those of the fit in another order."""
+    names, given = getattr(scaler, "feature_names_in_", None), [str(name) for name in frames.names(X)]
+    return names is not None and given != list(names) and sorted(given) == sorted(names)

@@ -1,0 +1,146 @@
+"""Min-max scaling as a scikit-learn estimator."""
+
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import _fit_context
+from sklearn.utils.validation import check_is_fitted
+
+from gammabeta import arrays, axes
+from gammabeta.affine import Affine, minmax_scale
+from gammabeta.scalers.base import Array, Scaler
+from gammabeta.statistics import Extrema
+
+
+class MinMaxScaler(Scaler):
+    """Scale features to a range: y = (x − min) · (high − low) / (max − min) + low, rounded once to the result's type.
+
+    scikit-learn's `MinMaxScaler` in parameters, attributes, errors and protocol.
+
+    Args:
+        feature_range: (low, high), what the least and the greatest value seen go to.
+        copy: False scales floating arrays in place where they can be written to.
+        clip: keep what lies outside the values seen within `feature_range`.
+        axis: as in `StandardScaler`.
+
+    Attributes:
+        data_min_, data_max_, data_range_, scale_, min_: float64, of the features' shape.
+        n_samples_seen_: how many rows.
+        n_features_in_, feature_names_in_: as scikit-learn's.
+        extrema_: the `Extrema`, which add up.
+        affine_: the `Affine` map of `transform`.
+
+    What is not as in scikit-learn: frames and tensors come back as in `StandardScaler`; the attributes are float64 for
+    float32 data too, and so is the bound (10 eps) under which a range counts as constant; a feature that was all NaN
+    does not stay NaN when values come.
+
+    >>> scaler = MinMaxScaler().fit([[-1.0, 2.0], [0.0, 6.0], [1.0, 18.0]])
+    >>> scaler.transform([[0.0, 10.0]])
+    array([[0.5, 0.5]])
+    >>> scaler.inverse_transform([[0.5, 0.5]])
+    array([[ 0., 10.]])
+    """
+
+    _statistic, _format, _kept = "extrema_", "gammabeta.minmax_scaler", Extrema
+    _fitted = ("scale_", "min_", "n_samples_seen_", "data_min_", "data_max_", "data_range_")
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "feature_range": [tuple],
+        "copy": ["boolean"],
+        "clip": ["boolean"],
+        "axis": [Integral, tuple, None],
+    }
+
+    extrema_: Extrema
+    data_min_: Any
+    data_max_: Any
+    data_range_: Any
+    scale_: Any
+    min_: Any
+
+    def __init__(
+        self,
+        feature_range: tuple[float, float] = (0, 1),
+        *,
+        copy: bool = True,
+        clip: bool = False,
+        axis: axes.Axis | None = None,
+    ) -> None:
+        self.feature_range = feature_range
+        self.copy = copy
+        self.clip = clip
+        self.axis = axis
+
+    @classmethod
+    def from_extrema(cls, extrema: Extrema, **parameters: Any) -> Self:
+        """A scaler fitted on what `extrema` has seen.
+
+        >>> MinMaxScaler.from_extrema(Extrema.of([[1.0], [3.0]])).data_range_
+        array([2.])
+        """
+        return cls(**parameters)._adopt(extrema, int(extrema.count.max(initial=0)), False, None)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn least and greatest values of X, which is as in `StandardScaler.fit` but not sparse."""
+        self._reset()
+        return self.partial_fit(X, y)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more rows, as if they had come with those before."""
+        low, high = self.feature_range
+        if low >= high:
+            got = self.feature_range
+            raise ValueError(f"Minimum of desired feature range must be smaller than maximum. Got {got}.")
+        if sparse.issparse(X):
+            raise TypeError("MinMaxScaler does not support sparse input. Consider using MaxAbsScaler instead.")
+        before = self.__dict__.get("extrema_")
+        extrema, rows = self._learned(X)
+        if before is not None:
+            extrema, rows = before + extrema, rows + self._state()[1]
+        return self._set(extrema, rows, X)
+
+    def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Extrema:
+        return Extrema.of(values, axis)
+
+    def _publish(self, e: Extrema, rows: int, weighted: bool) -> None:
+        low, high = self.feature_range
+        self.data_min_, self.data_max_ = e.min.copy(), e.max.copy()
+        self.data_range_ = self.data_max_ - self.data_min_
+        self.scale_ = (high - low) / minmax_scale(e)
+        self.min_ = low - self.data_min_ * self.scale_
+        self.n_samples_seen_ = rows
+
+    @property
+    def affine_(self) -> Affine:
+        """The map of `transform`, made of the attributes as they are.
+
+        It centers on the minimum, so that large values lose no digits; scikit-learn's x · scale_ + min_ is the same
+        map, and is taken where `scale_` or `min_` were set by hand.
+        """
+        check_is_fitted(self)
+        scale, shift = (np.asarray(arrays.to_numpy(v)) for v in (self.scale_, self.min_))
+        least, low = arrays.to_numpy(self.__dict__.get("data_min_")), self.feature_range[0]
+        if least is None or not np.array_equal(shift, low - least * scale, equal_nan=True):
+            return Affine(0.0, scale, shift)
+        return Affine(least, scale, low)
+
+    def transform(self, X: Any) -> Any:
+        """Scale X: what comes in as an array, a frame or a tensor comes out as one of the same type."""
+        affine = self.affine_
+        return self._applied(X, affine, copy=self.copy, forward=True)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Undo `transform`, but for what was clipped."""
+        affine = self.affine_.inverse()
+        return self._applied(X, affine, copy=self.copy, forward=False)
+
+    def _clipped(self, image: Array) -> Array:
+        return np.clip(image, *self.feature_range, out=image) if self.clip else image
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.array_api_support = True
+        return tags

@@ -1,0 +1,151 @@
+"""What a scaler has seen: its statistic, which adds up, and which JSON can hold."""
+
+import json
+from math import prod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from gammabeta import arrays, states
+from gammabeta.errors import DataError, KindError, StateError
+
+
+class Seen(BaseEstimator):
+    """A fitted scaler's statistic and the attributes that follow from it. A subclass says which."""
+
+    _kept: ClassVar[Any]  # Moments or Extrema
+    _statistic: ClassVar[str]  # the attribute that keeps it
+    _format: ClassVar[str]  # the name of the document that `to_json` writes
+    _fitted: ClassVar[tuple[str, ...]]  # the attributes that follow
+
+    n_features_in_: int
+    n_samples_seen_: Any
+
+    def _set(self, statistic: Any, rows: int, X: Any = None, *, weighted: bool = False) -> Self:
+        """Keep the statistic and set the attributes that follow from it, in X's kind under array API dispatch."""
+        setattr(self, self._statistic, statistic)
+        self._publish(statistic, rows, weighted)
+        if get_config()["array_api_dispatch"] and arrays.is_tensor(X):
+            for name in self._fitted:
+                value = getattr(self, name)
+                if isinstance(value, np.ndarray | np.generic):
+                    setattr(self, name, arrays.like(X, np.array(value)))
+        return self
+
+    def _publish(self, statistic: Any, rows: int, weighted: bool) -> None:
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        for name in (*self._fitted, self._statistic):
+            self.__dict__.pop(name, None)
+
+    def merge(self, other: Self) -> Self:
+        """Add what another scaler of this class has seen, as if this one had been fitted on both: to the same bits.
+
+        The parameters stay this scaler's; one that is not fitted yet takes over everything the other has seen.
+
+        >>> import numpy as np
+        >>> from gammabeta import StandardScaler
+        >>> whole, first, rest = StandardScaler(), StandardScaler(), StandardScaler()
+        >>> x = np.random.default_rng(0).normal(size=(9, 2))
+        >>> merged = first.fit(x[:4]).merge(rest.fit(x[4:]))
+        >>> bool((merged.scale_ == whole.fit(x).scale_).all())
+        True
+
+        Raises:
+            KindError: the other is of another class.
+            DataError: it was fitted on other features.
+            StateError: one of them had its attributes set by hand, and has no statistic to add.
+        """
+        if type(other) is not type(self):
+            raise KindError(f"{type(self).__name__} merges with its own class, got {type(other).__name__}")
+        check_is_fitted(other)
+        names, other_names = (getattr(s, "feature_names_in_", None) for s in (self, other))
+        statistic, rows, weighted = other._state()
+        if hasattr(self, "n_samples_seen_"):
+            mine, my_rows, my_weighted = self._state()
+            same_names = names is None or other_names is None or np.array_equal(names, other_names)
+            if mine.shape != statistic.shape or not same_names:
+                raise DataError(
+                    f"scalers merge over the same features, got {mine.shape} {_listed(names)} and "
+                    f"{statistic.shape} {_listed(other_names)}"
+                )
+            return self._set(mine + statistic, my_rows + rows, weighted=weighted or my_weighted)
+        return self._adopt(statistic, rows, weighted, other_names)
+
+    def _adopt(self, statistic: Any, rows: int, weighted: bool, names: Any) -> Self:
+        self.n_features_in_ = prod(statistic.shape)
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+        return self._set(statistic, rows, weighted=weighted)
+
+    def _state(self) -> tuple[Any, int, bool]:
+        """The statistic, how many rows, and whether weights were among them."""
+        check_is_fitted(self)
+        statistic = self.__dict__.get(self._statistic)
+        if statistic is None:
+            raise StateError(f"this {type(self).__name__} must have been fitted: its attributes were set by hand")
+        seen = np.asarray(arrays.to_numpy(self.n_samples_seen_))
+        return statistic, int(seen.max(initial=0)), seen.dtype.kind == "f"
+
+    def to_json(self) -> str:
+        """The fitted scaler as JSON: parameters, feature names and the exact statistic; `from_json` reads it back.
+
+        Nothing in it can be executed, unlike a pickle.
+        """
+        statistic, rows, weighted = self._state()
+        names = getattr(self, "feature_names_in_", None)
+        fields = {
+            "parameters": {name: _plain(value) for name, value in self.get_params(deep=False).items()},
+            "feature_names": None if names is None else [str(name) for name in names],
+            "rows": rows,
+            "weighted": weighted,
+            "statistic": json.loads(statistic.to_json()),
+        }
+        return states.dump(self._format, fields)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The scaler in a document that `to_json` wrote: the same bits in every attribute.
+
+        >>> from gammabeta import StandardScaler
+        >>> scaler = StandardScaler(ddof=1).fit([[1.0], [2.0], [6.0]])
+        >>> StandardScaler.from_json(scaler.to_json()).scale_ == scaler.scale_
+        array([ True])
+
+        Raises:
+            StateError: it is damaged, cut short, of another class or version, or does not hold what it must.
+        """
+        found = states.load(text, cls._format, ("parameters", "feature_names", "rows", "weighted", "statistic"))
+        names, rows = found["feature_names"], found["rows"]
+        try:
+            given = {name: tuple(v) if isinstance(v, list) else v for name, v in found["parameters"].items()}
+            scaler = cls(**given)
+            scaler._validate_params()
+            statistic = cls._kept.from_json(json.dumps(found["statistic"]))
+        except StateError:
+            raise
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise StateError(f"{cls._format} must hold parameters of {cls.__name__}: {str(error)[:200]}") from None
+        named = isinstance(names, list) and all(isinstance(n, str) for n in names) and (len(names),) == statistic.shape
+        counted = type(rows) is int and rows >= 0 and type(found["weighted"]) is bool
+        if not (names is None or named) or not counted:
+            raise StateError(
+                f"{cls._format} must hold rows, weighted, and feature_names (null, or one for each feature)"
+            )
+        return scaler._adopt(statistic, rows, found["weighted"], names)
+
+
+def _listed(names: Any) -> str:
+    return "" if names is None else str(list(names))[:200]
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value

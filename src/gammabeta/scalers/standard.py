@@ -1,0 +1,207 @@
+"""Standardization as a scikit-learn estimator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.sparsefuncs import inplace_column_scale
+from sklearn.utils.validation import check_is_fitted
+
+from gammabeta import arrays, axes
+from gammabeta.affine import Affine, standard_scale
+from gammabeta.scalers.base import Array, Scaler
+from gammabeta.scalers.sparse import sparse_moments
+from gammabeta.statistics import Moments
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn before 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing: this scikit-learn has no callbacks."""
+
+
+# scikit-learn's words
+_CENTER = "Cannot {} sparse matrices: pass `with_mean=False` instead{} See docstring for motivation and alternatives."
+
+
+class StandardScaler(CallbackSupportMixin, Scaler):
+    """Standardize features: z = (x − mean) / scale, in float64 and rounded once to the type of the result.
+
+    scikit-learn's `StandardScaler` in parameters, attributes, errors and protocol. The mean and the variance are the
+    correctly rounded ones, whatever the order, pieces, threads or machines in which the data was seen.
+
+    Args:
+        copy: False scales floating arrays in place where they can be written to.
+        with_mean: center. Sparse matrices are refused then.
+        with_std: divide by the standard deviation, or by 1 where a feature is constant.
+        ddof: the variance is Σw·(x − mean)² / (Σw − ddof); 0 is scikit-learn's, 1 the sample's.
+        axis: the axes that are reduced, as in NumPy, for arrays of any number of dimensions: (0, 2, 3) for images
+            (n, c, h, w) per channel, (0, 1) for sequences (n, t, f) per feature. None is scikit-learn's: the rows of a
+            table, and anything but a table is an error.
+
+    Attributes:
+        mean_, var_, scale_: float64, of the features' shape; None where scikit-learn's are.
+        n_samples_seen_: values seen of each feature, NaN left out; one number if they agree; float with weights.
+        n_features_in_, feature_names_in_: as scikit-learn's.
+        moments_: the exact `Moments`, which add up and can be taken away.
+        affine_: the `Affine` map of `transform`.
+
+    What is not as in scikit-learn: data frames come back as frames of their own library, columns keeping their types,
+    and tensors as tensors on their device. `set_output(transform="default")` makes arrays of frames, as scikit-learn
+    does without being asked. Negative weights are refused. NaN is left out of the fit and stays in the image.
+
+    >>> import numpy as np
+    >>> scaler = StandardScaler().fit([[0.0, 1.0], [0.0, 3.0], [3.0, 5.0], [3.0, 7.0]])
+    >>> scaler.mean_, scaler.var_
+    (array([1.5, 4. ]), array([2.25, 5. ]))
+    >>> scaler.transform([[3.0, 4.0]])
+    array([[1., 0.]])
+    >>> images = np.random.default_rng(0).normal(size=(8, 3, 16, 16)).astype(np.float32)
+    >>> StandardScaler(axis=(0, 2, 3)).fit_transform(images).shape
+    (8, 3, 16, 16)
+    """
+
+    _statistic, _format, _kept = "moments_", "gammabeta.standard_scaler", Moments
+    _fitted = ("mean_", "var_", "scale_", "n_samples_seen_")
+    _sparse_out = "csr"
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "copy": ["boolean"],
+        "with_mean": ["boolean"],
+        "with_std": ["boolean"],
+        "ddof": [Interval(Real, 0, None, closed="left")],
+        "axis": [Integral, tuple, None],
+    }
+
+    moments_: Moments
+    mean_: Any
+    var_: Any
+    scale_: Any
+
+    def __init__(
+        self,
+        *,
+        copy: bool = True,
+        with_mean: bool = True,
+        with_std: bool = True,
+        ddof: float = 0,
+        axis: axes.Axis | None = None,
+    ) -> None:
+        self.copy = copy
+        self.with_mean = with_mean
+        self.with_std = with_std
+        self.ddof = ddof
+        self.axis = axis
+
+    @classmethod
+    def from_moments(cls, moments: Moments, **parameters: Any) -> Self:
+        """A scaler fitted on what `moments` has seen.
+
+        >>> StandardScaler.from_moments(Moments.of([[1.0], [3.0]]) + Moments.of([[5.0]])).mean_
+        array([3.])
+        """
+        weighted = bool((moments.count % 1 != 0).any())
+        return cls(**parameters)._adopt(moments, int(moments.count.max(initial=0)), weighted, None)
+
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn mean and variance of X.
+
+        Args:
+            X: array-like, sparse matrix, data frame or tensor of (rows, features), or what `axis` says; any real type.
+            y: not looked at.
+            sample_weight: (rows,), or with `axis` one for each place along the reduced axes; finite, not negative.
+
+        Raises:
+            ValueError: scikit-learn's own: infinities, no rows, other features than before, a wrong shape.
+            DataError: columns of a frame that are not numeric, by name; wrong weights.
+        """
+        self._reset()
+        return self.partial_fit(X, y, sample_weight)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from more rows, as if they had come with those before. Arguments and errors are those of `fit`."""
+        before = self.__dict__.get("moments_")
+        weighted = sample_weight is not None or (before is not None and self._state()[2])
+        with self._announced(X, y, sample_weight):
+            moments, rows = self._learned(X, sample_weight, ("csr", "csc"))
+            self._set(moments if before is None else before + moments, rows, X, weighted=weighted)
+        return self
+
+    @contextmanager
+    def _announced(self, X: Any, y: Any, sample_weight: Any) -> Iterator[None]:
+        """Tell scikit-learn's callbacks, if there are any."""
+        if not (hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx")):
+            yield
+            return
+        context = self._init_callback_context()
+        given = {"estimator": self, "X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+        context.call_on_fit_task_begin(**given)
+        yield
+        context.call_on_fit_task_end(**given, reconstruction_attributes={})
+
+    def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Moments:
+        return Moments.of(values, axis, weights=weights)
+
+    def _of_sparse(self, values: Any, weights: Array | None) -> Moments:
+        if self.with_mean:
+            raise ValueError(_CENTER.format("center", "."))
+        moments: Moments = self._finite(sparse_moments(values.tocsc(), weights), values.dtype)
+        return moments
+
+    def _publish(self, m: Moments, rows: int, weighted: bool) -> None:
+        self.mean_ = m.mean.copy() if self.with_mean or self.with_std else None
+        self.var_ = m.variance(self.ddof).copy() if self.with_std else None
+        self.scale_ = standard_scale(m, self.ddof) if self.with_std else None
+        counts = m.count.copy() if weighted else m.count.astype(np.int64)
+        first = counts.reshape(-1)[:1]
+        self.n_samples_seen_ = first[0] if len(first) and (counts == first).all() else counts
+
+    @property
+    def affine_(self) -> Affine:
+        """The map of `transform`, made of the attributes as they are."""
+        mean, scale = self._parameters()
+        return Affine(mean, 1 / scale, 0.0)
+
+    def _parameters(self) -> tuple[Array, Array]:
+        check_is_fitted(self)
+        mean = arrays.to_numpy(self.mean_) if self.with_mean else 0.0
+        scale = arrays.to_numpy(self.scale_) if self.with_std else 1.0
+        shape = np.shape(mean) or np.shape(scale) or self._shape
+        return np.broadcast_to(mean, shape), np.broadcast_to(scale, shape)
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Standardize X: what comes in as an array, a frame or a tensor comes out as one of the same type.
+
+        Args:
+            X: as in `fit`.
+            copy: in place of the parameter `copy`.
+        """
+        affine = self.affine_
+        return self._applied(X, affine, copy=self.copy if copy is None else copy, forward=True)
+
+    def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Undo `transform`: x = z · scale + mean. Arguments are those of `transform`."""
+        mean, scale = self._parameters()
+        return self._applied(X, Affine(0.0, scale, mean), copy=self.copy if copy is None else copy, forward=False)
+
+    def _sparse_image(self, values: Any, forward: bool) -> Any:
+        if self.with_mean:
+            raise ValueError(_CENTER.format("center", ".") if forward else _CENTER.format("uncenter", ""))
+        self._refuse_infinities(values.data)
+        if self.scale_ is not None:
+            inplace_column_scale(values, 1 / self.scale_ if forward else self.scale_)
+        return values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = not self.with_mean
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.array_api_support = True
+        return tags
