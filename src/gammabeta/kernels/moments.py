@@ -101,7 +101,8 @@ def _lanes(flat: Array, lanes: int, features: int) -> Sums:
     for first in range(0, lanes, layout.PANEL):
         width = min(layout.PANEL, lanes - first)
         specials = np.zeros((3, width), np.int64)
-        run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width)
+        known = exact.state(width, flat.dtype)
+        run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width, known)
         total, squares = _window(run, width, (_SUM, _SQUARES), specials)
         parts.append((limbs.zeros(width), total, squares, specials))
     _, total, squares, specials = _concatenated(parts)
