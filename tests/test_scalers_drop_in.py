@@ -74,7 +74,7 @@ ESTIMATORS = (
     gb.StandardScaler(with_mean=False),
     gb.StandardScaler(with_std=False),
     gb.StandardScaler(with_mean=False, with_std=False),
-    gb.StandardScaler(copy=False, ddof=1),
+    gb.StandardScaler(ddof=1),
     gb.MinMaxScaler(),
     gb.MinMaxScaler(feature_range=(-1, 2), clip=True),
 )

@@ -75,6 +75,8 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
 
     def _check_features(self, X: Any, values: Any, reset: bool) -> None:
         """Set or check names and number of the features."""
+        if values is X and self.axis is None and type(values) is np.ndarray and self._knows(values.shape[1], reset):
+            return
         if self.axis is None or sparse.issparse(values):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return
@@ -86,8 +88,16 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
             got, name = f"features of shape {shape} beside axis {self.axis}", type(self).__name__
             raise DataError(f"X has {got}, but {name} is expecting {self._shape}")
 
+    def _knows(self, features: int, reset: bool) -> bool:
+        """What `validate_data` comes to for an array without names, where none are wanted; it takes longer about it."""
+        if reset:
+            self.__dict__.pop("feature_names_in_", None)
+            self.n_features_in_ = features
+            return True
+        return not hasattr(self, "feature_names_in_") and getattr(self, "n_features_in_", None) == features
+
     def _check_frame(self, X: Any, reset: bool) -> None:
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        validate_data(self, frames.native(X), reset=reset, skip_check_array=True)
         if 0 in X.shape:
             check_array(np.empty(X.shape), estimator=self, input_name="X")  # says what is missing
 
@@ -175,7 +185,7 @@ def _has_infinities(statistic: Moments | Extrema) -> bool:
 
 def _any_infinite(values: Array) -> bool:
     """Whether there is an infinity, found piece by piece in cache."""
-    if values.dtype.kind in "biu":
+    if values.dtype.kind in "biu" or not values.size:
         return False
     along = int(np.argmax(values.shape))
     per = max(1, values.size // values.shape[along])
