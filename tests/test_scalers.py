@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -601,3 +602,45 @@ def changed(**changes):
 def test_documents_that_are_not_ours(text):
     with pytest.raises(gb.StateError):
         gb.StandardScaler.from_json(text)
+
+
+# What it costs
+
+
+def peak(work):
+    """The most bytes that `work` holds beyond what was there before."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["array", "columns", "pandas", "polars", "pyarrow", "integers", "strides"])
+def test_extra_memory(name, kind):
+    x = RANDOM.normal(size=(400_000, 20)).astype(np.float32)
+    x = {
+        "array": lambda: x,
+        "columns": lambda: np.asfortranarray(x),
+        "pandas": lambda: pandas().DataFrame(x),
+        "polars": lambda: pytest.importorskip("polars").DataFrame(x),
+        "pyarrow": lambda: pytest.importorskip("pyarrow").table(
+            {str(i): column for i, column in enumerate(x.T.copy())}
+        ),
+        "integers": lambda: (x * 1000).astype(np.int32),
+        "strides": lambda: np.repeat(x, 2, axis=1)[:, ::2],
+    }[kind]()
+    scaler, bytes_in = new(name).fit(x[:1000]), 400_000 * 20 * 4
+    # what cannot be read where it lies is copied in pieces of 1 MiB, some of them for each of two threads
+    pieces = 2**23 if kind in ("integers", "strides") else 0
+    assert peak(lambda: scaler.fit(x)) < 0.05 * bytes_in + pieces
+    bytes_out = bytes_in * (2 if kind == "integers" else 1)
+    assert peak(lambda: scaler.transform(x)) < 1.05 * bytes_out + pieces
+    if kind in ("array", "columns"):
+        assert peak(lambda: scaler.set_params(copy=False).transform(x)) < 0.05 * bytes_in
+
+
+def pandas():
+    return pytest.importorskip("pandas")
