@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
@@ -15,7 +14,7 @@ import pyarrow.csv as arrow_csv
 from gammabeta.data import text, vectors
 from gammabeta.data.files import kind_of, reading
 from gammabeta.data.source import (
-    CHUNK_BYTES,
+    PIECE_BYTES,
     Block,
     Chunk,
     Column,
@@ -24,7 +23,6 @@ from gammabeta.data.source import (
     Source,
     blocks,
     mapped,
-    with_columns,
 )
 from gammabeta.data.tables import gathered, unique
 from gammabeta.data.vectors import Vector
@@ -60,15 +58,12 @@ class TextChunk(Chunk):
         """The columns' values, without nulls, as blocks in any order."""
         return blocks([self._typed.column(name) for name in names], drop_nulls=True)
 
-    def overflows(self, name: str) -> bool:
-        """Whether there may be an infinity in the column; one where there is no value counts too."""
-        return bool(np.isinf(vectors.raw(self._typed.column(name))).any())
-
     def scaled(self, scaling: Scaling) -> "TextChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
-        columns = mapped([self._typed.column(name) for name in scaling.names], scaling)
-        typed = with_columns(self._typed, dict(zip(scaling.names, columns, strict=True)))
-        return TextChunk(self.cells, typed, self.changed | set(scaling.names), self.start, self.done)
+        typed, suspect = mapped(self._typed, scaling)
+        result = TextChunk(self.cells, typed, self.changed | set(scaling.names), self.start, self.done)
+        result.suspect = suspect
+        return result
 
 
 class CsvSource(Source):
@@ -194,7 +189,7 @@ class CsvSource(Source):
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, several blocks at a time."""
         width = sum(vectors.width(self.schema.field(name).type) for name in names)
-        for chunk in gathered(self.chunks(names), CHUNK_BYTES // max(width, 1)):
+        for chunk in gathered(self.chunks(names), PIECE_BYTES // max(width, 1)):
             yield tuple(names), chunk
 
 

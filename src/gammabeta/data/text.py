@@ -8,11 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # What stands for "no value" in a column of numbers; PyArrow's own list.
-MISSING = pa.array(
-    [""]
-    + ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]  # noqa: RUF005
-    + ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
-)
+_WORDS = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|N/A|NA|NULL|NaN|n/a|nan|null"
+MISSING = pa.array(["", *re.split(r"\|", _WORDS)])
 
 CellKind = Literal["empty", "integer", "number", "words"]
 KINDS: tuple[CellKind, ...] = ("empty", "integer", "number", "words")
