@@ -16,12 +16,11 @@ After Demmel and Hida (2004), Rump (2009), Demmel and Nguyen (2015); the integer
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import float64, int64, njit, types, uint64
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba import float64, njit, types
+from numba.extending import overload
 
-from gammabeta.kernels.layout import LANES
+from gammabeta.kernels.intrinsics import bits, fma, number, prefetch
+from gammabeta.kernels.layout import LANES, LINE
 from gammabeta.kernels.singly import (
     MAGNITUDE,
     MINUS_INF,
@@ -33,53 +32,17 @@ from gammabeta.kernels.singly import (
     SUM_BASE,
     add_shifted,
     add_square,
-    bits,
     split,
 )
 
 ROWS = 32
 DEPTH = 4  # rows between loading a lane's sums and storing them: what a core stores a cycle is the limit
-_LINE = 64  # bytes of a cache line
 FLUSH = 4095 - ROWS
 
 _HALF = np.uint64(1 << 51)
 _NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _ZERO = np.uint64(0)
 _START, _STRIDE = np.int64(0), np.int64(LANES)
-
-
-@intrinsic
-def number(context, x):
-    """An unsigned integer read as a float64."""
-    return float64(uint64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.DoubleType())
-
-
-@intrinsic
-def fma(context, x, y, z):
-    """x·y + z, rounded once."""
-
-    def generate(context, builder, signature, args):
-        double = ir.DoubleType()
-        function = builder.module.declare_intrinsic("llvm.fma", [double], ir.FunctionType(double, [double] * 3))
-        return builder.call(function, args)
-
-    return float64(float64, float64, float64), generate
-
-
-@intrinsic
-def prefetch(context, x, index):
-    """Ask for the cache line of x[index], which need not exist."""
-
-    def generate(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        address = builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(8).as_pointer())
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [address, word(0), word(2), word(1)])  # to read, into the L2 cache, data
-        return context.get_dummy_value()
-
-    return types.void(x, int64), generate
 
 
 def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
@@ -101,7 +64,7 @@ def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
 def _rows(x, offset, stride):
     """The next rows of a tile; those one tile below are fetched meanwhile: 4 to 11.5 GB/s a thread in wide tables."""
     for k in range(DEPTH):
-        for j in range(0, LANES, _LINE // x.itemsize):
+        for j in range(0, LANES, LINE // x.itemsize):
             prefetch(x, offset + (ROWS + k) * stride + j)
     return (
         x[offset : offset + LANES],
