@@ -250,22 +250,25 @@ def _same_native(x: Any, frame: nw.DataFrame[Any], native: Any) -> Any:
     return nw.from_native(native, eager_only=True) if x is frame or isinstance(x, nw.DataFrame) else native
 
 
-def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """A CSC matrix's stored values, column by column: places of columns, values, their rows, and which are there.
+def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array]]:
+    """A CSC matrix's stored values, column by column: places of columns, and by them values and their rows.
 
-    Columns with about as many values are laid side by side, the values (height, columns) of the shorter ones filled up.
+    Both are (height, columns), of columns with about as many values; shorter ones are filled up with NaN and row −1.
     """
-    starts, heights = x.indptr[:-1].astype(np.int64), np.diff(x.indptr)
+    heights = np.diff(x.indptr)
     order = np.argsort(heights, kind="stable")
-    rising = heights[order]
-    at = 0
+    rising, at = heights[order], 0
     while at < len(order):
         # at most twice the shortest column's height, so that no more than half of a block is filling
         least = int(rising[at])
         fitting = int(np.searchsorted(rising, 2 * least, side="right")) - at
         places = order[at : at + min(fitting, max(1, BESIDE // max(1, 2 * least)), 4096)]
         at += len(places)
+        if len(places) == 1:
+            column = slice(x.indptr[places[0]], x.indptr[places[0] + 1])
+            yield places, x.data[column, None], x.indices[column, None]
+            continue
         down = np.arange(heights[places[-1]])[:, None]
         there = down < heights[places]
-        index = np.where(there, starts[places] + down, 0)
-        yield places, np.where(there, x.data[index], 0.0), x.indices[index], there
+        index = np.where(there, x.indptr[places] + down, 0)
+        yield places, np.where(there, x.data[index], np.nan), np.where(there, x.indices[index], -1)
