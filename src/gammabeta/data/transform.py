@@ -188,10 +188,15 @@ def _write(
         with suppress(Exception):
             sink.abort()
         raise
+    return Written(out, rows, known, *unscaled(source, names))
+
+
+def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
+    """Of the columns, those of `names` that become float64, and those that are not in `names`."""
     chosen = set(names)
-    converted = tuple(here[name] for name in names if not pa.types.is_floating(source.schema.field(name).type))
-    passed = tuple(column for column in source.columns if column.name not in chosen)
-    return Written(out, rows, known, converted, passed)
+    floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
+    converted = tuple(column for column in source.columns if column.name in chosen - floats)
+    return converted, tuple(column for column in source.columns if column.name not in chosen)
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
