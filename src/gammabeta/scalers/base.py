@@ -14,7 +14,6 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 from gammabeta import arrays, axes, frames
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
-from gammabeta.kernels import threads
 from gammabeta.scalers.seen import Seen
 from gammabeta.statistics import Extrema, Moments
 
@@ -112,9 +111,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return _check_sample_weight(arrays.to_numpy(sample_weight), values, dtype=np.float64)
 
     def _finite(self, statistic: Any, dtype: np.dtype[Any]) -> Any:
-        """The statistic, of data without infinities: it has counted them, so that no other sweep need look for them."""
-        if _has_infinities(statistic) and not get_config()["assume_finite"]:
-            raise ValueError(_INFINITE.format(dtype))
+        self._refuse_infinities(_has_infinities(statistic), dtype)
         return statistic
 
     def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Any:
@@ -162,13 +159,14 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return str(asked) if asked != "default" else None if own is None else "array"
 
     def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
-        self._refuse_infinities(values)
-        image = affine(values, out, axis=self.axis)
+        image, infinite = affine.image(values, out, axis=self.axis)
+        self._refuse_infinities(infinite, values.dtype)
         return self._clipped(image) if forward else image
 
-    def _refuse_infinities(self, values: Array) -> None:
-        if not get_config()["assume_finite"] and _any_infinite(values):
-            raise ValueError(_INFINITE.format(values.dtype))
+    def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:
+        """Refuse what was counted while there was other work with the data: no sweep need look for it alone."""
+        if infinite and not get_config()["assume_finite"]:
+            raise ValueError(_INFINITE.format(dtype))
 
     def _clipped(self, image: Array) -> Array:
         return image
@@ -181,21 +179,6 @@ def _has_infinities(statistic: Moments | Extrema) -> bool:
     if isinstance(statistic, Moments):
         return bool(statistic.infinities.any())
     return bool((statistic.min == -np.inf).any() or (statistic.max == np.inf).any())
-
-
-def _any_infinite(values: Array) -> bool:
-    """Whether there is an infinity, found piece by piece in cache."""
-    if values.dtype.kind in "biu" or not values.size:
-        return False
-    along = int(np.argmax(values.shape))
-    per = max(1, values.size // values.shape[along])
-    step = max(1, frames.BESIDE // per)
-
-    def search(between: tuple[int, int]) -> bool:
-        ends = ((i, min(i + step, between[1])) for i in range(*between, step))
-        return any(np.isinf(values[(slice(None),) * along + (slice(*end),)]).any() for end in ends)
-
-    return any(threads.run(search, threads.ranges(values.shape[along], frames.BESIDE // per)))
 
 
 def _side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
