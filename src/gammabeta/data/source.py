@@ -165,7 +165,8 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
     for at, values in blocks(columns, drop_nulls=False):
         kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
         result = vectors.fresh((len(at), len(values)), kind)
-        scaling.part(at, values.ndim)(values, out=result.T if values.ndim == 2 else result[0])
+        with np.errstate(over="ignore"):  # an infinity that comes of it is looked for below
+            scaling.part(at, values.ndim)(values, out=result.T if values.ndim == 2 else result[0])
         suspect = suspect or bool(np.isinf(result).any())
         for row, i in zip(result, at, strict=True):
             out[scaling.places[i]] = vectors.restored(row, columns[i])

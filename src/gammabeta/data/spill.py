@@ -23,12 +23,13 @@ def turned(
     The temporary file, in `folder`, is as large as a row group is in memory; it has no name, and goes with the process.
     """
     order = [name for group in groups for name in group]
+    asked = [name for name in file.schema_arrow.names if name in set(order)]
     for i in range(file.num_row_groups):
         with tempfile.TemporaryFile(dir=folder) as scratch:
             places = [_put(scratch, file.iter_batches(rows, row_groups=[i], columns=list(group))) for group in groups]
             for slices in zip(*places, strict=True):
                 columns = [column for at, size in slices for column in _taken(scratch, at, size).columns]
-                yield pa.RecordBatch.from_arrays(columns, names=order).select(file.schema_arrow.names)
+                yield pa.RecordBatch.from_arrays(columns, names=order).select(asked)
 
 
 def _put(scratch: IO[bytes], batches: Iterator[pa.RecordBatch]) -> list[tuple[int, int]]:
