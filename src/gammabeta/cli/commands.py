@@ -117,6 +117,8 @@ def scale(
     if (source is None) != example:
         raise DataError("one file is needed: gammabeta scale IN, or gammabeta scale --example")
     table = data.sources.opened(source) if source is not None else breast_cancer()
+    if getattr(table, "looks_headless", False):
+        typer.echo("gammabeta: note: the first line is taken for the columns' names, but it holds numbers", err=True)
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
     if output is None:
         if stats is not None:

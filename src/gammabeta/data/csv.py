@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,4 +268,6 @@ class CsvSink(Sink):
     def abort(self) -> None:
         """Let go of the file without finishing it."""
         self._pool.shutdown(cancel_futures=True)
-        self._raw.close()
+        for stream in (self._stream, self._raw):
+            with suppress(Exception):  # the disk may still be full, and Arrow would say so once more
+                stream.close()
