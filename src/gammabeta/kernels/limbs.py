@@ -36,15 +36,14 @@ def canonical(base: int, digits: Digits) -> Limbs:
     while np.count_nonzero(carry := lower >> BITS):
         lower &= _LOW
         upper += carry
-    while height > 0 and np.count_nonzero(carried[height]) == np.count_nonzero(carried[height] == -1):
-        height -= 1
-        carried[height] += carried[height + 1] << BITS
     first = 0
     while first < height and not np.count_nonzero(carried[first]):
         first += 1
-    return (
-        (base + first, carried[first : height + 1]) if first < height or np.count_nonzero(carried[height]) else zeros(n)
-    )
+    while height > first and np.count_nonzero(carried[height]) == np.count_nonzero(carried[height] == -1):
+        height -= 1
+        carried[height] += carried[height + 1] << BITS
+    nothing = first == height and not np.count_nonzero(carried[height])
+    return zeros(n) if nothing else (base + first, carried[first : height + 1])
 
 
 def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
