@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gammabeta.data import Column, Preview, Statistics, Written
 
 SHOWN = 40  # columns in a table; --json has them all
+NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
 BARS = " ▁▂▃▄▅▆▇█"
 FORMULAS = {
     "standard": "y = (x − mean) / std",
@@ -136,21 +137,27 @@ def _print_table(console: "Console", found: "Statistics", headers: list[str], ro
 
     missing = found.rows - found.moments.count
     if missing.any():
-        headers = ["missing", *headers]
-        rows = [[f"{count:,.0f}", *row] for count, row in zip(missing, rows, strict=False)]
+        headers = [*headers, "missing"]
+        rows = [[*row, f"{count:,.0f}"] for count, row in zip(missing, rows, strict=False)]
+    if headers[:2] == ["mean", "std"] and _room(console.width, headers, rows) < NAME:
+        headers, rows = headers[2:], [row[2:] for row in rows]
+    room = max(_room(console.width, headers, rows), NAME // 2)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("column", no_wrap=True)
     for i, header in enumerate(headers):
         left = header in ("before", "after", "type") or headers[i - 1] in ("before", "after")
         table.add_column(header, justify="left" if left else "right", no_wrap=True)
-    taken = sum(max(map(len, cells)) + 1 for cells in zip(headers, *rows, strict=True))
-    room = max(8, console.width - taken - 3)
     for column, row in zip(found.columns, rows, strict=False):
         name = column.name if len(column.name) <= room else column.name[: room - 1] + "…"
         table.add_row(*map(Text, (name, *row)))
     console.print(table)
     if len(found.columns) > SHOWN:
         _say(console, f"… and {len(found.columns) - SHOWN:,} more columns (--json shows all)")
+
+
+def _room(width: int, headers: list[str], rows: list[list[str]]) -> int:
+    """What a terminal of that width leaves for names."""
+    return width - 2 - sum(max(map(len, cells)) + 2 for cells in zip(headers, *rows, strict=True))
 
 
 def _tell_others(console: "Console", found: "Preview | Written") -> None:

@@ -235,8 +235,7 @@ class CsvSink(Sink):
             if _is_tabbed(source.path) == _is_tabbed(target):
                 self._delimiter, header = source.delimiter, source.header
         if header is None:
-            names = text.quoted(pa.array(schema.names, pa.string()), self._delimiter).to_pylist()
-            header = self._delimiter.join(names).encode()
+            header = self._delimiter.join(text.quoted_name(name, self._delimiter) for name in schema.names).encode()
         self._raw = pa.OSFile(str(path), "wb")
         self._stream = pa.CompressedOutputStream(self._raw, compression) if compression else self._raw
         self._pool = ThreadPoolExecutor()
