@@ -60,16 +60,18 @@ def scaler(party: str, work: str, x: np.ndarray, spare: np.ndarray) -> Callable[
     return lambda: in_place.transform(spare)
 
 
-def verify(work: str, x: np.ndarray) -> None:
+@lru_cache
+def verified(shape: tuple[int, int], dtype: str) -> bool:
     """Before anything is timed: the same numbers as scikit-learn's, to what its own rounding allows."""
-    part = x[:20_000]
+    part = data(shape, dtype)[0][:2_000]
     ours, theirs = (module.StandardScaler().fit(part) for module in (gb, sk))
-    tolerance = 1e-6 if x.dtype == np.float32 else 1e-10
+    tolerance = 1e-6 if dtype == "float32" else 1e-10
     np.testing.assert_allclose(ours.mean_, theirs.mean_, rtol=tolerance)
     np.testing.assert_allclose(ours.var_, theirs.var_, rtol=tolerance)
-    np.testing.assert_allclose(ours.transform(part), theirs.transform(part), atol=1e-4 if tolerance > 1e-9 else 1e-10)
-    pairs = zip(gb.MinMaxScaler().fit(part).data_range_, sk.MinMaxScaler().fit(part).data_range_, strict=True)
-    assert all(abs(a - b) <= 1e-6 * b for a, b in pairs), work
+    np.testing.assert_allclose(ours.transform(part), theirs.transform(part), atol=1e3 * tolerance)
+    widths = (module.MinMaxScaler().fit(part).data_range_ for module in (gb, sk))
+    np.testing.assert_allclose(*widths, rtol=tolerance)
+    return True
 
 
 @pytest.mark.parametrize("party", PARTIES)
@@ -78,27 +80,28 @@ def verify(work: str, x: np.ndarray) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]:.0e}x{s[1]}")
 def test_time(benchmark: Any, shape: tuple[int, int], dtype: str, work: str, party: str) -> None:
     x, spare = data(shape, dtype)
-    verify(work, x)
+    assert verified(shape, dtype)
     call = plain(work, x, spare) if party == "plain" else scaler(party, work, x, spare)
     small = x.size < 100_000
     benchmark.group = f"{work} {shape} {dtype}"
-    benchmark.pedantic(call, rounds=200 if small else 7, iterations=5 if small else 1, warmup_rounds=2)
+    # what works in place starts every round from the data
+    setup = (lambda: np.copyto(spare, x)) if work == "transform in place" else None
+    rounds, iterations = (200, 1 if setup else 5) if small else (7, 1)
+    benchmark.pedantic(call, setup=setup, rounds=rounds, iterations=iterations, warmup_rounds=2)
     _TIMES.setdefault((work, shape, dtype), {})[party] = benchmark.stats.stats.min
 
 
 def test_write_the_table() -> None:
     """Runs last: the file's order is the order of the tests."""
     rows = []
-    for (work, (n, c), dtype), times in sorted(
-        _TIMES.items(), key=lambda item: (item[0][2], item[0][0], -item[0][1][0])
-    ):
+    for (work, (n, c), dtype), times in _TIMES.items():
         ours, theirs, bytes_only = times["gammabeta"], times["scikit-learn"], times["plain"]
         figures = [f"{1e3 * t:.3g}" for t in (ours, theirs, bytes_only)]
         rows.append([f"{work} {n:,} × {c:,} {dtype}", *figures, f"{theirs / ours:.1f}×", f"{bytes_only / ours:.0%}"])
-    head = ["", "gammabeta ms", "scikit-learn ms", "plain sweep ms", "over scikit-learn", "of the plain sweep's speed"]
+    head = ["", "gammabeta ms", "scikit-learn ms", "plain sweep ms", "over scikit-learn", "of the sweep's speed"]
     note = (
-        "The least of 7 runs (of 200 for the smallest shape). A plain sweep is `np.max` of the same bytes for `fit`, a copy "
-        "into a new array for `transform` and `fit_transform`, a copy into memory at hand for `transform` in place, each on "
-        "two threads.\n\n"
+        "The least of 7 runs (of 200 for the smallest shape). A plain sweep is `np.max` of the bytes for `fit`, a copy "
+        "into a new array for `transform` and `fit_transform`, one into memory at hand for `transform` in place, all "
+        "on two threads.\n\n"
     )
-    write("Scalers", f"{machine('gammabeta', 'numpy', 'scikit-learn', 'numba')} {note}{table(head, rows)}")
+    write("Scalers", f"{machine('gammabeta', 'numpy', 'scikit-learn', 'numba')} {note}{table(head, sorted(rows))}")

@@ -30,9 +30,7 @@ def machine(*packages: str) -> str:
 
 def write(section: str, text: str) -> None:
     """Put a section into the page, in place of one of the same title."""
-    page = (
-        PAGE.read_text() if PAGE.exists() else "# Results\n\nWritten by the programs of this folder.\n"
-    )
+    page = PAGE.read_text() if PAGE.exists() else "# Results\n\nWritten by the programs of this folder.\n"
     parts = re.split(r"(?m)^(?=## )", page)
     new = f"## {section}\n\n{text.strip()}\n\n"
     kept = [part for part in parts if not part.startswith(f"## {section}\n")]

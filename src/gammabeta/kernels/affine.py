@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float64, njit
 from numpy.typing import NDArray
 
 from gammabeta.kernels import layout, threads
@@ -40,8 +40,8 @@ def _infinite(words, marks):
 def _rows(x, y, words, marks, room, center, scale, shift):
     """Rows of lanes, each lane with its parameters; how many values are infinite. x, y: 1-d; center, …: (lanes,).
 
-    Values pass through `room`, (`_WIDTH`,): where x and y may be one array, a loop from one to the other is not
-    vectorized.
+    Where x and y are one array, values pass through `room`, (`_WIDTH`,), which is empty otherwise: no compiler
+    vectorizes a loop from an array into itself.
     """
     lanes, infinite = len(center), 0
     for top in range(0, len(x), lanes * _HEIGHT):
@@ -56,10 +56,14 @@ def _rows(x, y, words, marks, room, center, scale, shift):
                     prefetch(x, first + _AHEAD * lanes + j)
                 for j in range(0, len(values), layout.LINE // y.itemsize):
                     prefetch(y, first + _AHEAD * lanes + j)
-                for j in range(len(values)):
-                    room[j] = values[j]
-                for j in range(len(values)):
-                    results[j] = (room[j] - c[j]) * s[j] + t[j]
+                if len(room):
+                    for j in range(len(values)):
+                        room[j] = values[j]
+                    for j in range(len(values)):
+                        results[j] = (room[j] - c[j]) * s[j] + t[j]
+                else:
+                    for j in range(len(values)):
+                        results[j] = (float64(values[j]) - c[j]) * s[j] + t[j]
     return infinite
 
 
@@ -74,10 +78,14 @@ def _runs(x, y, words, marks, room, width, start, stop, center, scale, shift):
             last = min(first + _WIDTH, (run + 1) * width)
             values, results = x[first:last], y[first:last]
             infinite += _infinite(words[first:last], marks)
-            for j in range(len(values)):
-                room[j] = values[j]
-            for j in range(len(values)):
-                results[j] = (room[j] - c) * s + t
+            if len(room):
+                for j in range(len(values)):
+                    room[j] = values[j]
+                for j in range(len(values)):
+                    results[j] = (room[j] - c) * s + t
+            else:
+                for j in range(len(values)):
+                    results[j] = (float64(values[j]) - c) * s + t
     return infinite
 
 
@@ -107,13 +115,15 @@ def _contiguous(x: Array, y: Array, parameters: Parameters) -> int:
     words = flat.view(integer)
     marks = np.array([np.iinfo(integer).max, np.array(np.inf, x.dtype).view(integer)], integer)
 
+    width = _WIDTH if flat.ctypes.data == out.ctypes.data else 0
+
     def runs(between: tuple[int, int]) -> int:
-        return int(_runs(flat, out, words, marks, np.empty(_WIDTH), b, *between, *parameters))
+        return int(_runs(flat, out, words, marks, np.empty(width), b, *between, *parameters))
 
     def rows(between: tuple[int, int]) -> int:
         part = slice(*between)
         lanes = (p[part] for p in parameters) if a * b == 1 else tiled
-        return int(_rows(flat[part], out[part], words[part], marks, np.empty(_WIDTH), *lanes))
+        return int(_rows(flat[part], out[part], words[part], marks, np.empty(width), *lanes))
 
     if b > 1 and f > 1:
         return sum(threads.run(runs, threads.ranges(a * f, layout.SPLIT // b)))
