@@ -149,6 +149,8 @@ def test_constant_features_are_divided_by_one() -> None:
     x = np.array([[0.1, 1e10, 1.0, np.nan], [0.1, 1e10 + 1e-5, 2.0, np.nan], [0.1, 1e10, 3.0, np.nan]])
     np.testing.assert_array_equal(standard_scale(Moments.of(x))[:3], [1, 1, Moments.of(x).std[2]])
     np.testing.assert_array_equal(minmax_scale(Extrema.of(x))[[0, 2]], [1, 2])
+    huge = Moments.of([[1e300, 1e300], [-1e300, 1e300]])
+    np.testing.assert_array_equal(standard_scale(huge), [1e300, 1])
     assert np.isnan(standard_scale(Moments.of(x))[3]) and np.isnan(minmax_scale(Extrema.of(x))[3])
 
 

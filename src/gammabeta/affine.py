@@ -162,7 +162,9 @@ def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     exact, it says that a spread so small beside the mean is the rounding of the values themselves.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        constant = m.var <= m.count * _EPS * m.var + (m.count * m.mean * _EPS) ** 2
+        error = m.count * np.abs(m.mean) * _EPS
+        beyond = np.isinf(m.var)  # of float64, though the deviation is not
+        constant = np.where(beyond, m.std <= error, m.var <= m.count * _EPS * m.var + error**2)
     return np.where(constant, 1.0, m.deviation(ddof))
 
 
