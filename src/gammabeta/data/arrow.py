@@ -3,6 +3,7 @@
 import mmap
 import struct
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ class ArrowSource(Source):
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
         """The rows in order, some columns or all; a new pass at each call."""
-        fields = None if names is None else sorted(self.schema.get_field_index(name) for name in names)
+        fields = None
+        if names is not None and self.compression:  # else Arrow would copy what it can leave where it is
+            fields = sorted(self.schema.get_field_index(name) for name in names)
         with reading(self.path, "Arrow IPC"), self.path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             start = read = 0
             with self._open(pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
                 for batch in _batches(reader, self._is_file):
+                    if names is not None and fields is None:
+                        batch = batch.select(list(names))
                     for part in _slices(batch):
                         start += part.num_rows
                         read += part.nbytes
@@ -67,13 +72,12 @@ class ArrowSource(Source):
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
         yield from by_column_groups(self, names, PIECE_ROWS)
 
-    @property
+    @cached_property
     def compression(self) -> str | None:
         """How the first record batch's buffers are compressed: lz4, zstd or not at all."""
         with self.path.open("rb") as file:
-            if self._is_file:
-                file.seek(8)
-            for message in ipc.MessageReader.open_stream(pa.PythonFile(file)):
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            for message in ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(mapped)[8 * self._is_file :])):
                 if message.type == "record batch":
                     return _CODECS.get(_codec(message.metadata.to_pybytes()))
         return None

@@ -30,7 +30,7 @@ from gammabeta.data.vectors import Vector
 from gammabeta.data.write import Sink
 from gammabeta.errors import FileError, KindError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
 LARGEST_BLOCK = 1 << 28
 DELIMITERS = ",;\t|"
 
@@ -76,13 +76,13 @@ class CsvSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.path, self.size, self.rows = path, path.stat().st_size, None
-        self._block = BLOCK_BYTES
         with reading(path, "CSV"):
             try:
                 self.header, self.names, self.delimiter, self.line_end = self._read_header()
             except UnicodeDecodeError:
                 raise _not_utf8(path) from None
             unique(self.names, path)
+            self._block = max(BLOCK_BYTES, min(8 * BLOCK_BYTES, len(self.names) << 10))
             self._kinds: list[text.CellKind] = ["empty"] * len(self.names)
             self._look(lambda: "empty" not in self._kinds)
 

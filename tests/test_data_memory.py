@@ -1,0 +1,105 @@
+"""Files larger than the memory they may take: resident memory stays under 500 MB, whatever the file's layout."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LIMIT = 500  # MB, resident, with the interpreter, NumPy, Arrow and the compiled kernels
+SIZE = 600_000_000  # bytes of numbers
+
+CODE = """
+import re, sys
+from pathlib import Path
+from gammabeta.cli import main
+status = main(["scale", *sys.argv[1:]])
+print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def peak(*arguments: object) -> int:
+    """The most resident memory, in MB, that `gammabeta scale` takes."""
+    command = [sys.executable, "-c", CODE, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    return int(result.stderr.split()[-1]) // 1024
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled(tmp_path_factory):
+    """Compile the kernels first, which takes memory of its own, once."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of a process is read from /proc, which this system lacks")
+    folder = tmp_path_factory.mktemp("compiled")
+    numbers = {str(kind): np.zeros(3, kind) for kind in (np.float32, np.float64)}
+    pq.write_table(pa.table(numbers), folder / "in.parquet")
+    peak(folder / "in.parquet", "-o", folder / "out.parquet")
+    np.save(folder / "in.npy", np.zeros((3, 100), np.float32))
+    peak(folder / "in.npy", "-o", folder / "out.npy")
+
+
+def parquet(path: Path, columns: int, group: int | None, **options: object) -> Path:
+    """A Parquet file of `SIZE` bytes of noise, row group by row group."""
+    rows = SIZE // 4 // columns
+    rng = np.random.default_rng(0)
+    table = pa.table({f"c{i}": rng.standard_normal(rows, np.float32) for i in range(columns)})
+    pq.write_table(table, path, row_group_size=group or rows, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "group"),
+    [(50, 1 << 20), (50, None), (1, None), (2000, None), (2000, 5000)],
+    ids=["row groups", "one row group", "one column", "wide, one row group", "wide, row groups"],
+)
+def test_parquet(tmp_path, columns, group):
+    source = parquet(tmp_path / "in.parquet", columns, group)
+    assert source.stat().st_size > LIMIT * 2**20
+    assert peak(source, "-o", tmp_path / "out.parquet") < LIMIT
+    assert (tmp_path / "out.parquet").stat().st_size > LIMIT * 2**20
+
+
+@pytest.mark.parametrize("batch", [1 << 16, None], ids=["batches", "one batch"])
+def test_arrow(tmp_path, batch):
+    rng = np.random.default_rng(0)
+    table = pa.table({f"c{i}": rng.standard_normal(SIZE // 400, np.float32) for i in range(100)})
+    with pa.ipc.new_file(tmp_path / "in.arrow", table.schema) as writer:
+        writer.write_table(table, batch)
+    del table
+    assert peak(tmp_path / "in.arrow", "-o", tmp_path / "out.arrow") < LIMIT
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy(tmp_path, order):
+    shape = (SIZE // 400, 100)
+    x = np.lib.format.open_memmap(tmp_path / "in.npy", "w+", np.float32, shape, fortran_order=order == "F")
+    x[:] = np.random.default_rng(0).standard_normal(shape, np.float32)
+    del x
+    assert peak(tmp_path / "in.npy", "-o", tmp_path / "out.npy") < LIMIT
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.csv.gz"])
+def test_csv(tmp_path, name):
+    line = ",".join(f"{value:.6f}" for value in np.random.default_rng(0).standard_normal(20)) + ",word\n"
+    block = line.encode() * 10_000
+    with pa.output_stream(tmp_path / name) as stream:
+        stream.write((",".join(f"c{i}" for i in range(20)) + ",word\n").encode())
+        for _ in range(int(SIZE / len(block))):
+            stream.write(block)
+    assert peak(tmp_path / name, "-o", tmp_path / "out.csv") < LIMIT
+
+
+def test_strings_that_a_dictionary_hides(tmp_path):
+    rows = 300_000
+    words = pa.array(["long text " * 400, "other text " * 400])
+    pick = pa.array(np.arange(rows) % 2)
+    table = pa.table({"x": np.arange(float(rows)), "s": pa.DictionaryArray.from_arrays(pick, words)})
+    pq.write_table(table, tmp_path / "in.parquet", store_schema=False)  # 1.2 GB of text once it is decoded
+    assert peak(tmp_path / "in.parquet", "-o", tmp_path / "out.parquet") < LIMIT
