@@ -19,6 +19,18 @@ def number(context, x):
 
 
 @intrinsic
+def multiply_high(context, a, b):
+    """The upper 64 bits of the 128-bit product of two unsigned integers."""
+
+    def generate(context, builder, signature, args):
+        long = ir.IntType(128)
+        product = builder.mul(*(builder.zext(arg, long) for arg in args))
+        return builder.trunc(builder.lshr(product, long(64)), ir.IntType(64))
+
+    return uint64(uint64, uint64), generate
+
+
+@intrinsic
 def fma(context, x, y, z):
     """x·y + z, rounded once."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from gammabeta.kernels.intrinsics import bits
+from gammabeta.kernels.intrinsics import bits, multiply_high
 
 # Constants of NumPy's types rather than Python's: Numba compiles a function once for each Python constant it is given.
 SUM_BASE, SUM_HEIGHT = np.int64(-34), 70  # limbs for x: from 2^−1088 to beyond every float and 64-bit integer
@@ -48,10 +48,8 @@ def add_shifted(limbs, base, touched, lane, value, exponent, negative):
 @njit(cache=True)
 def add_square(limbs, base, touched, lane, value, exponent):
     """Add (value · 2^exponent)²."""
-    upper, lower = value >> _WORD, value & _LOW
-    products, places = (upper * upper, upper * lower, lower * lower), (64, 33, 0)
-    for k in range(3):
-        add_shifted(limbs, base, touched, lane, products[k], 2 * exponent + places[k], POSITIVE)
+    add_shifted(limbs, base, touched, lane, value * value, 2 * exponent, POSITIVE)
+    add_shifted(limbs, base, touched, lane, multiply_high(value, value), 2 * exponent + 64, POSITIVE)
 
 
 def split(v):
@@ -85,33 +83,31 @@ def accumulate_integers(x, lanes, sum_limbs, square_limbs, touched):
 
 @njit(nogil=True, cache=True)
 def accumulate_weighted(x, weights, lanes, omit, weight_limbs, sum_limbs, square_limbs, specials, touched):
-    """Add w, w·x and w·x² number by number, from products of 32-bit halves; where w = 0, x counts for nothing.
+    """Add w, w·x and w·x² number by number, whole; where w = 0, x counts for nothing.
 
     x: 1-d, row i being x[i·lanes : (i + 1)·lanes], float64, int64 or uint64; weights: float64, as many, finite, ≥ 0;
     omit: whether the weight of a NaN is left out; touched: int64 (3, 2), for the weights' limbs first.
     """
-    halves = np.zeros(6, np.uint64)
-    places = (0, 32, 33, 65, 64, 96)
     for i in range(len(x)):
         lane, v = i % lanes, x[i]
         if weights[i] == 0:
             continue
-        weight, weight_exponent, _ = split(weights[i])
+        weight, place, _ = split(weights[i])
         if not (omit and np.isnan(v)):
-            add_shifted(weight_limbs, SUM_BASE, touched[0], lane, weight, weight_exponent, POSITIVE)
+            add_shifted(weight_limbs, SUM_BASE, touched[0], lane, weight, place, POSITIVE)
         if not np.isfinite(v):
             specials[NAN if np.isnan(v) else PLUS_INF if v > 0 else MINUS_INF, lane] += 1
             continue
         size, exponent, negative = split(v)
-        upper, lower = size >> _WORD, size & _LOW
-        halves[0], halves[1] = lower * lower & _LOW, lower * lower >> _WORD
-        halves[2], halves[3] = upper * lower & _LOW, upper * lower >> _WORD
-        halves[4], halves[5] = upper * upper & _LOW, upper * upper >> _WORD
-        for half in range(2):
-            factor = weight >> _WORD if half else weight & _LOW
-            place = weight_exponent + 32 * half + exponent
-            add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, factor * upper, place + 32, negative)
-            add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, factor * lower, place, negative)
-            for k in range(6):
-                place = weight_exponent + 32 * half + 2 * exponent + places[k]
-                add_shifted(square_limbs, CUBES_BASE, touched[2], lane, factor * halves[k], place, POSITIVE)
+        place += exponent
+        add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, size * weight, place, negative)
+        add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, multiply_high(size, weight), place + 64, negative)
+        place += exponent
+        lower, upper = size * size, multiply_high(size, size)
+        middle = multiply_high(lower, weight) + upper * weight
+        carry = np.uint64(middle < upper * weight)
+        add_shifted(square_limbs, CUBES_BASE, touched[2], lane, lower * weight, place, POSITIVE)
+        add_shifted(square_limbs, CUBES_BASE, touched[2], lane, middle, place + 64, POSITIVE)
+        add_shifted(
+            square_limbs, CUBES_BASE, touched[2], lane, multiply_high(upper, weight) + carry, place + 128, POSITIVE
+        )
