@@ -401,3 +401,31 @@ def test_arrays_and_tables_do_not_mix(tmp_path):
         data.scale(tmp_path / "in.npy", tmp_path / "out.csv")
     with pytest.raises(KindError, match=r"holds a table and cannot become"):
         data.scale(pa.table({"x": [1.0]}), tmp_path / "out.npy")
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet", "arrow"])
+def test_a_look_before_and_after(tmp_path, name):
+    source = written(tmp_path / f"in.{name}", table())
+    found = data.preview(source, bins=10, recipe=Recipe("minmax", feature_range=(0, 10)))
+    assert found.statistics == data.measure(source, recipe=Recipe("minmax", feature_range=(0, 10)))
+    assert found.before.shape == found.after.shape == (4, 10)
+    assert found.before.sum(axis=1).tolist() == found.after.sum(axis=1).tolist() == [1000, 1000, 900, 900]
+    np.testing.assert_array_equal(found.before[0], np.histogram(numbers(), 10)[0])
+    np.testing.assert_allclose(found.low, 0, atol=1e-15)
+    np.testing.assert_allclose(found.high, 10, rtol=1e-15)
+    assert [column.name for column in found.passed] == ["name", "flag"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"in.{name}"]
+
+
+def test_a_look_at_much_is_a_sample(monkeypatch):
+    monkeypatch.setattr("gammabeta.data.look.SAMPLE", 100)
+    monkeypatch.setattr("gammabeta.data.tables.CHUNK_BYTES", 1 << 10)
+    found = data.preview(pa.table({"x": np.arange(10_000.0)}), bins=4)
+    assert found.before.tolist() == [[25, 25, 25, 25]]
+
+
+def test_a_look_at_odd_columns():
+    odd = pa.table({"constant": [2.0] * 3, "nothing": [None, float("nan"), None], "huge": [-1.7e308, 0.0, 1.7e308]})
+    found = data.preview(odd, bins=3)
+    assert found.before.tolist() == [[0, 3, 0], [0, 0, 0], [1, 1, 1]]
+    assert np.isnan(found.low).tolist() == [False, True, False]

@@ -24,17 +24,17 @@ class Meter:
         if not self._on or monotonic() - self._start < PATIENCE:
             return
         if self._bar is None:
-            self._begin()
+            self._begin(done, size)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=size)
 
-    def _begin(self) -> None:
+    def _begin(self, done: int, size: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("")
+        self._task = self._bar.add_task("", completed=done, total=size)
         self._bar.start()
 
     def __enter__(self) -> "Meter":

@@ -10,12 +10,12 @@
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
 """
 
-from gammabeta.data.measure import extrema, measure, moments, scan
-from gammabeta.data.preview import Preview, preview
+from gammabeta.data.first_pass import extrema, measure, moments, scan
+from gammabeta.data.look import Preview, preview
+from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.data.store import gather, load, save
-from gammabeta.data.transform import Written, apply, invert, scale
 
 __all__ = [
     "Chunk",

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from gammabeta.data.codec import codec_of_file, codec_of_stream
 from gammabeta.data.files import reading
 from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
 from gammabeta.errors import FileError
 
-_CODECS = {0: "lz4", 1: "zstd"}
 _HELD = 64 << 20  # bytes of mapped pages that may stay in memory behind the reader
 
 
@@ -75,12 +75,12 @@ class ArrowSource(Source):
     @cached_property
     def compression(self) -> str | None:
         """How the first record batch's buffers are compressed: lz4, zstd or not at all."""
-        with self.path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            for message in ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(mapped)[8 * self._is_file :])):
-                if message.type == "record batch":
-                    return _CODECS.get(_codec(message.metadata.to_pybytes()))
-        return None
+        find = codec_of_file if self._is_file else codec_of_stream
+        with reading(self.path, "Arrow IPC"), self.path.open("rb") as file:
+            try:
+                return find(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            except struct.error:  # a layout unlike any known one: no reason not to read the file
+                return None
 
 
 def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
@@ -98,31 +98,6 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     rows = max(16, int(CHUNK_BYTES * batch.num_rows // max(batch.nbytes, 1)))
     for first in range(0, batch.num_rows, rows):
         yield batch.slice(first, rows)
-
-
-def _codec(metadata: bytes) -> int:
-    """The codec in a record batch's message, −1 if none: Message.header → RecordBatch.compression → codec.
-
-    PyArrow does not tell it. The layout is that of FlatBuffers: a table begins with the distance back to its vtable,
-    which holds the offsets of its fields.
-    """
-
-    def field(table: int, number: int) -> int:
-        vtable = table - struct.unpack_from("<i", metadata, table)[0]
-        size = struct.unpack_from("<H", metadata, vtable)[0]
-        place = 4 + 2 * number
-        return struct.unpack_from("<H", metadata, vtable + place)[0] if place < size else 0
-
-    def follow(table: int, number: int) -> int:
-        place = field(table, number)
-        return table + place + struct.unpack_from("<I", metadata, table + place)[0] if place else 0
-
-    batch = follow(struct.unpack_from("<I", metadata)[0], 2)
-    compression = follow(batch, 3) if batch else 0
-    if not compression:
-        return -1
-    place = field(compression, 0)
-    return struct.unpack_from("<b", metadata, compression + place)[0] if place else 0
 
 
 class ArrowSink(Sink):

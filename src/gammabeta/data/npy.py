@@ -1,7 +1,7 @@
 """`.npy`: one array, whose first axis is the rows; every place along the others is a feature, as in `Moments.of`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,22 +21,22 @@ from gammabeta.errors import DataError, FileError, KindError
 class BlockChunk(Chunk):
     """Rows of an array. `array` has the file's shape but for the first axis."""
 
-    def __init__(self, array: NDArray[Any], names: tuple[str, ...], start: int, done: int) -> None:
+    def __init__(self, array: NDArray[Any], place: Mapping[str, int], start: int, done: int) -> None:
         self.array, self.start, self.rows, self.done = array, start, len(array), done
-        self._names = names
+        self._place = place
 
     def _table(self) -> NDArray[Any]:
-        return self.array.reshape(self.rows, len(self._names))
+        return self.array.reshape(self.rows, len(self._place))
+
+    def _is_all(self, names: Sequence[str]) -> bool:
+        return len(names) == len(self._place) and tuple(names) == tuple(self._place)
 
     def _places(self, names: Sequence[str]) -> list[int]:
-        if tuple(names) == self._names:
-            return list(range(len(self._names)))
-        number = {name: i for i, name in enumerate(self._names)}
-        return [number[name] for name in names]
+        return [self._place[name] for name in names]
 
     def __getitem__(self, name: str) -> Vector:
         """A feature, by its index. Shape (rows,)."""
-        return self._table()[:, self._places([name])[0]]
+        return self._table()[:, self._place[name]]
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The features asked for, as one block."""
@@ -44,17 +44,17 @@ class BlockChunk(Chunk):
 
     def _chosen(self, names: Sequence[str]) -> NDArray[Any]:
         table = self._table()
-        return table if tuple(names) == self._names else table[:, self._places(names)]
+        return table if self._is_all(names) else table[:, self._places(names)]
 
     def scaled(self, scaling: Scaling) -> "BlockChunk":
         """The same rows with the features of `scaling` mapped, the others untouched."""
         at = tuple(range(len(scaling.names)))
         result = scaling.part(at, 2)(self._chosen(scaling.names))
-        if scaling.names != self._names:
+        if not self._is_all(scaling.names):
             whole = self._table().astype(result.dtype)
             whole[:, self._places(scaling.names)] = result
             result = whole
-        chunk = BlockChunk(result.reshape(self.array.shape), self._names, self.start, self.done)
+        chunk = BlockChunk(result.reshape(self.array.shape), self._place, self.start, self.done)
         chunk.suspect = bool(np.isinf(result).any())
         return chunk
 
@@ -62,7 +62,7 @@ class BlockChunk(Chunk):
     def batch(self) -> pa.RecordBatch:
         """The rows as an Arrow record batch, a column for each feature."""
         columns = [pa.array(np.ascontiguousarray(column)) for column in self._table().T]
-        return pa.RecordBatch.from_arrays(columns, names=list(self._names))
+        return pa.RecordBatch.from_arrays(columns, names=list(self._place))
 
 
 class NpySource(Source):
@@ -83,6 +83,7 @@ class NpySource(Source):
         self.rows = self.shape[0]
         features = self.shape[1:]
         self.names = tuple(",".join(map(str, index)) for index in np.ndindex(*features)) if features else ("0",)
+        self._place = {name: i for i, name in enumerate(self.names)}
         kind = pa.from_numpy_dtype(self.dtype.newbyteorder("="))
         self.schema = pa.schema([(name, kind) for name in self.names])
         barred = "" if self.dtype.kind in "iuf" else "not numeric"
@@ -103,7 +104,7 @@ class NpySource(Source):
                 array = (self._down if self.fortran else self._across)(file, start, stop)
                 if not array.dtype.isnative:
                     array = array.astype(array.dtype.newbyteorder("="))
-                yield BlockChunk(array, self.names, start, self.size * stop // rows)
+                yield BlockChunk(array, self._place, start, self.size * stop // rows)
 
     def _across(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
         array = np.empty((stop - start, *self.shape[1:]), self.dtype)

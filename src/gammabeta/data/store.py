@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gammabeta.data.files import existing, replacing
-from gammabeta.data.measure import Progress, measure, quiet
+from gammabeta.data.first_pass import Progress, measure, quiet
 from gammabeta.data.select import selected
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.errors import DataError, FileError, StateError

@@ -13,7 +13,7 @@ from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
 from gammabeta.data.files import replacing
-from gammabeta.data.measure import Progress, infinite, measure, quiet
+from gammabeta.data.first_pass import Progress, infinite, measure, quiet
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
 from gammabeta.data.sources import check_output, opened, sink_for
 from gammabeta.data.state import Recipe, Statistics, listed

@@ -10,11 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gammabeta.data.ahead import ahead
-from gammabeta.data.measure import Progress, measure, quiet
+from gammabeta.data.first_pass import Progress, measure, quiet
+from gammabeta.data.second_pass import unscaled
 from gammabeta.data.source import Column, Scaling, Source
 from gammabeta.data.sources import opened
 from gammabeta.data.state import Recipe, Statistics
-from gammabeta.data.transform import unscaled
 from gammabeta.data.vectors import Vector
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError

@@ -1,0 +1,63 @@
+"""How the buffers of an Arrow IPC file are compressed, which PyArrow does not tell.
+
+Arrow's messages are FlatBuffers: a table begins with the distance back to its vtable, which holds the size of itself
+and of the table and then where each field is, 0 if it is absent. The tables and fields are those of Arrow's format
+files: Footer.recordBatches[0] → Message.header → RecordBatch.compression → BodyCompression.codec.
+"""
+
+import mmap
+import struct
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+_CODECS = {0: "lz4", 1: "zstd"}
+_TAIL = 10  # the footer's size in 4 bytes, and the magic word
+
+
+def codec_of_file(content: mmap.mmap) -> str | None:
+    """The codec of the first record batch in a file's bytes: lz4, zstd or None."""
+    data = memoryview(content)
+    (size,) = struct.unpack_from("<i", data, len(data) - _TAIL)
+    footer = data[len(data) - _TAIL - size : len(data) - _TAIL]
+    batches = _followed(footer, _root(footer), 3)
+    if not batches or not struct.unpack_from("<I", footer, batches)[0]:
+        return None
+    offset, length = struct.unpack_from("<qi", footer, batches + 4)
+    message = data[offset : offset + length]
+    return _codec(message[8:] if bytes(message[:4]) == b"\xff\xff\xff\xff" else message[4:])
+
+
+def codec_of_stream(content: mmap.mmap) -> str | None:
+    """The codec of the first record batch in a stream's bytes: lz4, zstd or None."""
+    for message in ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(content))):
+        if message.type == "record batch":
+            return _codec(memoryview(message.metadata))
+    return None
+
+
+def _codec(message: memoryview) -> str | None:
+    batch = _followed(message, _root(message), 2)
+    compression = _followed(message, batch, 3) if batch else 0
+    if not compression:
+        return None
+    place = _place(message, compression, 0)
+    return _CODECS.get(struct.unpack_from("<b", message, compression + place)[0] if place else 0)
+
+
+def _root(data: memoryview) -> int:
+    return int(struct.unpack_from("<I", data)[0])
+
+
+def _place(data: memoryview, table: int, number: int) -> int:
+    """How far from its table's beginning a field is; 0 if it is absent."""
+    vtable = table - struct.unpack_from("<i", data, table)[0]
+    (size,) = struct.unpack_from("<H", data, vtable)
+    at = 4 + 2 * number
+    return int(struct.unpack_from("<H", data, vtable + at)[0]) if at < size else 0
+
+
+def _followed(data: memoryview, table: int, number: int) -> int:
+    """Where the table or vector that a field points at begins; 0 if it is absent."""
+    place = _place(data, table, number)
+    return table + place + int(struct.unpack_from("<I", data, table + place)[0]) if place else 0
