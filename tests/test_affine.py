@@ -221,3 +221,9 @@ def test_infinite_values_are_counted(layout: str) -> None:
         y, infinite = Affine(np.zeros(features), 1.0).image(LAYOUTS[layout](x), axis=axis)
         assert infinite == 3
         np.testing.assert_array_equal(y, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16])
+def test_beyond_the_range_is_infinite_and_no_warning(dtype: Any) -> None:
+    y = Affine(0.0, 1e300, 0.0)(np.array([1.0, -1.0, 0.0], dtype))
+    np.testing.assert_array_equal(y.astype(float), [np.inf, -np.inf, 0])
