@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gammabeta import Affine, DataError, Extrema, KindError, Moments
+from gammabeta import Affine, DataError, Extrema, KindError, MinMaxScaler, Moments
 from gammabeta.affine import minmax_scale, standard_scale
 
 EPS = np.finfo(np.float64).eps
@@ -227,3 +227,16 @@ def test_infinite_values_are_counted(layout: str) -> None:
 def test_beyond_the_range_is_infinite_and_no_warning(dtype: Any) -> None:
     y = Affine(0.0, 1e300, 0.0)(np.array([1.0, -1.0, 0.0], dtype))
     np.testing.assert_array_equal(y.astype(float), [np.inf, -np.inf, 0])
+
+
+def test_minmax_of_what_is_wider_than_float64() -> None:
+    x = np.array([[-1.7e308, 1.0], [1.7e308, 2.0], [0.0, 3.0]])
+    # the middle is one half, and the ends lie within three roundings of 0 and 1
+    for y in Affine.minmax(Extrema.of(x))(x), MinMaxScaler().fit_transform(x):
+        np.testing.assert_allclose(y, [[0, 0], [1, 0.5], [0.5, 1]], rtol=0, atol=4 * EPS)
+    with pytest.raises(DataError, match="no wider than float64"):
+        Affine.minmax(Extrema.of(x), (-1e308, 1e308))
+
+
+def test_a_variance_below_the_range_is_no_constant() -> None:
+    np.testing.assert_array_equal(standard_scale(Moments.of([[1e-200, 5e-324], [3e-200, 0.0]])), [1e-200, 1])

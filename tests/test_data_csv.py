@@ -195,3 +195,8 @@ def test_cells_of_no_kind_but_words(kind):
     cells = pa.array(["1", "x"])
     assert (text.parsed(cells, kind) is None) == (kind != "words")
     assert text.widened(cells, kind) == "words"
+
+
+def test_a_value_that_becomes_nan_is_written_so(put, tmp_path):
+    data.scale(put("a,b\n1,10\n2,NA\n4,30\n"), tmp_path / "out.csv", recipe=data.Recipe("standard", ddof=3))
+    assert (tmp_path / "out.csv").read_text() == "a,b\nnan,nan\nnan,NA\nnan,nan\n"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gammabeta import DataError, Extrema, KindError, Moments, StateError
-from gammabeta.kernels import threads
+from gammabeta.kernels import exact, threads
 from reference import exact_variance, is_root, mean, rounded
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -364,6 +364,7 @@ RANGE = json.loads(Extrema.of([[1.0, 2.0], [3.0, 4.0]]).to_json())
                 {"shape": [2.0]},
                 {"shape": [10**30]},
                 {"shape": [1] * 1000},
+                {"shape": [0, 2**61]},
                 {"weight": "0x1p+0"},
                 {"weight": ["0x2p+0"]},
                 {"weight": ["-0x1p+0", "0x1p+1"]},
@@ -424,3 +425,28 @@ def test_negative_zero_is_zero() -> None:
     for x in ([0.0, -0.0], [-0.0, 0.0], [-0.0]):
         assert Extrema.of(x) + Extrema.of([0.0]) == Extrema.of([*x, 0.0])
         assert not np.signbit(Extrema.of(x).min) and not np.signbit(Extrema.of(x).max)
+
+
+def test_an_interrupt_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(9).standard_normal((500, 3))
+    expected = Moments.of(x)
+    kernel = exact.accumulate
+
+    def interrupted(*arguments: Any) -> None:
+        kernel(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exact, "accumulate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Moments.of(x)
+    monkeypatch.undo()
+    assert Moments.of(x) == expected
+
+
+@pytest.mark.parametrize("statistic", [Moments, Extrema])
+def test_pieces_without_rows_or_features(statistic: Any) -> None:
+    x = np.asfortranarray(np.ones((5, 3)))
+    assert statistic.of(x[:0]).shape == (3,) and not statistic.of(x[:0]).count.any()
+    assert sum(statistic.of(piece) for piece in np.split(x, [0, 3])) == statistic.of(x)
+    assert statistic.of(np.ones((3, 0))).shape == statistic.of(np.ones((0, 3)), axis=1).shape == (0,)
+    assert Moments.of(np.ones((3, 0)), weights=np.ones((3, 0))) == Moments.of(np.ones((3, 0)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
+_LEAST = float(np.finfo(np.float64).tiny)
 
 
 class Affine(Immutable):
@@ -65,7 +66,14 @@ class Affine(Immutable):
         low, high = feature_range
         if not low < high:
             raise DataError(f"feature_range must rise from its minimum to its maximum, got {feature_range}")
-        return cls(e.min, (high - low) / minmax_scale(e), low)
+        if not np.isfinite(high - low):
+            raise DataError(f"feature_range must be no wider than float64, got {feature_range}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            wide = np.isinf(e.max - e.min) & np.isfinite(e.max) & np.isfinite(e.min)  # than float64: go by the middle
+        half = np.where(wide, e.max / 2 - e.min / 2, 1.0)
+        center = np.where(wide, e.min / 2 + e.max / 2, e.min)
+        scale = np.where(wide, (high / 2 - low / 2) / half, (high - low) / minmax_scale(e))
+        return cls(center, scale, np.where(wide, low / 2 + high / 2, low))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -163,8 +171,9 @@ def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         error = m.count * np.abs(m.mean) * _EPS
-        beyond = np.isinf(m.var)  # of float64, though the deviation is not
-        constant = np.where(beyond, m.std <= error, m.var <= m.count * _EPS * m.var + error**2)
+        beyond = np.isinf(m.var) | (m.var < _LEAST)  # of float64, though the deviation may not be
+        by_deviation = (m.std <= error) | (m.std < _LEAST)
+        constant = np.where(beyond, by_deviation, m.var <= m.count * _EPS * m.var + error**2)
     return np.where(constant, 1.0, m.deviation(ddof))
 
 

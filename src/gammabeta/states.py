@@ -5,6 +5,7 @@ An integer i · 2^e is written as "0x<i in hexadecimal>p<e>", a float as `float.
 
 import json
 import re
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def load(text: str | bytes, kind: str, names: tuple[str, ...]) -> dict[str, Any]
 def shape(value: Any) -> tuple[int, ...]:
     """A shape: a list of sizes."""
     sizes = isinstance(value, list) and len(value) <= 64 and all(_is_count(n) for n in value)
-    if not sizes:
+    if not sizes or prod(n for n in value if n) > _LARGEST // 8:
         raise StateError(f"shape must be a list of sizes, got {str(value)[:60]}")
     return tuple(value)
 

@@ -1,5 +1,6 @@
 """The command `gammabeta`: scale files, keep their statistics, apply them to others, and go back."""
 
+import errno
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         done = app(given or ["--help"], prog_name="gammabeta", standalone_mode=False)
         sys.stdout.flush()
+        if done == 130:  # Typer's word for Ctrl-C
+            raise KeyboardInterrupt
         return done if isinstance(done, int) else 0
     except GammabetaError as error:
         return _fail(str(error), 2)
@@ -31,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # whoever read our output has had enough; keep Python from complaining when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"cannot go on: {error}", 2)
     except MemoryError:
         return _fail("there is not enough memory", 2)
     except Exception as error:

@@ -36,10 +36,13 @@ DELIMITERS = ",;\t|"
 
 
 class TextChunk(Chunk):
-    """Rows of a CSV file: the cells as text, and the values of those columns that are numbers."""
+    """Rows of a CSV file: the cells as text, and the values of those columns that are numbers.
+
+    changed: which columns have been scaled, and for each which of its cells held no value before.
+    """
 
     def __init__(
-        self, cells: pa.RecordBatch, typed: pa.RecordBatch, changed: frozenset[str], start: int, done: int
+        self, cells: pa.RecordBatch, typed: pa.RecordBatch, changed: dict[str, pa.Array], start: int, done: int
     ) -> None:
         self.cells, self._typed, self.changed = cells, typed, changed
         self.start, self.rows, self.done = start, cells.num_rows, done
@@ -62,7 +65,8 @@ class TextChunk(Chunk):
     def scaled(self, scaling: Scaling) -> "TextChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
         typed, suspect = mapped(self._typed, scaling)
-        result = TextChunk(self.cells, typed, self.changed | set(scaling.names), self.start, self.done)
+        missing = {name: pc.is_null(self._typed.column(name), nan_is_null=True) for name in scaling.names}
+        result = TextChunk(self.cells, typed, missing | self.changed, self.start, self.done)
         result.suspect = suspect
         return result
 
@@ -190,7 +194,7 @@ class CsvSource(Source):
                 batch = pa.RecordBatch.from_arrays(typed, schema=schema)
                 if names is not None:
                     batch = batch.select(list(names))
-                yield TextChunk(cells, batch, frozenset(), start, done)
+                yield TextChunk(cells, batch, {}, start, done)
                 start += cells.num_rows
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
@@ -254,7 +258,7 @@ class CsvSink(Sink):
         if batch.schema.field(i).name not in chunk.changed:
             return text.quoted(chunk.cells.column(i), self._delimiter)
         column = batch.column(i)
-        missing = pc.is_null(column, nan_is_null=True)
+        missing = chunk.changed[batch.schema.field(i).name]
         # a cell without a value keeps the word it had for that: NA, null, nothing
         return pc.if_else(missing, text.quoted(chunk.cells.column(i), self._delimiter), text.spelled(column))
 

@@ -138,6 +138,8 @@ def _split(x: Array, statistic: Reduction) -> Any:
 
 def _block(x: Array, statistic: Reduction) -> Any:
     """The statistic of a block, on this thread."""
+    if x.size == 0:
+        return statistic.added([], x.shape[1])
     if x.shape[2] == 1:
         return statistic.added([statistic.table(piece) for piece in _pieces(x[:, :, 0])], x.shape[1])
     rows = x.shape[0] * x.shape[2]

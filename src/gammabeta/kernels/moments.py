@@ -20,7 +20,7 @@ _SUM = int(singly.SUM_BASE), singly.SUM_HEIGHT
 _SQUARES = int(singly.SQUARES_BASE), singly.SQUARES_HEIGHT
 _CUBES = int(singly.CUBES_BASE), singly.CUBES_HEIGHT
 
-_zeros = threading.local()
+_spare = threading.local()
 
 ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
 
@@ -42,7 +42,9 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
     def part(between: tuple[int, int]) -> Sums:
         parts = []
         for pair in zip(layout.cuts(x, axis, *between), layout.cuts(weights, axis, *between), strict=True):
-            values, factors = (piece.transpose(order).reshape(-1, features) for piece in pair)
+            values, factors = (
+                piece.transpose(order).reshape(piece.size // max(1, features), features) for piece in pair
+            )
             parts.append(_weighted(layout.plain(values), factors, omit))
         return _added(parts, features)
 
@@ -79,15 +81,20 @@ def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int]
     for (base, _), d, (first, last) in zip(rows, digits, touched, strict=True):
         taken.append((base + int(first), d[first:last].copy()) if last else limbs.zeros(lanes))
         d[first:last] = 0
+    for place, d in enumerate(digits):
+        _spare.__dict__[str(place)] = d.reshape(-1)
     return taken
 
 
 def _empty(place: int, height: int, lanes: int) -> NDArray[np.int64]:
-    """Zeros that a thread keeps for its next call: getting 100 KB anew takes longer than adding up a small table."""
-    kept: dict[int, NDArray[np.int64]] = _zeros.__dict__  # type: ignore[assignment]
-    if place not in kept or kept[place].size < height * lanes:
-        kept[place] = np.zeros(height * lanes, np.int64)
-    return kept[place][: height * lanes].reshape(height, lanes)
+    """Zeros, those of this thread's last call if they suffice: getting 100 KB anew takes longer than a small table.
+
+    They leave `_spare` here and come back once they are zero again: what an interrupt stops is never seen by anyone.
+    """
+    size = height * lanes
+    kept = _spare.__dict__.pop(str(place), None)
+    zeros = kept if kept is not None and kept.size >= size else np.zeros(size, np.int64)
+    return zeros[:size].reshape(height, lanes)
 
 
 def _table(x: Array) -> Sums:

@@ -9,7 +9,7 @@ from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
 from gammabeta import arrays, axes
-from gammabeta.affine import Affine, minmax_scale
+from gammabeta.affine import Affine
 from gammabeta.scalers.base import Array, Scaler
 from gammabeta.statistics import Extrema
 
@@ -105,11 +105,11 @@ class MinMaxScaler(Scaler):
         return Extrema.of(values, axis)
 
     def _publish(self, e: Extrema, rows: int, weighted: bool) -> None:
-        low, high = self.feature_range
         self.data_min_, self.data_max_ = e.min.copy(), e.max.copy()
-        self.data_range_ = self.data_max_ - self.data_min_
-        self.scale_ = (high - low) / minmax_scale(e)
-        self.min_ = low - self.data_min_ * self.scale_
+        with np.errstate(over="ignore"):
+            self.data_range_ = self.data_max_ - self.data_min_
+        self.scale_ = Affine.minmax(e, self.feature_range).scale.copy()
+        self.min_ = self.feature_range[0] - self.data_min_ * self.scale_
         self.n_samples_seen_ = rows
 
     @property
@@ -124,7 +124,8 @@ class MinMaxScaler(Scaler):
         least, low = arrays.to_numpy(self.__dict__.get("data_min_")), self.feature_range[0]
         if least is None or not np.array_equal(shift, low - least * scale, equal_nan=True):
             return Affine(0.0, scale, shift)
-        return Affine(least, scale, low)
+        wide = np.isinf(arrays.to_numpy(self.data_range_))  # than float64, where no difference may be taken
+        return Affine(np.where(wide, 0.0, least), scale, np.where(wide, shift, low))
 
     def transform(self, X: Any) -> Any:
         """Scale X: what comes in as an array, a frame or a tensor comes out as one of the same type."""
