@@ -20,7 +20,7 @@ class Convention:
 
     Args:
         eps: added to the variance, under the root; greater than 0.
-        decay: the weight of the old value, from 0 to 1; None for the mean of all batches so far, each weighing the same.
+        decay: the weight of the old value, from 0 to 1; None for the mean of all batches, each weighing the same.
         unbiased: whether the running variance takes the batch's unbiased one.
         feature_axis: the axis of x that is not reduced, unless a layer is told otherwise.
 
@@ -29,8 +29,8 @@ class Convention:
 
     >>> TORCH
     Convention(eps=1e-05, decay=0.9, unbiased=True, feature_axis=1)
-    >>> TORCH.updated(10.0, 4.0, count=5, batches=1), KERAS.running_variance(4.0, count=5)
-    (9.4, 4.0)
+    >>> TORCH.updated(10.0, 4.0, batches=1), TORCH.running_variance(4.0, count=5)
+    (9.4, 5.0)
     """
 
     eps: float = 1e-5
@@ -43,7 +43,7 @@ class Convention:
         if self.decay is not None and not 0 <= self.decay <= 1:
             raise DataError(
                 f"decay, the weight of the old running value, must be from 0 to 1, got {self.decay}; "
-                f"where a framework's momentum is the weight of the new value, decay is 1 − momentum"
+                "where a framework's momentum is the weight of the new value, decay is 1 − momentum"
             )
 
     def replace(self, **changes: Any) -> Self:

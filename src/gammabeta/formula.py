@@ -43,7 +43,9 @@ def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[Space, Any, Axes]:
     space = spaces.of(x)
     away = axes.reduced(axis, len(x.shape))
     if any(x.shape[i] == 0 for i in away):
-        raise DataError(f"x must have at least one value for each feature, got shape {tuple(x.shape)}, axes {away} reduced")
+        raise DataError(
+            f"x must have at least one value for each feature, got shape {tuple(x.shape)}, axes {away} reduced"
+        )
     return space, space.plain(x), away
 
 
@@ -82,7 +84,9 @@ def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
     if arrays.kind(mask) == "other":
         mask = np.asarray(mask)
     if arrays.dtype_name(mask) != "bool":
-        raise KindError(f"mask must be boolean, True where a value counts, got {arrays.dtype_name(mask)}: compare it with 0")
+        raise KindError(
+            f"mask must be boolean, True where a value counts, got {arrays.dtype_name(mask)}: compare it with 0"
+        )
     mask = space.array(mask, x, space.xp.bool if hasattr(space.xp, "bool") else bool)
     shape, whole = space.shape(mask), space.shape(x)
     if len(shape) == len(whole):

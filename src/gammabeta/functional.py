@@ -91,9 +91,7 @@ def normalized(
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
     kept = None if mask is None else formula.spread(space, mask, x, away)
     if space.xp is np and kept is None:
-        result = _by_kernels(x, away, eps, gamma, beta, mean, var)
-        if result is not None:
-            return result
+        return _by_kernels(x, away, eps, gamma, beta, mean, var)
     with formula.quiet(space):
         return _by_operations(space, x, away, eps, gamma, beta, mean, var, kept)
 
@@ -119,7 +117,7 @@ def _by_operations(
     return Normalized(space.cast(y, x.dtype), space.squeeze(mean, away), space.squeeze(var, away), count)
 
 
-def _by_kernels(x: Array, away: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized | None:
+def _by_kernels(x: Array, away: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized:
     """`normalized` of a NumPy array."""
     from gammabeta.kernels import batchnorm
 
@@ -131,9 +129,6 @@ def _by_kernels(x: Array, away: Axes, eps: float, gamma: Any, beta: Any, mean: A
     if mean is None:
         y, batch = batchnorm.forward(x, away, gamma, beta, eps)
         mean, var = batch.mean, batch.var
-        if x.dtype.itemsize == 8 and not np.isfinite(var).all():
-            # Squares left the range of float64, or there are NaN and infinities: the slow way tells which.
-            return None
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = gamma / np.sqrt(var + eps)
@@ -192,7 +187,9 @@ def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1
     """
     ndim = len(np.shape(x) if isinstance(x, list | tuple) else x.shape)
     if ndim < 3:
-        raise DataError(f"x must have at least three axes (n, c, …), got {ndim}: without the last there is one value each")
+        raise DataError(
+            f"x must have at least three axes (n, c, …), got {ndim}: without the last there is one value each"
+        )
     return _grouped(x, None, gamma, beta, eps)
 
 
@@ -221,7 +218,9 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
     if groups is None:
         groups = channels
     if not isinstance(groups, int) or groups < 1 or channels is None or channels % groups:
-        raise DataError(f"groups must be an integer that divides the {channels} channels of x, its axis 1, got {groups!r}")
+        raise DataError(
+            f"groups must be an integer that divides the {channels} channels of x, its axis 1, got {groups!r}"
+        )
     first, _, *others = space.lengths(x)
     split = [first, groups, channels // groups, *others]
     apart = space.xp.reshape(x, split)

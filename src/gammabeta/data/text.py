@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 # What stands for "no value" in a column of numbers; PyArrow's own list.
 MISSING = pa.array(
     [""]
-    + ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]  # noqa: RUF005
+    + ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
     + ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 )
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta.kernels import layout, rows, runs, threads
+from gammabeta import axes
+from gammabeta.kernels import layout, plain, rows, runs, threads
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.storage import stored
 
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
     """What rounding took from the mean: mean + rest has twice a float64's digits."""
     var: Floats
     """Biased."""
-    count: int
+    values: int
 
 
 def forward(x: Array, away: Axes, gamma: Floats, beta: Floats, eps: float) -> tuple[Array, Batch]:
@@ -44,7 +45,14 @@ def forward(x: Array, away: Axes, gamma: Floats, beta: Floats, eps: float) -> tu
         batch = Batch(mean, rest, var, block.count)
     else:
         batch = block.moments()
-        block.apply(y.flat, batch.mean, batch.rest, gamma / np.sqrt(batch.var + eps), beta)
+        with np.errstate(invalid="ignore"):
+            scale = gamma / np.sqrt(batch.var + eps)
+        block.apply(y.flat, batch.mean, batch.rest, scale, beta)
+    if x.dtype.itemsize == 8 and not np.isfinite(batch.var).all():
+        # Squares left the range of float64, or there are NaN and infinities: the plain way takes powers of two out.
+        shape = axes.parameter_shape(away, x.shape)
+        y_, mean, _, _ = plain.forward(x, away, gamma.reshape(shape), beta.reshape(shape), eps)
+        return y_, batch._replace(mean=mean.reshape(-1), rest=np.zeros(block.features))
     return y.array, batch
 
 
@@ -61,9 +69,7 @@ def applied(x: Array, away: Axes, mean: Floats, rest: Floats, scale: Floats, shi
     return y.array
 
 
-def backward(
-    dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: float
-) -> tuple[Array, Floats, Floats]:
+def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: float) -> tuple[Array, Floats, Floats]:
     """The gradients of x, γ and β, given that of `forward`'s y.
 
     With x̂ = (x − mean) / √(var + eps): dβ = Σdy, dγ = Σdy·x̂, dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
@@ -82,7 +88,9 @@ def backward(
     dbeta, product = block.products(slopes, batch)
     inverse = 1 / np.sqrt(batch.var + eps)
     dgamma, a = product * inverse, gamma * inverse
-    block.slope(slopes, dx.flat, batch.mean, batch.rest, a, -a * inverse * dgamma / batch.count, -a * dbeta / batch.count)
+    block.slope(
+        slopes, dx.flat, batch.mean, batch.rest, a, -a * inverse * dgamma / batch.values, -a * dbeta / batch.values
+    )
     return dx.array, dgamma, dbeta
 
 

@@ -25,8 +25,6 @@ STATE = np.int64(320)
 _LEAST = np.int64(16)
 
 
-
-
 @njit(nogil=True, cache=True)
 def _sum(x, at, size, state, g):
     """Add x − center of a group of lanes to `here`."""
