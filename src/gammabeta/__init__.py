@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from gammabeta.errors import DataError, FileError, GammabetaError, KindError, StateError
 
 if TYPE_CHECKING:
-    from gammabeta import data, numpy
+    from gammabeta import data
+    from gammabeta import numpy as numpy
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm

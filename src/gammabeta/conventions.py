@@ -80,11 +80,11 @@ TORCH = Convention(eps=1e-5, decay=0.9, unbiased=True, feature_axis=1)
 running variance: `aten/src/ATen/native/Normalization.cpp`, `batch_norm_cpu_update_stats_template`."""
 
 KERAS = Convention(eps=1e-3, decay=0.99, unbiased=False, feature_axis=-1)
-"""keras.layers.BatchNormalization: `keras/src/layers/normalization/batch_normalization.py` (momentum=0.99 weighs the old
-value)."""
+"""keras.layers.BatchNormalization: `keras/src/layers/normalization/batch_normalization.py` (momentum=0.99 weighs
+the old value)."""
 
 TENSORFLOW = Convention(eps=1e-3, decay=0.99, unbiased=True, feature_axis=-1)
-"""tf.compat.v1.nn.fused_batch_norm, which returns the unbiased variance: `tensorflow/python/ops/nn_fused_batchnorm_grad.py`,
+"""tf.compat.v1.nn.fused_batch_norm, which returns the unbiased variance:
 `tensorflow/core/kernels/fused_batch_norm_op.cc` (`rest_size_adjust`). The operation leaves the decay to its caller;
 0.99 is that of the layer over it, tf.compat.v1.layers.batch_normalization."""
 
@@ -92,5 +92,5 @@ FLAX = Convention(eps=1e-5, decay=0.99, unbiased=False, feature_axis=-1)
 """flax.nnx.BatchNorm and flax.linen.BatchNorm: `flax/nnx/nn/normalization.py` (momentum=0.99 weighs the old value)."""
 
 ONNX = Convention(eps=1e-5, decay=0.9, unbiased=False, feature_axis=1)
-"""BatchNormalization, opset 15: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html (momentum=0.9 weighs the old
-value; "the population variance")."""
+"""BatchNormalization, opset 15: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html (momentum=0.9 weighs the
+old value; "the population variance")."""

@@ -50,13 +50,13 @@ def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[Space, Any, Axes]:
 
 
 def computing(space: Space, x: Any) -> Any:
-    """The dtype to compute in: float32 at least, and float64 for NumPy, where nothing has to be recorded for gradients."""
+    """The dtype to compute in: float32 at least, and float64 for NumPy."""
     name = arrays.dtype_name(x)
     return space.xp.float64 if space.xp is np or name == "float64" else space.xp.float32
 
 
 def beside(space: Space, name: str, value: Any, x: Any, along: Axes, *, broadcast: bool = False) -> Any:
-    """A parameter that varies along some axes of x, shaped so that it broadcasts against x; a single number may be given.
+    """A parameter that varies along some axes of x, shaped so that it broadcasts against x; a single number will do.
 
     With `broadcast` it may also have fewer axes than `along`, or a length of 1 in place of x's.
     """
@@ -72,7 +72,7 @@ def beside(space: Space, name: str, value: Any, x: Any, along: Axes, *, broadcas
     )
     if shape != () and (not fits or (len(shape) < len(along) and not broadcast)):
         raise DataError(
-            f"{name} must have shape {expected}, the lengths of the axes {along} of x along which it varies, got {shape}"
+            f"{name} must have shape {expected}, the lengths of x's axes {along} along which it varies, got {shape}"
         )
     lengths = space.lengths(value) if shape else []
     lengths = [1] * (len(along) - len(lengths)) + lengths

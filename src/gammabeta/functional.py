@@ -1,8 +1,8 @@
 """The formula, for any array: y = γ · (x − mean) / √(var + eps) + β.
 
-Batch, layer, instance and group normalization differ in the axes that are reduced, and in those along which γ and β vary.
-Nothing else. NumPy arrays go to the kernels; torch, JAX, TensorFlow and CuPy arrays go through `_standardized`, which is
-made of those frameworks' own operations and so is differentiable, and can be traced, compiled and vectorized by them.
+Batch, layer, instance and group normalization differ in the axes that are reduced, and in those along which γ and β
+vary. In nothing else. `batch_norm` of NumPy arrays goes to the kernels; all of torch, JAX, TensorFlow and CuPy arrays
+goes through `formula`, in those frameworks' own operations: it is differentiable, and can be traced and compiled.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The batch-norm layer, written to be read: y = γ · (x − mean) / √(var + eps) + β, forward and backward.
 
-In training the mean and the variance are the batch's, and running ones are kept under a `Convention`; in evaluation they
-are the running ones. Every framework's layer is compared with this one.
+In training the mean and the variance are the batch's, and running ones are kept under a `Convention`; in evaluation
+they are the running ones. Every framework's layer is compared with this one.
 """
 
 import warnings
@@ -48,7 +48,7 @@ class BatchNorm:
 
     Args:
         features: the shape of γ and β: an int, or a tuple.
-        axis: the axes of x that are reduced, 0 for a statistic per position; None for all but `convention.feature_axis`.
+        axis: the reduced axes of x: 0 for a statistic per position; None for all but `convention.feature_axis`.
         convention: `gammabeta.TORCH`, `KERAS`, `TENSORFLOW`, `FLAX`, `ONNX`, or another.
 
     Attributes:
@@ -107,12 +107,12 @@ class BatchNorm:
         _, values, away = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
         self._check(values, away, training)
         kept = None if mask is None else formula.spread(spaces.of(values), mask, values, away)
-        gamma, beta = self._shaped("gamma"), self._shaped("beta")
+        gamma, beta, mean, var = (self._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
             y, batch, count = self._by_batch(values, away, gamma, beta, kept)
             self._move(batch, count)
         else:
-            batch = batchnorm.Batch(self._shaped("running_mean"), np.zeros(gamma.shape), self._shaped("running_var"), 0)
+            batch = batchnorm.Batch(mean, np.zeros(gamma.shape), var, 0)
             y = self._by_running(values, away, gamma, beta, batch, kept)
         self._kept = _Kept(values, away, kept, batch, training)
         return y
@@ -164,13 +164,13 @@ class BatchNorm:
         features = tuple(x.shape[i] for i in axes.kept(away, x.ndim))
         if features != self.features:
             raise DataError(
-                f"x must have features {self.features} beside the reduced axes {away}, got {features} in shape {x.shape}"
+                f"x must have features {self.features} beside the reduced axes {away}, got {features} in {x.shape}"
             )
         count = prod(x.shape[i] for i in away)
         if training and count < 2:
             raise DataError(
-                f"training needs at least two values for each feature, got {count} in shape {x.shape}: a single value is its "
-                f"own mean, and y would be β whatever it is; use a larger batch, or training=False"
+                f"training needs at least two values for each feature, got {count} in {x.shape}: a single value is "
+                f"its own mean, and y would be β whatever it is; use a larger batch, or training=False"
             )
 
     def _by_batch(

@@ -1,7 +1,7 @@
 """Batch norm of NumPy arrays of any layout, split over threads: forward, in evaluation, and backward.
 
-An array is a block (a, f, b) as in `layout`: with b > 1 features are runs of contiguous values (`runs`), else lanes of a
-table (`rows`). Both compute in float64 and round once. A result has its input's memory layout, so that a framework's
+An array is a block (a, f, b) as in `layout`: with b > 1 features are runs of contiguous values (`runs`), else lanes of
+a table (`rows`). Both compute in float64 and round once. A result has its input's memory layout, so that a framework's
 tensor, shown as a NumPy view, is neither copied nor transposed; any other layout is copied once.
 """
 
@@ -157,7 +157,7 @@ class _Block:
 
         Several rows of a narrow table lie side by side as one, so that its lanes are 64 or more.
         """
-        several = layout.lanes(self.runs, self.features, 1)
+        several = layout.lanes(self.runs, self.features, int(rows.LANES) // 4)
         lanes, whole = several * self.features, self.runs // several
         parts = [
             (slice(first * lanes, last * lanes), lanes, last - first)
@@ -165,6 +165,8 @@ class _Block:
         ]
         if left := self.runs % several:
             parts.append((slice(whole * lanes, None), self.features, left))
+        if self.flat.size < layout.SPLIT:
+            return [work(*part) for part in parts]
         return threads.run(lambda part: work(*part), parts)
 
     def moments(self) -> Batch:
@@ -181,7 +183,9 @@ class _Block:
             rows.moments(self.flat[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
             part = _lanes(state, lanes)[:4].reshape(4, -1, self.features)
             mean = part[0] + part[1]
-            return np.stack([np.full(mean.shape, float(height)), mean, (part[0] - mean) + part[1], part[2]])
+            with np.errstate(invalid="ignore"):  # beside infinity nothing rests
+                rest = (part[0] - mean) + part[1]
+            return np.stack([np.full(mean.shape, float(height)), mean, rest, part[2]])
 
         parts = self.split_runs(of_runs) if self.width > 1 else self.split_tables(of_table)
         return _joined(np.concatenate(parts, axis=1))
@@ -241,7 +245,7 @@ def _lanes(state: Floats, lanes: int) -> Floats:
 
 
 def _joined(parts: Floats) -> Batch:
-    """The statistics of parts, at least one, together: count, mean, rest and Σ(x − mean)² of each; (4, parts, features)."""
+    """The statistics of parts together. parts: count, mean, rest and Σ(x − mean)² of each, (4, parts ≥ 1, features)."""
     count, mean, rest, squares = parts
     total = count.sum(axis=0)
     with np.errstate(over="ignore", invalid="ignore"):

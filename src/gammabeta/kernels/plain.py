@@ -1,6 +1,7 @@
 """Batch norm in plain NumPy, in float64: what the kernels are compared with, and what masks go through.
 
-Statistics have x's number of dimensions, 1 on the reduced axes. `kept` says which values count, and broadcasts against x.
+Statistics have x's number of dimensions, 1 on the reduced axes. `kept` says which values count, and broadcasts
+against x.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ _HUGE, _POWER = 2.0**400, -600  # beyond the first, a feature is multiplied by 2
 def forward(
     x: Array, away: Axes, gamma: Any, beta: Any, eps: float, kept: Any = True
 ) -> tuple[Array, Array, Array, Array]:
-    """y = γ · (x − mean) / √(var + eps) + β, with mean, var = Σ(x − mean)² / count, and count. y is 0 where not kept."""
+    """y = γ · (x − mean) / √(var + eps) + β, mean, var = Σ(x − mean)² / count, and count; y is 0 where not kept."""
     values = np.where(kept, x, 0.0).astype(np.float64)
     count = np.broadcast_to(kept, x.shape).sum(axis=away, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):

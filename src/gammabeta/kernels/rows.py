@@ -1,6 +1,6 @@
-"""Batch norm of tables: rows of lanes, each lane a column, as the channels of (n, h, w, c) and the positions of (n, …) are.
+"""Batch norm of tables: rows of lanes, each a column, as the channels of (n, h, w, c) and the positions of (n, …) are.
 
-The statistics are those of `runs`: block by block, the sum and then the squares of differences, joined by Chan's formula,
+The statistics are those of `runs`: block by block, the sum, then the squares of differences, joined by Chan's formula,
 relative to the first block's mean, in float64. A block is so many rows of a panel of lanes as stay in a core's cache.
 
 What belongs to 64 lanes lies together in one flat array, `state`, at constant places: with an array for each quantity
@@ -17,8 +17,8 @@ from gammabeta.kernels.storage import put, take
 LANES = np.int64(64)
 PANEL = np.int64(8)  # groups of lanes whose state, 20 kB, stays in the L1 cache
 BLOCK = np.int64(2**14)
-# What the statistics read last is still in the cache: the second sweep begins there. Going up row by row takes five times
-# as long, since processors fetch ahead in one direction; blocks of this many values are long enough for them.
+# What the statistics read last is still in the cache: the second sweep begins there. Going up row by row takes five
+# times as long, since processors fetch ahead in one direction; blocks of this many values are long enough for them.
 TURN = np.int64(2**17)
 CENTER, MEAN, SQUARES, HERE, SUMS = np.arange(0, 320, 64)
 STATE = np.int64(320)

@@ -1,8 +1,8 @@
 """Batch norm of blocks (a, f, b): a feature is a runs of b contiguous values, as the channels of (n, c, h, w) are.
 
-A feature is read once for its statistics, in blocks that stay in a core's cache: each is summed, then the squares of its
-differences from its own mean are, and the block joins the others by Chan's formula. Values are taken relative to the
-first block's mean, so that no sum grows large beside its differences. All sums are float64, in 64 lanes.
+A feature is read once for its statistics, in blocks that stay in a core's cache: each is summed, then the squares of
+its differences from its own mean are, and the block joins the others by Chan's formula. Values are taken relative to
+the first block's mean, so that no sum grows large beside its differences. All sums are float64, in 64 lanes.
 
 Chan, Golub and LeVeque (1979), *Updating formulae and a pairwise algorithm for computing sample variances*.
 """
@@ -118,7 +118,7 @@ def _apply(x, y, at, size, mean, rest, scale, shift):
 
 @njit(nogil=True, cache=True)
 def forward(x, y, features, width, runs, first, last, gamma, beta, eps, mean, rest, var):
-    """Features first to last, each while it is in the cache. x, y: flat (runs, features, width); the others: (features,)."""
+    """Features first to last, each while it is in the cache. x, y: (runs, features, width); the rest: (features,)."""
     lanes = np.empty(LANES)
     for feature in range(first, last):
         high, low, squares = _moments(x, features, width, feature, _FIRST, runs, lanes)
