@@ -5,7 +5,7 @@
 scikit-learn's digits: 1797 real 8×8 pictures, of which 450 are held out. The network is dense layers of 64 units, each
 followed by a sigmoid or a ReLU; between the two comes nothing, or batch norm, or batch norm whose γ and β stay 1 and 0.
 Each is trained at several learning rates over several seeds, and shown at the rate that is best for it on the training
-data's last batches. Compare Ioffe and Szegedy (2015), figure 1 and table 1.
+data. Compare Ioffe and Szegedy (2015), figure 1 and table 1.
 """
 
 import argparse
@@ -154,7 +154,7 @@ def main() -> None:
             spread = f"{test.mean():.1%} ({test.min():.1%}–{test.max():.1%})"
             print(
                 f"{f'{depth} layers, {bend}':22}{way:14}{rate:6}{spread:>20}{seen.mean():8.1%}"
-                f"{seen.mean() - test.mean():8.1%}{to_goal:16.0f}",
+                f"{seen.mean() - test.mean():8.1%}{to_goal if np.isfinite(to_goal) else 'never':>16}",
                 flush=True,
             )
     print(f"\n{time.perf_counter() - start:.0f} s")

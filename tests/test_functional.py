@@ -145,8 +145,8 @@ def test_hostile_columns_in_float32(framework, kind, name):
     """Within 4 times the best possible, u = 2⁻²⁴ of the largest |y| of the column (the kernels: within 1 time).
 
     The centred value loses 2u of itself to two subtractions, the scale 2.5u to root, quotient and half of the
-    variance's own error, the product 1u; these are bounds of each, of which
-    half is what random roundings come to. But the variance of "0 and 1e30" is one square and 1023 that are 2⁻²⁰ of it: where a framework adds them one after the
+    variance's own error, the product 1u; these are bounds of each, and random roundings come to half of them. But the
+    variance of "0 and 1e30" is one square and 1023 that are 2⁻²⁰ of it: where a framework adds them one after the
     other, as XLA does, each addition may lose u/2 of it, and half of 1023·u/2 is what y could lose. Measured: 11 u.
     """
     column = COLUMNS[name].astype(np.float32)[:, None]
