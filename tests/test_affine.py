@@ -208,3 +208,14 @@ def test_exact_on_small_integers() -> None:
     a = Affine(3.0, 0.5, 1.0)
     for x in range(-20, 20):
         assert Fraction(float(a(np.float64(x)))) == (Fraction(x) - 3) / 2 + 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_infinite_values_are_counted(layout: str) -> None:
+    x = np.zeros((3, 4, 50))
+    x[0, 0, 0], x[1, 2, 3], x[2, 3, 49], x[1, 1, 1] = np.inf, -np.inf, np.inf, np.nan
+    for axis in 0, (0, 2), (1, 2), (0, 1, 2):
+        features = [n for i, n in enumerate(x.shape) if i not in np.atleast_1d(axis)]
+        y, infinite = Affine(np.zeros(features), 1.0).image(LAYOUTS[layout](x), axis=axis)
+        assert infinite == 3
+        np.testing.assert_array_equal(y, x)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gammabeta.kernels import limbs
@@ -47,9 +47,11 @@ def test_sums_and_differences_are_those_of_integers(a: list[int], p: int, q: int
 
 
 @given(VECTORS, EXPONENTS, st.integers(0, 200))
+@example([-(2**32)], 0, 32)
 def test_a_vector_has_one_canonical_form(numbers: list[int], exponent: int, shift: int) -> None:
     a = limbs.from_integers(numbers, exponent)
     assert same(a, limbs.from_integers([n << shift for n in numbers], exponent - shift))
+    assert same(limbs.from_integers([n << shift for n in numbers], 0), limbs.from_integers(numbers, shift))
     assert same(a, limbs.canonical(*a))
     base, digits = a
     last = digits[-1]

@@ -71,6 +71,8 @@ def test_import_contracts():
         ("scalers", "def late():\n    from jax import numpy", "No framework"),
         ("statistics", "import sklearn.base", "scikit-learn is for"),
         ("statistics", "from numba import njit", "Numba is for"),
+        ("scalers", "import pyarrow", "Arrow is for"),
+        ("data", "from rich import print", "The terminal is for"),
     ],
     ids=lambda value: value.split("\n")[-1].strip().replace(" ", "-"),
 )

@@ -5,6 +5,9 @@ every test in it that mentions one of the scalers is collected here.
 """
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -74,7 +77,7 @@ ESTIMATORS = (
     gb.StandardScaler(with_mean=False),
     gb.StandardScaler(with_std=False),
     gb.StandardScaler(with_mean=False, with_std=False),
-    gb.StandardScaler(copy=False, ddof=1),
+    gb.StandardScaler(ddof=1),
     gb.MinMaxScaler(),
     gb.MinMaxScaler(feature_range=(-1, 2), clip=True),
 )
@@ -84,3 +87,13 @@ CHECKS = [pair for estimator in ESTIMATORS for pair in estimator_checks_generato
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=_get_check_estimator_ids)
 def test_estimator_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.skipif("SCIPY_ARRAY_API" in os.environ, reason="this is the run that the test starts")
+def test_array_api_dispatch():
+    """Their tests of dispatch over torch's tensors and others, which run only where SciPy was told to before."""
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "array_api", __file__]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert "passed" in run.stdout

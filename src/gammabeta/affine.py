@@ -88,6 +88,12 @@ class Affine(Immutable):
             DataError: the features of x are not those of the map, or `out` cannot take the result.
             KindError: x is not of real numbers, or `out` not of a floating type.
         """
+        return self.image(x, out, axis=axis)[0]
+
+    def image(
+        self, x: ArrayLike, out: NDArray[Any] | None = None, *, axis: axes.Axis | None = None
+    ) -> tuple[NDArray[Any], int]:
+        """What a call gives, and how many values of x were infinite: counted on the way, another sweep would cost."""
         from gammabeta.kernels import affine as kernel
 
         array = np.asarray(x)
@@ -103,8 +109,8 @@ class Affine(Immutable):
             raise DataError(f"out must be writable and of shape {array.shape}, got {out.shape}, {out.flags.writeable}")
         elif np.may_share_memory(out, array) and (out.strides, out.ctypes.data) != (array.strides, array.ctypes.data):
             array = array.copy()
-        kernel.apply(array, out, away, (self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)))
-        return out
+        parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
+        return out, kernel.apply(array, out, away, parameters)
 
     def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:
         """The axes of data of `shape` along which the parameters do not vary."""

@@ -65,8 +65,8 @@ def to_numpy(x: Any) -> Any:
 def like(x: Any, result: NDArray[Any]) -> Any:
     """A NumPy result as an array of x's kind, on x's device, of the result's own dtype.
 
-    The result is given away: where the framework allows it the new array is a view of its memory. JAX narrows float64
-    to float32 unless `jax_enable_x64` is set, as it does with every array.
+    The result is given away: where the framework allows it the new array is a view of its memory. JAX narrows 64 bits
+    to 32 unless x has 64 or `jax_enable_x64` is set, as it does with every array.
     """
     name = kind(x)
     if name == "torch":
@@ -112,7 +112,9 @@ def _to_tensorflow(x: Any, result: NDArray[Any]) -> Any:
 
 
 def _to_jax(x: Any, result: NDArray[Any]) -> Any:
-    return sys.modules["jax"].device_put(result, x.sharding)
+    jax = sys.modules["jax"]
+    with jax.enable_x64(bool(x.dtype.itemsize == 8 or jax.config.jax_enable_x64)):
+        return jax.device_put(result, x.sharding)
 
 
 def namespace(x: Any) -> Any:

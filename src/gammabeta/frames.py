@@ -20,7 +20,7 @@ Columns = list[int]
 
 BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
 ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
-_LARGEST_EXACT = 2**53
+_PLAIN = (nw.Float32, nw.Float64, nw.Int32, nw.Int64)
 
 
 def is_frame(x: Any) -> bool:
@@ -53,7 +53,7 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
         DataError: columns that are not numeric, named.
     """
     frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
-    whole = _row_major(frame)
+    whole = _together(frame)
     if whole is not None:
         yield list(range(whole.shape[1])), whole, None
         return
@@ -72,9 +72,10 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
 def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
     """The frame of the same kind, names and index whose blocks are `function(block, places)`, arrays of floats."""
     frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
-    whole = _row_major(frame)
+    whole = _together(frame)
     if whole is not None:
-        return _same_native(x, frame, _pandas_frame(frame, function(whole, list(range(whole.shape[1])))))
+        image = function(whole, list(range(whole.shape[1])))
+        return _same_native(x, frame, _pandas_frame(frame, image) if _is_pandas(frame) else _replaced(frame, image))
     _refuse_odd(frame)
     columns: list[Array] = [np.empty(0)] * frame.shape[1]
     for places, series in _groups(frame):
@@ -88,6 +89,11 @@ def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
         pairs = zip(frame.iter_columns(), columns, strict=True)
         native = frame.with_columns(*(_column(series, values) for series, values in pairs)).to_native()
     return _same_native(x, frame, native)
+
+
+def native(x: Any) -> Any:
+    """A frame as its own library's."""
+    return nw.to_native(x, pass_through=True)
 
 
 def names(x: Any) -> list[Any]:
@@ -122,18 +128,19 @@ def _type(series: nw.Series[Any]) -> Any:
 
 
 def _is_odd(series: nw.Series[Any]) -> bool:
-    """Whether a column is not numeric. Objects are if Python can make floats of them, as scikit-learn does."""
+    """Whether a column is not numeric. Objects and categories are if they are of numbers, as for scikit-learn."""
     if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         return False
-    if series.dtype in (nw.Object, nw.Unknown, nw.Categorical, nw.Enum):
-        values = series.to_numpy()
-        if values.dtype.kind in "biuf":
-            return False
-        try:
-            return values.dtype.kind != "O" or any(isinstance(v, str) for v in values) or values.astype(float) is None
-        except (TypeError, ValueError):
-            return True
-    return bool(series.null_count() < len(series))
+    if series.dtype not in (nw.Object, nw.Unknown, nw.Categorical, nw.Enum):
+        return bool(series.null_count() < len(series))
+    values = series.to_numpy()
+    if values.dtype.kind in "biuf":
+        return False
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return True
+    return values.dtype.kind != "O" or any(isinstance(value, str) for value in values)
 
 
 def _values(series: nw.Series[Any]) -> Array:
@@ -159,17 +166,31 @@ def _beside(series: list[nw.Series[Any]]) -> Array:
     return block.T
 
 
-def _row_major(frame: nw.DataFrame[Any]) -> Array | None:
-    """The memory of a pandas frame that is one matrix, row by row: columns that lie apart are best read together."""
-    if not _is_pandas(frame) or frame.shape[1] < 2 or len(frame) < 2:
+def _together(frame: nw.DataFrame[Any]) -> Array | None:
+    """A frame's values as one matrix, where all columns are of one type and that costs little.
+
+    A small frame's: one copy takes less time than going from column to column. And that of a pandas frame which is one
+    matrix in memory, row by row: columns that lie apart are best read together.
+    """
+    rows, columns = frame.shape
+    if rows < 2 or columns < 2:
         return None
+    small = rows * columns <= BESIDE
+    if not _is_pandas(frame):
+        types = set(frame.schema.values())
+        plain = small and len(types) == 1 and (types.pop() in _PLAIN) and not any(_nulls(frame))
+        return frame.to_numpy() if plain else None
     native = frame.to_native()
     dtypes = set(native.dtypes)
     if len(dtypes) > 1 or not isinstance(dtype := dtypes.pop(), np.dtype) or dtype.kind not in "biuf":
         return None
     first = native.iloc[:, 0].to_numpy()
-    small = native.size <= BESIDE  # one copy then costs less than going from column to column
     return native.to_numpy() if small or first.strides[0] > first.itemsize else None
+
+
+def _nulls(frame: nw.DataFrame[Any]) -> tuple[Any, ...]:
+    """How many nulls each column has."""
+    return frame.select(nw.all().null_count()).row(0)
 
 
 def _is_wide_with_nulls(series: nw.Series[Any]) -> bool:
@@ -198,6 +219,15 @@ def _column(series: nw.Series[Any], values: Array) -> Any:
     return nw.when(~series.is_null()).then(new).alias(series.name) if series.null_count() else new
 
 
+def _replaced(frame: nw.DataFrame[Any], image: Array) -> Any:
+    """A frame without nulls, of the matrix's columns."""
+    if frame.implementation.is_polars():
+        return nw.from_numpy(image, schema=frame.columns, backend=frame.implementation).to_native()
+    # PyArrow's tables have metadata, which a new table would lack
+    columns = zip(frame.iter_columns(), image.T, strict=True)
+    return frame.with_columns(*(_column(series, values) for series, values in columns)).to_native()
+
+
 def _pandas_column(series: nw.Series[Any], values: Array) -> Any:
     """A pandas column of these values, of the old one's type or of the float64 that goes with it."""
     native = series.to_native()
@@ -220,22 +250,25 @@ def _same_native(x: Any, frame: nw.DataFrame[Any], native: Any) -> Any:
     return nw.from_native(native, eager_only=True) if x is frame or isinstance(x, nw.DataFrame) else native
 
 
-def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """A CSC matrix's stored values, column by column: places of columns, values, their rows, and which are there.
+def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array]]:
+    """A CSC matrix's stored values, column by column: places of columns, and by them values and their rows.
 
-    Columns with about as many values are laid side by side, the values (height, columns) of the shorter ones filled up.
+    Both are (height, columns), of columns with about as many values; shorter ones are filled up with NaN and row −1.
     """
-    starts, heights = x.indptr[:-1].astype(np.int64), np.diff(x.indptr)
+    heights = np.diff(x.indptr)
     order = np.argsort(heights, kind="stable")
-    rising = heights[order]
-    at = 0
+    rising, at = heights[order], 0
     while at < len(order):
         # at most twice the shortest column's height, so that no more than half of a block is filling
         least = int(rising[at])
         fitting = int(np.searchsorted(rising, 2 * least, side="right")) - at
         places = order[at : at + min(fitting, max(1, BESIDE // max(1, 2 * least)), 4096)]
         at += len(places)
+        if len(places) == 1:
+            column = slice(x.indptr[places[0]], x.indptr[places[0] + 1])
+            yield places, x.data[column, None], x.indices[column, None]
+            continue
         down = np.arange(heights[places[-1]])[:, None]
         there = down < heights[places]
-        index = np.where(there, starts[places] + down, 0)
-        yield places, np.where(there, x.data[index], 0.0), x.indices[index], there
+        index = np.where(there, x.indptr[places] + down, 0)
+        yield places, np.where(there, x.data[index], np.nan), np.where(there, x.indices[index], -1)

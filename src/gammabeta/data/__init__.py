@@ -11,6 +11,7 @@ CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the comma
 """
 
 from gammabeta.data.measure import extrema, measure, moments, scan
+from gammabeta.data.preview import Preview, preview
 from gammabeta.data.source import Chunk, Column
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.data.store import gather, load, save
@@ -19,6 +20,7 @@ from gammabeta.data.transform import Written, apply, invert, scale
 __all__ = [
     "Chunk",
     "Column",
+    "Preview",
     "Recipe",
     "Statistics",
     "Written",
@@ -29,6 +31,7 @@ __all__ = [
     "load",
     "measure",
     "moments",
+    "preview",
     "save",
     "scale",
     "scan",

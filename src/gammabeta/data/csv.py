@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
@@ -15,7 +15,7 @@ import pyarrow.csv as arrow_csv
 from gammabeta.data import text, vectors
 from gammabeta.data.files import kind_of, reading
 from gammabeta.data.source import (
-    CHUNK_BYTES,
+    PIECE_BYTES,
     Block,
     Chunk,
     Column,
@@ -24,7 +24,6 @@ from gammabeta.data.source import (
     Source,
     blocks,
     mapped,
-    with_columns,
 )
 from gammabeta.data.tables import gathered, unique
 from gammabeta.data.vectors import Vector
@@ -60,15 +59,12 @@ class TextChunk(Chunk):
         """The columns' values, without nulls, as blocks in any order."""
         return blocks([self._typed.column(name) for name in names], drop_nulls=True)
 
-    def overflows(self, name: str) -> bool:
-        """Whether there may be an infinity in the column; one where there is no value counts too."""
-        return bool(np.isinf(vectors.raw(self._typed.column(name))).any())
-
     def scaled(self, scaling: Scaling) -> "TextChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
-        columns = mapped([self._typed.column(name) for name in scaling.names], scaling)
-        typed = with_columns(self._typed, dict(zip(scaling.names, columns, strict=True)))
-        return TextChunk(self.cells, typed, self.changed | set(scaling.names), self.start, self.done)
+        typed, suspect = mapped(self._typed, scaling)
+        result = TextChunk(self.cells, typed, self.changed | set(scaling.names), self.start, self.done)
+        result.suspect = suspect
+        return result
 
 
 class CsvSource(Source):
@@ -82,13 +78,13 @@ class CsvSource(Source):
         self.path, self.size, self.rows = path, path.stat().st_size, None
         self._block = BLOCK_BYTES
         with reading(path, "CSV"):
-            self.header, self.names, self.delimiter, self.line_end = self._read_header()
+            try:
+                self.header, self.names, self.delimiter, self.line_end = self._read_header()
+            except UnicodeDecodeError:
+                raise _not_utf8(path) from None
             unique(self.names, path)
             self._kinds: list[text.CellKind] = ["empty"] * len(self.names)
-            for cells, done in self._blocks():
-                self._widen(cells)
-                if "empty" not in self._kinds or done >= self.size:
-                    break
+            self._look(lambda: "empty" not in self._kinds)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -130,20 +126,20 @@ class CsvSource(Source):
             first = next(rows, "")
             if not first.strip():
                 raise FileError(f"the first line of {str(self.path)!r} must name the columns, it is empty")
-            found = max(DELIMITERS, key=first.count) if self.path.name.count(".csv") else "\t"
+            found = max(DELIMITERS, key=first.count) if not _is_tabbed(self.path) else "\t"
             names = next(csv.reader(_again(first, rows), delimiter=found))
         written = "".join(taken)
         line_end = "\r\n" if written.endswith("\r\n") else "\n"
         return written.rstrip("\r\n").encode(), names, found, line_end
 
-    def _blocks(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+    def _blocks(self, use_threads: bool = True) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Blocks of cells, and how far into the file they reach."""
         raw, stream = self._open()
         types = dict.fromkeys(self.names, pa.string())
         try:
             reader = arrow_csv.open_csv(
                 stream,
-                arrow_csv.ReadOptions(block_size=self._block),
+                arrow_csv.ReadOptions(block_size=self._block, use_threads=use_threads),
                 # an empty line is a missing value where there is one column, and nothing where there are more
                 arrow_csv.ParseOptions(
                     delimiter=self.delimiter, newlines_in_values=True, ignore_empty_lines=len(self.names) > 1
@@ -153,6 +149,9 @@ class CsvSource(Source):
             for batch in reader:
                 yield batch, self.size if raw.closed else raw.tell()
         except pa.ArrowInvalid as error:
+            if use_threads and "Expected" in str(error):
+                for _ in self._blocks(use_threads=False):  # once more, slowly: only so does Arrow know the line
+                    pass
             raise self._explained(error) from error
 
     def _explained(self, error: pa.ArrowInvalid) -> Exception:
@@ -161,20 +160,23 @@ class CsvSource(Source):
             self._block *= 4
             return Restart()
         if "invalid UTF8" in message:
-            return FileError(
-                f"{str(self.path)!r} must be in UTF-8, some text is not; convert it (iconv -f latin1 -t utf8)"
-            )
+            return _not_utf8(self.path)
         return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
 
-    def _widen(self, cells: pa.RecordBatch) -> None:
-        for i, kind in enumerate(self._kinds):
-            self._kinds[i] = text.widened(cells.column(i), kind)
+    def _look(self, enough: Callable[[], bool]) -> None:
+        """Find the kinds of the columns that hold as far as the file is read: block by block, until it is enough."""
+        try:
+            for cells, _ in self._blocks():
+                self._kinds = [text.widened(cells.column(i), kind) for i, kind in enumerate(self._kinds)]
+                if enough():
+                    return
+        except Restart:
+            self._look(enough)
 
     def learn(self) -> None:
         """Look through the whole file for the columns' types."""
         with reading(self.path, "CSV"):
-            for cells, _ in self._blocks():
-                self._widen(cells)
+            self._look(lambda: False)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TextChunk]:
         """The rows in order; a new pass at each call. Raises `Restart` where a column turns out to be another kind."""
@@ -194,8 +196,16 @@ class CsvSource(Source):
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, several blocks at a time."""
         width = sum(vectors.width(self.schema.field(name).type) for name in names)
-        for chunk in gathered(self.chunks(names), CHUNK_BYTES // max(width, 1)):
+        for chunk in gathered(self.chunks(names), PIECE_BYTES // max(width, 1)):
             yield tuple(names), chunk
+
+
+def _not_utf8(path: Path) -> FileError:
+    return FileError(f"{str(path)!r} must be in UTF-8, some text is not; convert it (iconv -f latin1 -t utf8)")
+
+
+def _is_tabbed(path: Path) -> bool:
+    return ".tsv" in (suffix.lower() for suffix in path.suffixes[-2:])
 
 
 def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -218,16 +228,14 @@ class CsvSink(Sink):
             if pa.types.is_nested(field.type):
                 raise KindError(f"a CSV file cannot hold column {field.name!r} of {field.type}; write Parquet or Arrow")
         compression = kind_of(target).compression
-        tabs = ".tsv" in (suffix.lower() for suffix in target.suffixes)
-        self._delimiter, self._line_end = "\t" if tabs else ",", "\n"
+        self._delimiter, self._line_end = "\t" if _is_tabbed(target) else ",", "\n"
         header = None
         if isinstance(source, CsvSource):
             self._line_end = source.line_end
-            if tabs == (source.delimiter == "\t"):
+            if _is_tabbed(source.path) == _is_tabbed(target):
                 self._delimiter, header = source.delimiter, source.header
         if header is None:
-            names = text.quoted(pa.array(schema.names, pa.string()), self._delimiter).to_pylist()
-            header = self._delimiter.join(names).encode()
+            header = self._delimiter.join(text.quoted_name(name, self._delimiter) for name in schema.names).encode()
         self._raw = pa.OSFile(str(path), "wb")
         self._stream = pa.CompressedOutputStream(self._raw, compression) if compression else self._raw
         self._pool = ThreadPoolExecutor()
@@ -259,4 +267,6 @@ class CsvSink(Sink):
     def abort(self) -> None:
         """Let go of the file without finishing it."""
         self._pool.shutdown(cancel_futures=True)
-        self._raw.close()
+        for stream in (self._stream, self._raw):
+            with suppress(Exception):  # the disk may still be full, and Arrow would say so once more
+                stream.close()

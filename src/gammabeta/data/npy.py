@@ -24,7 +24,6 @@ class BlockChunk(Chunk):
     def __init__(self, array: NDArray[Any], names: tuple[str, ...], start: int, done: int) -> None:
         self.array, self.start, self.rows, self.done = array, start, len(array), done
         self._names = names
-        self._overflows: bool | None = None
 
     def _table(self) -> NDArray[Any]:
         return self.array.reshape(self.rows, len(self._names))
@@ -47,12 +46,6 @@ class BlockChunk(Chunk):
         table = self._table()
         return table if tuple(names) == self._names else table[:, self._places(names)]
 
-    def overflows(self, name: str) -> bool:
-        """Whether there is an infinity in the array; one look does for all features."""
-        if self._overflows is None:
-            self._overflows = bool(np.isinf(self.array).any())
-        return self._overflows
-
     def scaled(self, scaling: Scaling) -> "BlockChunk":
         """The same rows with the features of `scaling` mapped, the others untouched."""
         at = tuple(range(len(scaling.names)))
@@ -61,7 +54,9 @@ class BlockChunk(Chunk):
             whole = self._table().astype(result.dtype)
             whole[:, self._places(scaling.names)] = result
             result = whole
-        return BlockChunk(result.reshape(self.array.shape), self._names, self.start, self.done)
+        chunk = BlockChunk(result.reshape(self.array.shape), self._names, self.start, self.done)
+        chunk.suspect = bool(np.isinf(result).any())
+        return chunk
 
     @property
     def batch(self) -> pa.RecordBatch:

@@ -1,6 +1,7 @@
 """Parquet: read in slices of row groups, written back as it was, but for the columns that were scaled."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,28 @@ import pyarrow.parquet as pq
 
 from gammabeta.data import vectors
 from gammabeta.data.files import reading
-from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
+from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
+from gammabeta.data.spill import turned
 from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
 
-GROUP_BYTES = 64 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
+GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
 GROUP_ROWS = 1 << 20
-READ_AHEAD = 256 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
-OPEN_BYTES = 96 << 20  # in the pages of all columns that are open at once
-PAGE_BYTES = 1 << 20  # what writers put on a page, before compression
+READ_AHEAD = 64 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
+OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
+PAGE_BYTES = 1 << 20  # what writers put on a page, and in a dictionary, before compression
+READER_BYTES = 48 << 10  # what PyArrow needs to read a column, beside its pages; measured
 
 
 class ParquetSource(Source):
     """A Parquet file."""
 
+    metadata: pq.FileMetaData = None  # read once: the footer of a wide file takes its time
+
     def __init__(self, path: Path) -> None:
         self.path, self.size = path, path.stat().st_size
         with reading(path, "Parquet"), self._open() as file:
-            self.metadata: pq.FileMetaData = file.metadata
+            self.metadata = file.metadata
             self.schema: pa.Schema = file.schema_arrow
             self.rows = file.metadata.num_rows
         self._columns = columns_of(self.schema, path)
@@ -37,22 +42,52 @@ class ParquetSource(Source):
         return self._columns
 
     def _open(self) -> pq.ParquetFile:
-        leaves = self.metadata.num_columns if hasattr(self, "metadata") else 1
-        buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 2 // max(leaves, 1)))
-        return pq.ParquetFile(self.path, pre_buffer=False, buffer_size=buffer)
+        leaves = self.metadata.num_columns if self.metadata else 1
+        buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 8 // max(leaves, 1)))
+        return pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
         """The rows in order, some columns or all; a new pass at each call."""
         rows, start = self.rows or 0, 0
         with reading(self.path, "Parquet"), self._open() as file:
-            wanted = None if names is None else list(names)
-            for batch in file.iter_batches(self._chunk_rows(file, wanted), columns=wanted):
+            wanted = list(self.schema.names if names is None else names)
+            size = self._chunk_rows(file, wanted)
+            together = self._open_together(wanted)
+            whole = len(together) == 1 and names is None
+            batches = file.iter_batches(size, columns=None if whole else wanted)
+            for batch in batches if len(together) == 1 else turned(file, together, size, self.scratch):
                 start += batch.num_rows
                 yield TableChunk(batch, start - batch.num_rows, self.size * start // max(rows, 1))
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
         yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
+
+    def _open_together(self, names: Sequence[str]) -> list[list[str]]:
+        """The columns in groups that can be read at once: one, as long as their pages fit in memory."""
+        needs: dict[str, int] = dict.fromkeys(names, 0)
+        for i in range(self.metadata.num_columns if self.metadata.num_row_groups else 0):
+            chunk = self.metadata.row_group(0).column(i)
+            pages = 2 if any("DICTIONARY" in encoding for encoding in chunk.encodings) else 1
+            top = self._top_names[i]
+            if top in needs:
+                needs[top] += min(chunk.total_uncompressed_size, pages * PAGE_BYTES) + READER_BYTES
+        if sum(needs.values()) <= OPEN_BYTES:
+            return [list(names)]
+        groups: list[list[str]] = [[]]
+        held = 0
+        for name, need in needs.items():
+            if groups[-1] and held + need > OPEN_BYTES // 3:
+                groups.append([])
+                held = 0
+            groups[-1].append(name)
+            held += need
+        return groups
+
+    @cached_property
+    def _top_names(self) -> list[str]:
+        """The column that each leaf is of: `schema_arrow` has columns, the file has leaves, in the same order."""
+        return [name for name, field in zip(self.schema.names, self.schema, strict=True) for _ in range(_leaves(field))]
 
     def _chunk_rows(self, file: pq.ParquetFile, names: list[str] | None) -> int:
         """How many rows fit in a chunk, from what the first rows take in memory: text grows when it is decoded."""
@@ -62,7 +97,7 @@ class ParquetSource(Source):
         if 0 in widths and self.rows:
             first = next(iter(file.iter_batches(min(1024, self.rows), columns=names)))
             a_row = max(a_row, first.get_total_buffer_size() / first.num_rows)
-        return int(max(16, min(CHUNK_BYTES // max(a_row, 1), GROUP_ROWS)))
+        return int(max(16, min(chunk_bytes(len(fields)) // max(a_row, 1), GROUP_ROWS)))
 
     def writer_options(self, scaled: Sequence[str]) -> dict[str, Any]:
         """How this file was written: each column's codec, whether it had a dictionary, the order of its rows."""
@@ -85,6 +120,14 @@ class ParquetSource(Source):
     def group_rows(self) -> int:
         """The rows of the largest row group."""
         return max((self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)), default=1)
+
+
+def _leaves(field: pa.Field) -> int:
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        return 1
+    inner = [kind.field(i) for i in range(kind.num_fields)]
+    return sum(map(_leaves, inner)) if inner else 1
 
 
 _CODECS = {"UNCOMPRESSED": "NONE", "LZ4_RAW": "LZ4", "LZO": "SNAPPY"}
@@ -137,6 +180,7 @@ class ParquetSink(Sink):
         if self._held:
             self._writer.write_table(pa.Table.from_batches(self._held, self._schema), self._held_rows)
         self._held, self._held_rows, self._held_bytes = [], 0, 0
+        pa.default_memory_pool().release_unused()
 
     def close(self) -> None:
         """Write what is left, and the footer."""

@@ -6,7 +6,7 @@ column is a block of shape (rows,), a table of equal types one of shape (rows, k
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ from gammabeta.data import vectors
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import KindError
 
-CHUNK_BYTES = 16 << 20  # what a chunk takes in memory, about; several are on their way at once
+CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
+PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
 PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
 STACK_BELOW = 1 << 14  # rows: under it a call for each column costs more than copying the columns side by side
 
@@ -45,10 +46,15 @@ class Restart(Exception):  # noqa: N818
 
 
 class Scaling:
-    """An affine map for each of several columns, cut to measure for the blocks that a chunk hands out."""
+    """An affine map for each of several columns, cut to measure for the blocks that a chunk hands out.
 
-    def __init__(self, names: Sequence[str], affine: Affine) -> None:
-        self.names = tuple(names)
+    `schema` is that of all the columns once these are scaled, `places` are where these stand in it.
+    """
+
+    def __init__(self, names: Sequence[str], affine: Affine, schema: pa.Schema) -> None:
+        self.names, self.schema = tuple(names), schema
+        place = {name: i for i, name in enumerate(schema.names)}
+        self.places = [place[name] for name in names]
         self._affine = affine
         self._parts: dict[tuple[int, ...], Affine] = {}
 
@@ -71,6 +77,7 @@ class Chunk(ABC):
     start: int
     rows: int
     done: int
+    suspect: bool = False  # scaling met an infinity, be it where there is no value
 
     @abstractmethod
     def __getitem__(self, name: str) -> Vector:
@@ -83,10 +90,6 @@ class Chunk(ABC):
     @abstractmethod
     def scaled(self, scaling: Scaling) -> "Chunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
-
-    @abstractmethod
-    def overflows(self, name: str) -> bool:
-        """Whether there may be an infinity in the column; one where there is no value counts too."""
 
     @property
     @abstractmethod
@@ -116,16 +119,17 @@ class TableChunk(Chunk):
         """The columns' values, without nulls, as blocks in any order."""
         return blocks([self._batch.column(name) for name in names], drop_nulls=True)
 
-    def overflows(self, name: str) -> bool:
-        """Whether there may be an infinity in the column; one where there is no value counts too."""
-        return bool(np.isinf(vectors.raw(self._batch.column(name))).any())
-
     def scaled(self, scaling: Scaling) -> "TableChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
-        columns = mapped([self._batch.column(name) for name in scaling.names], scaling)
-        return TableChunk(
-            with_columns(self._batch, dict(zip(scaling.names, columns, strict=True))), self.start, self.done
-        )
+        batch, suspect = mapped(self._batch, scaling)
+        result = TableChunk(batch, self.start, self.done)
+        result.suspect = suspect
+        return result
+
+
+def chunk_bytes(columns: int) -> int:
+    """What a chunk of so many columns should take: wide ones more, for what is done column by column."""
+    return max(CHUNK_BYTES, min(4 * CHUNK_BYTES, columns << 12))
 
 
 def blocks(columns: Sequence[pa.Array], *, drop_nulls: bool) -> Iterator[Block]:
@@ -153,30 +157,20 @@ def _standing(kind: pa.DataType) -> np.dtype[Any]:
     return dtype if dtype.kind == "f" or dtype.itemsize == 8 else np.dtype(np.float64)
 
 
-def mapped(columns: Sequence[pa.Array], scaling: Scaling) -> list[pa.Array]:
-    """Arrow columns after their affine maps, null where they were null."""
-    out: list[pa.Array] = [None] * len(columns)
+def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, bool]:
+    """The batch after its columns' affine maps, null where it was null, and whether an infinity came out."""
+    out = batch.columns
+    columns = [out[i] for i in scaling.places]
+    suspect = False
     for at, values in blocks(columns, drop_nulls=False):
-        affine = scaling.part(at, values.ndim)
-        if values.ndim == 1:
-            out[at[0]] = vectors.restored(affine(values), columns[at[0]])
-            continue
         kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-        result = np.empty(values.shape[::-1], kind)
-        affine(values, out=result.T)
+        result = vectors.fresh((len(at), len(values)), kind)
+        with np.errstate(over="ignore"):  # an infinity that comes of it is looked for below
+            scaling.part(at, values.ndim)(values, out=result.T if values.ndim == 2 else result[0])
+        suspect = suspect or bool(np.isinf(result).any())
         for row, i in zip(result, at, strict=True):
-            out[i] = vectors.restored(row, columns[i])
-    return out
-
-
-def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    """The batch with some columns replaced, fields keeping their metadata."""
-    arrays, fields = [], []
-    for i, field in enumerate(batch.schema):
-        column = columns.get(field.name)
-        arrays.append(batch.column(i) if column is None else column)
-        fields.append(field if column is None else field.with_type(column.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+            out[scaling.places[i]] = vectors.restored(row, columns[i])
+    return pa.RecordBatch.from_arrays(out, schema=scaling.schema), suspect
 
 
 class Source(ABC):
@@ -190,6 +184,7 @@ class Source(ABC):
     schema: pa.Schema
     rows: int | None
     size: int
+    scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
     @property
     @abstractmethod

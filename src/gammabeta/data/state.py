@@ -20,6 +20,9 @@ from gammabeta.statistics import Extrema, Moments
 FORMAT = "gammabeta.stats"
 _FIELDS = ("rows", "columns", "scaling", "moments", "extrema")
 
+_NUMPY_TYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_NUMPY_TYPES |= {"float16", "float32", "float64"}
+
 Method = Literal["standard", "minmax"]
 
 
@@ -179,10 +182,8 @@ def _joined(a: Column, b: Column) -> Column:
     """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
     if a.type == b.type:
         return a
-    try:
-        return Column(a.name, str(np.promote_types(a.type, b.type)))
-    except TypeError:
-        return Column(a.name, "float64")
+    known = {a.type, b.type} <= _NUMPY_TYPES  # a document may say anything
+    return Column(a.name, str(np.promote_types(a.type, b.type)) if known else "float64")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gammabeta.data.files import existing, replacing
@@ -74,7 +75,10 @@ def gather(
     if not paths:
         raise DataError("at least one file is needed, got none")
     named = [Path(path) for path in paths]
-    kept = {path: _chosen(load(path), path, columns, exclude) for path in named if path.suffix.lower() == ".json"}
+    stats = [path for path in named if path.suffix.lower() == ".json"]
+    # what a data file has and a stats file lacks need not be left out there
+    strict = len(stats) == len(named)
+    kept = {path: _chosen(load(path), path, columns, exclude or (), strict) for path in stats}
     recipe = recipe or _common_recipe(kept)
     total: Statistics | None = None
     for path in named:
@@ -91,7 +95,11 @@ def gather(
     return total
 
 
-def _chosen(found: Statistics, path: Path, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> Statistics:
+def _chosen(
+    found: Statistics, path: Path, columns: Sequence[str] | None, exclude: Sequence[str], strict: bool
+) -> Statistics:
+    if not strict:
+        exclude = [name for name in exclude if any(known == name or fnmatchcase(known, name) for known in found.names)]
     return found.select([column.name for column in selected(found.columns, columns, exclude, path)])
 
 

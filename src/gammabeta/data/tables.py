@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gammabeta.data import vectors
-from gammabeta.data.source import CHUNK_BYTES, Chunk, Column, Source, TableChunk
+from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.errors import DataError
 
 
@@ -61,7 +61,7 @@ def _groups(schema: pa.Schema, names: Sequence[str], rows: int) -> Iterator[tupl
     width = 0
     for name in names:
         more = vectors.width(schema.field(name).type)
-        if len(group) > 1 and (width + more) * rows > CHUNK_BYTES:
+        if len(group) > 1 and (width + more) * rows > PIECE_BYTES:
             yield tuple(group)
             group, width = [], 0
         group.append(name)

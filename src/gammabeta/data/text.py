@@ -4,15 +4,26 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+
+def words(*values: str) -> pa.Array:
+    """An array of text. `pa.array` of a list would import pandas, where that is installed, to ask what the list is.
+
+    >>> words("a", "bc").to_pylist()
+    ['a', 'bc']
+    """
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
 # What stands for "no value" in a column of numbers; PyArrow's own list.
-MISSING = pa.array(
-    [""]
-    + ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
-    + ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
-)
+_WORDS = "|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|N/A|NA|NULL|NaN|n/a|nan|null"
+MISSING = words(*_WORDS.split("|"))
+NOTHING = pa.nulls(1, pa.string())[0]
 
 CellKind = Literal["empty", "integer", "number", "words"]
 KINDS: tuple[CellKind, ...] = ("empty", "integer", "number", "words")
@@ -33,7 +44,7 @@ def parsed(cells: pa.Array, kind: CellKind) -> pa.Array | None:
     if kind == "empty":
         return pa.nulls(len(cells)) if pc.all(missing, min_count=0).as_py() else None
     try:
-        return pc.cast(pc.if_else(missing, pa.scalar(None, pa.string()), trimmed), ARROW[kind])
+        return pc.cast(pc.if_else(missing, NOTHING, trimmed), ARROW[kind])
     except pa.ArrowInvalid:
         return None
 
@@ -49,7 +60,12 @@ def quoted(cells: pa.Array, delimiter: str) -> pa.Array:
     if not pc.any(needs).as_py():
         return cells
     doubled = pc.replace_substring(cells, '"', '""')
-    return pc.if_else(needs, pc.binary_join_element_wise('"', doubled, '"', ""), cells)
+    return pc.if_else(needs, pc.binary_join_element_wise(words('"')[0], doubled, words('"')[0], words("")[0]), cells)
+
+
+def quoted_name(name: str, delimiter: str) -> str:
+    """One cell as it must be written."""
+    return '"' + name.replace('"', '""') + '"' if set(name) & {delimiter, '"', "\r", "\n"} else name
 
 
 def spelled(column: pa.Array) -> pa.Array:
@@ -58,13 +74,13 @@ def spelled(column: pa.Array) -> pa.Array:
         column = column.dictionary_decode()
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
-    return pc.fill_null(column.cast(pa.string()), "")
+    return pc.fill_null(column.cast(pa.string()), words("")[0])
 
 
 def lines(columns: Sequence[pa.Array], delimiter: str, line_end: str) -> memoryview:
     """Rows of text, from columns of cells that are quoted where they must be. No nulls."""
-    ended = [*columns[:-1], pc.binary_join_element_wise(columns[-1], line_end, "")]
-    joined = pc.binary_join_element_wise(*ended, delimiter) if len(ended) > 1 else ended[0]
+    ended = [*columns[:-1], pc.binary_join_element_wise(columns[-1], *words(line_end, ""))]
+    joined = pc.binary_join_element_wise(*ended, words(delimiter)[0]) if len(ended) > 1 else ended[0]
     end = joined.offset + len(joined)
     offsets = memoryview(joined.buffers()[1]).cast("i")
     return memoryview(joined.buffers()[2])[offsets[joined.offset] : offsets[end]] if len(joined) else memoryview(b"")

@@ -171,10 +171,12 @@ def _write(
 ) -> Written:
     here = {column.name: column for column in source.columns}
     # a CSV column without one value has no type, and nothing to scale
+    source.scratch = out.resolve().parent
     names = tuple(name for name in known.names if here[name].barred != "empty")
     at = [i for i, name in enumerate(known.names) if name in set(names)]
-    scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at])
-    sink = sink_for(temporary, out, outcome(source.schema, names), source, names)
+    schema = outcome(source.schema, names)
+    scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
+    sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
         for chunk in ahead(_scaled(source, scaling)):
@@ -186,17 +188,22 @@ def _write(
         with suppress(Exception):
             sink.abort()
         raise
+    return Written(out, rows, known, *unscaled(source, names))
+
+
+def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
+    """Of the columns, those of `names` that become float64, and those that are not in `names`."""
     chosen = set(names)
-    converted = tuple(here[name] for name in names if not pa.types.is_floating(source.schema.field(name).type))
-    passed = tuple(column for column in source.columns if column.name not in chosen)
-    return Written(out, rows, known, converted, passed)
+    floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
+    converted = tuple(column for column in source.columns if column.name in chosen - floats)
+    return converted, tuple(column for column in source.columns if column.name not in chosen)
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
     for chunk in ahead(source.chunks()):
         result = chunk.scaled(scaling)
         for name in scaling.names:
-            if result.overflows(name):
+            if result.suspect:
                 _refuse_infinity(source.path, chunk, result, name)
         yield result
 

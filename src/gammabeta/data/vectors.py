@@ -1,5 +1,6 @@
 """Arrow columns as NumPy vectors and back: nothing is copied where the bits are already right."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,11 @@ def filled(column: pa.Array) -> Vector:
     values = raw(floating).copy()
     values[np.asarray(pc.is_null(column))] = np.nan
     return values
+
+
+def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Vector:
+    """An array to be filled, in Arrow's memory: what one thread frees there another can have at once."""
+    return np.frombuffer(pa.allocate_buffer(prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
 
 def restored(values: Vector, like: pa.Array) -> pa.Array:

@@ -6,20 +6,21 @@ to a multiple of 2^g, and where |x| ≤ 2^(51+g) its bits, read as an integer, a
 bits are added up as 64-bit integers: 51 bits of x a fold, 4095 rows before they could overflow. What a fold leaves,
 x − ((x + M) − M), is exact too and goes through a second fold 52 binades below. float64 squares are h + l, h = x·x and
 l = fma(x, x, −h), two folds each; float32 squares are exact in float64. While every |x| of a lane keeps within its grid
-nothing is left after the second fold; a tile that does not is added anew by `_careful`, which takes non-finite values
-away and counts them, moves the grid, and gives numbers that no grid holds to integer arithmetic, one by one.
+nothing is left after the second fold. A tile that does not is copied, its non-finite values counted and taken away; the
+lanes' grids are moved, and what no grid holds goes to integer arithmetic, number by number.
 
 After Demmel and Hida (2004), Rump (2009), Demmel and Nguyen (2015); the integer view of x + M is what makes a fold
 51 bits wide rather than 43.
 """
 
-import numpy as np
-from llvmlite import ir
-from numba import float64, int64, njit, types, uint64
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from typing import Any
 
-from gammabeta.kernels.layout import LANES
+import numpy as np
+from numba import float64, njit, types
+from numba.extending import overload
+
+from gammabeta.kernels.intrinsics import bits, fma, number, prefetch
+from gammabeta.kernels.layout import LANES, LINE
 from gammabeta.kernels.singly import (
     MAGNITUDE,
     MINUS_INF,
@@ -31,7 +32,6 @@ from gammabeta.kernels.singly import (
     SUM_BASE,
     add_shifted,
     add_square,
-    bits,
     split,
 )
 
@@ -45,126 +45,26 @@ _ZERO = np.uint64(0)
 _START, _STRIDE = np.int64(0), np.int64(LANES)
 
 
-@intrinsic
-def number(context, x):
-    """An unsigned integer read as a float64."""
-    return float64(uint64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.DoubleType())
+def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
+    """What `accumulate` knows of its blocks of 64 lanes, and its scratch; made here, since a kernel's own arrays cost
+    a second of compiling.
 
-
-@intrinsic
-def fma(context, x, y, z):
-    """x·y + z, rounded once."""
-
-    def generate(context, builder, signature, args):
-        double = ir.DoubleType()
-        function = builder.module.declare_intrinsic("llvm.fma", [double], ir.FunctionType(double, [double] * 3))
-        return builder.call(function, args)
-
-    return float64(float64, float64, float64), generate
-
-
-@intrinsic
-def prefetch(context, x, index):
-    """Ask for the cache line of x[index], which need not exist."""
-
-    def generate(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        address = builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(8).as_pointer())
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [address, word(0), word(2), word(1)])  # to read, into the L2 cache, data
-        return context.get_dummy_value()
-
-    return types.void(x, int64), generate
-
-
-def _is_single(x):
-    return isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32
-
-
-def spread(x):
-    """How many binades below 2^T a lane's grid holds."""
-
-
-@overload(spread)
-def _spread(x):
-    return (lambda x: 28) if _is_single(x) else (lambda x: 25)
-
-
-def folds(x):
-    """How many folds a tile is added in."""
-
-
-@overload(folds)
-def _folds(x):
-    return (lambda x: 3) if _is_single(x) else (lambda x: 6)
-
-
-def fold(x, offset, stride, magic, sums, high, low):
-    """Add a tile, and find the largest |x| and the smallest |x| ≠ 0, less one, of each lane, as bits."""
-
-
-@overload(fold)
-def _fold(x, offset, stride, magic, sums, high, low):
-    ahead = 64 // (x.dtype.bitwidth // 8)  # the values of a cache line
-
-    def single(x, offset, stride, magic, sums, high, low):
-        m0, m1, m2 = magic[0:64], magic[64:128], magic[128:192]
-        s0, s1, s2 = sums[0:64], sums[64:128], sums[128:192]
-        for row in range(0, ROWS, DEPTH):
-            rows = _rows(x, offset + row * stride, stride, ahead)
-            for j in range(LANES):
-                greatest, least, a0, a1, a2 = high[j], low[j], s0[j], s1[j], s2[j]
-                for k in range(DEPTH):
-                    v = float64(rows[k][j])
-                    magnitude = bits(v) & MAGNITUDE
-                    greatest = max(greatest, magnitude)
-                    least = min(least, magnitude - ONE)
-                    a0 += bits(v + m0[j])
-                    h = v * v
-                    t = h + m1[j]
-                    a1 += bits(t)
-                    a2 += bits((h - (t - m1[j])) + m2[j])
-                high[j], low[j], s0[j], s1[j], s2[j] = greatest, least, a0, a1, a2
-
-    def double(x, offset, stride, magic, sums, high, low):
-        m0, m1, m2 = magic[0:64], magic[64:128], magic[128:192]
-        m3, m4, m5 = magic[192:256], magic[256:320], magic[320:384]
-        s0, s1, s2 = sums[0:64], sums[64:128], sums[128:192]
-        s3, s4, s5 = sums[192:256], sums[256:320], sums[320:384]
-        for row in range(0, ROWS, DEPTH):
-            rows = _rows(x, offset + row * stride, stride, ahead)
-            for j in range(LANES):
-                greatest, least = high[j], low[j]
-                a0, a1, a2, a3, a4, a5 = s0[j], s1[j], s2[j], s3[j], s4[j], s5[j]
-                for k in range(DEPTH):
-                    v = rows[k][j]
-                    magnitude = bits(v) & MAGNITUDE
-                    greatest = max(greatest, magnitude)
-                    least = min(least, magnitude - ONE)
-                    t = v + m0[j]
-                    a0 += bits(t)
-                    a3 += bits((v - (t - m0[j])) + m3[j])
-                    h = v * v
-                    t = h + m1[j]
-                    a1 += bits(t)
-                    a2 += bits((h - (t - m1[j])) + m2[j])
-                    e = fma(v, v, -h)
-                    t = e + m4[j]
-                    a4 += bits(t)
-                    a5 += bits((e - (t - m4[j])) + m5[j])
-                high[j], low[j] = greatest, least
-                s0[j], s1[j], s2[j], s3[j], s4[j], s5[j] = a0, a1, a2, a3, a4, a5
-
-    return single if _is_single(x) else double
+    Returns: how many folds there are and how many binades they hold below 2^T; the constants M, (blocks, 384), and the
+    integer sums, of each fold and lane; of each lane T and the bounds of |x|, as bits, (blocks, 192); the rows summed,
+    (blocks,); room for the high, the low and the saved sums of a tile; room for a tile.
+    """
+    blocks = -(-lanes // LANES)
+    folds, binades = (3, 28) if dtype == np.float32 else (6, 25)
+    grid, sums = np.zeros((blocks, 3 * LANES), np.uint64), np.zeros((blocks, 6 * LANES), np.uint64)
+    spare = np.empty(8 * LANES, np.uint64), np.empty(ROWS * LANES, dtype)
+    return folds, binades, np.zeros((blocks, 6 * LANES)), sums, grid, np.zeros(blocks, np.int64), *spare
 
 
 @njit(cache=True)
-def _rows(x, offset, stride, line):
+def _rows(x, offset, stride):
     """The next rows of a tile; those one tile below are fetched meanwhile: 4 to 11.5 GB/s a thread in wide tables."""
     for k in range(DEPTH):
-        for j in range(0, LANES, line):
+        for j in range(0, LANES, LINE // x.itemsize):
             prefetch(x, offset + (ROWS + k) * stride + j)
     return (
         x[offset : offset + LANES],
@@ -172,6 +72,71 @@ def _rows(x, offset, stride, line):
         x[offset + 2 * stride : offset + 2 * stride + LANES],
         x[offset + 3 * stride : offset + 3 * stride + LANES],
     )
+
+
+@njit(cache=True)
+def _fold_single(x, offset, stride, magic, sums, high, low):
+    """A tile of float32: one fold of x, two of x²."""
+    m0, m1, m2 = magic[0:64], magic[64:128], magic[128:192]
+    s0, s1, s2 = sums[0:64], sums[64:128], sums[128:192]
+    for row in range(0, ROWS, DEPTH):
+        rows = _rows(x, offset + row * stride, stride)
+        for j in range(LANES):
+            greatest, least, a0, a1, a2 = high[j], low[j], s0[j], s1[j], s2[j]
+            for k in range(DEPTH):
+                v = float64(rows[k][j])
+                magnitude = bits(v) & MAGNITUDE
+                greatest = max(greatest, magnitude)
+                least = min(least, magnitude - ONE)
+                a0 += bits(v + m0[j])
+                h = v * v
+                t = h + m1[j]
+                a1 += bits(t)
+                a2 += bits((h - (t - m1[j])) + m2[j])
+            high[j], low[j], s0[j], s1[j], s2[j] = greatest, least, a0, a1, a2
+
+
+@njit(cache=True)
+def _fold_double(x, offset, stride, magic, sums, high, low):
+    """A tile of float64: two folds of x, of h and of e, where x² = h + e."""
+    m0, m1, m2 = magic[0:64], magic[64:128], magic[128:192]
+    m3, m4, m5 = magic[192:256], magic[256:320], magic[320:384]
+    s0, s1, s2 = sums[0:64], sums[64:128], sums[128:192]
+    s3, s4, s5 = sums[192:256], sums[256:320], sums[320:384]
+    for row in range(0, ROWS, DEPTH):
+        rows = _rows(x, offset + row * stride, stride)
+        for j in range(LANES):
+            greatest, least = high[j], low[j]
+            a0, a1, a2, a3, a4, a5 = s0[j], s1[j], s2[j], s3[j], s4[j], s5[j]
+            for k in range(DEPTH):
+                v = rows[k][j]
+                magnitude = bits(v) & MAGNITUDE
+                greatest = max(greatest, magnitude)
+                least = min(least, magnitude - ONE)
+                t = v + m0[j]
+                a0 += bits(t)
+                a3 += bits((v - (t - m0[j])) + m3[j])
+                h = v * v
+                t = h + m1[j]
+                a1 += bits(t)
+                a2 += bits((h - (t - m1[j])) + m2[j])
+                e = fma(v, v, -h)
+                t = e + m4[j]
+                a4 += bits(t)
+                a5 += bits((e - (t - m4[j])) + m5[j])
+            high[j], low[j] = greatest, least
+            s0[j], s1[j], s2[j], s3[j], s4[j], s5[j] = a0, a1, a2, a3, a4, a5
+
+
+def fold(x, offset, stride, magic, sums, high, low):
+    """Add a tile, and find the largest |x| and the smallest |x| ≠ 0, less one, of each lane, as bits."""
+
+
+@overload(fold, inline="always")
+def _fold(x, offset, stride, magic, sums, high, low):
+    if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32:
+        return lambda x, offset, stride, magic, sums, high, low: _fold_single(x, offset, stride, magic, sums, high, low)
+    return lambda x, offset, stride, magic, sums, high, low: _fold_double(x, offset, stride, magic, sums, high, low)
 
 
 @njit(cache=True)
@@ -183,7 +148,7 @@ def fill(a, value):
 
 @njit(cache=True)
 def copy(a, b):
-    """b[:] = a, likewise."""
+    """b[: len(a)] = a, likewise."""
     for i in range(len(a)):
         b[i] = a[i]
 
@@ -211,11 +176,10 @@ def _unit(part, top):
 
 
 @njit(cache=True)
-def _flush(parts, first, grid, sums, rows, out):
+def _flush(folds, first, grid, magic, sums, rows, out):
     """Move a block's integer sums of `rows` rows into the limbs."""
-    top, _, _, magic = grid
     sum_limbs, square_limbs, touched = out
-    for part in range(parts):
+    for part in range(folds):
         for j in range(LANES):
             at = part * LANES + j
             total = np.int64(sums[at] - np.uint64(rows) * bits(magic[at]))
@@ -224,14 +188,14 @@ def _flush(parts, first, grid, sums, rows, out):
                 limbs, base, rows_touched = sum_limbs, SUM_BASE, touched[0]
                 if part != 0 and part != 3:
                     limbs, base, rows_touched = square_limbs, SQUARES_BASE, touched[1]
-                unit = _unit(part, top[j])
+                unit = _unit(part, np.int64(grid[j]))
                 add_shifted(limbs, base, rows_touched, first + j, np.uint64(abs(total)), unit, total < 0)
 
 
 @njit(cache=True)
 def _within(high, low, grid):
     """Whether each lane of a tile keeps within its grid."""
-    _, cap, floor, _ = grid
+    cap, floor = grid[64:128], grid[128:192]
     outside = 0
     for j in range(LANES):
         outside |= (high[j] >= cap[j]) | (low[j] < floor[j])
@@ -241,18 +205,15 @@ def _within(high, low, grid):
 @njit(cache=True)
 def _finite_copy(x, offset, stride, rows, lanes, scratch, first, specials):
     """A tile's finite values, 0 elsewhere, with the others counted by lane."""
-    fill(scratch, 0)
-    for row in range(rows):
-        for j in range(lanes):
-            v = x[offset + row * stride + j]
-            if np.isfinite(v):
-                scratch[row * LANES + j] = v
-            elif np.isnan(v):
-                specials[NAN, first + j] += 1
-            elif v > 0:
-                specials[PLUS_INF, first + j] += 1
-            else:
-                specials[MINUS_INF, first + j] += 1
+    for row in range(ROWS):
+        for j in range(LANES):
+            scratch[row * LANES + j] = 0
+            if row < rows and j < lanes:
+                v = x[offset + row * stride + j]
+                if np.isfinite(v):
+                    scratch[row * LANES + j] = v
+                else:
+                    specials[NAN if np.isnan(v) else PLUS_INF if v > 0 else MINUS_INF, first + j] += 1
 
 
 @njit(cache=True)
@@ -287,73 +248,57 @@ def _exponents(high, low):
 
 
 @njit(cache=True)
-def _regrid(reach, parts, high, low, grid):
+def _regrid(folds, binades, high, low, grid, magic):
     """Give each lane whose numbers leave its grid a new one, with two binades to spare above where there is room."""
-    top, cap, floor, magic = grid
     for j in range(LANES):
-        if high[j] >= cap[j] or low[j] < floor[j]:
+        if high[j] >= grid[64 + j] or low[j] < grid[128 + j]:
             above, below = _exponents(high[j], low[j])
-            top[j] = 1 if high[j] == 0 else above + 1 + min(2, reach - 1 - (above - below))
-            cap[j] = np.uint64(top[j] + 1023) << POINT
-            floor[j] = (np.uint64(top[j] - reach + 1023) << POINT) - ONE
-            for part in range(parts):
-                magic[part * LANES + j] = _magic(_unit(part, top[j]))
-
-
-@njit(cache=True)
-def _careful(scratch, first, high, low, grid, sums, pending, out):
-    """Add a tile of finite values whatever its exponents; return the rows now pending."""
-    reach, parts = spread(scratch), folds(scratch)
-    _extent(scratch, high, low)
-    for j in range(LANES):
-        above, below = _exponents(high[j], low[j])
-        if high[j] != 0 and (above - below > reach - 1 or below < -450 or above > 500):
-            _add_singly(scratch, j, first, out)
-            high[j], low[j] = _ZERO, _NOTHING
-    if pending > FLUSH or not _within(high, low, grid):
-        _flush(parts, first, grid, sums, pending, out)
-        _regrid(reach, parts, high, low, grid)
-        pending = 0
-    fold(scratch, _START, _STRIDE, grid[3], sums, high, low)
-    return pending + ROWS
+            top = 1 if high[j] == 0 else above + 1 + min(2, binades - 1 - (above - below))
+            grid[j] = np.uint64(top)
+            grid[64 + j] = np.uint64(top + 1023) << POINT
+            grid[128 + j] = (np.uint64(top - binades + 1023) << POINT) - ONE
+            for part in range(folds):
+                magic[part * LANES + j] = _magic(_unit(part, top))
 
 
 @njit(nogil=True, cache=True)
-def accumulate(x, start, stride, rows, lanes, sum_limbs, square_limbs, specials, touched):
+def accumulate(x, start, stride, rows, lanes, known, sum_limbs, square_limbs, specials, touched):
     """Add `rows` rows of `lanes` lanes, row i being x[start + i·stride : start + i·stride + lanes].
 
-    x: 1-d, contiguous, float32 or float64. sum_limbs, square_limbs: int64 (limbs, lanes); specials: int64 (3, lanes);
-    touched: int64 (2, 2), the first and the last-plus-one row of limbs in use, for sum_limbs and square_limbs.
+    x: 1-d, contiguous, float32 or float64. known: new from `state`. sum_limbs, square_limbs: int64 (height, lanes);
+    specials: int64 (3, lanes); touched: int64 (2, 2), the first and the last-plus-one row of limbs in use, for
+    sum_limbs and square_limbs.
     """
-    parts = folds(x)
-    blocks = (lanes + LANES - 1) // LANES
-    magic = np.zeros((blocks, parts * LANES))
-    sums = np.zeros((blocks, parts * LANES), np.uint64)
-    top = np.zeros((blocks, LANES), np.int64)
-    cap = np.zeros((blocks, LANES), np.uint64)
-    floor = np.zeros((blocks, LANES), np.uint64)
-    pending = np.zeros(blocks, np.int64)
-    high, low = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64)
-    before = np.empty(parts * LANES, np.uint64)
-    scratch = np.empty(ROWS * LANES, x.dtype)
+    folds, binades, constants, totals, grids, pending, room, scratch = known
+    high, low, before = room[0:64], room[64:128], room[128:512]
     out = (sum_limbs, square_limbs, touched)
+    blocks = len(pending)
     for row in range(0, rows, ROWS):
         for block in range(blocks):
             first = block * LANES
             offset = start + row * stride + first
-            grid = (top[block], cap[block], floor[block], magic[block])
+            grid, magic, sums = grids[block], constants[block], totals[block]
             if row + ROWS <= rows and first + LANES <= lanes and pending[block] <= FLUSH:
-                copy(sums[block], before)
+                copy(sums, before)
                 fill(high, _ZERO)
                 fill(low, _NOTHING)
-                fold(x, offset, stride, magic[block], sums[block], high, low)
+                fold(x, offset, stride, magic, sums, high, low)
                 if _within(high, low, grid):
                     pending[block] += ROWS
                     continue
-                copy(before, sums[block])
-            height, width = min(ROWS, rows - row), min(LANES, lanes - first)
-            _finite_copy(x, offset, stride, height, width, scratch, first, specials)
-            pending[block] = _careful(scratch, first, high, low, grid, sums[block], pending[block], out)
+                copy(before, sums)
+            _finite_copy(x, offset, stride, min(ROWS, rows - row), min(LANES, lanes - first), scratch, first, specials)
+            _extent(scratch, high, low)
+            for j in range(LANES):
+                above, below = _exponents(high[j], low[j])
+                if high[j] != 0 and (above - below > binades - 1 or below < -450 or above > 500):
+                    _add_singly(scratch, j, first, out)
+                    high[j], low[j] = _ZERO, _NOTHING
+            if pending[block] > FLUSH or not _within(high, low, grid):
+                _flush(folds, first, grid, magic, sums, pending[block], out)
+                _regrid(folds, binades, high, low, grid, magic)
+                pending[block] = 0
+            fold(scratch, _START, _STRIDE, magic, sums, high, low)
+            pending[block] += ROWS
     for block in range(blocks):
-        grid = (top[block], cap[block], floor[block], magic[block])
-        _flush(parts, block * LANES, grid, sums[block], pending[block], out)
+        _flush(folds, block * LANES, grids[block], constants[block], totals[block], pending[block], out)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gammabeta import axes
 from gammabeta.kernels import layout
+from gammabeta.kernels.intrinsics import prefetch
 from gammabeta.kernels.layout import Array
 
 Range = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
@@ -26,6 +27,8 @@ def _extent(x, lanes, low, high, missing):
             least, most, none = low[at : at + width], high[at : at + width], missing[at : at + width]
             for row in range(start, end, lanes):
                 values = x[row + at : row + at + width]
+                for line in range(0, width, layout.LINE // x.itemsize):
+                    prefetch(x, row + at + line + lanes * ROWS)
                 for j in range(width):
                     v = values[j]
                     least[j] = v if v < least[j] else least[j]

@@ -27,22 +27,23 @@ def zeros(n: int) -> Limbs:
 
 def canonical(base: int, digits: Digits) -> Limbs:
     """The canonical form of digits of any size below 2⁶²; `digits` is left as it was."""
-    rows = []
-    carry = np.zeros(digits.shape[1], np.int64)
-    for row in digits:
-        total = row + carry
-        rows.append(total & _LOW)
-        carry = total >> BITS
-    rows.append(carry)
-    while len(rows) > 1 and bool(((rows[-1] == 0) | (rows[-1] == -1)).all()):
-        top = rows.pop()
-        rows[-1] = rows[-1] + (top << BITS)
+    height, n = digits.shape
+    if n == 0:
+        return zeros(0)
+    carried = np.zeros((height + 1, n), np.int64)
+    carried[:height] = digits
+    lower, upper = carried[:-1], carried[1:]
+    while np.count_nonzero(carry := lower >> BITS):
+        lower &= _LOW
+        upper += carry
     first = 0
-    while first < len(rows) - 1 and not rows[first].any():
+    while first < height and not np.count_nonzero(carried[first]):
         first += 1
-    if first == len(rows) - 1 and not rows[first].any():
-        return zeros(digits.shape[1])
-    return base + first, np.array(rows[first:], np.int64)
+    while height > first and np.count_nonzero(carried[height]) == np.count_nonzero(carried[height] == -1):
+        height -= 1
+        carried[height] += carried[height + 1] << BITS
+    nothing = first == height and not np.count_nonzero(carried[height])
+    return zeros(n) if nothing else (base + first, carried[first : height + 1])
 
 
 def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
@@ -66,6 +67,11 @@ def subtract(a: Limbs, b: Limbs) -> Limbs:
     """a − b."""
     base, left, right = _aligned(a, b)
     return canonical(base, left - right)
+
+
+def from_counts(counts: Digits) -> Limbs:
+    """The vector of counts below 2³²·2³⁰; most, below 2³², are canonical as they are."""
+    return (0, counts.reshape(1, -1).copy()) if counts.max(initial=0) <= _LOW else canonical(0, counts.reshape(1, -1))
 
 
 def concatenate(parts: list[Limbs]) -> Limbs:

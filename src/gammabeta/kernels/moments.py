@@ -1,5 +1,6 @@
 """Exact sums per feature, of an array of any layout and type."""
 
+import threading
 from collections.abc import Callable
 from functools import partial, reduce
 from typing import Any
@@ -19,6 +20,8 @@ _SUM = int(singly.SUM_BASE), singly.SUM_HEIGHT
 _SQUARES = int(singly.SQUARES_BASE), singly.SQUARES_HEIGHT
 _CUBES = int(singly.CUBES_BASE), singly.CUBES_HEIGHT
 
+_zeros = threading.local()
+
 ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
 
 
@@ -27,7 +30,7 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     _, total, squares, specials = layout.reduced(x, axis, layout.Reduction(_table, _added, _concatenated))
     rows = x.size // max(1, layout.features(x, axis))
     counts = rows - specials[singly.NAN] * omit
-    return limbs.from_integers([int(n) for n in counts], 0), total, squares, specials
+    return limbs.from_counts(counts), total, squares, specials
 
 
 def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums:
@@ -60,20 +63,31 @@ def _added(parts: list[Sums], features: int) -> Sums:
 
 def _concatenated(parts: list[Sums]) -> Sums:
     """The sums of parts over different features."""
+    if len(parts) == 1:
+        return parts[0]
     counts, totals, squares, specials = (list(column) for column in zip(*parts, strict=True))
     together = limbs.concatenate(counts), limbs.concatenate(totals), limbs.concatenate(squares)
     return *together, np.concatenate(specials, axis=1)
 
 
 def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
-    """Run a kernel on new limbs of each (base, height), and take the rows that it touched."""
-    digits = [np.zeros((height, lanes), np.int64) for _, height in rows]
+    """Run a kernel on empty limbs of each (base, height), and take the rows that it touched."""
+    digits = [_empty(place, height, lanes) for place, (_, height) in enumerate(rows)]
     touched = np.array([(height, 0) for _, height in rows])
     kernel(*digits, *more, touched)
-    return [
-        (base + int(first), d[first:last]) if last else limbs.zeros(lanes)
-        for (base, _), d, (first, last) in zip(rows, digits, touched, strict=True)
-    ]
+    taken = []
+    for (base, _), d, (first, last) in zip(rows, digits, touched, strict=True):
+        taken.append((base + int(first), d[first:last].copy()) if last else limbs.zeros(lanes))
+        d[first:last] = 0
+    return taken
+
+
+def _empty(place: int, height: int, lanes: int) -> NDArray[np.int64]:
+    """Zeros that a thread keeps for its next call: getting 100 KB anew takes longer than adding up a small table."""
+    kept: dict[int, NDArray[np.int64]] = _zeros.__dict__  # type: ignore[assignment]
+    if place not in kept or kept[place].size < height * lanes:
+        kept[place] = np.zeros(height * lanes, np.int64)
+    return kept[place][: height * lanes].reshape(height, lanes)
 
 
 def _table(x: Array) -> Sums:
@@ -101,7 +115,8 @@ def _lanes(flat: Array, lanes: int, features: int) -> Sums:
     for first in range(0, lanes, layout.PANEL):
         width = min(layout.PANEL, lanes - first)
         specials = np.zeros((3, width), np.int64)
-        run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width)
+        known = exact.state(width, flat.dtype)
+        run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width, known)
         total, squares = _window(run, width, (_SUM, _SQUARES), specials)
         parts.append((limbs.zeros(width), total, squares, specials))
     _, total, squares, specials = _concatenated(parts)

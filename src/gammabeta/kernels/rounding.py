@@ -2,6 +2,12 @@
 
 from math import inf, isqrt, nan
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta.kernels import limbs
+from gammabeta.kernels.limbs import Limbs
+
 _SIGNIFICANT = 56  # bits of a root: two more than float64's 53, and one that says whether anything was cut off
 
 
@@ -27,3 +33,24 @@ def root(p: int, q: int, exponent: int) -> float:
     whole = isqrt(scaled)
     sticky = rest != 0 or whole * whole != scaled
     return ratio(whole << 1 | sticky, 1, (exponent - shift) // 2 - 1)
+
+
+def integers(weight: Limbs, total: Limbs, squares: Limbs) -> tuple[list[int], list[int], list[int], int, int]:
+    """Σw, Σw·x and Σw·Σw·x² − (Σw·x)² as integers, and the exponents of the units of mean and variance."""
+    weights, weight_exponent = limbs.to_integers(weight)
+    sums, sum_exponent = limbs.to_integers(total)
+    parts, square_exponent = limbs.to_integers(squares)
+    left, right = weight_exponent + square_exponent, 2 * sum_exponent
+    exponent = min(left, right)
+    left, right = left - exponent, right - exponent
+    spreads = [(w * q << left) - (s * s << right) for w, s, q in zip(weights, sums, parts, strict=True)]
+    return weights, sums, spreads, sum_exponent - weight_exponent, exponent - 2 * weight_exponent
+
+
+def population(weight: Limbs, total: Limbs, squares: Limbs) -> NDArray[np.float64]:
+    """Σw·x / Σw, Σw·(x − mean)² / Σw and the root of that, (3, f), correctly rounded; NaN where Σw = 0."""
+    weights, sums, spreads, mean, variance = integers(weight, total, squares)
+    found = np.empty((3, len(weights)))
+    for i, (w, s, v) in enumerate(zip(weights, sums, spreads, strict=True)):
+        found[0, i], found[1, i], found[2, i] = ratio(s, w, mean), ratio(v, w * w, variance), root(v, w * w, variance)
+    return found

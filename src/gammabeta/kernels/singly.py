@@ -4,9 +4,10 @@ Sums are limbs, int64 (height, lanes), as in `limbs`, digits not carried: each n
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import float64, njit, types, uint64
-from numba.extending import intrinsic, overload
+from numba import njit, types
+from numba.extending import overload
+
+from gammabeta.kernels.intrinsics import bits
 
 # Constants of NumPy's types rather than Python's: Numba compiles a function once for each Python constant it is given.
 SUM_BASE, SUM_HEIGHT = np.int64(-34), 70  # limbs for x: from 2^−1088 to beyond every float and 64-bit integer
@@ -22,12 +23,6 @@ POSITIVE = np.bool_(False)
 _FRACTION = np.uint64(2**52 - 1)
 _LOW = np.uint64(0xFFFF_FFFF)
 _WORD = np.uint64(32)
-
-
-@intrinsic
-def bits(context, x):
-    """A float64 read as an unsigned integer."""
-    return uint64(float64), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(64))
 
 
 @njit(cache=True)

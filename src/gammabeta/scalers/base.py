@@ -14,7 +14,6 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 from gammabeta import arrays, axes, frames
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
-from gammabeta.kernels import threads
 from gammabeta.scalers.seen import Seen
 from gammabeta.statistics import Extrema, Moments
 
@@ -75,6 +74,8 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
 
     def _check_features(self, X: Any, values: Any, reset: bool) -> None:
         """Set or check names and number of the features."""
+        if values is X and self.axis is None and type(values) is np.ndarray and self._knows(values.shape[1], reset):
+            return
         if self.axis is None or sparse.issparse(values):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return
@@ -86,8 +87,16 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
             got, name = f"features of shape {shape} beside axis {self.axis}", type(self).__name__
             raise DataError(f"X has {got}, but {name} is expecting {self._shape}")
 
+    def _knows(self, features: int, reset: bool) -> bool:
+        """What `validate_data` comes to for an array without names, where none are wanted; it takes longer about it."""
+        if reset:
+            self.__dict__.pop("feature_names_in_", None)
+            self.n_features_in_ = features
+            return True
+        return not hasattr(self, "feature_names_in_") and getattr(self, "n_features_in_", None) == features
+
     def _check_frame(self, X: Any, reset: bool) -> None:
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        validate_data(self, frames.native(X), reset=reset, skip_check_array=True)
         if 0 in X.shape:
             check_array(np.empty(X.shape), estimator=self, input_name="X")  # says what is missing
 
@@ -102,9 +111,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return _check_sample_weight(arrays.to_numpy(sample_weight), values, dtype=np.float64)
 
     def _finite(self, statistic: Any, dtype: np.dtype[Any]) -> Any:
-        """The statistic, of data without infinities: it has counted them, so that no other sweep need look for them."""
-        if _has_infinities(statistic) and not get_config()["assume_finite"]:
-            raise ValueError(_INFINITE.format(dtype))
+        self._refuse_infinities(_has_infinities(statistic), dtype)
         return statistic
 
     def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Any:
@@ -152,13 +159,14 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return str(asked) if asked != "default" else None if own is None else "array"
 
     def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
-        self._refuse_infinities(values)
-        image = affine(values, out, axis=self.axis)
+        image, infinite = affine.image(values, out, axis=self.axis)
+        self._refuse_infinities(infinite, values.dtype)
         return self._clipped(image) if forward else image
 
-    def _refuse_infinities(self, values: Array) -> None:
-        if not get_config()["assume_finite"] and _any_infinite(values):
-            raise ValueError(_INFINITE.format(values.dtype))
+    def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:
+        """Refuse what was counted while there was other work with the data: no sweep need look for it alone."""
+        if infinite and not get_config()["assume_finite"]:
+            raise ValueError(_INFINITE.format(dtype))
 
     def _clipped(self, image: Array) -> Array:
         return image
@@ -171,21 +179,6 @@ def _has_infinities(statistic: Moments | Extrema) -> bool:
     if isinstance(statistic, Moments):
         return bool(statistic.infinities.any())
     return bool((statistic.min == -np.inf).any() or (statistic.max == np.inf).any())
-
-
-def _any_infinite(values: Array) -> bool:
-    """Whether there is an infinity, found piece by piece in cache."""
-    if values.dtype.kind in "biu":
-        return False
-    along = int(np.argmax(values.shape))
-    per = max(1, values.size // values.shape[along])
-    step = max(1, frames.BESIDE // per)
-
-    def search(between: tuple[int, int]) -> bool:
-        ends = ((i, min(i + step, between[1])) for i in range(*between, step))
-        return any(np.isinf(values[(slice(None),) * along + (slice(*end),)]).any() for end in ends)
-
-    return any(threads.run(search, threads.ranges(values.shape[along], frames.BESIDE // per)))
 
 
 def _side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:

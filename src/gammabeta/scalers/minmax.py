@@ -21,7 +21,7 @@ class MinMaxScaler(Scaler):
 
     Args:
         feature_range: (low, high), what the least and the greatest value seen go to.
-        copy: False scales floating arrays in place where they can be written to.
+        copy: as in `StandardScaler`.
         clip: keep what lies outside the values seen within `feature_range`.
         axis: as in `StandardScaler`.
 

@@ -17,15 +17,21 @@ def sparse_moments(x: Any, weights: Array | None) -> Moments:
         x = x.copy()
         x.sum_duplicates()
     n, columns = x.shape
-    parts, zeros, found = [], [], []
-    for places, values, rows, there in frames.sparse_blocks(x):
-        factors = there.astype(np.float64) if weights is None else np.where(there, weights[rows], 0.0)
-        parts.append(Moments.of(values, weights=factors))
-        zeros.append(Moments.of(np.zeros_like(values), weights=factors))
-        found.append(places)
-    stored, stored_zeros = (_joined(blocks, found, columns) for blocks in (parts, zeros))
+    places, parts, hidden = [], [], []
+    for place, values, rows in frames.sparse_blocks(x):
+        places.append(place)
+        if weights is None:
+            parts.append(Moments.of(values))
+        else:
+            factors = np.where(rows < 0, 0.0, weights[rows])
+            parts.append(Moments.of(values, weights=factors))
+            hidden.append(Moments.of(np.zeros_like(values), weights=factors))
+    stored = _joined(parts, places, columns)
+    if weights is None:
+        return stored + Moments.of(np.zeros((1, columns)), weights=(n - np.diff(x.indptr))[None, :])
+    # the sum of the weights of rows that are not stored, exactly: of all rows, less those of the stored
     every = Moments.of(np.zeros((n, 1)), weights=weights)[np.zeros(columns, int)]
-    return stored + (every - stored_zeros)
+    return stored + (every - _joined(hidden, places, columns))
 
 
 def _joined(parts: list[Moments], places: list[Array], columns: int) -> Moments:

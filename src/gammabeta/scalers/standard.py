@@ -37,7 +37,8 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     correctly rounded ones, whatever the order, pieces, threads or machines in which the data was seen.
 
     Args:
-        copy: False scales floating arrays in place where they can be written to.
+        copy: False scales floating arrays in place where they can be written to. Infinities are found on the way, so
+            that an array refused for them has been written over by then.
         with_mean: center. Sparse matrices are refused then.
         with_std: divide by the standard deviation, or by 1 where a feature is constant.
         ddof: the variance is Σw·(x − mean)² / (Σw − ddof); 0 is scikit-learn's, 1 the sample's.
@@ -156,7 +157,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
 
     def _publish(self, m: Moments, rows: int, weighted: bool) -> None:
         self.mean_ = m.mean.copy() if self.with_mean or self.with_std else None
-        self.var_ = m.variance(self.ddof).copy() if self.with_std else None
+        self.var_ = (m.variance(self.ddof) if self.ddof else m.var).copy() if self.with_std else None
         self.scale_ = standard_scale(m, self.ddof) if self.with_std else None
         counts = m.count.copy() if weighted else m.count.astype(np.int64)
         first = counts.reshape(-1)[:1]
@@ -193,7 +194,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     def _sparse_image(self, values: Any, forward: bool) -> Any:
         if self.with_mean:
             raise ValueError(_CENTER.format("center", ".") if forward else _CENTER.format("uncenter", ""))
-        self._refuse_infinities(values.data)
+        self._refuse_infinities(np.isinf(values.data).any(), values.dtype)
         if self.scale_ is not None:
             inplace_column_scale(values, 1 / self.scale_ if forward else self.scale_)
         return values

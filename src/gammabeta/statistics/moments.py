@@ -25,6 +25,7 @@ from gammabeta.statistics.common import (
 )
 
 _KIND = "gammabeta.moments"
+_MANY = 16  # features from which compiled code is worth its loading
 _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
 
@@ -120,30 +121,34 @@ class Moments(Immutable):
 
     @cached_property
     def _integers(self) -> tuple[list[int], list[int], list[int], int, int]:
-        """Σw, Σw·x, Σw · Σw·x² − (Σw·x)² as integers, and the exponents of mean's and var's units beyond Σw's."""
-        weights, weight_exponent = limbs.to_integers(self._weight)
-        sums, sum_exponent = limbs.to_integers(self._sum)
-        squares, square_exponent = limbs.to_integers(self._squares)
-        left, right = weight_exponent + square_exponent, 2 * sum_exponent
-        exponent = min(left, right)
-        left, right = left - exponent, right - exponent
-        spreads = [(w * q << left) - (s * s << right) for w, s, q in zip(weights, sums, squares, strict=True)]
-        return weights, sums, spreads, sum_exponent - weight_exponent, exponent - 2 * weight_exponent
+        """Σw, Σw·x, Σw · Σw·x² − (Σw·x)² as integers, and the exponents of mean's and variance's units."""
+        return rounding.integers(*self._limbs)
 
-    def _shaped(self, values: list[float], of_infinities: Callable[[bool, bool], float] | None = None) -> Floats:
+    @cached_property
+    def _population(self) -> Floats:
+        """Mean, variance and deviation of the finite values, (3, f)."""
+        if self._weight[1].shape[1] < _MANY:
+            return rounding.population(*self._limbs)
+        from gammabeta.kernels import finish
+
+        return finish.population(*self._limbs)
+
+    def _shaped(self, values: ArrayLike, of_infinities: Callable[[bool, bool], float]) -> Floats:
         """Values by feature, those of features with NaN or infinities put right."""
         out = np.array(values, np.float64)
-        if of_infinities is not None:
-            nans, plus, minus = self._specials
-            for i in np.flatnonzero(self._specials.any(axis=0)):
-                out[i] = nan if nans[i] else of_infinities(bool(plus[i]), bool(minus[i]))
+        nans, plus, minus = self._specials
+        for i in np.flatnonzero(self._specials.any(axis=0)):
+            out[i] = nan if nans[i] else of_infinities(bool(plus[i]), bool(minus[i]))
         return frozen(out, self._shape)
 
     @cached_property
     def count(self) -> Floats:
         """How many values each feature has, or the sum of their weights: float64."""
+        base, digits = self._weight
+        if base == 0 and len(digits) == 1:
+            return frozen(digits[0].astype(np.float64), self._shape)
         weights, exponent = limbs.to_integers(self._weight)
-        return self._shaped([rounding.ratio(w, 1, exponent) for w in weights])
+        return frozen(np.array([rounding.ratio(w, 1, exponent) for w in weights]), self._shape)
 
     @cached_property
     def infinities(self) -> Counts:
@@ -153,9 +158,17 @@ class Moments(Immutable):
     @cached_property
     def mean(self) -> Floats:
         """Σw·x / Σw, correctly rounded; NaN where there are no values."""
-        weights, sums, _, exponent, _ = self._integers
-        values = [rounding.ratio(s, w, exponent) for s, w in zip(sums, weights, strict=True)]
-        return self._shaped(values, lambda plus, minus: nan if plus and minus else inf if plus else -inf)
+        return self._shaped(self._population[0], lambda plus, minus: nan if plus and minus else inf if plus else -inf)
+
+    @cached_property
+    def var(self) -> Floats:
+        """The population's variance, Σw·(x − mean)² / Σw, correctly rounded; NaN where there are no values."""
+        return self._shaped(self._population[1], lambda plus, minus: nan)
+
+    @cached_property
+    def std(self) -> Floats:
+        """The population's standard deviation: the root of the exact variance, rounded once, not that of `var`."""
+        return self._shaped(self._population[2], lambda plus, minus: nan)
 
     def variance(self, ddof: float = 0) -> Floats:
         """Σw·(x − mean)² / (Σw − ddof), correctly rounded; NaN where the divisor is not positive.
@@ -163,10 +176,12 @@ class Moments(Immutable):
         >>> float(Moments.of([1.0, 2.0, 6.0]).variance(ddof=1))
         7.0
         """
+        if ddof == 0:
+            return self.var
         divisors, spreads, exponent = self._variance(ddof)
+        pairs = zip(spreads, divisors, strict=True)
         return self._shaped(
-            [rounding.ratio(v, d, exponent) if d > 0 else nan for v, d in zip(spreads, divisors, strict=True)],
-            lambda plus, minus: nan,
+            [rounding.ratio(v, d, exponent) if d > 0 else nan for v, d in pairs], lambda plus, minus: nan
         )
 
     def deviation(self, ddof: float = 0) -> Floats:
@@ -175,10 +190,11 @@ class Moments(Immutable):
         >>> float(Moments.of([1e200, -1e200]).deviation())
         1e+200
         """
+        if ddof == 0:
+            return self.std
         divisors, spreads, exponent = self._variance(ddof)
-        return self._shaped(
-            [rounding.root(v, d, exponent) for v, d in zip(spreads, divisors, strict=True)], lambda plus, minus: nan
-        )
+        pairs = zip(spreads, divisors, strict=True)
+        return self._shaped([rounding.root(v, d, exponent) for v, d in pairs], lambda plus, minus: nan)
 
     def _variance(self, ddof: float) -> tuple[list[int], list[int], int]:
         """The exact variance as integers: divisors, dividends and the exponent of their ratio's unit."""
@@ -192,16 +208,6 @@ class Moments(Immutable):
         divisors = [w * ((w * bottom << up) - (top << down)) for w in weights]
         dividends = [v * bottom << up for v in spreads]
         return divisors, dividends, exponent
-
-    @cached_property
-    def var(self) -> Floats:
-        """The population's variance, `variance(ddof=0)`."""
-        return self.variance()
-
-    @cached_property
-    def std(self) -> Floats:
-        """The population's standard deviation, `deviation(ddof=0)`: the root of the exact variance, rounded once."""
-        return self.deviation()
 
     def __add__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):

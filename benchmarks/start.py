@@ -1,0 +1,78 @@
+"""What a process pays once: importing, compiling on an empty cache, and memory beside the data while fitting.
+
+python benchmarks/start.py          # prints the table and writes RESULTS.md
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+from results import machine, table, write
+
+IMPORT = """
+import sys, time
+start = time.perf_counter()
+import gammabeta
+taken = time.perf_counter() - start
+heavy = [name for name in ("torch", "tensorflow", "jax", "sklearn", "numba", "pyarrow") if name in sys.modules]
+assert not heavy, heavy
+print(taken)
+"""
+
+FIRST = """
+import time, numpy as np
+from gammabeta import StandardScaler
+x = np.random.default_rng(0).standard_normal((100_000, 8))
+start = time.perf_counter()
+StandardScaler().fit(x).transform(x)
+print(time.perf_counter() - start)
+"""
+
+MEMORY = """
+import sys, numpy as np
+from pathlib import Path
+from {module} import StandardScaler, MinMaxScaler
+rng = np.random.default_rng(0)
+Scaler = {scaler}
+Scaler().fit(rng.standard_normal((1000, {columns})).astype("{dtype}"))
+x = rng.standard_normal(({rows}, {columns}), dtype=np.float32).astype("{dtype}")
+def kilobytes(name):
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith(name))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = kilobytes("VmRSS")
+Scaler().fit(x)
+print((kilobytes("VmHWM") - before) * 1024 / x.nbytes)
+"""
+
+
+def run(program: str, **environment: str) -> float:
+    """The number that a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def main() -> None:
+    rows = [["`import gammabeta`, with NumPy, s", f"{min(run(IMPORT) for _ in range(5)):.2f}"]]
+    with tempfile.TemporaryDirectory() as cache:
+        rows.append(
+            ["first `fit` and `transform`, float64, empty cache, s", f"{run(FIRST, NUMBA_CACHE_DIR=cache):.2f}"]
+        )
+        again = min(run(FIRST, NUMBA_CACHE_DIR=cache) for _ in range(5))
+        rows.append(["the same from the second process on, s", f"{again:.2f}"])
+    for scaler in "StandardScaler", "MinMaxScaler":
+        for dtype in "float32", "float64":
+            for n, c in (1_000_000, 100), (20_000, 4096):
+                peak = [
+                    run(MEMORY.format(module=module, scaler=scaler, dtype=dtype, rows=n, columns=c))
+                    for module in ("gammabeta", "sklearn.preprocessing")
+                ]
+                name = f"memory beside the data, `{scaler}.fit`, {n:,} × {c:,} {dtype}, of the data"
+                rows.append([name, f"{peak[0]:.1%} (scikit-learn {peak[1]:.0%})"])
+    write("Start and memory", f"{machine('gammabeta', 'numpy', 'scikit-learn', 'numba')}\n\n{table(['', ''], rows)}")
+
+
+if __name__ == "__main__":
+    main()

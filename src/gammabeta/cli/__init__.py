@@ -1,0 +1,64 @@
+"""The command `gammabeta`: scale files, keep their statistics, apply them to others, and go back."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from gammabeta.errors import GammabetaError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0, or 2 after one line on stderr that says what is wrong.
+
+    A termination signal unwinds like Ctrl-C does, so that no temporary file stays behind.
+    """
+    from gammabeta.cli.commands import app
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    before = _on_termination(signal.SIGTERM, _terminated)
+    try:
+        done = app(given or ["--help"], prog_name="gammabeta", standalone_mode=False)
+        sys.stdout.flush()
+        return done if isinstance(done, int) else 0
+    except GammabetaError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was changed", 130)
+    except BrokenPipeError:
+        # whoever read our output has had enough; keep Python from complaining when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError:
+        return _fail("there is not enough memory", 2)
+    except Exception as error:
+        # Typer's own complaints about the arguments; its classes have moved between releases
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        return _fail(f"{describe()} See: {_path(error)} --help", 2)
+    finally:
+        _on_termination(signal.SIGTERM, before)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"gammabeta: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _path(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return str(context.command_path) if context is not None else "gammabeta"
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _on_termination(number: int, handler: object) -> object:
+    try:
+        return signal.signal(number, handler)  # type: ignore[arg-type]
+    except ValueError:  # not the main thread
+        return handler

@@ -1,0 +1,232 @@
+"""One command per verb: each reads its options, calls `gammabeta.data` and reports."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gammabeta.errors import DataError
+
+if TYPE_CHECKING:
+    from gammabeta.data import Recipe
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class Method(StrEnum):
+    """How columns are scaled."""
+
+    standard = "standard"
+    minmax = "minmax"
+
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(help="Only these columns: names or patterns, parted by commas. May be repeated.", metavar="NAMES"),
+]
+Exclude = Annotated[list[str] | None, typer.Option(help="All columns of numbers but these.", metavar="NAMES")]
+MethodOption = Annotated[
+    Method | None,
+    typer.Option(help="standard: mean 0 and standard deviation 1. minmax: into a range.", metavar="METHOD"),
+]
+Ddof = Annotated[
+    float | None,
+    typer.Option(help="Divide by n - DDOF in the variance: 0 for the population's, 1 for a sample's.", metavar="N"),
+]
+FeatureRange = Annotated[
+    tuple[float, float] | None, typer.Option(help="The range that minmax scales into; 0 1 without it.", metavar="A B")
+]
+Json = Annotated[bool, typer.Option("--json", help="Report to stdout as JSON, for machines.")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="The file to write; its extension is its format.")]
+Stats = Annotated[Path, typer.Argument(metavar="S.json", help="Statistics that scale or stats wrote.")]
+Input = Annotated[Path, typer.Argument(metavar="IN", help="CSV, Parquet, Feather, Arrow IPC or .npy.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gammabeta import __version__
+
+        typer.echo(f"gammabeta {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gammabeta(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Scale the columns of a file, exactly: a statistic, then an affine map.
+
+    y = gamma * (x - center) / scale + beta
+
+    \b
+      gammabeta scale --example                      see it on a real table
+      gammabeta scale in.csv                         see it on yours; nothing is written
+      gammabeta scale in.csv -o out.csv --stats s.json
+      gammabeta apply s.json new.csv -o new-out.csv  the same map for another file
+      gammabeta invert s.json out.csv -o back.csv    the way back
+      gammabeta stats jan.parquet feb.parquet -o both.json
+
+    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
+    """
+
+
+@app.command()
+def scale(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="IN", help="CSV, Parquet, Feather, Arrow IPC or .npy.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write. Without it: a look, nothing is written.")
+    ] = None,
+    method: MethodOption = None,
+    columns: Columns = None,
+    exclude: Exclude = None,
+    feature_range: FeatureRange = None,
+    stats: Annotated[
+        Path | None, typer.Option(help="Keep the statistics here, for apply and invert.", metavar="S.json")
+    ] = None,
+    ddof: Ddof = None,
+    example: Annotated[bool, typer.Option("--example", help="Take scikit-learn's breast cancer table for IN.")] = False,
+    json: Json = False,
+) -> None:
+    """Scale a file's columns of numbers by their own statistics.
+
+    \b
+      gammabeta scale --example
+      gammabeta scale in.parquet -o out.parquet
+      gammabeta scale in.csv -o out.csv --method minmax --feature-range -1 1
+      gammabeta scale in.csv -o out.csv --columns age,income --stats s.json
+      gammabeta scale in.csv -o out.csv --exclude "id,*_code" --ddof 1
+
+    Other columns pass through untouched. Floats keep their type, integers become float64.
+    OUT may be IN: it is replaced when the new file is whole.
+    """
+    from gammabeta import data
+    from gammabeta.cli import report
+    from gammabeta.cli.progress import Meter
+    from gammabeta.data.tables import example as breast_cancer
+
+    if (source is None) != example:
+        raise DataError("one file is needed: gammabeta scale IN, or gammabeta scale --example")
+    table = data.sources.opened(source) if source is not None else breast_cancer()
+    if getattr(table, "looks_headless", False):
+        typer.echo("gammabeta: note: the first line is taken for the columns' names, but it holds numbers", err=True)
+    recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
+    if output is None:
+        if stats is not None:
+            raise DataError("--stats goes with -o OUT; to keep statistics alone: gammabeta stats IN -o S.json")
+        with Meter() as meter:
+            found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=report.bins(), progress=meter)
+        report.show_preview(str(table.path), found, json)
+        return
+    with Meter() as meter:
+        written = data.scale(table, output, recipe=recipe, columns=only, exclude=but, stats=stats, progress=meter)
+    report.show_written("scaled", str(table.path), written, json, stats)
+
+
+@app.command("stats")
+def stats_(
+    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Data files and stats files, in any mixture.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Keep the statistics here.", metavar="S.json")
+    ] = None,
+    columns: Columns = None,
+    exclude: Exclude = None,
+    method: MethodOption = None,
+    feature_range: FeatureRange = None,
+    ddof: Ddof = None,
+    json: Json = False,
+) -> None:
+    """Take the statistics of files and add them up.
+
+    \b
+      gammabeta stats in.parquet
+      gammabeta stats jan.csv feb.csv -o year.json
+      gammabeta stats year.json mar.csv -o year.json
+      gammabeta stats year.json --exclude id -o less.json
+      gammabeta stats year.json --method minmax -o year-minmax.json
+
+    The sums are exact: in any order, from any number of files. A stats file says how to scale
+    too, so that apply and invert need no options.
+    """
+    from gammabeta import data
+    from gammabeta.cli import report
+    from gammabeta.cli.progress import Meter
+
+    recipe = _recipe(method, ddof, feature_range)
+    if output is not None:
+        data.store.statistics_path(output)
+    with Meter() as meter:
+        found = data.gather(list(sources), _names(columns), _names(exclude), recipe=recipe, progress=meter)
+    if output is not None:
+        data.save(found, output)
+    report.show_statistics([str(path) for path in sources], found, json, output)
+
+
+@app.command()
+def apply(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
+    """Scale a file by the statistics of another.
+
+    \b
+      gammabeta scale train.csv -o train-scaled.csv --stats s.json
+      gammabeta apply s.json test.csv -o test-scaled.csv
+
+    It is scaled in the way that the stats file says. Columns are found by name, in any order;
+    those without statistics pass through.
+    """
+    from gammabeta import data
+    from gammabeta.cli import report
+    from gammabeta.cli.progress import Meter
+
+    with Meter() as meter:
+        written = data.apply(stats, source, output, progress=meter)
+    report.show_written("scaled", str(source), written, json, None)
+
+
+@app.command()
+def invert(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
+    """Take a scaled file back to its original units.
+
+    \b
+      gammabeta invert s.json train-scaled.csv -o train-back.csv
+
+    Columns that were integers come back as float64, within rounding.
+    """
+    from gammabeta import data
+    from gammabeta.cli import report
+    from gammabeta.cli.progress import Meter
+
+    with Meter() as meter:
+        written = data.invert(stats, source, output, progress=meter)
+    report.show_written("taken back", str(source), written, json, None)
+
+
+def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":
+    """What the options say about how to scale; None if they say nothing."""
+    from gammabeta.data import Recipe
+
+    if method is None and ddof is None and feature_range is None:
+        return None
+    if feature_range is not None and method is not Method.minmax:
+        raise DataError("--feature-range goes with --method minmax")
+    if ddof is not None and method is Method.minmax:
+        raise DataError("--ddof goes with --method standard")
+    ddof = 0 if ddof is None else int(ddof) if ddof == ddof // 1 else ddof
+    return Recipe("minmax" if method is Method.minmax else "standard", ddof, feature_range or (0.0, 1.0))
+
+
+def _names(given: list[str] | None) -> list[str] | None:
+    """Names parted by commas; quotes keep a comma in a name: '"a,b",c'."""
+    import csv
+
+    if not given:
+        return None
+    return [name.strip() for line in csv.reader(given, skipinitialspace=True) for name in line if name.strip()]

@@ -1,0 +1,209 @@
+"""What a person, or with `--json` a program, is told."""
+
+import json
+import sys
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gammabeta.data import Column, Preview, Statistics, Written
+
+SHOWN = 40  # columns in a table; --json has them all
+NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
+BARS = " ▁▂▃▄▅▆▇█"
+FORMULAS = {
+    "standard": "y = (x − mean) / std",
+    "minmax": "y = (x − min) / (max − min)",
+}
+
+
+def bins() -> int:
+    """How many bars a histogram has where it is going to be shown."""
+    return 12 if _console().width >= 100 else 8
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140  # a file or a pipe: nothing is cut
+    return console
+
+
+def spark(counts: Sequence[int]) -> str:
+    """A histogram in one line of text: the fullest bin is a full block, an empty one a blank.
+
+    >>> spark([1, 2, 0, 4])
+    '▂▄ █'
+    """
+    most = max(counts, default=0) or 1
+    return "".join(BARS[-(-8 * int(count) // most)] for count in counts)
+
+
+def number(value: float) -> str:
+    """A number in four digits, – where there is none.
+
+    >>> number(0.15625), number(float("nan"))
+    ('0.1562', '–')
+    """
+    return f"{value:.4g}" if isfinite(value) else "–"
+
+
+def show_preview(name: str, found: "Preview", as_json: bool) -> None:
+    """What scaling would do, as a table with a histogram of each column before and after."""
+    if as_json:
+        columns = _columns(found.statistics)
+        for i, told in enumerate(columns):
+            told |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
+            told |= {"scaled_min": _or_none(found.low[i]), "scaled_max": _or_none(found.high[i])}
+        _dump(_head(name, found.statistics) | {"columns": columns, **_others(found), "output": None})
+        return
+    console, statistics = _console(), found.statistics
+    _say(console, _title(name, statistics))
+    rows = []
+    spread = statistics.moments.deviation(statistics.recipe.ddof)
+    for i in range(min(SHOWN, len(statistics.columns))):
+        before = [number(statistics.extrema.min[i]), spark(found.before[i]), number(statistics.extrema.max[i])]
+        after = [number(found.low[i]), spark(found.after[i]), number(found.high[i])]
+        rows.append([number(statistics.moments.mean[i]), number(spread[i]), *before, *after])
+    _print_table(console, statistics, ["mean", "std", "min", "before", "max", "min", "after", "max"], rows)
+    _say(console, "The same shape before and after: an affine map changes the axis, never the distribution.")
+    _tell_others(console, found)
+    _say(console, "Nothing was written; to write the scaled file: -o OUT")
+
+
+def show_written(verb: str, name: str, written: "Written", as_json: bool, stats: Path | None) -> None:
+    """What was written."""
+    if as_json:
+        outputs = {"output": str(written.path), "stats": None if stats is None else str(stats)}
+        _dump(
+            _head(name, written.statistics, written.rows)
+            | {"columns": _columns(written.statistics)}
+            | _others(written)
+            | outputs
+        )
+        return
+    console = _console()
+    columns = _many(len(written.statistics.columns), "column")
+    _say(console, f"{name}: {_many(written.rows, 'row')}, {columns} {verb} → {written.path}")
+    _tell_others(console, written)
+    if stats is not None:
+        _say(console, f"statistics kept in {stats}, for: gammabeta apply {stats} IN -o OUT")
+
+
+def show_statistics(names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None) -> None:
+    """Statistics, as a table."""
+    name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
+    if as_json:
+        _dump(
+            _head(list(names), found) | {"columns": _columns(found), "output": None if output is None else str(output)}
+        )
+        return
+    console = _console()
+    _say(console, f"{name}: {_many(found.rows, 'row')}")
+    spread = found.moments.deviation(found.recipe.ddof)
+    values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
+    rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
+    _print_table(console, found, ["type", "mean", "std", "min", "max"], rows)
+    if output is not None:
+        _say(console, f"kept in {output}, for: gammabeta apply {output} IN -o OUT")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _title(name: str, found: "Statistics") -> str:
+    formula = FORMULAS[found.recipe.method]
+    if found.recipe.method == "minmax" and found.recipe.feature_range != (0, 1):
+        formula += " · ({1:g} − {0:g}) + {0:g}".format(*found.recipe.feature_range)
+    return f"{name}: {_many(found.rows, 'row')}, {_many(len(found.columns), 'column')} to scale by {formula}"
+
+
+def _print_table(console: "Console", found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
+    """A row for each column, with how many of its values are missing if any are; long names give way."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    missing = found.rows - found.moments.count
+    if missing.any():
+        headers = [*headers, "missing"]
+        rows = [[*row, f"{count:,.0f}"] for count, row in zip(missing, rows, strict=False)]
+    if headers[:2] == ["mean", "std"] and _room(console.width, headers, rows) < NAME:
+        headers, rows = headers[2:], [row[2:] for row in rows]
+    room = max(_room(console.width, headers, rows), NAME // 2)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("column", no_wrap=True)
+    for i, header in enumerate(headers):
+        left = header in ("before", "after", "type") or headers[i - 1] in ("before", "after")
+        table.add_column(header, justify="left" if left else "right", no_wrap=True)
+    for column, row in zip(found.columns, rows, strict=False):
+        name = column.name if len(column.name) <= room else column.name[: room - 1] + "…"
+        table.add_row(*map(Text, (name, *row)))
+    console.print(table)
+    if len(found.columns) > SHOWN:
+        _say(console, f"… and {len(found.columns) - SHOWN:,} more columns (--json shows all)")
+
+
+def _room(width: int, headers: list[str], rows: list[list[str]]) -> int:
+    """What a terminal of that width leaves for names."""
+    return width - 2 - sum(max(map(len, cells)) + 2 for cells in zip(headers, *rows, strict=True))
+
+
+def _tell_others(console: "Console", found: "Preview | Written") -> None:
+    if found.passed:
+        _say(console, f"passed through untouched: {_listed(found.passed, told=True)}")
+    if found.converted:
+        _say(console, f"float64 once scaled: {_listed(found.converted)}")
+
+
+def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
+    parts = [
+        f"{c.name} ({c.type}{f', {c.barred}' if told and c.barred.startswith('the') else ''})" for c in columns[:8]
+    ]
+    return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
+
+
+def _head(name: Any, found: "Statistics", rows: int | None = None) -> dict[str, Any]:
+    return {"input": name, "rows": found.rows if rows is None else rows, "scaling": found.recipe.document()}
+
+
+def _columns(found: "Statistics") -> list[dict[str, Any]]:
+    affine = found.affine()
+    values = {
+        "count": found.moments.count,
+        "mean": found.moments.mean,
+        "std": found.moments.deviation(found.recipe.ddof),
+        "min": found.extrema.min,
+        "max": found.extrema.max,
+        "center": affine.center,
+        "scale": affine.scale,
+        "shift": affine.shift,
+    }
+    return [
+        {"name": column.name, "type": column.type, **{key: _or_none(value[i]) for key, value in values.items()}}
+        for i, column in enumerate(found.columns)
+    ]
+
+
+def _others(found: "Preview | Written") -> dict[str, Any]:
+    passed = [{"name": c.name, "type": c.type, "reason": c.barred or "not selected"} for c in found.passed]
+    return {"passed_through": passed, "converted_to_float64": [c.name for c in found.converted]}
+
+
+def _or_none(value: Any) -> float | None:
+    return float(value) if isfinite(value) else None
+
+
+def _dump(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")

@@ -1,0 +1,133 @@
+"""`rounding.population` for many features: a microsecond for thirty of them rather than for one.
+
+`_finish` forms n·Σx² − (Σx)² exactly, divides and takes roots in pairs of float64, whose error is below 2⁻⁹⁵ of the
+result, and rounds where that error cannot matter (Ziv's test). What is left, ties above all, goes to Python's integers.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from gammabeta.kernels import limbs, rounding
+from gammabeta.kernels.intrinsics import bits, fma, number
+from gammabeta.kernels.limbs import Limbs
+
+Floats = NDArray[np.float64]
+
+_LARGEST = 2**53  # counts that float64 holds
+_EXPONENT = np.uint64(0x7FF0_0000_0000_0000)
+_FRACTION = np.uint64(2**52 - 1)
+_RANGE = 960  # exponents far enough from the ends of float64's range for nothing to be cut off
+
+
+def population(weight: Limbs, total: Limbs, squares: Limbs) -> Floats:
+    """`rounding.population`, of many features."""
+    features = weight[1].shape[1]
+    found = np.full((3, features), np.nan)
+    sure = np.zeros(features, np.bool_)
+    counts = weight[1][0]
+    if len(weight[1]) == 1 and weight[0] == 0 and counts.max() < _LARGEST:
+        _finish(counts, total[1], 32 * total[0], squares[1], 32 * squares[0], found, sure)
+    rest = np.flatnonzero(~sure)
+    if len(rest):
+        weight, total, squares = (limbs.take(part, rest) for part in (weight, total, squares))
+        found[:, rest] = rounding.population(weight, total, squares)
+    return found
+
+
+@njit(cache=True)
+def _magnitude(digits, feature, out):
+    """|a number of limbs| as digits in [0, 2³²), in `out`; whether it is negative."""
+    height = len(digits)
+    negative = digits[height - 1, feature] < 0
+    carry = np.int64(0)
+    for i in range(len(out)):
+        carry += (-digits[i, feature] if negative else digits[i, feature]) if i < height else 0
+        out[i] = carry & 0xFFFFFFFF
+        carry >>= 32
+    return negative
+
+
+@njit(cache=True)
+def _add_product(a, b, at, sign, out):
+    """Add sign · a · b · 2^(32·at) to `out`, digits in [0, 2³²) whose total stays one that they hold."""
+    for i in range(len(a)):
+        carry = np.int64(0)
+        for j in range(len(out) - i - at):
+            product = a[i] * b[j] if j < len(b) else np.uint64(0)
+            low, high = np.int64(product & np.uint64(0xFFFFFFFF)), np.int64(product >> np.uint64(32))
+            digit = np.int64(out[i + j + at]) + carry + sign * low
+            out[i + j + at] = np.uint64(digit & 0xFFFFFFFF)
+            carry = (digit >> 32) + sign * high
+
+
+@njit(cache=True)
+def _pair(digits):
+    """A number as high + low, float64, to 2⁻¹⁰⁰ of it, times 2^exponent."""
+    last = len(digits) - 1
+    while last > 0 and digits[last] == 0:
+        last -= 1
+    high = low = 0.0
+    for i in range(5):
+        part = np.float64(digits[last - i]) * 2.0 ** (-32 * i) if last >= i else 0.0
+        total = high + part
+        low += part - (total - high)
+        high = total
+    total = high + low
+    return total, low - (total - high), 32 * last
+
+
+@njit(cache=True)
+def _quotient(a, b, c, d):
+    """(a + b) / (c + d)."""
+    high = a / c
+    low = (fma(-high, c, a) + (b - high * d)) / c
+    total = high + low
+    return total, low - (total - high)
+
+
+@njit(cache=True)
+def _certain(high, low):
+    """Whether high is the float64 nearest to what high + low stands for, whatever the error of low."""
+    half = number(bits(high) & _EXPONENT) * 2.0**-53
+    return (bits(high) & _FRACTION) != 0 and abs(low) < half * (1 - 2.0**-30)
+
+
+@njit(nogil=True, cache=True)
+def _finish(counts, sums, sum_exponent, squares, square_exponent, found, sure):
+    """Mean, variance and deviation of every feature that can be rounded with certainty. found: (3, f); sure: (f,)."""
+    base = min(2 * sum_exponent, square_exponent)
+    sum_at, square_at = (2 * sum_exponent - base) // 32, (square_exponent - base) // 32
+    total, square = np.zeros(len(sums) + 1, np.uint64), np.zeros(len(squares) + 1, np.uint64)
+    spread = np.zeros(max(2 * len(total) + sum_at, len(square) + square_at + 2) + 1, np.uint64)
+    size = np.zeros(2, np.uint64)
+    for f in range(len(counts)):
+        n = counts[f]
+        if n == 0:
+            continue
+        size[0], size[1] = np.uint64(n & 0xFFFFFFFF), np.uint64(n >> 32)
+        negative = _magnitude(sums, f, total)
+        _magnitude(squares, f, square)
+        for i in range(len(spread)):
+            spread[i] = 0
+        _add_product(size, square, square_at, 1, spread)
+        _add_product(total, total, sum_at, -1, spread)
+        high, low, exponent = _pair(total)
+        mean, mean_low = _quotient(high, low, np.float64(n), 0.0)
+        exponent += sum_exponent
+        certain = high == 0 or (_certain(mean, mean_low) and abs(exponent) < _RANGE)
+        found[0, f] = np.ldexp(-mean if negative else mean, exponent)
+        high, low, exponent = _pair(spread)
+        square_of_n = np.float64(n) * np.float64(n)
+        variance, variance_low = _quotient(high, low, square_of_n, fma(np.float64(n), np.float64(n), -square_of_n))
+        exponent += base
+        found[1, f] = found[2, f] = 0.0
+        if high != 0:
+            certain &= _certain(variance, variance_low) and abs(exponent) < _RANGE
+            root = np.sqrt(variance)
+            rest = (fma(-root, root, variance) + variance_low) / (2 * root)
+            deviation = root + rest
+            certain &= _certain(deviation, rest - (deviation - root))
+            found[1, f] = np.ldexp(variance, exponent)
+            found[2, f] = np.ldexp(deviation, exponent // 2)
+        sure[f] = certain
