@@ -41,6 +41,28 @@ def _squares(x, at, size, state, g):
 
 
 @njit(nogil=True, cache=True)
+def _sum_four(x, at, lanes, state, g):
+    """`_sum` of four rows: half the time, since the sums are read and written once."""
+    b, c, d = at + lanes, at + 2 * lanes, at + 3 * lanes
+    for j in range(LANES):
+        m = take(state, g + CENTER + j)
+        first = (take(x, at + j) - m) + (take(x, b + j) - m)
+        second = (take(x, c + j) - m) + (take(x, d + j) - m)
+        put(state, g + HERE + j, take(state, g + HERE + j) + (first + second))
+
+
+@njit(nogil=True, cache=True)
+def _squares_four(x, at, lanes, state, g):
+    """`_squares` of four rows."""
+    b, c, d = at + lanes, at + 2 * lanes, at + 3 * lanes
+    for j in range(LANES):
+        m, h = take(state, g + CENTER + j), take(state, g + HERE + j)
+        p, q = (take(x, at + j) - m) - h, (take(x, b + j) - m) - h
+        r, s = (take(x, c + j) - m) - h, (take(x, d + j) - m) - h
+        put(state, g + SUMS + j, take(state, g + SUMS + j) + ((p * p + q * q) + (r * r + s * s)))
+
+
+@njit(nogil=True, cache=True)
 def _center(state, g, size):
     """The first block's mean becomes the center."""
     for j in range(g, g + LANES):
@@ -80,25 +102,27 @@ def moments(x, lanes, first, last, start, stop, state):
             bottom = min(top + height, last)
             size = float(bottom - top)
             for again in range(2 if count == 0 else 1):
-                for row in range(top, bottom):
+                for row in range(top, bottom, 4):
                     for group in range(left, right):
-                        at = row * lanes + group * LANES
-                        if (group + 1) * LANES <= lanes:
-                            _sum(x, at, LANES, state, group * STATE)
+                        at, width = row * lanes + group * LANES, min(LANES, lanes - group * LANES)
+                        if row + 4 <= bottom and width == LANES:
+                            _sum_four(x, at, lanes, state, group * STATE)
                         else:
-                            _sum(x, at, lanes - group * LANES, state, group * STATE)
+                            for one in range(min(4, bottom - row)):
+                                _sum(x, at + one * lanes, width, state, group * STATE)
                 if count == 0 and again == 0:
                     for group in range(left, right):
                         _center(state, group * STATE, size)
             for group in range(left, right):
                 _divide(state, group * STATE, size)
-            for row in range(top, bottom):
+            for row in range(top, bottom, 4):
                 for group in range(left, right):
-                    at = row * lanes + group * LANES
-                    if (group + 1) * LANES <= lanes:
-                        _squares(x, at, LANES, state, group * STATE)
+                    at, width = row * lanes + group * LANES, min(LANES, lanes - group * LANES)
+                    if row + 4 <= bottom and width == LANES:
+                        _squares_four(x, at, lanes, state, group * STATE)
                     else:
-                        _squares(x, at, lanes - group * LANES, state, group * STATE)
+                        for one in range(min(4, bottom - row)):
+                            _squares(x, at + one * lanes, width, state, group * STATE)
             for group in range(left, right):
                 _join(state, group * STATE, count, size)
             count += size
