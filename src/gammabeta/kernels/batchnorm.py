@@ -1,8 +1,9 @@
 """Batch norm of NumPy arrays of any layout, split over threads: forward, in evaluation, and backward.
 
 An array is a block (a, f, b) as in `layout`: with b > 1 features are runs of contiguous values (`runs`), else lanes of
-a table (`rows`). Both compute in float64 and round once. A result has its input's memory layout, so that a framework's
-tensor, shown as a NumPy view, is neither copied nor transposed; any other layout is copied once.
+a table (`rows`). Statistics are float64. Values are mapped in float64, those of 16 bits in float32, and rounded once. A
+result has its input's memory layout, so that a framework's tensor, shown as a NumPy view, is neither copied nor
+transposed; any other layout is copied once.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from gammabeta import axes
 from gammabeta.kernels import layout, plain, rows, runs, threads
 from gammabeta.kernels.layout import Array
-from gammabeta.kernels.storage import stored
+from gammabeta.kernels.storage import mapping, stored
 
 Floats = NDArray[np.float64]
 Axes = tuple[int, ...]
@@ -194,7 +195,7 @@ class _Block:
         """Write ((x − mean) − rest) · scale + shift."""
 
         def to_table(place: slice, lanes: int, height: int) -> None:
-            state = _state(parameters, lanes, self.features)
+            state = _state(parameters, lanes, self.features, mapping(self.flat))
             rows.apply(self.flat[place], y[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
 
         if self.width > 1:
@@ -221,7 +222,7 @@ class _Block:
         """Write dy · a + (((x − mean) − rest) · b + c), the parameters being mean, rest, a, b and c."""
 
         def of_table(place: slice, lanes: int, height: int) -> None:
-            state = _state(parameters, lanes, self.features)
+            state = _state(parameters, lanes, self.features, mapping(self.flat))
             rows.slope(self.flat[place], dy[place], dx[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
 
         if self.width > 1:
@@ -230,10 +231,14 @@ class _Block:
             self.split_tables(of_table)
 
 
-def _state(parameters: Sequence[Floats], lanes: int, features: int) -> Floats:
-    """The state of a table's lanes, flat; lane i has the parameters of feature i mod `features`."""
+def _state(parameters: Sequence[Floats], lanes: int, features: int, dtype: Any = np.float64) -> Array:
+    """The state of a table's lanes, flat: lane i has those of feature i mod `features`, mean and rest first."""
     groups = -(-lanes // int(rows.LANES))
-    state = np.zeros((5, groups * int(rows.LANES)))
+    state = np.zeros((5, groups * int(rows.LANES)), dtype)
+    if dtype is np.float32:
+        mean, rest, *others = parameters
+        with np.errstate(over="ignore", invalid="ignore"):
+            parameters = (mean, (mean - mean.astype(dtype)) + rest, *others)
     for i, parameter in enumerate(parameters):
         state[i, :lanes].reshape(-1, features)[:] = parameter
     return state.reshape(5, groups, -1).transpose(1, 0, 2).reshape(-1)

@@ -145,9 +145,7 @@ def _runs(x, added, y, features, width, first, last, mean, rest, scale, shift, a
     """Runs first to last of every feature, from the last: what the statistics read last is still in the cache."""
     for run in range(last - 1, first - 1, -1):
         for i in range(features):
-            _run(
-                x, added, y, (run * features + i) * width, width, mean[i], rest[i], scale[i], shift[i], adds, least
-            )
+            _run(x, added, y, (run * features + i) * width, width, mean[i], rest[i], scale[i], shift[i], adds, least)
 
 
 @njit(nogil=True, cache=True)

@@ -12,7 +12,7 @@ from math import isfinite
 import numpy as np
 from numba import njit
 
-from gammabeta.kernels.storage import put, take
+from gammabeta.kernels.storage import get, put, take
 
 LANES = np.int64(64)
 PANEL = np.int64(8)  # groups of lanes whose state, 20 kB, stays in the L1 cache
@@ -132,8 +132,8 @@ def moments(x, lanes, first, last, start, stop, state):
 def _apply(x, y, at, size, state, g):
     """((x − mean) − rest) · scale + shift."""
     for j in range(size):
-        d = (take(x, at + j) - take(state, g + j)) - take(state, g + 64 + j)
-        put(y, at + j, d * take(state, g + 128 + j) + take(state, g + 192 + j))
+        d = (take(x, at + j) - get(state, g + j)) - get(state, g + 64 + j)
+        put(y, at + j, d * get(state, g + 128 + j) + get(state, g + 192 + j))
 
 
 @njit(nogil=True, cache=True)
@@ -176,9 +176,9 @@ def products(x, dy, lanes, first, last, start, stop, state):
 def _slope(x, dy, dx, at, size, state, g):
     """dy · a + (((x − mean) − rest) · b + c)."""
     for j in range(size):
-        d = (take(x, at + j) - take(state, g + j)) - take(state, g + 64 + j)
-        d = d * take(state, g + 192 + j) + take(state, g + 256 + j)
-        put(dx, at + j, take(dy, at + j) * take(state, g + 128 + j) + d)
+        d = (take(x, at + j) - get(state, g + j)) - get(state, g + 64 + j)
+        d = d * get(state, g + 192 + j) + get(state, g + 256 + j)
+        put(dx, at + j, take(dy, at + j) * get(state, g + 128 + j) + d)
 
 
 @njit(nogil=True, cache=True)

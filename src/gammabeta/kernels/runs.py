@@ -12,7 +12,7 @@ from math import isfinite, sqrt
 import numpy as np
 from numba import njit
 
-from gammabeta.kernels.storage import put, take
+from gammabeta.kernels.storage import like, put, take
 
 LANES = np.int64(64)
 _FOUR = np.int64(256)  # lanes of four: their sums are read and written once, which halves the time
@@ -125,8 +125,10 @@ def _moments(x, features, width, feature, first, last, lanes):
 @njit(nogil=True, cache=True)
 def _apply(x, y, at, size, mean, rest, scale, shift):
     """((x − mean) − rest) · scale + shift."""
+    m, s, t = like(x, mean), like(x, scale), like(x, shift)
+    r = like(x, (mean - m) + rest)
     for j in range(at, at + size):
-        put(y, j, ((take(x, j) - mean) - rest) * scale + shift)
+        put(y, j, ((take(x, j) - m) - r) * s + t)
 
 
 @njit(nogil=True, cache=True)
@@ -161,8 +163,10 @@ def apply(x, y, features, width, first, last, mean, rest, scale, shift):
 @njit(nogil=True, cache=True)
 def _slope(x, dy, dx, at, size, mean, rest, a, b, c):
     """dy · a + ((x − mean) · b + c)."""
+    m, p, q, s = like(x, mean), like(x, a), like(x, b), like(x, c)
+    r = like(x, (mean - m) + rest)
     for j in range(at, at + size):
-        put(dx, j, take(dy, j) * a + (((take(x, j) - mean) - rest) * b + c))
+        put(dx, j, take(dy, j) * p + (((take(x, j) - m) - r) * q + s))
 
 
 @njit(nogil=True, cache=True)

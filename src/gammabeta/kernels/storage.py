@@ -5,6 +5,8 @@ Numba has neither type on a CPU. NumPy views them as integers without a copy, an
 becoming vector instructions, nor make slices, each of which counts references: an atomic operation for 64 values.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import float32, float64, int16, int64, types, uint16, uint32
@@ -18,6 +20,11 @@ _HALF = np.uint32(0x7FFF)
 _QUIET = np.uint32(0x0040)
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def mapping(x: Array) -> type[np.floating[Any]]:
+    """The type to map stored values in, as `like` has it."""
+    return np.float32 if x.dtype.kind in "iu" else np.float64
 
 
 def stored(x: Array) -> Array:
@@ -76,16 +83,36 @@ def _store(context, x, place, value):
     return types.void(x, int64, x.dtype), generate
 
 
+def get(x, place):
+    """x[place] as it is."""
+
+
+@overload(get)
+def _get(x, place):
+    return lambda x, place: _load(x, place)
+
+
+def like(x, value):
+    """A float64 in the type to map x's values in: float32 for 16 bits, where it has 2¹³ times their digits."""
+
+
+@overload(like)
+def _like(x, value):
+    if isinstance(x.dtype, types.Integer):
+        return lambda x, value: float32(value)
+    return lambda x, value: float64(value)
+
+
 def take(x, place):
-    """x[place] as a float64."""
+    """x[place] as a float64, or from 16 bits as a float32, which holds it exactly."""
 
 
 @overload(take)
 def _take(x, place):
     if x.dtype == types.uint16:
-        return lambda x, place: float64(_single(uint32(_load(x, place)) << _SHIFT))
+        return lambda x, place: _single(uint32(_load(x, place)) << _SHIFT)
     if x.dtype == types.int16:
-        return lambda x, place: float64(_from_half(_load(x, place)))
+        return lambda x, place: _from_half(_load(x, place))
     return lambda x, place: float64(_load(x, place))
 
 
