@@ -150,11 +150,12 @@ def main() -> None:
             # The rate is chosen by what the training data say, so that the held-out ones stay held out.
             rate = max(runs, key=lambda r: np.mean([run.train for run in runs[r]]))
             test, seen = (np.array([getattr(run, name) for run in runs[rate]]) for name in ("test", "train"))
-            to_goal = np.median([run.steps_to(goal) for run in runs[rate]])
+            median = np.median([run.steps_to(goal) for run in runs[rate]])
+            to_goal = f"{median:.0f}" if np.isfinite(median) else "never"
             spread = f"{test.mean():.1%} ({test.min():.1%}–{test.max():.1%})"
             print(
                 f"{f'{depth} layers, {bend}':22}{way:14}{rate:6}{spread:>20}{seen.mean():8.1%}"
-                f"{seen.mean() - test.mean():8.1%}{to_goal if np.isfinite(to_goal) else 'never':>16}",
+                f"{seen.mean() - test.mean():8.1%}{to_goal:>16}",
                 flush=True,
             )
     print(f"\n{time.perf_counter() - start:.0f} s")
