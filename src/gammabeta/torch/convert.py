@@ -72,7 +72,9 @@ def _ours(layer: Any) -> BatchNorm:
 def _theirs(layer: BatchNorm, to: type[Module] | None) -> Module:
     kind: Any = getattr(layer, "_source", None) or to
     new: Module = kind.__new__(kind)
-    new.__dict__.update({k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "_waiting", "_source")})
+    new.__dict__.update(
+        {k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "features", "_waiting", "_source")}
+    )
     new._buffers = {name: value for name, value in layer._buffers.items() if name != "skipped"}
     new._non_persistent_buffers_set = set()
     return new

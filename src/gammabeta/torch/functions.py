@@ -102,7 +102,7 @@ class _ByBatch(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         dy = dy if ctx.gate is None else ctx.gate(dy)
         if torch.is_grad_enabled():
-            return *_again(ctx, dy, x, gamma, beta, None), dy if ctx.needs_input_grad[3] else None, None, None
+            return *again(ctx, dy, x, gamma, beta, None), dy if ctx.needs_input_grad[3] else None, None, None
         scale, _ = _parameters(gamma, None, x, ctx.plan.away)
         dx, dgamma, dbeta = batchnorm.backward(_view(dy), _view(x), ctx.plan.away, ctx.batch, scale, ctx.plan.eps)
         return (
@@ -180,7 +180,7 @@ class _Gate:
         return _tensor(dy, fused.gated(_view(dy), self.order, self.bits))
 
 
-def _again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Any) -> list[Any]:
+def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Any) -> list[Any]:
     """The gradients of x, γ and β as torch computes them, so that they have gradients themselves."""
     wanted: list[Any] = [p for p, needed in zip((x, gamma, beta), ctx.needs_input_grad, strict=False) if needed]
     if not wanted:

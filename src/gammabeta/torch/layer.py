@@ -4,6 +4,7 @@ The layer chooses the statistics and keeps the running ones; `functions` compute
 """
 
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from typing import Any, Self
 
 import torch
@@ -14,7 +15,7 @@ from gammabeta.axes import Axis
 from gammabeta.conventions import Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.learned import Learned
-from gammabeta.torch import checks, functions, running, sync
+from gammabeta.torch import checks, functions, running, small, sync
 from gammabeta.torch.functions import Plan
 from gammabeta.torch.running import Seen
 
@@ -101,14 +102,10 @@ class BatchNorm(_BatchNorm):
         """Set what torch's layers do not have."""
         for name, value in extras.items():
             setattr(self, name, value)
+        self.features = checks.features(self.num_features, self.axis)
         self._waiting: Seen | tuple[()] | None = None
         device = None if self.running_mean is None else self.running_mean.device
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long, device=device), persistent=False)
-
-    @property
-    def features(self) -> tuple[int, ...]:
-        """The shape of γ, β and the statistics."""
-        return checks.features(self.num_features, self.axis)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """Normalize a batch, then add `residual`, then apply the activation.
@@ -138,6 +135,8 @@ class BatchNorm(_BatchNorm):
             y = torch.nn.functional.batch_norm(x, *given, self.weight, self.bias, False, 0.0, self.eps)
             return functions.finished(y, residual, plan.relu)
         if mask is None and not torch.compiler.is_compiling() and functions.fits(x):
+            if residual is None and not torch.is_grad_enabled() and small.fits(self, x):
+                return small.by_running(self, x)
             return functions.by_running(x, self.weight, self.bias, residual, plan, given)
         if x.numel() == 0:
             return functions.finished(x.clone(), residual, plan.relu)
@@ -145,6 +144,11 @@ class BatchNorm(_BatchNorm):
 
     def _normalize(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
         """By the batch's statistics, which then move the running ones."""
+        plain = mask is None and residual is None and self.renorm is None and self.sync is False
+        if plain and not torch.compiler.is_compiling() and functions.fits(x) and small.fits(self, x):
+            checks.enough(x, plan.away)
+            if (y := small.by_batch(self, x, plan)) is not None:
+                return y
         if self.renorm is not None and self.training:
             y, seen = self._by_batch(x, None, None, mask, None, plan._replace(relu=False))
             y = functions.finished(self._renormalized(y, seen, mask, plan.away), residual, plan.relu)
@@ -251,6 +255,13 @@ class BatchNorm(_BatchNorm):
         """Under which rule the running statistics are kept."""
         decay = None if self.momentum is None else 1 - self.momentum
         return Convention(eps=self.eps, decay=decay, unbiased=self.unbiased, feature_axis=1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self.sync)] = self.sync  # a process group cannot be copied: the copy belongs to the same one
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(deepcopy(self.__dict__, memo))
+        return new
 
     def extra_repr(self) -> str:
         """torch's, and the arguments that torch's layers do not have where they are used."""

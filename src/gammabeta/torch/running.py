@@ -18,7 +18,7 @@ class Seen(NamedTuple):
     def joined(self, other: "Seen") -> "Seen":
         """Those of both batches together (Chan, Golub and LeVeque 1979)."""
         count = self.values + other.values
-        weight = other.values / torch.clamp(torch.as_tensor(count), min=1)
+        weight = other.values / torch.clamp(torch.as_tensor(count), min=1).double()
         # What has no values may have any mean: it must not come in as 0 · NaN.
         apart = torch.where(weight > 0, other.mean.double() - self.mean.double(), 0.0)
         theirs = torch.where(weight > 0, other.var.double(), 0.0)
@@ -52,7 +52,7 @@ def _move(layer: Any, seen: Seen, finite: torch.Tensor) -> None:
     count = torch.as_tensor(seen.values, dtype=torch.float64, device=seen.mean.device)
     moved = finite & (count > 1)
     layer.num_batches_tracked.add_(moved.any())
-    weight = 1 / layer.num_batches_tracked.clamp(min=1) if layer.momentum is None else layer.momentum
+    weight = 1 / layer.num_batches_tracked.clamp(min=1).double() if layer.momentum is None else layer.momentum
     var = seen.var * (count / (count - 1).clamp(min=1)) if layer.unbiased else seen.var
     for running, batch in ((layer.running_mean, seen.mean), (layer.running_var, var)):
         old = running.double()
