@@ -18,14 +18,23 @@ from gammabeta.errors import DataError, FileError, GammabetaError, KindError, St
 
 if TYPE_CHECKING:
     from gammabeta import data
+    from gammabeta import numpy as numpy
     from gammabeta.affine import Affine
+    from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
+    from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
     from gammabeta.scalers import MinMaxScaler, StandardScaler
     from gammabeta.statistics import Extrema, Moments
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FLAX",
+    "KERAS",
+    "ONNX",
+    "TENSORFLOW",
+    "TORCH",
     "Affine",
+    "Convention",
     "DataError",
     "Extrema",
     "FileError",
@@ -36,21 +45,37 @@ __all__ = [
     "StandardScaler",
     "StateError",
     "__version__",
+    "batch_norm",
     "data",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "rms_norm",
 ]
 
 _HOME = {
+    "FLAX": "conventions",
+    "KERAS": "conventions",
+    "ONNX": "conventions",
+    "TENSORFLOW": "conventions",
+    "TORCH": "conventions",
     "Affine": "affine",
+    "Convention": "conventions",
     "Extrema": "statistics",
     "MinMaxScaler": "scalers",
     "Moments": "statistics",
     "StandardScaler": "scalers",
+    "batch_norm": "functional",
+    "group_norm": "functional",
+    "instance_norm": "functional",
+    "layer_norm": "functional",
+    "rms_norm": "functional",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name == "data":
-        return import_module("gammabeta.data")
+    if name in ("data", "numpy"):
+        return import_module(f"gammabeta.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gammabeta' has no attribute {name!r}")
     value: object = getattr(import_module(f"gammabeta.{_HOME[name]}"), name)

@@ -29,7 +29,7 @@ def kind(x: Any) -> Kind:
     >>> kind(np.zeros(3)), kind([1.0, 2.0])
     ('numpy', 'other')
     """
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, (np.ndarray, np.generic)):
         return "numpy"
     for name, classes in _CLASSES:
         module = sys.modules.get(name)
@@ -115,3 +115,24 @@ def _to_jax(x: Any, result: NDArray[Any]) -> Any:
     jax = sys.modules["jax"]
     with jax.enable_x64(bool(x.dtype.itemsize == 8 or jax.config.jax_enable_x64)):
         return jax.device_put(result, x.sharding)
+
+
+def namespace(x: Any) -> Any:
+    """The module of functions for arrays of x's kind: `numpy`, `torch`, `tensorflow`, `jax.numpy`, `cupy`, …
+
+    >>> namespace(np.zeros(3)) is np
+    True
+    """
+    name = kind(x)
+    if name == "array_api":
+        return x.__array_namespace__()
+    return np if name in ("numpy", "other") else sys.modules["jax.numpy" if name == "jax" else name]
+
+
+def dtype_name(x: Any) -> str:
+    """The name of x's dtype, the same in every framework.
+
+    >>> dtype_name(np.zeros(3, ">f4"))
+    'float32'
+    """
+    return str(getattr(x.dtype, "name", x.dtype)).rpartition(".")[2]

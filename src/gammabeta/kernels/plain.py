@@ -1,0 +1,76 @@
+"""Batch norm in plain NumPy, in float64: what the kernels are compared with, and what masks go through.
+
+Statistics have x's number of dimensions, 1 on the reduced axes. `kept` says which values count, and broadcasts
+against x.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Axes = tuple[int, ...]
+
+_HUGE, _POWER = 2.0**400, -600  # beyond the first, a feature is multiplied by 2 to the second before it is squared
+
+
+def forward(
+    x: Array, away: Axes, gamma: Any, beta: Any, eps: float, kept: Any = True
+) -> tuple[Array, Array, Array, Array]:
+    """y = γ · (x − mean) / √(var + eps) + β, mean, var = Σ(x − mean)² / count, and count; y is 0 where not kept."""
+    values = np.where(kept, x, 0.0).astype(np.float64)
+    count = np.broadcast_to(kept, x.shape).sum(axis=away, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        huge = np.abs(values).max(axis=away, keepdims=True) > _HUGE
+        values = np.ldexp(values, np.where(huge, _POWER, 0))
+        mean = values.sum(axis=away, keepdims=True) / np.maximum(count, 1)
+        centred = np.where(kept, values - mean, 0.0)
+        rest = centred.sum(axis=away, keepdims=True) / np.maximum(count, 1)
+        centred = np.where(kept, centred - rest, 0.0)
+        var = (centred**2).sum(axis=away, keepdims=True) / np.maximum(count, 1)
+        least = np.where(huge, np.finfo(np.float64).tiny, eps)
+        y = np.where(kept, gamma * (centred / np.sqrt(var + least)) + beta, 0.0)
+        back = np.where(huge, -_POWER, 0)
+        return _rounded(y, x), np.ldexp(mean + rest, back), np.ldexp(var, 2 * back), count
+
+
+def evaluate(x: Array, mean: Any, var: Any, gamma: Any, beta: Any, eps: float, kept: Any = True) -> Array:
+    """y = γ · (x − mean) / √(var + eps) + β, and 0 where not kept."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _rounded(np.where(kept, gamma * ((x - mean) / np.sqrt(var + eps)) + beta, 0.0), x)
+
+
+def backward(
+    dy: Array, x: Array, away: Axes, mean: Any, var: Any, gamma: Any, eps: float, kept: Any = True
+) -> tuple[Array, Array, Array]:
+    """dx, dγ and dβ of `forward`: with x̂ = (x − mean) / √(var + eps),
+
+    dβ = Σdy,  dγ = Σdy·x̂,  dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
+    """
+    slope, normal, inverse = _parts(dy, x, mean, var, eps, kept)
+    count = np.maximum(np.broadcast_to(kept, x.shape).sum(axis=away, keepdims=True), 1)
+    dbeta = slope.sum(axis=away, keepdims=True)
+    dgamma = (slope * normal).sum(axis=away, keepdims=True)
+    dx = gamma * inverse * (slope - dbeta / count - normal * (dgamma / count))
+    return _rounded(np.where(kept, dx, 0.0), x), dgamma, dbeta
+
+
+def evaluate_backward(
+    dy: Array, x: Array, away: Axes, mean: Any, var: Any, gamma: Any, eps: float, kept: Any = True
+) -> tuple[Array, Array, Array]:
+    """dx, dγ and dβ of `evaluate`, whose mean and var are constants: dx = γ / √(var + eps) · dy."""
+    slope, normal, inverse = _parts(dy, x, mean, var, eps, kept)
+    sums = (slope * normal).sum(axis=away, keepdims=True), slope.sum(axis=away, keepdims=True)
+    return _rounded(gamma * inverse * slope, x), *sums
+
+
+def _parts(dy: Array, x: Array, mean: Any, var: Any, eps: float, kept: Any) -> tuple[Array, Array, Array]:
+    """dy and x̂, 0 where not kept, and 1 / √(var + eps)."""
+    inverse = 1 / np.sqrt(var + eps)
+    slope = np.where(kept, dy, 0.0).astype(np.float64)
+    return slope, np.where(kept, (x - mean) * inverse, 0.0), inverse
+
+
+def _rounded(y: Array, x: Array) -> Array:
+    return y.astype(x.dtype.newbyteorder("="))

@@ -1,0 +1,234 @@
+"""The batch-norm layer, written to be read: y = γ · (x − mean) / √(var + eps) + β, forward and backward.
+
+In training the mean and the variance are the batch's, and running ones are kept under a `Convention`; in evaluation
+they are the running ones. Every framework's layer is compared with this one.
+"""
+
+import warnings
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gammabeta import axes, formula, spaces
+from gammabeta.conventions import TORCH, Convention
+from gammabeta.errors import DataError
+from gammabeta.kernels import batchnorm, plain
+
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+
+
+class Gradients(NamedTuple):
+    """What `backward` gives."""
+
+    dx: Array
+    dgamma: Floats
+    dbeta: Floats
+
+
+class _Kept(NamedTuple):
+    """What the forward pass keeps for the backward pass: x itself, and its statistics, (f,)."""
+
+    x: Array
+    away: tuple[int, ...]
+    mask: Array | None
+    batch: batchnorm.Batch
+    training: bool
+
+
+class BatchNorm:
+    """y = γ · (x − mean) / √(var + eps) + β, with γ and β to be learned.
+
+    A batch is normalized by its biased variance, Σ(x − mean)² / n; `convention` says which variance the running one is,
+    how fast it follows, and eps. All is computed in float64 and rounded once to x's type. A batch does not move the
+    running statistics of a feature of which it has fewer than two values, or a NaN or an infinity: `skipped` counts
+    the batches with the latter.
+
+    Args:
+        features: the shape of γ and β: an int, or a tuple.
+        axis: the reduced axes of x: 0 for a statistic per position; None for all but `convention.feature_axis`.
+        convention: `gammabeta.TORCH`, `KERAS`, `TENSORFLOW`, `FLAX`, `ONNX`, or another.
+
+    Attributes:
+        gamma, beta, running_mean, running_var: float64, of the shape `features`; to be set at will.
+        batches: how many batches moved the running statistics.
+        skipped: how many had a NaN or an infinity.
+
+    Raises:
+        DataError: `features` is not positive, or not what `axis` leaves.
+
+    Ioffe and Szegedy (2015), algorithms 1 and 2 and section 3: https://arxiv.org/abs/1502.03167
+
+    >>> layer = BatchNorm(2)
+    >>> layer.forward(np.array([[1.0, 10.0], [3.0, 30.0]]), training=True).round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    >>> layer.running_mean, layer.running_var
+    (array([0.2, 2. ]), array([ 1.1, 20.9]))
+    >>> layer.backward(np.array([[1.0, 0.0], [0.0, 0.0]])).dbeta
+    array([1., 0.])
+    """
+
+    def __init__(
+        self, features: int | tuple[int, ...], *, axis: axes.Axis | None = None, convention: Convention = TORCH
+    ) -> None:
+        self.features = (features,) if isinstance(features, int) else tuple(features)
+        if not all(isinstance(n, int) and n > 0 for n in self.features):
+            raise DataError(f"features must be a positive integer or a tuple of them, got {features!r}")
+        if axis is None and len(self.features) != 1:
+            raise DataError(f"axis must be given, since features has {len(self.features)} axes and not one: {features}")
+        self.axis = axis
+        self.convention = convention
+        self.gamma = np.ones(self.features)
+        self.beta = np.zeros(self.features)
+        self.running_mean = np.zeros(self.features)
+        self.running_var = np.ones(self.features)
+        self.batches = self.skipped = 0
+        self._kept: _Kept | None = None
+
+    def forward(self, x: ArrayLike, training: bool, mask: ArrayLike | None = None) -> Array:
+        """Normalize a batch: in training by its own statistics, which move the running ones; else by the running ones.
+
+        Args:
+            x: float16, bfloat16, float32 or float64. It is kept, not copied, until `backward`.
+            training: which statistics.
+            mask: boolean, True where a value counts: of the shape of the reduced axes, or of x's with lengths of 1
+                allowed. Elsewhere y is 0. A batch with no value left moves nothing.
+
+        Returns:
+            y, of x's shape and dtype.
+
+        Raises:
+            DataError: x has other features, no values, or in training one for each feature; the mask another shape.
+            KindError: x is not of a floating type, or the mask not boolean. On any error nothing is updated.
+        """
+        _, values, away = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
+        self._check(values, away, training)
+        kept = None if mask is None else formula.spread(spaces.of(values), mask, values, away)
+        gamma, beta, mean, var = (self._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
+        if training:
+            y, batch, count = self._by_batch(values, away, gamma, beta, kept)
+            self._move(batch, count)
+        else:
+            batch = batchnorm.Batch(mean, np.zeros(gamma.shape), var, 0)
+            y = self._by_running(values, away, gamma, beta, batch, kept)
+        self._kept = _Kept(values, away, kept, batch, training)
+        return y
+
+    def backward(self, dy: ArrayLike) -> Gradients:
+        """The gradients of x, γ and β, given that of the last `forward`'s y.
+
+        In training the statistics depend on x; with x̂ = (x − mean) / √(var + eps),
+
+            dβ = Σdy,  dγ = Σdy·x̂,  dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
+
+        In evaluation they do not, and dx = γ / √(var + eps) · dy.
+
+        Args:
+            dy: real numbers, of y's shape. Where the mask was False it counts for nothing.
+
+        Returns:
+            dx, of x's dtype, and dgamma and dbeta, float64.
+
+        Raises:
+            DataError: dy has another shape, or there was no `forward`.
+        """
+        if self._kept is None:
+            raise DataError("backward needs a forward before it: call forward(x, training=True) first")
+        x, away, kept, batch, training = self._kept
+        dy = np.asarray(dy)
+        if dy.shape != x.shape:
+            raise DataError(f"dy must have the shape of the last y, {x.shape}, got {dy.shape}")
+        gamma, eps = self._shaped("gamma"), self.convention.eps
+        if training and kept is None:
+            dx, dgamma, dbeta = batchnorm.backward(dy, x, away, batch, gamma, eps)
+        else:
+            back = plain.backward if training else plain.evaluate_backward
+            mean, var, gamma = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma))
+            dx, dgamma, dbeta = back(dy, x, away, mean, var, gamma, eps, True if kept is None else kept)
+        return Gradients(dx, dgamma.reshape(self.features), dbeta.reshape(self.features))
+
+    def _axis(self, ndim: int) -> axes.Axis:
+        """The axes to reduce."""
+        if self.axis is not None:
+            return self.axis
+        feature = self.convention.feature_axis
+        if not -ndim <= feature < ndim or ndim < 2:
+            raise DataError(f"x must have two axes or more, one of them the feature axis {feature}, got {ndim}")
+        return tuple(i for i in range(ndim) if i != feature % ndim)
+
+    def _check(self, x: Array, away: tuple[int, ...], training: bool) -> None:
+        """Refuse other features, and batches that say nothing."""
+        features = tuple(x.shape[i] for i in axes.kept(away, x.ndim))
+        if features != self.features:
+            raise DataError(
+                f"x must have features {self.features} beside the reduced axes {away}, got {features} in {x.shape}"
+            )
+        count = prod(x.shape[i] for i in away)
+        if training and count < 2:
+            raise DataError(
+                f"training needs at least two values for each feature, got {count} in {x.shape}: a single value is "
+                f"its own mean, and y would be β whatever it is; use a larger batch, or training=False"
+            )
+
+    def _by_batch(
+        self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, kept: Array | None
+    ) -> tuple[Array, batchnorm.Batch, Floats]:
+        """y, the batch's statistics, and how many values each feature had."""
+        eps = self.convention.eps
+        if kept is None:
+            y, batch = batchnorm.forward(x, away, gamma, beta, eps)
+            return y, batch, np.full(gamma.shape, float(batch.values))
+        y, mean, var, count = plain.forward(
+            x, away, self._beside(gamma, x, away), self._beside(beta, x, away), eps, kept
+        )
+        batch = batchnorm.Batch(mean.reshape(-1), np.zeros(gamma.shape), var.reshape(-1), 0)
+        return y, batch, count.reshape(-1).astype(np.float64)
+
+    def _by_running(
+        self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, batch: batchnorm.Batch, kept: Array | None
+    ) -> Array:
+        """y in evaluation."""
+        if kept is None:
+            scale = gamma / np.sqrt(batch.var + self.convention.eps)
+            return batchnorm.applied(x, away, batch.mean, batch.rest, scale, beta)
+        mean, var, gamma, beta = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma, beta))
+        return plain.evaluate(x, mean, var, gamma, beta, self.convention.eps, kept)
+
+    def _move(self, batch: batchnorm.Batch, count: Floats) -> None:
+        """Move the running statistics towards the batch's, feature by feature."""
+        enough, finite = count > 1, np.isfinite(batch.mean) & np.isfinite(batch.var)
+        if not finite.all():
+            if self.skipped == 0:
+                features = np.flatnonzero(~finite)[:5].tolist()
+                warnings.warn(
+                    f"a batch has NaN or infinity in features {features}: their running statistics stay as they were. "
+                    f"This is said once; `skipped` counts such batches",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            self.skipped += 1
+        moved = enough & finite
+        if not moved.any():
+            return
+        self.batches += 1
+        var = self.convention.running_variance(batch.var, np.maximum(count, 2))
+        for name, new in (("running_mean", batch.mean), ("running_var", var)):
+            old = self._shaped(name)
+            with np.errstate(invalid="ignore"):
+                updated = self.convention.updated(old, new, batches=self.batches)
+            setattr(self, name, np.where(moved, updated, old).reshape(self.features))
+
+    def _shaped(self, name: str) -> Floats:
+        """A parameter or a running statistic as (f,)."""
+        value = np.asarray(getattr(self, name), np.float64)
+        if value.shape != self.features:
+            raise DataError(f"{name} must have the shape of the features, {self.features}, got {value.shape}")
+        return value.reshape(-1)
+
+    @staticmethod
+    def _beside(value: Floats, x: Array, away: tuple[int, ...]) -> Floats:
+        """(f,) shaped so that it broadcasts against x."""
+        return value.reshape(axes.parameter_shape(away, x.shape))

@@ -1,0 +1,118 @@
+"""What a formula asks of any array: the few operations that frameworks name differently.
+
+`where`, `sqrt`, `abs` and `reshape` have one name and one meaning everywhere: they are `space.xp`'s.
+"""
+
+from typing import Any
+
+from gammabeta import arrays
+
+Axes = tuple[int, ...]
+
+
+class Space:
+    """The operations of NumPy, and of what follows it: JAX, CuPy, the array API standard."""
+
+    def __init__(self, x: Any) -> None:
+        self.xp = arrays.namespace(x)
+
+    def plain(self, x: Any) -> Any:
+        """x as what has all operations."""
+        return x
+
+    def array(self, value: Any, like: Any, dtype: Any) -> Any:
+        """Values as an array of that type, on the device of `like`; an array of the framework stays in its graph."""
+        return self.xp.asarray(value, dtype=dtype)
+
+    def constant(self, value: float, like: Any) -> Any:
+        """One number, of the type and on the device of `like`."""
+        return self.xp.asarray(value, dtype=like.dtype)
+
+    def cast(self, x: Any, dtype: Any) -> Any:
+        """x in another type."""
+        return x.astype(dtype) if hasattr(x, "astype") else self.xp.astype(x, dtype)
+
+    def shape(self, x: Any) -> tuple[int | None, ...]:
+        """The lengths of x's axes; None where a traced one is not known yet."""
+        return tuple(x.shape)
+
+    def lengths(self, x: Any) -> list[Any]:
+        """The same, a scalar of the framework where it is not known yet."""
+        return list(x.shape)
+
+    def sum(self, x: Any, away: Axes) -> Any:
+        """The sum over axes, which stay with length 1."""
+        return self.xp.sum(x, axis=away, keepdims=True)
+
+    def mean(self, x: Any, away: Axes) -> Any:
+        """The mean over axes, which stay with length 1."""
+        return self.xp.mean(x, axis=away, keepdims=True)
+
+    def largest(self, x: Any, away: Axes) -> Any:
+        """The greatest value over axes, which stay with length 1."""
+        return self.xp.max(x, axis=away, keepdims=True)
+
+    def squeeze(self, x: Any, away: Axes) -> Any:
+        """x without those axes of length 1."""
+        return self.xp.squeeze(x, axis=away)
+
+
+class _Torch(Space):
+    def array(self, value: Any, like: Any, dtype: Any) -> Any:
+        return self.xp.as_tensor(value, dtype=dtype, device=like.device)
+
+    def constant(self, value: float, like: Any) -> Any:
+        return self.xp.full((), value, dtype=like.dtype, device=like.device)
+
+    def cast(self, x: Any, dtype: Any) -> Any:
+        return x.to(dtype)
+
+    def sum(self, x: Any, away: Axes) -> Any:
+        return self.xp.sum(x, dim=away, keepdim=True)
+
+    def mean(self, x: Any, away: Axes) -> Any:
+        return self.xp.mean(x, dim=away, keepdim=True)
+
+    def largest(self, x: Any, away: Axes) -> Any:
+        return self.xp.amax(x, dim=away, keepdim=True)
+
+    def squeeze(self, x: Any, away: Axes) -> Any:
+        return self.xp.squeeze(x, dim=away)
+
+
+class _TensorFlow(Space):
+    def plain(self, x: Any) -> Any:
+        return self.xp.convert_to_tensor(x)
+
+    def array(self, value: Any, like: Any, dtype: Any) -> Any:
+        return self.xp.cast(self.xp.convert_to_tensor(value), dtype)
+
+    def constant(self, value: float, like: Any) -> Any:
+        return self.xp.constant(value, dtype=like.dtype)
+
+    def cast(self, x: Any, dtype: Any) -> Any:
+        return self.xp.cast(x, dtype)
+
+    def lengths(self, x: Any) -> list[Any]:
+        traced = self.xp.shape(x)
+        return [traced[i] if n is None else n for i, n in enumerate(x.shape)]
+
+    def sum(self, x: Any, away: Axes) -> Any:
+        return self.xp.reduce_sum(x, axis=away, keepdims=True)
+
+    def mean(self, x: Any, away: Axes) -> Any:
+        return self.xp.reduce_mean(x, axis=away, keepdims=True)
+
+    def largest(self, x: Any, away: Axes) -> Any:
+        return self.xp.reduce_max(x, axis=away, keepdims=True)
+
+    def squeeze(self, x: Any, away: Axes) -> Any:
+        return self.xp.squeeze(x, axis=away)
+
+
+_SPACES: dict[str, type[Space]] = {"torch": _Torch, "tensorflow": _TensorFlow}
+
+
+def of(x: Any) -> Space:
+    """The operations for arrays of x's kind."""
+    return _SPACES.get(arrays.kind(x), Space)(x)

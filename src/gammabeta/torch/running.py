@@ -1,0 +1,137 @@
+"""The running statistics: moved by a batch that can be trusted, once, or by several batches as by one."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+_NUMPY = (torch.float32, torch.float64)  # the types that NumPy adds up itself
+
+
+class Seen(NamedTuple):
+    """The statistics of a batch, of the shape of the features; var is biased."""
+
+    mean: torch.Tensor
+    var: torch.Tensor
+    values: torch.Tensor | int
+
+    def joined(self, other: "Seen") -> "Seen":
+        """Those of both batches together (Chan, Golub and LeVeque 1979)."""
+        count = self.values + other.values
+        weight = other.values / torch.clamp(torch.as_tensor(count), min=1).double()
+        # What has no values may have any mean: it must not come in as 0 · NaN.
+        apart = torch.where(weight > 0, other.mean.double() - self.mean.double(), 0.0)
+        theirs = torch.where(weight > 0, other.var.double(), 0.0)
+        mean = self.mean.double() + apart * weight
+        var = self.var.double() + (theirs - self.var.double()) * weight + apart**2 * weight * (1 - weight)
+        return Seen(mean, var, count)
+
+
+def recomputing() -> bool:
+    """Whether this is a forward pass inside a backward pass: activation checkpointing doing a batch again."""
+    return torch._C._current_graph_task_id() != -1
+
+
+@torch.no_grad()
+def move(layer: Any, seen: Seen) -> None:
+    """running ← running + weight · (batch − running) for each feature with two values or more, all finite."""
+    compiling = torch.compiler.is_compiling()
+    if not compiling and recomputing():
+        return
+    if not compiling and layer._waiting is None and _moved_on_host(layer, seen):
+        return
+    mean, var = seen.mean.detach().double(), seen.var.detach().double()
+    finite = torch.isfinite(mean + var)
+    if compiling or not finite.all():
+        _skip(layer, finite, compiling)
+    if layer._waiting is not None and not compiling:
+        layer._waiting = _join(layer._waiting, Seen(mean, var, seen.values), finite)
+    else:
+        _move(layer, Seen(mean, var, seen.values), finite)
+
+
+def _move(layer: Any, seen: Seen, finite: torch.Tensor) -> None:
+    count = torch.as_tensor(seen.values, dtype=torch.float64, device=seen.mean.device)
+    moved = finite & (count > 1)
+    layer.num_batches_tracked.add_(moved.any())
+    weight = 1 / layer.num_batches_tracked.clamp(min=1).double() if layer.momentum is None else layer.momentum
+    var = seen.var * (count / (count - 1).clamp(min=1)) if layer.unbiased else seen.var
+    for running, batch in ((layer.running_mean, seen.mean), (layer.running_var, var)):
+        old = running.double()
+        running.copy_(torch.where(moved, old + (batch - old) * weight, old))
+
+
+def _moved_on_host(layer: Any, seen: Seen) -> bool:
+    """`_move` of finite statistics in NumPy's operations, a tenth of the time of torch's; or False, nothing done."""
+    places = layer.running_mean, layer.running_var
+    if not isinstance(seen.values, int) or any(p.dtype not in _NUMPY or not p.is_cpu for p in places):
+        return False
+    if seen.values < 2 or seen.var.dtype != torch.float64 or type(seen.var) is not torch.Tensor or not seen.var.is_cpu:
+        return False
+    mean, var = seen.mean.numpy(), seen.var.numpy()
+    if not np.isfinite(mean + var).all():
+        return False
+    layer.num_batches_tracked.add_(1)
+    weight = 1 / int(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+    factor = seen.values / (seen.values - 1) if layer.unbiased else 1.0
+    for running, batch in zip(places, (mean, var * factor), strict=True):
+        old = running.numpy()
+        old[...] = old + (batch - old) * weight
+    return True
+
+
+def _skip(layer: Any, finite: torch.Tensor, compiling: bool) -> None:
+    """Count a batch with a feature that is not finite, and say so the first time (a compiled layer only counts)."""
+    if not compiling and not layer.skipped:
+        warnings.warn(
+            f"a batch has NaN or infinity in features {torch.nonzero(~finite)[:5].squeeze(1).tolist()}: their running "
+            f"statistics stay as they were. This is said once; `layer.skipped` counts such batches",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    layer.skipped.add_(~finite.all())
+
+
+def _join(before: Seen | tuple[()], seen: Seen, finite: torch.Tensor) -> Seen:
+    count = torch.where(finite, torch.as_tensor(seen.values), 0)
+    mean, var = (torch.where(finite, value, 0.0) for value in seen[:2])
+    return before.joined(Seen(mean, var, count)) if isinstance(before, Seen) else Seen(mean, var, count)
+
+
+@contextmanager
+def waiting(layer: Any) -> Iterator[None]:
+    """Let the batches within a `with` block move the running statistics once, at its end, as one batch of all."""
+    before, layer._waiting = layer._waiting, ()
+    try:
+        yield
+        seen = layer._waiting
+    finally:
+        layer._waiting = before
+    if seen:
+        with torch.no_grad():
+            _move(layer, seen, torch.isfinite(seen.mean + seen.var))
+
+
+@contextmanager
+def accumulate(model: torch.nn.Module) -> Iterator[None]:
+    """Let micro-batches move the running statistics of a model's layers as the one large batch they are.
+
+    The statistics of the batches within the `with` block are joined by Chan's formula, exactly those of all their
+    values, and each layer's running statistics move once, when the block ends. After an exception nothing moves.
+
+    >>> from gammabeta.torch import BatchNorm
+    >>> layer, x = BatchNorm(1), torch.arange(8.0).reshape(8, 1)
+    >>> with accumulate(layer):
+    ...     for part in x.split(2):
+    ...         _ = layer(part)
+    >>> layer.running_mean.item(), layer.num_batches_tracked.item()  # 0.1 · 3.5
+    (0.3499999940395355, 1)
+    """
+    with ExitStack() as stack:
+        for layer in model.modules():
+            if hasattr(layer, "_waiting"):
+                stack.enter_context(waiting(layer))
+        yield
