@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-FRAMEWORKS = ("torch", "tensorflow", "jax")
+FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax")
 
 # The first call of a kernel compiles it, which takes seconds: no example has a deadline.
 settings.register_profile("dev", deadline=None, max_examples=50)
