@@ -74,7 +74,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name in ("data", "numpy"):
+    if name in ("data", "flax", "keras", "numpy", "torch"):
         return import_module(f"gammabeta.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gammabeta' has no attribute {name!r}")

@@ -54,7 +54,7 @@ class Convention:
         """
         return replace(self, **changes)
 
-    def weight(self, batches: int) -> float:
+    def weight(self, batches: Any) -> Any:
         """How much the batch weighs that is number `batches`, counted from 1."""
         return 1 / batches if self.decay is None else 1 - self.decay
 
@@ -62,7 +62,7 @@ class Convention:
         """What a batch's biased variance over `count` ≥ 2 values gives to the running variance."""
         return var * (count / (count - 1)) if self.unbiased else var
 
-    def updated(self, running: Any, batch: Any, *, batches: int) -> Any:
+    def updated(self, running: Any, batch: Any, *, batches: Any) -> Any:
         """running + weight · (batch − running), of numbers or of arrays of any framework."""
         return running + (batch - running) * self.weight(batches)
 

@@ -5,6 +5,7 @@ left of it, rest = mean(x − mean), goes too. Squares are those of differences.
 square would overflow is first multiplied by a power of two, which changes no digit.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import prod
 from typing import Any, NamedTuple
@@ -22,6 +23,10 @@ _RANGE = {"float32": (2.0**50, -80, 2.0**-126), "float64": (2.0**400, -600, 2.0*
 _SINGLE = ("float16", "bfloat16")  # computed in float32
 
 
+Add = Callable[[Any], Any]
+"""Takes an array of this process and gives the sum of all processes' arrays, each of which calls it."""
+
+
 class Standardized(NamedTuple):
     """x − mean and what to multiply it by; the statistics, with the reduced axes still there, of length 1."""
 
@@ -29,6 +34,7 @@ class Standardized(NamedTuple):
     scale: Any
     mean: Any
     var: Any
+    count: Any
 
 
 def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[Space, Any, Axes]:
@@ -105,10 +111,12 @@ def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
     return space.xp.broadcast_to(space.xp.reshape(mask, lengths), space.lengths(x))
 
 
-def in_range(space: Space, x: Any, away: Axes, eps: float) -> tuple[Any, Any, Any]:
+def in_range(space: Space, x: Any, away: Axes, eps: float, add: Add | None = None) -> tuple[Any, Any, Any]:
     """x with its squares in range; what brings it back; and eps on its scale."""
     most, power, least = _RANGE[arrays.dtype_name(x)]
     huge = space.largest(space.xp.abs(x), away) > most
+    if add is not None:
+        huge = add(space.cast(huge, x.dtype)) > 0
 
     def choose(there: float, else_: float) -> Any:
         return space.xp.where(huge, space.constant(there, x), space.constant(else_, x))
@@ -116,40 +124,45 @@ def in_range(space: Space, x: Any, away: Axes, eps: float) -> tuple[Any, Any, An
     return x * choose(2.0**power, 1.0), choose(2.0**-power, 1.0), choose(least, max(eps, least))
 
 
-def counted(space: Space, kept: Any, away: Axes, least: int = 0) -> Any:
-    """How many values are kept, and at least so many; in integers, since a float32 stops counting at 2²⁴."""
-    count = space.sum(space.cast(kept, space.xp.int32), away)
-    return space.xp.where(count > least, count, space.xp.ones_like(count) * least) if least else count
+def counted(space: Space, x: Any, away: Axes, kept: Any = None, add: Add | None = None) -> Any:
+    """How many values each feature has: an int where no mask and no other process has a say.
+
+    An array of them is of integers, since a float32 stops counting at 2²⁴.
+    """
+    lengths = space.lengths(x)
+    count = prod([lengths[i] for i in away])
+    if kept is not None:
+        count = space.sum(space.cast(kept, space.xp.int32), away)
+    return count if add is None else add(space.array(count, x, space.xp.int32))
 
 
-def standardized(space: Space, x: Any, away: Axes, eps: float, kept: Any = None) -> Standardized:
-    """The statistics of x, which is of a computing type, and 0 where it is not `kept`."""
+def standardized(
+    space: Space, x: Any, away: Axes, eps: float, kept: Any = None, add: Add | None = None
+) -> Standardized:
+    """The statistics of x, which is of a computing type, and 0 where it is not `kept`; of all processes that `add`."""
+    count = counted(space, x, away, kept, add)
+    alone = kept is None and add is None
+    total = None if alone else space.cast(space.xp.where(count > 0, count, space.xp.ones_like(count)), x.dtype)
 
-    def average(values: Any) -> Any:
-        if kept is None:
-            return space.mean(values, away)
-        return space.sum(space.xp.where(kept, values, space.constant(0.0, x)), away) / total
+    def average(of: Any) -> Any:
+        if alone:
+            return space.mean(of, away)
+        part = space.sum(of if kept is None else space.xp.where(kept, of, space.constant(0.0, x)), away)
+        return (part if add is None else add(part)) / total
 
-    total = None if kept is None else space.cast(counted(space, kept, away, least=1), x.dtype)
-    shrunk, back, least = in_range(space, x, away, eps)
+    shrunk, back, least = in_range(space, x, away, eps, add)
     mean = average(shrunk)
     centred = shrunk - mean
     rest = average(centred)
     centred = centred - rest
     var = average(centred * centred)
-    return Standardized(centred, 1 / space.xp.sqrt(var + least), (mean + rest) * back, var * back * back)
+    return Standardized(centred, 1 / space.xp.sqrt(var + least), (mean + rest) * back, var * back * back, count)
 
 
 def affine(centred: Any, scale: Any, gamma: Any, beta: Any) -> Any:
     """centred · (scale · γ) + β."""
     y = centred * (scale if gamma is None else scale * gamma)
     return y if beta is None else y + beta
-
-
-def values(space: Space, x: Any, away: Axes) -> Any:
-    """How many values a feature of x has."""
-    lengths = space.lengths(x)
-    return prod([lengths[i] for i in away])
 
 
 def quiet(space: Space) -> Any:

@@ -26,7 +26,7 @@ class Normalized(NamedTuple):
     var: Any
     """Biased: Σ(x − mean)² / count."""
     count: Any
-    """How many values: an int, or under a mask an array."""
+    """How many values: an int, or an array under a mask, and of all processes together."""
 
 
 def batch_norm(
@@ -81,8 +81,12 @@ def normalized(
     mean: Any = None,
     var: Any = None,
     mask: Any = None,
+    add: formula.Add | None = None,
 ) -> Normalized:
-    """`batch_norm` with the statistics that it took: what a layer's running statistics need."""
+    """`batch_norm` with the statistics that it took: what a layer's running statistics need.
+
+    add: what makes one batch of all processes' batches, or None.
+    """
     space, x, away = formula.checked(x, axis, eps)
     if (mean is None) != (var is None):
         raise DataError("mean and var must be given together, or neither: then they are those of x")
@@ -90,14 +94,23 @@ def normalized(
     given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
     kept = None if mask is None else formula.spread(space, mask, x, away)
-    if space.xp is np and kept is None:
+    if space.xp is np and kept is None and add is None:
         return _by_kernels(x, away, eps, gamma, beta, mean, var)
     with formula.quiet(space):
-        return _by_operations(space, x, away, eps, gamma, beta, mean, var, kept)
+        return _by_operations(space, x, away, eps, gamma, beta, mean, var, kept, add)
 
 
 def _by_operations(
-    space: Space, x: Any, away: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any, kept: Any
+    space: Space,
+    x: Any,
+    away: Axes,
+    eps: float,
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    var: Any,
+    kept: Any,
+    add: formula.Add | None,
 ) -> Normalized:
     """`normalized` in the framework's own operations. kept: x's positions that count, or None for all."""
     values = space.cast(x, formula.computing(space, x))
@@ -105,14 +118,13 @@ def _by_operations(
         # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.
         values = space.xp.where(kept, values, space.constant(0.0, values))
     if mean is None:
-        centred, scale, mean, var = formula.standardized(space, values, away, eps, kept)
+        centred, scale, mean, var, count = formula.standardized(space, values, away, eps, kept, add)
     else:
         centred, scale = values - mean, 1 / space.xp.sqrt(var + eps)
+        count = formula.counted(space, values, away, kept)
     y = formula.affine(centred, scale, gamma, beta)
-    if kept is None:
-        count = formula.values(space, x, away)
-    else:
-        count = space.squeeze(formula.counted(space, kept, away), away)
+    if kept is not None:
+        count = space.squeeze(count, away)
         y = space.xp.where(kept, y, space.constant(0.0, y))
     return Normalized(space.cast(y, x.dtype), space.squeeze(mean, away), space.squeeze(var, away), count)
 

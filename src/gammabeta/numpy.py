@@ -6,7 +6,7 @@ they are the running ones. Every framework's layer is compared with this one.
 
 import warnings
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from gammabeta import axes, formula, spaces
 from gammabeta.conventions import TORCH, Convention
 from gammabeta.errors import DataError
 from gammabeta.kernels import batchnorm, plain
+from gammabeta.learned import Learned
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -149,6 +150,30 @@ class BatchNorm:
             mean, var, gamma = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma))
             dx, dgamma, dbeta = back(dy, x, away, mean, var, gamma, eps, True if kept is None else kept)
         return Gradients(dx, dgamma.reshape(self.features), dbeta.reshape(self.features))
+
+    def state(self) -> Learned:
+        """What the layer has learned, for `from_state` of any framework's layer."""
+        gamma, beta, mean, var = (
+            self._shaped(name).reshape(self.features).copy()
+            for name in ("gamma", "beta", "running_mean", "running_var")
+        )
+        return Learned(gamma, beta, mean, var, self.batches, self.convention)
+
+    @classmethod
+    def from_state(cls, state: Learned, convention: Convention | None = None, *, axis: axes.Axis | None = None) -> Self:
+        """A layer that goes on under the convention of the state's source, or under another, such as `gb.TORCH`.
+
+        In evaluation, eps being part of the convention, the output is the source's as long as that is kept. The feature
+        axis is the convention's: a layer of torch's (n, c, …) for data with channels last takes
+        `convention=state.convention.replace(feature_axis=-1)`, or the reduced axes as `axis`.
+        """
+        layer = cls(state.mean.shape, axis=axis, convention=state.convention if convention is None else convention)
+        layer.running_mean, layer.running_var, layer.batches = state.mean.copy(), state.var.copy(), state.batches
+        if state.gamma is not None:
+            layer.gamma = state.gamma.copy()
+        if state.beta is not None:
+            layer.beta = state.beta.copy()
+        return layer
 
     def _axis(self, ndim: int) -> axes.Axis:
         """The axes to reduce."""

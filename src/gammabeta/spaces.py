@@ -3,6 +3,7 @@
 `where`, `sqrt`, `abs` and `reshape` have one name and one meaning everywhere: they are `space.xp`'s.
 """
 
+import sys
 from typing import Any
 
 from gammabeta import arrays
@@ -56,6 +57,27 @@ class Space:
         """x without those axes of length 1."""
         return self.xp.squeeze(x, axis=away)
 
+    def finite(self, x: Any) -> Any:
+        """Where x is neither NaN nor infinite."""
+        return self.xp.isfinite(x)
+
+    def any(self, x: Any) -> Any:
+        """Whether anything in x is True, as a scalar array."""
+        return self.xp.any(x)
+
+    def clip(self, x: Any, least: float, most: float) -> Any:
+        """x within bounds."""
+        return self.xp.clip(x, least, most)
+
+    def stopped(self, x: Any) -> Any:
+        """x, through which no gradient flows."""
+        return x
+
+
+class _Jax(Space):
+    def stopped(self, x: Any) -> Any:
+        return sys.modules["jax"].lax.stop_gradient(x)
+
 
 class _Torch(Space):
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
@@ -78,6 +100,9 @@ class _Torch(Space):
 
     def squeeze(self, x: Any, away: Axes) -> Any:
         return self.xp.squeeze(x, dim=away)
+
+    def stopped(self, x: Any) -> Any:
+        return x.detach()
 
 
 class _TensorFlow(Space):
@@ -109,8 +134,20 @@ class _TensorFlow(Space):
     def squeeze(self, x: Any, away: Axes) -> Any:
         return self.xp.squeeze(x, axis=away)
 
+    def finite(self, x: Any) -> Any:
+        return self.xp.math.is_finite(x)
 
-_SPACES: dict[str, type[Space]] = {"torch": _Torch, "tensorflow": _TensorFlow}
+    def any(self, x: Any) -> Any:
+        return self.xp.reduce_any(x)
+
+    def clip(self, x: Any, least: float, most: float) -> Any:
+        return self.xp.clip_by_value(x, least, most)
+
+    def stopped(self, x: Any) -> Any:
+        return self.xp.stop_gradient(x)
+
+
+_SPACES: dict[str, type[Space]] = {"jax": _Jax, "torch": _Torch, "tensorflow": _TensorFlow}
 
 
 def of(x: Any) -> Space:
