@@ -64,19 +64,21 @@ def close(got, want, bound):
 def check(x, dy, away, gamma, beta):
     """Forward and backward within what rounding allows.
 
-    Every operation is in float64, u = 2⁻⁵³, or in float32 when 16-bit values are mapped, and the result rounded once to
-    x's type. y: x − mean − rest loses 2u of
-    |x − mean|, scale 4u, the product and the sum 2u: 8u·(|y − β| + |β|); a sum of n terms is off by at most
-    (n/64 + 64)u of the sum of their sizes, n/64 of them in a lane, 64 lanes.
+    Every operation is in float64, u = 2⁻⁵³, or of 16-bit values in float32, and the result rounded once to x's type. y:
+    x − mean − rest loses 2u of |x − mean|, scale 4u, the product and the sum 2u: 8u·(|y − β| + |β|). A sum of n terms
+    is off by at most (n/64 + 64)u of the sum of their sizes, n/64 of them in a lane, 64 lanes; in float32 a lane adds
+    256 terms at most before float64 takes over, each with 3 roundings of its own. Of what is added only x − center
+    counts, which is of the size of the deviation.
     """
-    u, n = 2.0**-53, prod(x.shape[i] for i in away)
-    work = 2.0**-24 if x.dtype.itemsize == 2 else u
-    own, many = ROUNDING[x.dtype.type], (n / 64 + 128) * 2.0**-53
+    n, narrow = prod(x.shape[i] for i in away), x.dtype.itemsize == 2
+    work = 2.0**-24 if narrow else 2.0**-53
+    own, many = ROUNDING[x.dtype.type], (min(n, 256) + 3 if narrow else n / 64 + 128) * work
     y, batch = batchnorm.forward(x, away, gamma, beta, EPS)
     dx, dgamma, dbeta = batchnorm.backward(dy, x, away, batch, gamma, EPS)
     want_y, mean, var, want_dx, want_dgamma, want_dbeta = exact(x, dy, away, gamma, beta)
     assert (y.dtype, y.shape, dx.dtype, dx.shape) == (x.dtype, x.shape, x.dtype, x.shape)
-    spread = np.abs(want_y) + 2 * np.abs(beside(beta, away, x.shape)) + np.abs(beside(gamma, away, x.shape)) * many / u
+    spread = np.abs(want_y) + 2 * np.abs(beside(beta, away, x.shape))
+    spread += (np.abs(want_y) + np.abs(beside(gamma, away, x.shape))) * many / work
     small = float(np.finfo(x.dtype).smallest_subnormal) if x.dtype.kind == "f" else 1e-40
     close(y, want_y, (1 + own) * 8 * work * spread + own * np.abs(want_y) + small)
     close(batch.mean, mean, many * (np.abs(mean) + np.sqrt(var)))

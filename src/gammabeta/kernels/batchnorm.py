@@ -3,10 +3,10 @@
 An array is a block (a, f, b) as in `layout`: with b > 1 features are runs of contiguous values (`runs`), else lanes of
 a table (`rows`). Statistics are float64. Values are mapped in float64, those of 16 bits in float32, and rounded once. A
 result has its input's memory layout, so that a framework's tensor, shown as a NumPy view, is neither copied nor
-transposed; any other layout is copied once.
+transposed; any other layout is copied once. An addition and a ReLU may follow in the same sweep.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ from gammabeta.kernels.storage import mapping, stored
 Floats = NDArray[np.float64]
 Axes = tuple[int, ...]
 
+_SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overflow
+
 
 class Batch(NamedTuple):
     """The statistics of a batch per feature, each (f,)."""
@@ -32,15 +34,34 @@ class Batch(NamedTuple):
     values: int
 
 
-def forward(x: Array, away: Axes, gamma: Floats, beta: Floats, eps: float) -> tuple[Array, Batch]:
+class Then(NamedTuple):
+    """What follows the affine map."""
+
+    added: Array | None = None
+    """Of x's shape and type."""
+    relu: bool = False
+
+    @property
+    def least(self) -> float | None:
+        """What y is at least."""
+        return 0.0 if self.relu else None
+
+
+_NOTHING = Then()
+
+
+def forward(
+    x: Array, away: Axes, gamma: Floats, beta: Floats, eps: float, then: Then = _NOTHING
+) -> tuple[Array, Batch]:
     """y = γ · (x − mean) / √(var + eps) + β with x's own statistics over the axes `away`. gamma, beta: (f,)."""
     block = _Block(x, away)
-    y = block.new()
+    y, added = block.new(), block.beside(then.added)
     if block.by_feature:
         mean, rest, var = np.empty((3, block.features))
         block.split_features(
             lambda first, last: runs.forward(
-                block.flat, y.flat, *block.shape, first, last, gamma, beta, eps, mean, rest, var
+                *(block.flat, added, y.flat, *block.shape, first, last),
+                *(gamma, beta, eps, then.least, mean, rest, var),
             )
         )
         batch = Batch(mean, rest, var, block.count)
@@ -48,26 +69,34 @@ def forward(x: Array, away: Axes, gamma: Floats, beta: Floats, eps: float) -> tu
         batch = block.moments()
         with np.errstate(invalid="ignore"):
             scale = gamma / np.sqrt(batch.var + eps)
-        block.apply(y.flat, batch.mean, batch.rest, scale, beta)
-    if x.dtype.itemsize == 8 and not np.isfinite(batch.var).all():
-        # Squares left the range of float64, or there are NaN and infinities: the plain way takes powers of two out.
+        block.apply(y.flat, batch.mean, batch.rest, scale, beta, added, then.least)
+    if x.dtype == np.float32 or np.isfinite(batch.var).all():
+        return y.array, batch
+    # Squares left the range, or there are NaN and infinities.
+    if x.dtype.itemsize == 2:
+        wide, batch = forward(x.astype(np.float32), away, gamma, beta, eps)
+    else:
         shape = axes.parameter_shape(away, x.shape)
-        y_, mean, _, _ = plain.forward(x, away, gamma.reshape(shape), beta.reshape(shape), eps)
-        return y_, batch._replace(mean=mean.reshape(-1), rest=np.zeros(block.features))
-    return y.array, batch
+        wide, mean, _, _ = plain.forward(x, away, gamma.reshape(shape), beta.reshape(shape), eps)
+        batch = batch._replace(mean=mean.reshape(-1), rest=np.zeros(block.features))
+    wide = wide if then.added is None else wide + then.added.astype(wide.dtype)
+    return (np.maximum(wide, 0) if then.relu else wide).astype(x.dtype.newbyteorder("=")), batch
 
 
-def moments(x: Array, away: Axes) -> Batch:
-    """The statistics of x over the axes `away`."""
-    return _Block(x, away).moments()
-
-
-def applied(x: Array, away: Axes, mean: Floats, rest: Floats, scale: Floats, shift: Floats) -> Array:
+def applied(
+    x: Array, away: Axes, mean: Floats, rest: Floats, scale: Floats, shift: Floats, then: Then = _NOTHING
+) -> Array:
     """((x − mean) − rest) · scale + shift. The parameters, (f,), vary along the axes that are not `away`."""
     block = _Block(x, away)
     y = block.new()
-    block.apply(y.flat, mean, rest, scale, shift)
+    block.apply(y.flat, mean, rest, scale, shift, block.beside(then.added), then.least)
     return y.array
+
+
+def sums(dy: Array, x: Array, away: Axes, mean: Floats, rest: Floats) -> Floats:
+    """Σdy and Σdy · (x − mean), (2, f)."""
+    block = _Block(x, away)
+    return block.products(block.beside(dy), Batch(mean, rest, mean, 0))
 
 
 def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: float) -> tuple[Array, Floats, Floats]:
@@ -75,24 +104,26 @@ def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: 
 
     With x̂ = (x − mean) / √(var + eps): dβ = Σdy, dγ = Σdy·x̂, dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
     """
+    if x.dtype.itemsize == 2 and not (batch.var < _SAFE).all():
+        dx, dgamma, dbeta = backward(dy.astype(np.float32), x.astype(np.float32), away, batch, gamma, eps)
+        return dx.astype(x.dtype), dgamma, dbeta
     block = _Block(x, away)
-    slopes, dx = block.beside(dy), block.new()
+    slopes, dx_ = block.beside(dy), block.new()
     if block.by_feature:
         dgamma, dbeta = np.empty((2, block.features))
         block.split_features(
             lambda first, last: runs.backward(
-                *(block.flat, slopes, dx.flat, *block.shape, first, last),
+                *(block.flat, slopes, dx_.flat, *block.shape, first, last),
                 *(gamma, eps, batch.mean, batch.rest, batch.var, dgamma, dbeta),
             )
         )
-        return dx.array, dgamma, dbeta
+        return dx_.array, dgamma, dbeta
     dbeta, product = block.products(slopes, batch)
     inverse = 1 / np.sqrt(batch.var + eps)
     dgamma, a = product * inverse, gamma * inverse
-    block.slope(
-        slopes, dx.flat, batch.mean, batch.rest, a, -a * inverse * dgamma / batch.values, -a * dbeta / batch.values
-    )
-    return dx.array, dgamma, dbeta
+    b, c = -a * inverse * dgamma / batch.values, -a * dbeta / batch.values
+    block.slope(slopes, dx_.flat, batch.mean, batch.rest, a, b, c)
+    return dx_.array, dgamma, dbeta
 
 
 class _New(NamedTuple):
@@ -134,8 +165,10 @@ class _Block:
         memory = np.empty(self.flat.size, self.dtype)
         return _New(memory.reshape(self.lengths).transpose(np.argsort(self.order)), stored(memory))
 
-    def beside(self, other: Array) -> Array:
-        """The memory of another array of x's shape, in x's layout."""
+    def beside(self, other: Array | None) -> Any:
+        """The memory of another array of x's shape, in x's layout; None for None."""
+        if other is None:
+            return None
         moved = np.ascontiguousarray(other.transpose(self.order), self.dtype)
         return layout.readable(stored(moved.reshape(-1)))
 
@@ -180,28 +213,30 @@ class _Block:
             return part[:, None]
 
         def of_table(place: slice, lanes: int, height: int) -> Floats:
-            state = _state((), lanes, self.features)
-            rows.moments(self.flat[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
-            part = _lanes(state, lanes)[:4].reshape(4, -1, self.features)
-            mean = part[0] + part[1]
-            with np.errstate(invalid="ignore"):  # beside infinity nothing rests
-                rest = (part[0] - mean) + part[1]
-            return np.stack([np.full(mean.shape, float(height)), mean, rest, part[2]])
+            state, joined = _state(lanes, np.zeros(lanes, mapping(self.flat))), _joining(lanes)
+            rows.moments(self.flat[place], lanes, 0, height, 0, _groups(lanes), state, joined)
+            high, low, squares = _lanes(joined, lanes).reshape(3, -1, self.features)
+            return np.stack([np.full(high.shape, float(height)), high, low, squares])
 
         parts = self.split_runs(of_runs) if self.width > 1 else self.split_tables(of_table)
         return _joined(np.concatenate(parts, axis=1))
 
-    def apply(self, y: Array, *parameters: Floats) -> None:
-        """Write ((x − mean) − rest) · scale + shift."""
+    def apply(
+        self, y: Array, mean: Floats, rest: Floats, scale: Floats, shift: Floats, added: Any, least: float | None
+    ) -> None:
+        """Write max(((x − mean) − rest) · scale + shift + added, least)."""
 
         def to_table(place: slice, lanes: int, height: int) -> None:
-            state = _state(parameters, lanes, self.features, mapping(self.flat))
-            rows.apply(self.flat[place], y[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
+            beside = None if added is None else added[place]
+            rows.apply(self.flat[place], beside, y[place], lanes, 0, height, *self._laid(lanes, *parameters), least)
 
         if self.width > 1:
-            self.split_runs(lambda *r: runs.apply(self.flat, y, self.features, self.width, *r, *parameters))
-        else:
-            self.split_tables(to_table)
+            shape = self.features, self.width
+            self.split_runs(lambda *r: runs.apply(self.flat, added, y, *shape, *r, mean, rest, scale, shift, least))
+            return
+        center, rest = self._center(mean, rest)
+        parameters = center, scale, _less(shift, rest, scale)
+        self.split_tables(to_table)
 
     def products(self, dy: Array, batch: Batch) -> Floats:
         """Σdy and Σdy · (x − mean), (2, features)."""
@@ -212,41 +247,70 @@ class _Block:
             return part
 
         def of_table(place: slice, lanes: int, height: int) -> Floats:
-            state = _state((batch.mean, batch.rest), lanes, self.features)
-            rows.products(self.flat[place], dy[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
-            return _lanes(state, lanes)[3:].reshape(2, -1, self.features).sum(axis=1)
-
-        return np.sum(self.split_runs(of_runs) if self.width > 1 else self.split_tables(of_table), axis=0)
-
-    def slope(self, dy: Array, dx: Array, *parameters: Floats) -> None:
-        """Write dy · a + (((x − mean) − rest) · b + c), the parameters being mean, rest, a, b and c."""
-
-        def of_table(place: slice, lanes: int, height: int) -> None:
-            state = _state(parameters, lanes, self.features, mapping(self.flat))
-            rows.slope(self.flat[place], dy[place], dx[place], lanes, 0, height, 0, len(state) // rows.STATE, state)
+            state, joined = _state(lanes, *self._laid(lanes, center)), _joining(lanes)
+            rows.products(self.flat[place], dy[place], lanes, 0, height, 0, _groups(lanes), state, joined)
+            return _lanes(joined, lanes)[:2].reshape(2, -1, self.features).sum(axis=1)
 
         if self.width > 1:
-            self.split_runs(lambda *r: runs.slope(self.flat, dy, dx, self.features, self.width, *r, *parameters))
-        else:
-            self.split_tables(of_table)
+            return np.sum(self.split_runs(of_runs), axis=0)
+        center, rest = self._center(batch.mean, batch.rest)
+        total, product = np.sum(self.split_tables(of_table), axis=0)
+        return np.stack([total, product - rest * total])
 
+    def slope(self, dy: Array, dx: Array, mean: Floats, rest: Floats, a: Floats, b: Floats, c: Floats) -> None:
+        """Write dy · a + (((x − mean) − rest) · b + c)."""
 
-def _state(parameters: Sequence[Floats], lanes: int, features: int, dtype: Any = np.float64) -> Array:
-    """The state of a table's lanes, flat: lane i has those of feature i mod `features`, mean and rest first."""
-    groups = -(-lanes // int(rows.LANES))
-    state = np.zeros((5, groups * int(rows.LANES)), dtype)
-    if dtype is np.float32:
-        mean, rest, *others = parameters
+        def of_table(place: slice, lanes: int, height: int) -> None:
+            rows.slope(self.flat[place], dy[place], dx[place], lanes, 0, height, *self._laid(lanes, *parameters))
+
+        if self.width > 1:
+            shape = self.features, self.width
+            self.split_runs(lambda *r: runs.slope(self.flat, dy, dx, *shape, *r, mean, rest, a, b, c))
+            return
+        center, rest = self._center(mean, rest)
+        parameters = center, a, b, _less(c, rest, b)
+        self.split_tables(of_table)
+
+    def _center(self, mean: Floats, rest: Floats) -> tuple[Array, Floats]:
+        """The mean in the type that x is mapped in, and what rests of it."""
         with np.errstate(over="ignore", invalid="ignore"):
-            parameters = (mean, (mean - mean.astype(dtype)) + rest, *others)
-    for i, parameter in enumerate(parameters):
-        state[i, :lanes].reshape(-1, features)[:] = parameter
-    return state.reshape(5, groups, -1).transpose(1, 0, 2).reshape(-1)
+            center = mean.astype(mapping(self.flat))
+            return center, (mean - center) + rest
+
+    def _laid(self, lanes: int, *parameters: Array) -> list[Array]:
+        """Parameters, (f,), for every lane of a table, in the type that x is mapped in."""
+        with np.errstate(over="ignore"):
+            return [np.tile(p.astype(mapping(self.flat)), lanes // self.features) for p in parameters]
 
 
-def _lanes(state: Floats, lanes: int) -> Floats:
-    """The five quantities of each lane, (5, lanes)."""
-    return state.reshape(-1, 5, int(rows.LANES)).transpose(1, 0, 2).reshape(5, -1)[:, :lanes]
+def _less(shift: Floats, rest: Floats, scale: Floats) -> Floats:
+    """shift − rest · scale; where nothing rests with no look at scale, which may be infinite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(rest != 0, shift - rest * scale, shift)
+
+
+def _groups(lanes: int) -> int:
+    """How many groups of 64 lanes."""
+    return -(-lanes // int(rows.LANES))
+
+
+def _state(lanes: int, center: Array) -> Array:
+    """The state that sums of a table begin with, flat: the center of each lane, and zeros."""
+    state = np.zeros((_groups(lanes), int(rows.STATE // rows.LANES), int(rows.LANES)), center.dtype)
+    padded = np.zeros(_groups(lanes) * int(rows.LANES), center.dtype)
+    padded[:lanes] = center
+    state[:, 0] = padded.reshape(-1, int(rows.LANES))
+    return state.reshape(-1)
+
+
+def _joining(lanes: int) -> Floats:
+    """Where a table's blocks are joined: zeros."""
+    return np.zeros(_groups(lanes) * int(rows.JOINED))
+
+
+def _lanes(joined: Floats, lanes: int) -> Floats:
+    """The three quantities of each lane, (3, lanes)."""
+    return joined.reshape(-1, 3, int(rows.LANES)).transpose(1, 0, 2).reshape(3, -1)[:, :lanes]
 
 
 def _joined(parts: Floats) -> Batch:

@@ -32,14 +32,14 @@ def multiply_high(context, a, b):
 
 @intrinsic
 def fma(context, x, y, z):
-    """x·y + z, rounded once."""
+    """x·y + z, rounded once; of three float64 or three float32."""
 
     def generate(context, builder, signature, args):
-        double = ir.DoubleType()
-        function = builder.module.declare_intrinsic("llvm.fma", [double], ir.FunctionType(double, [double] * 3))
+        number = args[0].type
+        function = builder.module.declare_intrinsic("llvm.fma", [number], ir.FunctionType(number, [number] * 3))
         return builder.call(function, args)
 
-    return float64(float64, float64, float64), generate
+    return x(x, x, x), generate
 
 
 @intrinsic

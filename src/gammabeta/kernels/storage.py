@@ -62,13 +62,26 @@ def _bits(context, v):
     return uint32(float32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(32))
 
 
+def _address(context, builder, signature, args):
+    """Of x[place], with no look at whether place is negative."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.gep(array.data, [args[1]])
+
+
 @intrinsic
 def _load(context, x, place):
-    """x[place] of a contiguous array, with no look at whether place is negative."""
-
     def generate(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.load(builder.gep(array.data, [args[1]]))
+        return builder.load(_address(context, builder, signature, args))
+
+    return x.dtype(x, int64), generate
+
+
+@intrinsic
+def _load_constant(context, x, place):
+    def generate(context, builder, signature, args):
+        value = builder.load(_address(context, builder, signature, args))
+        value.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return value
 
     return x.dtype(x, int64), generate
 
@@ -76,8 +89,7 @@ def _load(context, x, place):
 @intrinsic
 def _store(context, x, place, value):
     def generate(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        builder.store(args[2], builder.gep(array.data, [args[1]]))
+        builder.store(args[2], _address(context, builder, signature, args))
         return context.get_dummy_value()
 
     return types.void(x, int64, x.dtype), generate
@@ -103,17 +115,57 @@ def _like(x, value):
     return lambda x, value: float64(value)
 
 
+def zeros(x, many):
+    """So many zeros of the type that x's values are mapped in."""
+
+
+@overload(zeros)
+def _zeros(x, many):
+    kind = np.float32 if isinstance(x.dtype, types.Integer) else np.float64
+    return lambda x, many: np.zeros(many, kind)
+
+
+def _wide(x, value):
+    """A value of x as a float64, or of 16 bits as a float32, which holds it exactly."""
+
+
+@overload(_wide)
+def _wide_(x, value):
+    if x.dtype == types.uint16:
+        return lambda x, value: _single(uint32(value) << _SHIFT)
+    if x.dtype == types.int16:
+        return lambda x, value: _from_half(value)
+    return lambda x, value: float64(value)
+
+
 def take(x, place):
-    """x[place] as a float64, or from 16 bits as a float32, which holds it exactly."""
+    """x[place] as a float64, or from 16 bits as a float32."""
 
 
 @overload(take)
 def _take(x, place):
-    if x.dtype == types.uint16:
-        return lambda x, place: _single(uint32(_load(x, place)) << _SHIFT)
-    if x.dtype == types.int16:
-        return lambda x, place: _from_half(_load(x, place))
-    return lambda x, place: float64(_load(x, place))
+    return lambda x, place: _wide(x, _load(x, place))
+
+
+def read(x, place):
+    """`take` from memory that no kernel writes while this one runs.
+
+    The compiler then need not ask whether a result lies over it: with four rows at a time it would give up vectorizing.
+    """
+
+
+@overload(read)
+def _read(x, place):
+    return lambda x, place: _wide(x, _load_constant(x, place))
+
+
+def parameter(x, place):
+    """x[place] as it is, from memory that no kernel writes while this one runs."""
+
+
+@overload(parameter)
+def _parameter(x, place):
+    return lambda x, place: _load_constant(x, place)
 
 
 def put(x, place, value):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from gammabeta import arrays, axes, functional
-from gammabeta.kernels import batchnorm, fused
+from gammabeta.kernels import batchnorm, gates
 from gammabeta.kernels.layout import Array
 
 Tensor = torch.Tensor
@@ -90,8 +90,7 @@ class _ByBatch(torch.autograd.Function):
         seen: list[batchnorm.Batch],
     ) -> Tensor:
         scale, shift = _parameters(gamma, beta, x, plan.away)
-        added = None if residual is None else _view(residual)
-        y, batch = fused.forward(_view(x), plan.away, scale, shift, plan.eps, added, plan.relu)
+        y, batch = batchnorm.forward(_view(x), plan.away, scale, shift, plan.eps, _then(residual, plan))
         seen.append(batch)
         ctx.save_for_backward(x, gamma, beta)
         ctx.plan, ctx.batch, ctx.gate = plan, batch, _Gate(y) if plan.relu and any(ctx.needs_input_grad) else None
@@ -133,8 +132,7 @@ class _ByRunning(torch.autograd.Function):
             inverse = 1 / np.sqrt(var + plan.eps)
             scale = scale * inverse
         rest = np.zeros_like(mean)
-        added = None if residual is None else _view(residual)
-        y = fused.applied(_view(x), plan.away, mean, rest, scale, shift, added, plan.relu)
+        y = batchnorm.applied(_view(x), plan.away, mean, rest, scale, shift, _then(residual, plan))
         ctx.save_for_backward(x if gamma is not None and ctx.needs_input_grad[1] else None, gamma, beta)
         ctx.plan, ctx.mean, ctx.inverse, ctx.scale, ctx.given = plan, mean, inverse, scale, given
         ctx.gate = _Gate(y) if plan.relu and any(ctx.needs_input_grad) else None
@@ -162,7 +160,7 @@ class _ByRunning(torch.autograd.Function):
                 dx = _tensor(dy, batchnorm.applied(slope, ctx.plan.away, nothing, nothing, ctx.scale, nothing))
             if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
                 values = slope if x is None else _view(x)
-                total, product = fused.sums(slope, values, ctx.plan.away, ctx.mean, nothing)
+                total, product = batchnorm.sums(slope, values, ctx.plan.away, ctx.mean, nothing)
                 dgamma = _like(gamma, product * ctx.inverse) if ctx.needs_input_grad[1] else None
                 dbeta = _like(beta, total) if ctx.needs_input_grad[2] else None
         return dx, dgamma, dbeta, dy if ctx.needs_input_grad[3] else None, None, None
@@ -172,12 +170,12 @@ class _Gate:
     """Lets a gradient through where a ReLU let its values through."""
 
     def __init__(self, y: Array) -> None:
-        self.bits, self.shape, self.order = fused.signs(y), y.shape, fused.order(y)
+        self.bits, self.shape, self.order = gates.signs(y), y.shape, gates.order(y)
 
     def __call__(self, dy: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            return dy * _tensor(dy, fused.gated(np.ones(self.shape, np.float32), self.order, self.bits)).to(dy.dtype)
-        return _tensor(dy, fused.gated(_view(dy), self.order, self.bits))
+            return dy * _tensor(dy, gates.gated(np.ones(self.shape, np.float32), self.order, self.bits)).to(dy.dtype)
+        return _tensor(dy, gates.gated(_view(dy), self.order, self.bits))
 
 
 def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Any) -> list[Any]:
@@ -188,6 +186,11 @@ def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | 
     y, _ = composed(x, gamma, beta, None, ctx.plan._replace(relu=False), given)
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
     return [next(found) if needed else None for needed in ctx.needs_input_grad[:3]]
+
+
+def _then(residual: Tensor | None, plan: Plan) -> batchnorm.Then:
+    """What follows the normalization."""
+    return batchnorm.Then(None if residual is None else _view(residual), plan.relu)
 
 
 def _view(x: Tensor) -> Array:
