@@ -1,11 +1,12 @@
 """The formula, for any array: y = γ · (x − mean) / √(var + eps) + β.
 
 Batch, layer, instance and group normalization differ in the axes that are reduced, and in those along which γ and β
-vary. In nothing else. `batch_norm` of NumPy arrays goes to the kernels; all of torch, JAX, TensorFlow and CuPy arrays
-goes through `formula`, in those frameworks' own operations: it is differentiable, and can be traced and compiled.
+vary. In nothing else. `batch_norm` of NumPy arrays and of torch's on the CPU goes to the kernels; all else goes through
+`formula`, in the frameworks' own operations: it is differentiable, and can be traced and compiled.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,13 +95,15 @@ def normalized(
     given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
     kept = None if mask is None else formula.spread(space, mask, x, away)
-    if space.xp is np and kept is None and add is None:
-        return _by_kernels(x, away, eps, gamma, beta, mean, var)
+    if kept is None and add is None:
+        by_kernels: Callable[..., Normalized] | None = _by_kernels if space.xp is np else space.kernels(x, mean, var)
+        if by_kernels is not None:
+            return by_kernels(x, away, eps, gamma, beta, mean, var)
     with formula.quiet(space):
-        return _by_operations(space, x, away, eps, gamma, beta, mean, var, kept, add)
+        return by_operations(space, x, away, eps, gamma, beta, mean, var, kept, add)
 
 
-def _by_operations(
+def by_operations(
     space: Space,
     x: Any,
     away: Axes,
@@ -109,10 +112,13 @@ def _by_operations(
     beta: Any,
     mean: Any,
     var: Any,
-    kept: Any,
-    add: formula.Add | None,
+    kept: Any = None,
+    add: formula.Add | None = None,
 ) -> Normalized:
-    """`normalized` in the framework's own operations. kept: x's positions that count, or None for all."""
+    """`normalized` in the framework's own operations, of what it has checked and shaped.
+
+    gamma, beta, mean, var: broadcast against x. kept: x's positions that count, or None for all.
+    """
     values = space.cast(x, formula.computing(space, x))
     if kept is not None:
         # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.

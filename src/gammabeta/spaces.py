@@ -4,6 +4,7 @@
 """
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from gammabeta import arrays
@@ -73,6 +74,10 @@ class Space:
         """x, through which no gradient flows."""
         return x
 
+    def kernels(self, x: Any, mean: Any, var: Any) -> Any:
+        """What normalizes x by kernels and gives its gradients, or None where there are only operations."""
+        return None
+
 
 class _Jax(Space):
     def stopped(self, x: Any) -> Any:
@@ -103,6 +108,13 @@ class _Torch(Space):
 
     def stopped(self, x: Any) -> Any:
         return x.detach()
+
+    def kernels(self, x: Any, mean: Any, var: Any) -> Any:
+        if self.xp.compiler.is_compiling():
+            return None
+        # By name: the frameworks' folders lie above this one, and torch, whose tensor this is, has been imported.
+        functions = import_module("gammabeta.torch.functions")
+        return functions.normalized if functions.fits(x) and functions.constant(mean, var) else None
 
 
 class _TensorFlow(Space):

@@ -20,6 +20,7 @@ from gammabeta.kernels.storage import mapping, stored
 Floats = NDArray[np.float64]
 Axes = tuple[int, ...]
 
+_PIECES = 4  # of a thread's share: another library's threads, idle but awake, may keep a processor from it
 _SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overflow
 
 
@@ -179,12 +180,12 @@ class _Block:
 
     def split_features(self, work: Callable[[int, int], None]) -> None:
         """Run the work over ranges of features."""
-        threads.run(lambda r: work(*r), threads.ranges(self.features, layout.SPLIT // self.count))
+        threads.run(lambda r: work(*r), threads.ranges(self.features, layout.SPLIT // self.count, pieces=_PIECES))
 
     def split_runs(self, work: Callable[[int, int], Any]) -> list[Any]:
         """Run the work over ranges of runs."""
         least = layout.SPLIT // (self.features * self.width)
-        return threads.run(lambda r: work(*r), threads.ranges(self.runs, least))
+        return threads.run(lambda r: work(*r), threads.ranges(self.runs, least, pieces=_PIECES))
 
     def split_tables(self, work: Callable[[slice, int, int], Any]) -> list[Any]:
         """Run the work over parts of the table that this block is: its place in memory, lanes and rows.
@@ -195,7 +196,7 @@ class _Block:
         lanes, whole = several * self.features, self.runs // several
         parts = [
             (slice(first * lanes, last * lanes), lanes, last - first)
-            for first, last in threads.ranges(whole, layout.SPLIT // lanes)
+            for first, last in threads.ranges(whole, layout.SPLIT // lanes, pieces=_PIECES)
         ]
         if left := self.runs % several:
             parts.append((slice(whole * lanes, None), self.features, left))

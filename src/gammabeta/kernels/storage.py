@@ -29,9 +29,9 @@ def mapping(x: Array) -> type[np.floating[Any]]:
 
 def stored(x: Array) -> Array:
     """x, of one of `FLOATS`, as the array that a kernel takes: the same memory."""
-    if x.dtype.name == "bfloat16":
-        return x.view(np.uint16)
-    return x.view(np.int16) if x.dtype == np.float16 else x
+    if x.dtype.itemsize > 2:
+        return x
+    return x.view(np.int16 if x.dtype == np.float16 else np.uint16)
 
 
 @intrinsic

@@ -1,14 +1,15 @@
 """One pool of threads for the process: kernels release the GIL and are split over it by ranges.
 
 The number of threads is, in this order: what `limit` says, the environment's OMP_NUM_THREADS (which joblib, Dask and
-job schedulers set for their workers), the processors that this process may use. A caller always runs the last range
-itself, and a call from one of the pool's own threads runs all of its ranges: neither can wait for ever.
+job schedulers set for their workers), the processors that this process may use. A caller does its share itself, and a
+call from one of the pool's own threads does all: neither can wait for ever.
 """
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -65,11 +66,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def _serve(tasks: SimpleQueue[Any]) -> None:
-    """Do tasks for ever. Each says where its result goes."""
+    """Help whoever asks, for ever."""
     _inside.pool = True
     while True:
-        work, item, place, done = tasks.get()
-        done.put((place, *_outcome(work, item)))
+        work, items, left, done = tasks.get()
+        for place in _taken(left, deque.popleft):
+            done.put((place, *_outcome(work, items[place])))
+
+
+def _taken(left: deque[int], take: Callable[[deque[int]], int]) -> Iterator[int]:
+    """What is left to be done, one by one, as long as there is any."""
+    with suppress(IndexError):
+        while True:
+            yield take(left)
 
 
 def _outcome(work: Callable[[T], R], item: T) -> tuple[R | None, BaseException | None]:
@@ -91,27 +100,35 @@ def _start(threads: int) -> None:
 
 
 def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`[work(item) for item in items]`, over the pool; in order; the first error is raised when all have stopped."""
-    if len(items) < 2 or count() == 1 or getattr(_inside, "pool", False):
+    """`[work(item) for item in items]`, over the pool; in order; the first error is raised when all have stopped.
+
+    The pool's threads take items from the front and the caller from the back, so that a thread that comes late, its
+    processor being busy with another library's, delays nobody.
+    """
+    helpers = min(count(), len(items)) - 1
+    if helpers < 1 or getattr(_inside, "pool", False):
         return [work(item) for item in items]
-    if _started < len(items) - 1:
-        _start(len(items) - 1)
-    last = len(items) - 1
-    done: SimpleQueue[Any] = SimpleQueue()
-    for place in range(last):
-        _tasks.put((work, items[place], place, done))
-    outcomes: list[Any] = [None] * last + [_outcome(work, items[last])]
-    for _ in range(last):
+    if _started < helpers:
+        _start(helpers)
+    left, done = deque(range(len(items))), SimpleQueue[Any]()
+    for _ in range(helpers):
+        _tasks.put((work, items, left, done))
+    outcomes: dict[int, Any] = {place: _outcome(work, items[place]) for place in _taken(left, deque.pop)}
+    while len(outcomes) < len(items):
         place, *outcome = done.get()
         outcomes[place] = outcome
-    for _, error in outcomes:
+    in_order = [outcomes[place] for place in range(len(items))]
+    for _, error in in_order:
         if error is not None:
             raise error
-    return [result for result, _ in outcomes]
+    return [result for result, _ in in_order]
 
 
-def ranges(n: int, least: int, multiple: int = 1) -> list[tuple[int, int]]:
-    """0…n in at most `count()` ranges about equally long, each of `least` or more, cut at multiples of `multiple`."""
-    parts = max(1, min(count(), n // max(1, least)))
+def ranges(n: int, least: int, multiple: int = 1, pieces: int = 1) -> list[tuple[int, int]]:
+    """0…n in at most `count()` ranges about equally long, each of `least` or more, cut at multiples of `multiple`.
+
+    With `pieces` each thread has that many, to even out what one of them is late by.
+    """
+    parts = max(1, min(count() * pieces if count() > 1 else 1, n // max(1, least)))
     cuts = [n * i // parts // multiple * multiple for i in range(parts)] + [n]
     return [(a, b) for a, b in pairwise(cuts) if b > a]

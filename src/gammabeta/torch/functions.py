@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from gammabeta import arrays, axes, functional
+from gammabeta import arrays, axes, formula, functional, spaces
 from gammabeta.kernels import batchnorm, gates
 from gammabeta.kernels.layout import Array
 
@@ -32,9 +32,12 @@ def composed(
     mask: Tensor | None = None,
 ) -> tuple[Tensor, functional.Normalized]:
     """relu(batch norm + residual) in torch's own operations, for any device, transformation and compiler."""
-    mean, var = (None, None) if given is None else given
+    space, features = spaces.of(x), axes.kept(plan.away, x.ndim)
+    named = zip(("gamma", "beta", "mean", "var"), (gamma, beta, *(given or (None, None))), strict=True)
+    gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in named)
+    kept = None if mask is None else formula.spread(space, mask, x, plan.away)
     with torch.autocast(x.device.type, enabled=False):
-        seen = functional.normalized(x, gamma, beta, axis=plan.away, eps=plan.eps, mean=mean, var=var, mask=mask)
+        seen = functional.by_operations(space, x, plan.away, plan.eps, gamma, beta, mean, var, kept)
         return finished(seen.y, residual, plan.relu), seen
 
 
@@ -56,6 +59,23 @@ def fits(x: Tensor) -> bool:
     )
 
 
+def constant(*given: Tensor | None) -> bool:
+    """Whether no gradient flows to given statistics, which the kernels do not give."""
+    return not (torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in given))
+
+
+def normalized(x: Tensor, away: Axes, eps: float, *parameters: Tensor | None) -> functional.Normalized:
+    """`functional.normalized` of what it has checked and shaped: γ, β, and the mean and variance or None."""
+    features, shape = [x.shape[i] for i in axes.kept(away, x.ndim)], axes.parameter_shape(away, tuple(x.shape))
+    gamma, beta, mean, var = (p if p is None else p.expand(shape).reshape(features) for p in parameters)
+    if mean is not None and var is not None:
+        y = by_running(x, gamma, beta, None, Plan(away, eps), (mean, var))
+        return functional.Normalized(y, mean, var, prod(x.shape[i] for i in away))
+    y, batch = by_batch(x, gamma, beta, None, Plan(away, eps))
+    mean, var = (torch.from_numpy(value).reshape(features) for value in (batch.mean, batch.var))
+    return functional.Normalized(y, mean, var, batch.values)
+
+
 def by_batch(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, plan: Plan
 ) -> tuple[Tensor, batchnorm.Batch]:
@@ -74,8 +94,38 @@ def by_running(
     given: tuple[Tensor, Tensor],
 ) -> Tensor:
     """relu(batch norm + residual) with given statistics."""
+    if not torch.is_grad_enabled():
+        return _tensor(x, _evaluated(x, gamma, beta, residual, plan, given)[0])
     y: Tensor = _ByRunning.apply(x, gamma, beta, residual, plan, given)
     return y
+
+
+class _Constants(NamedTuple):
+    """What a backward pass in evaluation needs: the statistics of then, since the running ones may move; (f,)."""
+
+    mean: batchnorm.Floats
+    inverse: batchnorm.Floats
+    """1 / √(var + eps)."""
+    scale: batchnorm.Floats
+    """γ / √(var + eps)."""
+
+
+def _evaluated(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    plan: Plan,
+    given: tuple[Tensor, Tensor],
+) -> tuple[Array, _Constants]:
+    """The output with given statistics."""
+    scale, shift = _parameters(gamma, beta, x, plan.away)
+    mean, var = (_floats(value) for value in given)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1 / np.sqrt(var + plan.eps)
+        scale = scale * inverse
+    y = batchnorm.applied(_view(x), plan.away, mean, np.zeros_like(mean), scale, shift, _then(residual, plan))
+    return y, _Constants(mean, inverse, scale)
 
 
 class _ByBatch(torch.autograd.Function):
@@ -125,16 +175,9 @@ class _ByRunning(torch.autograd.Function):
         plan: Plan,
         given: tuple[Tensor, Tensor],
     ) -> Tensor:
-        scale, shift = _parameters(gamma, beta, x, plan.away)
-        # Copies: the running statistics may move before the backward pass.
-        mean, var = (_floats(value) for value in given)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = 1 / np.sqrt(var + plan.eps)
-            scale = scale * inverse
-        rest = np.zeros_like(mean)
-        y = batchnorm.applied(_view(x), plan.away, mean, rest, scale, shift, _then(residual, plan))
+        y, ctx.constants = _evaluated(x, gamma, beta, residual, plan, given)
         ctx.save_for_backward(x if gamma is not None and ctx.needs_input_grad[1] else None, gamma, beta)
-        ctx.plan, ctx.mean, ctx.inverse, ctx.scale, ctx.given = plan, mean, inverse, scale, given
+        ctx.plan = plan
         ctx.gate = _Gate(y) if plan.relu and any(ctx.needs_input_grad) else None
         return _tensor(x, y)
 
@@ -143,10 +186,11 @@ class _ByRunning(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         dy = dy if ctx.gate is None else ctx.gate(dy)
         dx = dgamma = dbeta = None
-        nothing = np.zeros_like(ctx.mean)
+        at, factors, scales = ctx.constants
+        nothing = np.zeros_like(at)
         if torch.is_grad_enabled():
             away, shape = ctx.plan.away, axes.parameter_shape(ctx.plan.away, tuple(dy.shape))
-            mean, inverse = (torch.from_numpy(v).reshape(shape).to(dy.device) for v in (ctx.mean, ctx.inverse))
+            mean, inverse = (torch.from_numpy(v).reshape(shape).to(dy.device) for v in (at, factors))
             factor = inverse if gamma is None else inverse * gamma.reshape(shape)
             if ctx.needs_input_grad[0]:
                 dx = (dy * factor).to(dy.dtype)
@@ -157,11 +201,11 @@ class _ByRunning(torch.autograd.Function):
         else:
             slope = _view(dy)
             if ctx.needs_input_grad[0]:
-                dx = _tensor(dy, batchnorm.applied(slope, ctx.plan.away, nothing, nothing, ctx.scale, nothing))
+                dx = _tensor(dy, batchnorm.applied(slope, ctx.plan.away, nothing, nothing, scales, nothing))
             if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
                 values = slope if x is None else _view(x)
-                total, product = batchnorm.sums(slope, values, ctx.plan.away, ctx.mean, nothing)
-                dgamma = _like(gamma, product * ctx.inverse) if ctx.needs_input_grad[1] else None
+                total, product = batchnorm.sums(slope, values, ctx.plan.away, at, nothing)
+                dgamma = _like(gamma, product * factors) if ctx.needs_input_grad[1] else None
                 dbeta = _like(beta, total) if ctx.needs_input_grad[2] else None
         return dx, dgamma, dbeta, dy if ctx.needs_input_grad[3] else None, None, None
 
