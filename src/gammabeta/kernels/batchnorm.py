@@ -20,8 +20,9 @@ from gammabeta.kernels.storage import mapping, stored
 Floats = NDArray[np.float64]
 Axes = tuple[int, ...]
 
+_SPLIT = 2**17  # values worth a thread's while: 20 µs
 _PIECES = 4  # of a thread's share: another library's threads, idle but awake, may keep a processor from it
-_SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overflow
+SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overflow
 
 
 class Batch(NamedTuple):
@@ -105,7 +106,7 @@ def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: 
 
     With x̂ = (x − mean) / √(var + eps): dβ = Σdy, dγ = Σdy·x̂, dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
     """
-    if x.dtype.itemsize == 2 and not (batch.var < _SAFE).all():
+    if x.dtype.itemsize == 2 and not (batch.var < SAFE).all():
         dx, dgamma, dbeta = backward(dy.astype(np.float32), x.astype(np.float32), away, batch, gamma, eps)
         return dx.astype(x.dtype), dgamma, dbeta
     block = _Block(x, away)
@@ -176,15 +177,15 @@ class _Block:
     @property
     def by_feature(self) -> bool:
         """Whether each thread does whole features: its second look at one then finds it in the cache."""
-        return self.width > 1 and (self.features >= 2 * threads.count() or self.flat.size < layout.SPLIT)
+        return self.width > 1 and (self.features >= 2 * threads.count() or self.flat.size < 2 * _SPLIT)
 
     def split_features(self, work: Callable[[int, int], None]) -> None:
         """Run the work over ranges of features."""
-        threads.run(lambda r: work(*r), threads.ranges(self.features, layout.SPLIT // self.count, pieces=_PIECES))
+        threads.run(lambda r: work(*r), threads.ranges(self.features, _SPLIT // self.count, pieces=_PIECES))
 
     def split_runs(self, work: Callable[[int, int], Any]) -> list[Any]:
         """Run the work over ranges of runs."""
-        least = layout.SPLIT // (self.features * self.width)
+        least = _SPLIT // (self.features * self.width)
         return threads.run(lambda r: work(*r), threads.ranges(self.runs, least, pieces=_PIECES))
 
     def split_tables(self, work: Callable[[slice, int, int], Any]) -> list[Any]:
@@ -196,11 +197,11 @@ class _Block:
         lanes, whole = several * self.features, self.runs // several
         parts = [
             (slice(first * lanes, last * lanes), lanes, last - first)
-            for first, last in threads.ranges(whole, layout.SPLIT // lanes, pieces=_PIECES)
+            for first, last in threads.ranges(whole, _SPLIT // lanes, pieces=_PIECES)
         ]
         if left := self.runs % several:
             parts.append((slice(whole * lanes, None), self.features, left))
-        if self.flat.size < layout.SPLIT:
+        if self.flat.size < 2 * _SPLIT:
             return [work(*part) for part in parts]
         return threads.run(lambda part: work(*part), parts)
 

@@ -2,15 +2,16 @@
 
 What counts for some thousands of values is what surrounds the arithmetic: an address is passed in 0.1 µs, an array that
 Numba has to take apart in 0.4. `kind` and `as_` are empty arrays of the types of x and of the parameters; an address of
-0 stands for none. x: (runs, features, width). With a width of 1 the inner loop runs along the features.
+0 stands for none. x: (runs, features, width): `runs` does the work, or with a width of 1 loops along the features.
 """
 
-from math import isfinite, sqrt
+from math import sqrt
 
 import numpy as np
 from numba import carray, int64, njit, types
 from numba.extending import intrinsic
 
+from gammabeta.kernels import runs as long
 from gammabeta.kernels.storage import put, take
 
 _INTEGERS = np.empty(0, np.int64)
@@ -63,52 +64,28 @@ def _slope_row(x, dy, dx, at, mean, rest, a, b, c):
 
 
 @njit(nogil=True, cache=True)
-def _statistics(x, stats, runs, features, width):
-    """mean, rest and var as the rows of stats, (3, features); whether all are finite."""
-    n = float(runs * width)
+def _statistics(x, stats, runs, features):
+    """mean, rest and var as the rows of stats, (3, features), with a width of 1."""
     stats[:] = 0.0
-    for run in range(runs if width == 1 else 0):
+    for run in range(runs):
         _add(x, run * features, stats[0])
-    for run in range(runs if width > 1 else 0):
-        for f in range(features):
-            at, total = (run * features + f) * width, 0.0
-            for j in range(width):
-                total += take(x, at + j)
-            stats[0, f] += total
     for f in range(features):
-        stats[0, f] /= n
-    for run in range(runs if width == 1 else 0):
+        stats[0, f] /= runs
+    for run in range(runs):
         _add_squares(x, run * features, stats[0], stats[1], stats[2])
-    for run in range(runs if width > 1 else 0):
-        for f in range(features):
-            at, mean, total, squares = (run * features + f) * width, stats[0, f], 0.0, 0.0
-            for j in range(width):
-                d = take(x, at + j) - mean
-                total += d
-                squares += d * d
-            stats[1, f] += total
-            stats[2, f] += squares
-    finite = True
     for f in range(features):
-        stats[1, f] /= n
-        stats[2, f] = stats[2, f] / n - stats[1, f] * stats[1, f]
-        finite = finite and isfinite(stats[2, f])
-    return finite
+        stats[1, f] /= runs
+        stats[2, f] = stats[2, f] / runs - stats[1, f] * stats[1, f]
 
 
 @njit(nogil=True, cache=True)
-def _map(x, y, gamma, beta, mean, rest, inverse, runs, features, width):
-    scales, shifts = np.empty(features), np.empty(features)
+def _doubles(kind, address, features, otherwise):
+    """Parameters as float64; as many of `otherwise` where there are none."""
+    values = np.empty(features)
+    place = carray(_at(address, kind), features if address else 0)
     for f in range(features):
-        scales[f] = inverse[f] * take(gamma, f) if gamma.size else inverse[f]
-        shifts[f] = take(beta, f) if beta.size else 0.0
-    for run in range(runs if width == 1 else 0):
-        _map_row(x, y, run * features, mean, rest, scales, shifts)
-    for run in range(runs if width > 1 else 0):
-        for f in range(features):
-            at, m, r, scale, shift = (run * features + f) * width, mean[f], rest[f], scales[f], shifts[f]
-            for j in range(at, at + width):
-                put(y, j, ((take(x, j) - m) - r) * scale + shift)
+        values[f] = take(place, f) if address else otherwise
+    return values
 
 
 @njit(nogil=True, cache=True)
@@ -127,29 +104,37 @@ def forward(
     features,
     width,
     eps,
+    most,
     weight,
     unbiased,
 ):
-    """Write y and stats, and move the running statistics; or do nothing and return False: something is not finite.
+    """Write y and stats, and move the running statistics; but these not, and return False, where a var is not < most.
 
-    stats: (4, features), mean, rest, var and 1 / √(var + eps).
+    stats: (3, features), mean, rest, var.
     """
     size = runs * features * width
     source, target = carray(_at(x, kind), size), carray(_at(y, kind), size)
-    if not _statistics(source, stats[:3], runs, features, width):
-        return False
+    g, b = _doubles(as_, gamma, features, 1.0), _doubles(as_, beta, features, 0.0)
+    if width > 1:
+        mean, rest, var = stats[0], stats[1], stats[2]
+        long.forward(source, None, target, features, width, runs, 0, features, g, b, eps, None, mean, rest, var)
+    else:
+        _statistics(source, stats, runs, features)
+        for f in range(features):
+            g[f] /= sqrt(stats[2, f] + eps)
+        for run in range(runs):
+            _map_row(source, target, run * features, stats[0], stats[1], g, b)
     for f in range(features):
-        stats[3, f] = 1 / sqrt(stats[2, f] + eps)
-    g, b = carray(_at(gamma, as_), features if gamma else 0), carray(_at(beta, as_), features if beta else 0)
-    _map(source, target, g, b, stats[0], stats[1], stats[3], runs, features, width)
+        if not stats[2, f] < most:
+            return False
     if running_mean:
         old_mean, old_var = carray(_at(running_mean, as_), features), carray(_at(running_var, as_), features)
         n = float(runs * width)
         factor = n / (n - 1) if unbiased else 1.0
         for f in range(features):
-            mean, var = take(old_mean, f), take(old_var, f)
-            put(old_mean, f, mean + ((stats[0, f] + stats[1, f]) - mean) * weight)
-            put(old_var, f, var + (stats[2, f] * factor - var) * weight)
+            mean_, var_ = take(old_mean, f), take(old_var, f)
+            put(old_mean, f, mean_ + ((stats[0, f] + stats[1, f]) - mean_) * weight)
+            put(old_var, f, var_ + (stats[2, f] * factor - var_) * weight)
         carray(_at(batches, _INTEGERS), 1)[0] += 1
     return True
 
@@ -159,57 +144,49 @@ def evaluate(kind, as_, x, y, gamma, beta, running_mean, running_var, runs, feat
     """Write y by the running statistics."""
     size = runs * features * width
     source, target = carray(_at(x, kind), size), carray(_at(y, kind), size)
-    g, b = carray(_at(gamma, as_), features if gamma else 0), carray(_at(beta, as_), features if beta else 0)
-    mean, var = carray(_at(running_mean, as_), features), carray(_at(running_var, as_), features)
-    stats = np.zeros((3, features))
+    g, b = _doubles(as_, gamma, features, 1.0), _doubles(as_, beta, features, 0.0)
+    mean, rest = _doubles(as_, running_mean, features, 0.0), np.zeros(features)
+    var = carray(_at(running_var, as_), features)
     for f in range(features):
-        stats[0, f] = take(mean, f)
-        stats[2, f] = 1 / np.sqrt(take(var, f) + eps)
-    _map(source, target, g, b, stats[0], stats[1], stats[2], runs, features, width)
+        g[f] *= 1 / np.sqrt(take(var, f) + eps)
+    if width > 1:
+        long.apply(source, None, target, features, width, 0, runs, mean, rest, g, b, None)
+    else:
+        for run in range(runs):
+            _map_row(source, target, run * features, mean, rest, g, b)
 
 
 @njit(nogil=True, cache=True)
-def backward(kind, as_, x, dy, dx, gamma, dgamma, dbeta, stats, runs, features, width):
+def backward(kind, as_, x, dy, dx, gamma, dgamma, dbeta, stats, runs, features, width, eps):
     """Write dx, and where there is a place for them dγ and dβ. stats: as `forward` left them."""
     size = runs * features * width
     source, slope, target = carray(_at(x, kind), size), carray(_at(dy, kind), size), carray(_at(dx, kind), size)
-    g = carray(_at(gamma, as_), features if gamma else 0)
-    sums, n = np.zeros((3, features)), float(runs * width)
-    for run in range(runs if width == 1 else 0):
-        _add_products(source, slope, run * features, stats[0], stats[1], sums[0], sums[1])
-    for run in range(runs if width > 1 else 0):
+    g, sums = _doubles(as_, gamma, features, 1.0), np.zeros((3, features))
+    if width > 1:
+        mean, rest, var = stats[0], stats[1], stats[2]
+        long.backward(
+            source, slope, target, features, width, runs, 0, features, g, eps, mean, rest, var, sums[1], sums[0]
+        )
+    else:
+        for run in range(runs):
+            _add_products(source, slope, run * features, stats[0], stats[1], sums[0], sums[1])
         for f in range(features):
-            at, m, r, total, product = (run * features + f) * width, stats[0, f], stats[1, f], 0.0, 0.0
-            for j in range(at, at + width):
-                s = take(slope, j)
-                total += s
-                product += s * ((take(source, j) - m) - r)
-            sums[0, f] += total
-            sums[1, f] += product
+            sums[1, f] *= 1 / sqrt(stats[2, f] + eps)
     if dgamma:
         place = carray(_at(dgamma, as_), features)
         for f in range(features):
-            put(place, f, sums[1, f] * stats[3, f])
+            put(place, f, sums[1, f])
     if dbeta:
         place = carray(_at(dbeta, as_), features)
         for f in range(features):
             put(place, f, sums[0, f])
+    if width > 1:
+        return
     for f in range(features):
-        a = stats[3, f] * (take(g, f) if g.size else 1.0)
-        sums[1, f] = -a * stats[3, f] * stats[3, f] * sums[1, f] / n
-        sums[0, f] = -a * sums[0, f] / n
+        inverse = 1 / sqrt(stats[2, f] + eps)
+        a = inverse * g[f]
+        sums[1, f] *= -a * inverse / runs
+        sums[0, f] *= -a / runs
         sums[2, f] = a
-    for run in range(runs if width == 1 else 0):
+    for run in range(runs):
         _slope_row(source, slope, target, run * features, stats[0], stats[1], sums[2], sums[1], sums[0])
-    for run in range(runs if width > 1 else 0):
-        for f in range(features):
-            at, m, r, a, b, c = (
-                (run * features + f) * width,
-                stats[0, f],
-                stats[1, f],
-                sums[2, f],
-                sums[1, f],
-                sums[0, f],
-            )
-            for j in range(at, at + width):
-                put(target, j, take(slope, j) * a + (((take(source, j) - m) - r) * b + c))

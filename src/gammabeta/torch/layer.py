@@ -116,6 +116,10 @@ class BatchNorm(_BatchNorm):
                 reduced axes, such as (n, l) for x (n, c, l). Elsewhere the normalized value is 0, whatever x is.
             residual: of x's shape and type.
         """
+        if mask is None and residual is None and not torch.compiler.is_compiling():
+            y = self._small(x)
+            if y is not None:
+                return y
         away = checks.reduced(self, x)
         checks.beside(x, residual)
         plan = Plan(away, self.eps, self.activation == "relu")
@@ -124,6 +128,18 @@ class BatchNorm(_BatchNorm):
         if self.ghost is None:
             return self._normalize(x, mask, residual, plan)
         return torch.cat([self._normalize(*part, plan) for part in self._parts(x, mask, residual, plan)])
+
+    def _small(self, x: Tensor) -> Tensor | None:
+        """A small batch in one kernel call, or None if it is more than that."""
+        by_batch = self.training or self.running_mean is None
+        if by_batch and (self.ghost is not None or self.renorm is not None or self.sync is not False):
+            return None
+        if not by_batch and torch.is_grad_enabled():
+            return None
+        how = small.call(self, x)
+        if how is None:
+            return None
+        return small.by_batch(self, x, how) if by_batch else small.by_running(x, how)
 
     @property
     def _synchronized(self) -> bool:
@@ -135,8 +151,6 @@ class BatchNorm(_BatchNorm):
             y = torch.nn.functional.batch_norm(x, *given, self.weight, self.bias, False, 0.0, self.eps)
             return functions.finished(y, residual, plan.relu)
         if mask is None and not torch.compiler.is_compiling() and functions.fits(x):
-            if residual is None and not torch.is_grad_enabled() and small.fits(self, x):
-                return small.by_running(self, x)
             return functions.by_running(x, self.weight, self.bias, residual, plan, given)
         if x.numel() == 0:
             return functions.finished(x.clone(), residual, plan.relu)
@@ -144,11 +158,6 @@ class BatchNorm(_BatchNorm):
 
     def _normalize(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
         """By the batch's statistics, which then move the running ones."""
-        plain = mask is None and residual is None and self.renorm is None and self.sync is False
-        if plain and not torch.compiler.is_compiling() and functions.fits(x) and small.fits(self, x):
-            checks.enough(x, plan.away)
-            if (y := small.by_batch(self, x, plan)) is not None:
-                return y
         if self.renorm is not None and self.training:
             y, seen = self._by_batch(x, None, None, mask, None, plan._replace(relu=False))
             y = functions.finished(self._renormalized(y, seen, mask, plan.away), residual, plan.relu)

@@ -1,17 +1,19 @@
 """Small contiguous tensors: one kernel call for all, since around it every microsecond counts."""
 
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from gammabeta.kernels import small
-from gammabeta.torch.functions import Plan, again
+from gammabeta.kernels.batchnorm import SAFE
+from gammabeta.torch.functions import Plan, again, fits
 from gammabeta.torch.running import recomputing
 
 Tensor = torch.Tensor
 
-MOST = 2**15  # values; beyond it the kernels that split their work over threads are faster
+MOST = 2**17  # values; beyond it the kernels that split their work over threads are faster
 
 _KINDS = {
     torch.float16: np.empty(0, np.int16),
@@ -21,64 +23,84 @@ _KINDS = {
 }
 
 
-def fits(layer: Any, x: Tensor) -> bool:
-    """Whether x is small and contiguous, and the layer's parameters are of one type beside it."""
-    if x.numel() > MOST or layer.axis is not None or layer.activation is not None or not x.is_contiguous():
-        return False
-    gamma, beta, mean, var, _ = _held(layer)
-    first = mean if gamma is None else gamma
-    dtype = x.dtype if first is None else first.dtype
-    return dtype in _KINDS and all(
-        p is None or (p.dtype == dtype and p.is_cpu and p.is_contiguous()) for p in (gamma, beta, mean, var)
-    )
+class Call(NamedTuple):
+    """What a kernel needs to know of a layer and its batch."""
+
+    kinds: tuple[Any, Any]
+    """Empty arrays of the types of x and of the parameters."""
+    sizes: tuple[int, int, int]
+    """Runs, features, width."""
+    plan: Plan
+    held: tuple[Tensor | None, ...]
+    """γ, β, the running mean and variance, how many batches."""
 
 
-def _held(layer: Any) -> tuple[Tensor | None, ...]:
-    """γ, β, the running statistics, how many batches: past `Module.__getattr__`, at 0.4 µs each."""
+def call(layer: Any, x: Any) -> Call | None:
+    """How to call the kernels for x; None if x is not small and contiguous, or the parameters not of one type."""
+    if type(x) is not Tensor or x.numel() > MOST or x.ndim < 2 or not x.is_contiguous() or not fits(x):
+        return None
+    if layer.axis is not None or layer.activation is not None or x.shape[1] != layer.num_features:
+        return None
+    # Past `Module.__getattr__`, at 0.4 µs each.
     parameters, buffers = layer._parameters, layer._buffers
-    return (
+    gamma, beta, mean, var = (
         parameters["weight"],
         parameters["bias"],
         buffers["running_mean"],
         buffers["running_var"],
-        buffers["num_batches_tracked"],
     )
-
-
-def by_batch(layer: Any, x: Tensor, plan: Plan) -> Tensor | None:
-    """The output, the running statistics having moved; or None, nothing having happened, for a batch with NaN or ∞."""
-    if layer._waiting is not None or recomputing():
+    first = mean if gamma is None else gamma
+    dtype = x.dtype if first is None else first.dtype
+    kinds = _KINDS.get(x.dtype), _KINDS.get(dtype)
+    if kinds[0] is None or kinds[1] is None:
         return None
-    gamma, beta, *running = _held(layer)
+    for p in (gamma, beta, mean, var):
+        if p is not None and (p.dtype != dtype or not p.is_cpu or not p.is_contiguous()):
+            return None
+    runs, features = x.shape[:2]
+    sizes = runs, features, x.numel() // (runs * features)
+    away = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
+    return Call(kinds, sizes, Plan(away, layer.eps), (gamma, beta, mean, var, buffers["num_batches_tracked"]))
+
+
+_AWAY = tuple((0, *range(2, ndim)) for ndim in range(6))
+
+
+def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
+    """The output, the running statistics having moved; or None, nothing having happened, for a batch with NaN or ∞."""
+    if layer._waiting is not None or recomputing() or how.sizes[0] * how.sizes[2] < 2:
+        return None
+    gamma, beta, *running = how.held
     if not layer.training:
         running = [None, None, None]
     weight = layer.momentum
     if weight is None:
         weight = 0.0 if running[2] is None else 1 / (int(running[2]) + 1)
-    stats = np.empty((4, x.shape[1]))
-    y: Tensor | None = _ByBatch.apply(x, gamma, beta, running, (plan.eps, weight, layer.unbiased), plan, stats)
+    stats = np.empty((3, how.sizes[1]))
+    y: Tensor | None = _ByBatch.apply(x, gamma, beta, running, (weight, layer.unbiased), how, stats)
     return y
 
 
-def by_running(layer: Any, x: Tensor) -> Tensor:
+def by_running(x: Tensor, how: Call) -> Tensor:
     """The output in evaluation; it has no gradient."""
-    gamma, beta, mean, var, _ = _held(layer)
     y = torch.empty_like(x)
-    small.evaluate(*_kinds(x, mean), *map(_address, (x, y, gamma, beta, mean, var)), *_sizes(x), layer.eps)
+    places = (x, y, *how.held[:4])
+    small.evaluate(*how.kinds, *map(_address, places), *how.sizes, how.plan.eps)
     return y
 
 
 class _ByBatch(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Any, rule: Any, plan: Plan, stats: Any
+        ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Any, rule: Any, how: Call, stats: Any
     ) -> Tensor | None:
         y = torch.empty_like(x)
-        places = [_address(p) for p in (x, y, gamma, beta, *running)]
-        if not small.forward(*_kinds(x, gamma, beta, running[0]), *places, stats, *_sizes(x), *rule):
+        places = map(_address, (x, y, gamma, beta, *running))
+        most = SAFE if x.dtype.itemsize == 2 else inf
+        if not small.forward(*how.kinds, *places, stats, *how.sizes, how.plan.eps, most, *rule):
             return None
         ctx.save_for_backward(x, gamma, beta)
-        ctx.plan, ctx.stats = plan, stats
+        ctx.how, ctx.plan, ctx.stats = how, how.plan, stats
         return y
 
     @staticmethod
@@ -89,20 +111,10 @@ class _ByBatch(torch.autograd.Function):
         dy, dx = dy.contiguous(), torch.empty_like(x)
         dgamma = torch.empty_like(gamma) if ctx.needs_input_grad[1] else None
         dbeta = torch.empty_like(beta) if ctx.needs_input_grad[2] else None
-        places = [_address(p) for p in (x, dy, dx, gamma, dgamma, dbeta)]
-        small.backward(*_kinds(x, gamma, beta), *places, ctx.stats, *_sizes(x))
+        places = map(_address, (x, dy, dx, gamma, dgamma, dbeta))
+        small.backward(*ctx.how.kinds, *places, ctx.stats, *ctx.how.sizes, ctx.plan.eps)
         return dx, dgamma, dbeta, None, None, None, None
 
 
 def _address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
-
-
-def _kinds(x: Tensor, *parameters: Tensor | None) -> Any:
-    return _KINDS[x.dtype], _KINDS[next((p.dtype for p in parameters if p is not None), x.dtype)]
-
-
-def _sizes(x: Tensor) -> tuple[int, int, int]:
-    """Runs, features, width."""
-    runs, features = x.shape[:2]
-    return runs, features, x.numel() // (runs * features)
