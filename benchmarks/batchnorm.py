@@ -1,31 +1,38 @@
-"""Batch norm: the NumPy kernels against torch.nn.BatchNorm on the CPU, beside a plain copy of the same bytes.
+"""gammabeta.torch.BatchNorm against torch.nn.BatchNorm on the CPU, beside a plain copy of the same bytes.
 
     python benchmarks/batchnorm.py [--quick]
 
-Each case is verified against float64 first. A time is the least of a few runs in turn, so that a busy moment hits all
-alike; the copy is split over the same threads. `forward` and `both` count new outputs, as torch's do.
+Each case is verified against float64 first. A time is the least of some runs in turn, so that a busy moment hits all
+alike. Forward + backward is 8 sweeps of memory, a copy 2: the last column is the part of that bound's speed.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 
-import ml_dtypes
-import numpy as np
+import results
 import torch
 
-from gammabeta.kernels import batchnorm, threads
+from gammabeta.torch import BatchNorm
 
-EPS = 1e-5
+KINDS = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d, 5: torch.nn.BatchNorm3d}
 SHAPES = [
-    ((32, 64, 112, 112), (0, 2, 3)),
-    ((64, 64, 56, 56), (0, 2, 3)),
-    ((32, 256, 14, 14), (0, 2, 3)),
-    ((65536, 256), (0,)),
-    ((1024, 3072), (0,)),
-    ((32, 64), (0,)),
-    ((8, 16, 32, 64, 64), (0, 2, 3, 4)),
+    (32, 64, 112, 112),
+    (64, 64, 56, 56),
+    (32, 256, 14, 14),
+    (65536, 256),
+    (1024, 3072),
+    (32, 64),
+    (8, 16, 32, 64, 64),
+]
+HEADER = [
+    "ms, ours / torch (times as fast)",
+    "copy",
+    "evaluation",
+    "training, forward",
+    "forward + backward",
+    "of 8 sweeps",
 ]
 
 
@@ -40,88 +47,84 @@ def least(runs: int, *functions: Callable[[], object]) -> list[float]:
     return times
 
 
-def as_numpy(x: torch.Tensor) -> np.ndarray:
-    """A view."""
-    return x.view(torch.int16).numpy().view(ml_dtypes.bfloat16) if x.dtype == torch.bfloat16 else x.numpy()
+def verify(ours: BatchNorm, x: torch.Tensor, other: torch.Tensor | None) -> None:
+    """Within one rounding of float64's result: half a unit in the last place, of numbers below 16."""
+    wide = KINDS[x.ndim](x.shape[1], dtype=torch.float64)(x.double())
+    got = ours(x) if other is None else ours(x, residual=other)
+    want = wide if other is None else torch.relu(wide + other.double())
+    assert (got.double() - want).abs().max() <= 8 * torch.finfo(x.dtype).eps
 
 
-def case(shape: tuple[int, ...], axis: tuple[int, ...], dtype: torch.dtype, last: bool, runs: int) -> str:
+def case(shape: tuple[int, ...], dtype: torch.dtype, last: bool, fused: bool, runs: int) -> list[str]:
     """One row of the table."""
     generator = torch.Generator().manual_seed(0)
-    x, dy = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+    x, dy, other = (torch.randn(shape, generator=generator).to(dtype) for _ in range(3))
     if last:
-        x, dy = (t.contiguous(memory_format=torch.channels_last) for t in (x, dy))
-    features = shape[1]
-    module = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d, 5: torch.nn.BatchNorm3d}[len(shape)](features)
-    leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
-    a, b = as_numpy(x), as_numpy(dy)
-    gamma, beta = np.ones(features), np.zeros(features)
-    y, batch = batchnorm.forward(a, axis, gamma, beta, EPS)
-    verify(a, y, axis)
+        x, dy, other = (t.contiguous(memory_format=torch.channels_last) for t in (x, dy, other))
+    ours, theirs = BatchNorm(shape[1], activation="relu" if fused else None), KINDS[len(shape)](shape[1])
+    verify(ours, x, other if fused else None)
+    leaf, residual = x.clone().requires_grad_(), other.clone().requires_grad_()
 
-    def ours_both() -> None:
-        _, batch = batchnorm.forward(a, axis, gamma, beta, EPS)
-        batchnorm.backward(b, a, axis, batch, gamma, EPS)
+    def run(layer: torch.nn.Module, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        if not fused:
+            return layer(x)
+        return layer(x, residual=other) if layer is ours else torch.relu(layer(x) + other)
 
-    def theirs_both() -> None:
-        leaf.grad = None
-        module.train()(leaf).backward(dy)
+    def both(layer: torch.nn.Module) -> Callable[[], None]:
+        def work() -> None:
+            leaf.grad = residual.grad = None
+            run(layer.train(), leaf, residual).backward(dy)
 
-    @torch.no_grad()
-    def theirs(training: bool) -> None:
-        module.train(training)(x)
+        return work
 
-    flat = a.reshape(-1) if a.flags.c_contiguous else np.moveaxis(a, 1, -1).reshape(-1)
-    target = np.empty_like(flat)
-    ranges = threads.ranges(flat.size, 2**16)
+    def forward(layer: torch.nn.Module, training: bool) -> Callable[[], None]:
+        @torch.no_grad()
+        def work() -> None:
+            run(layer.train(training), x, other)
 
-    def copy() -> None:
-        threads.run(lambda r: np.copyto(target[slice(*r)], flat[slice(*r)]), ranges)
+        return work
 
-    scale, zero = gamma / np.sqrt(batch.var + EPS), np.zeros(features)
-    times = least(
+    target = torch.empty_like(x)
+    copy, *times = least(
         runs,
-        copy,
-        lambda: batchnorm.applied(a, axis, batch.mean, zero, scale, beta),
-        lambda: theirs(False),
-        lambda: batchnorm.forward(a, axis, gamma, beta, EPS),
-        lambda: theirs(True),
-        ours_both,
-        theirs_both,
+        lambda: target.copy_(x),
+        *(forward(layer, training) for training in (False, True) for layer in (ours, theirs)),
+        *(both(layer) for layer in (ours, theirs)),
     )
-    copied, *pairs = times
-    cells = [
-        f"{ours:.3g} / {other:.3g} ({other / ours:.1f}×)" for ours, other in zip(pairs[::2], pairs[1::2], strict=True)
-    ]
-    # A copy is two sweeps of memory, forward and backward eight: two reads and a write; four reads and a write.
-    bound = f"{4 * copied / pairs[4]:.0%}"
-    name = f"{'×'.join(map(str, shape))} {str(dtype).removeprefix('torch.')}{', channels last' if last else ''}"
-    return f"| {name} | {copied:.3g} | {' | '.join(cells)} | {bound} |"
+    cells = [f"{a:.3g} / {b:.3g} ({b / a:.2f}×)" for a, b in zip(times[::2], times[1::2], strict=True)]
+    name = f"{shape} {str(dtype).removeprefix('torch.')}{', channels last' * last}{' + residual, ReLU' * fused}"
+    bound = "" if fused else f"{4 * copy / times[4]:.0%}"
+    return [name, f"{copy:.3g}", *cells, bound]
 
 
-def verify(x: np.ndarray, y: np.ndarray, axis: tuple[int, ...]) -> None:
-    """y is the formula's, in float64, within a rounding of its type."""
-    some = (slice(None), slice(0, 2))
-    wide, got = x[some].astype(np.float64), y[some].astype(np.float64)
-    want = (wide - wide.mean(axis, keepdims=True)) / np.sqrt(wide.var(axis, keepdims=True) + EPS)
-    unit = 2.0**-8 if x.dtype.itemsize == 2 else 2.0**-24
-    assert np.abs(got - want).max() <= 1.01 * unit * np.abs(want).max()
+def cases(quick: bool) -> Iterator[list[str]]:
+    """The rows, as they are measured."""
+    for shape in SHAPES:
+        size = prod(shape)
+        if quick and size > 2**22:
+            continue
+        runs = 10 if size > 2**22 else 100 if size > 2**17 else 2000
+        layouts = (False, True) if len(shape) == 4 else (False,)
+        for dtype in (torch.float32, torch.bfloat16):
+            for last in layouts:
+                yield case(shape, dtype, last, False, runs)
+        if len(shape) == 4:
+            yield case(shape, torch.float32, False, True, runs)
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer runs")
-    runs = 5 if parser.parse_args().quick else 15
-    torch.set_num_threads(threads.count())
-    print(f"milliseconds, {threads.count()} threads: gammabeta / torch {torch.__version__} (how many times faster)\n")
-    print("| case | copy | evaluation | training, forward | forward + backward | of the bound |")
-    print("|---|---|---|---|---|---|")
-    for shape, axis in SHAPES:
-        for dtype in (torch.float32, torch.bfloat16):
-            for last in (False, True) if len(shape) == 4 else (False,):
-                many = runs * 20 if prod(shape) < 2**16 else runs
-                print(case(shape, axis, dtype, last, many), flush=True)
+    """Print the rows, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small shapes alone; nothing is written")
+    quick = parser.parse_args().quick
+    rows = []
+    for row in cases(quick):
+        print(" | ".join(row), flush=True)
+        rows.append(row)
+    if not quick:
+        note = "The least of 10 runs, of 100 below 4 million values, of 2,000 below 131,072. "
+        machine = results.machine("gammabeta", "torch", "numba", "numpy")
+        results.write("Batch norm in torch", f"{machine} {note}\n\n{results.table(HEADER, rows)}")
 
 
 if __name__ == "__main__":
