@@ -161,6 +161,22 @@ class Affine(Immutable):
     def __repr__(self) -> str:
         return f"Affine(center={short(self.center)}, scale={short(self.scale)}, shift={short(self.shift)})"
 
+    def _repr_html_(self) -> str:
+        from gammabeta import html
+
+        parameters = {"center": self.center, "scale": self.scale, "shift": self.shift}
+        return html.features("y = (x − center) · scale + shift", self.shape, parameters)
+
+    def plot(self) -> Any:
+        """An Altair chart of each feature's line, three to both sides of `shift`; of the first 50.
+
+        Raises:
+            DataError: Altair is not installed.
+        """
+        from gammabeta import charts
+
+        return charts.lines(self.center, self.scale, self.shift)
+
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features.
