@@ -34,10 +34,10 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note:
 
 
 def number(value: Any) -> str:
-    """A number in six digits.
+    """A number in six digits, a whole one in all of its.
 
-    >>> number(1 / 3), number(12345678.0), number(float("nan"))
-    ('0.333333', '1.23457e+07', 'nan')
+    >>> number(1 / 3), number(12345678.0), number(1e20), number(float("nan"))
+    ('0.333333', '12,345,678', '1e+20', 'nan')
     """
     return f"{value:,.0f}" if isfinite(value) and value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
 

@@ -8,7 +8,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int32, njit
+from numba import float64, int32, njit, uint32
 from numpy.typing import NDArray
 
 from gammabeta.kernels import layout, threads
@@ -17,7 +17,7 @@ BINS = 480  # a multiple of many numbers of bars; with the slots around them 4 k
 BELOW, FIRST, ABOVE, MISSING = 0, 1, BINS + 1, BINS + 2
 SLOTS = BINS + 3
 
-_LANES = 64
+_LANES = 64  # unsigned places below: a signed one would be looked at for being counted from the end
 _SHORT = 4096  # values, from which four histograms by turns pay: one would wait for its own last store
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -43,10 +43,12 @@ class View(NamedTuple):
     """The range outside of which values are counted."""
     common: Column
     """The value whose like are counted."""
+    tally: Column
+    """Whether there are values to be counted so: 1 or 0. It takes a fifth of the time."""
 
 
 def view(low: Column, high: Column, bins: Column, mean: Column, std: Column, *others: Column) -> View:
-    """The view of columns whose `bins` bins go from low to high. others: least, most and common."""
+    """The view of columns whose `bins` bins go from low to high. others: least, most, common and tally."""
     lift = np.where(high / 2 - low / 2 < 1e-290, 2.0**600, 0.5)
     with np.errstate(divide="ignore"):
         inverse = bins / (high * lift - low * lift)
@@ -95,13 +97,13 @@ def look(values: NDArray[Any], at: list[int], how: View, seen: Seen) -> None:
 
 @njit(nogil=True, cache=True)
 def _look(x, view, counts, sums, tallies):
-    """x: (k, n), contiguous; view: (k, 8), the fields of `View`."""
+    """x: (k, n), contiguous; view: (k, 9), the fields of `View`."""
     place = np.empty(_LANES, np.int32)
     lanes = np.empty((5, _LANES))
-    turns = np.empty((4, SLOTS), np.int64)
+    turns = np.empty(4 * SLOTS, np.int64)
     for i in range(x.shape[0]):
         lift, low, inverse, mean, unit = view[i, 0], view[i, 1], view[i, 2], view[i, 3], view[i, 4]
-        least, most, common = view[i, 5], view[i, 6], view[i, 7]
+        least, most, common, tally = view[i, 5], view[i, 6], view[i, 7], view[i, 8] != 0
         short = x.shape[1] < _SHORT
         lanes[:] = 0
         turns[:] = 0
@@ -121,17 +123,18 @@ def _look(x, view, counts, sums, tallies):
                 cube = d * d * d
                 cubes[j] += cube
                 fourths[j] += cube * d
-            for j in range(len(values)):
-                v = float64(values[j])
-                outside[j] += 1.0 if (v < least) | (v > most) else 0.0
-                alike[j] += 1.0 if v == common else 0.0
-                broken[j] += 1.0 if (v == v) & (v != floor(v)) else 0.0
+            if tally:
+                for j in range(len(values)):
+                    v = float64(values[j])
+                    outside[j] += 1.0 if (v < least) | (v > most) else 0.0
+                    alike[j] += 1.0 if v == common else 0.0
+                    broken[j] += 1.0 if (v == v) & (v != floor(v)) else 0.0
             if short:
                 for j in range(len(values)):
-                    counts[i, place[j]] += 1
+                    counts[i, uint32(place[j])] += 1
             else:
                 for j in range(len(values)):
-                    turns[j & 3, place[j]] += 1
+                    turns[uint32(place[j] + SLOTS * (j & 3))] += 1
         sums[i, 0] += cubes.sum()
         sums[i, 1] += fourths.sum()
         tallies[i, 0] += np.int64(outside.sum())
@@ -140,7 +143,7 @@ def _look(x, view, counts, sums, tallies):
         if not short:
             for turn in range(4):
                 for slot in range(SLOTS):
-                    counts[i, slot] += turns[turn, slot]
+                    counts[i, slot] += turns[turn * SLOTS + slot]
 
 
 REGISTERS = 1 << 12  # bytes: the standard error of the number of distinct values is 1.04 / √4096 = 1.6 %

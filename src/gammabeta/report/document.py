@@ -130,7 +130,7 @@ def _maps(p: Profile) -> Document:
     """Center, scale and shift of the two maps, (x − center) · scale + shift."""
     if not p.count:
         return {"standard": [0.0, 1.0, 0.0], "minmax": [0.0, 1.0, 0.0]}
-    standard = Affine(p.mean, 1 / p.scale)
+    standard = Affine(p.mean, 1 / (1.0 if p.constant else p.std))
     minmax = Affine.minmax(Extrema.of([p.least, p.most]))
     return {
         name: [float(a.center), float(a.scale), float(a.shift)]

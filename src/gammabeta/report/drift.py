@@ -39,14 +39,14 @@ class Drift:
         a, b = self.first, self.second
         if not (a.count and b.count):
             return nan
-        if a.scale != a.std:
+        if a.constant:
             return 0.0 if a.mean == b.mean else nan
         return (b.mean / 2 - a.mean / 2) / a.std * 2
 
     @property
     def ratio(self) -> float:
         """std_b / std_a; NaN where the first has none."""
-        constant = self.first.scale != self.first.std or not self.second.count
+        constant = self.first.constant or not self.second.count
         return nan if constant else self.second.std / self.first.std
 
     @property
@@ -62,7 +62,7 @@ class Drift:
     def _found(self) -> "Sequence[Finding]":
         a, b = self.first, self.second
         found: list[Finding] = []
-        if a.count and a.scale != a.std and (b.least, b.most) != (a.least, a.most) and b.count:
+        if a.count and a.constant and (b.least, b.most) != (a.least, a.most) and b.count:
             text = f"It was {number(a.mean)} throughout, and is {number(b.least)} … {number(b.most)} now."
             found.append(Finding("constant", text))
         if b.infinite:

@@ -19,7 +19,7 @@ WHOLE_MOST = 2.0**53
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: what it is called, why it matters and how much: 3, scaling fails; 2, it misleads; 1, a note."""
+    """A kind of finding: what it is called, why it matters and how much: 3 scaling fails, 2 it misleads, 1 a note."""
 
     key: str
     title: str
@@ -94,7 +94,7 @@ def _constant(p: Profile) -> str:
         return ""
     if p.least == p.most:
         return f"Every value is {number(p.least)}."
-    if p.scale != p.std:
+    if p.constant:
         return f"Its deviation, {number(p.std)}, is no more than rounding beside {number(p.mean)} and counts as 0."
     return ""
 
@@ -107,7 +107,7 @@ def _nearly(p: Profile) -> str:
 
 def _digits(p: Profile) -> str:
     digits = p.float32_digits
-    if not isfinite(digits) or p.scale != p.std or abs(p.mean) < RATIO * p.std:
+    if not isfinite(digits) or p.constant or abs(p.mean) < RATIO * p.std:
         return ""
     ratio = f"|mean| is {abs(p.mean) / p.std:,.0f} × the standard deviation"
     left = f"float32 keeps {max(digits, 0):.1f} of 7.2 digits of what standardizing leaves"
@@ -118,7 +118,7 @@ def _digits(p: Profile) -> str:
 
 def _crushed(p: Profile) -> str:
     share = p.middle_share
-    if not share < CRUSHED or p.scale != p.std or p.common_share >= NEARLY_CONSTANT:
+    if not share < CRUSHED or p.constant or p.common_share >= NEARLY_CONSTANT:
         return ""
     return f"The middle 98 % of the values would get {percent(share) if share else '0 %'} of the range 0…1."
 
@@ -182,7 +182,7 @@ def _spread(p: Profile) -> str:
 
 def between_columns(profiles: Sequence[Profile]) -> Iterator[str]:
     """What to watch in a table as a whole: columns of very different scales."""
-    spread = [p for p in profiles if p.count and p.scale == p.std and p.std > 0]
+    spread = [p for p in profiles if p.count and not p.constant and p.std > 0]
     if len(spread) < 2:
         return
     narrow, wide = min(spread, key=lambda p: p.std), max(spread, key=lambda p: p.std)

@@ -7,13 +7,14 @@ look for the second; only longer columns are read again.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from math import nan
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta.affine import standard_scale
+from gammabeta.affine import constant
 from gammabeta.data.ahead import ahead
 from gammabeta.data.first_pass import Both, Progress, added, both_of, in_order
 from gammabeta.data.source import Block, Chunk, Column, Restart, Source
@@ -102,7 +103,7 @@ class First:
         both = both_of(block.values)
         if not both[0].infinities.any():
             return both
-        table = block.values.reshape(len(block.values), -1)
+        table = block.values.reshape(len(block.values), len(block.at))
         self.infinities[list(block.at)] += np.stack([(table == sign * np.inf).sum(axis=0) for sign in (1, -1)], axis=1)
         return both_of(np.where(np.isinf(block.values), np.nan, block.values))
 
@@ -129,17 +130,22 @@ class Second:
     def __init__(self, first: First, columns: Sequence[Column], against: Mapping[str, Profile]) -> None:
         self._first, self._columns = first, columns
         self._moments, self._extrema = first.statistics()
+        self._constant = constant(self._moments)
         samples = [first.sample.sorted(i) for i in range(len(columns))]
         self._whole = [_may_be_whole(column, sample) for column, sample in zip(columns, samples, strict=True)]
         others = [against.get(column.name) for column in columns]
         self._grids = [other.grid if other else self._own_grid(i, samples[i]) for i, other in enumerate(others)]
         least = [other.least if other else low for other, low in zip(others, self._extrema.min, strict=True)]
         most = [other.most if other else high for other, high in zip(others, self._extrema.max, strict=True)]
-        common = [sample[(len(sample) - 1) // 2] if len(sample) else np.nan for sample in samples]
-        self._common = common
+        self._common = [_commonest(sample) for sample in samples]
+        tally = [
+            bool(other) or whole or common == common
+            for other, whole, common in zip(others, self._whole, self._common, strict=True)
+        ]
         low, high, width = (np.array(part, np.float64) for part in list(zip(*self._grids, strict=True))[:3])
         mean, std = np.nan_to_num(self._moments.mean), np.nan_to_num(self._moments.std)
-        self._view = bins.view(low, high, width, mean, std, np.array(least), np.array(most), np.array(common))
+        rest = (np.array(part, np.float64) for part in (least, most, self._common, tally))
+        self._view = bins.view(low, high, width, mean, std, *rest)
         self._seen = bins.nothing(len(columns))
         self._orders = {i: Order() for i in range(len(columns)) if self._may_identify(i)}
 
@@ -157,7 +163,7 @@ class Second:
     def add(self, block: Block) -> None:
         """Add some rows."""
         bins.look(block.values, list(block.at), self._view, self._seen)
-        table = block.values.reshape(len(block.values), -1)
+        table = block.values.reshape(len(block.values), len(block.at))
         for j, i in enumerate(block.at):
             if i in self._orders:
                 self._orders[i].add(table[:, j])
@@ -183,7 +189,7 @@ class Second:
             minus_infinity=minus,
             mean=float(moments.mean[i]),
             std=float(moments.std[i]),
-            scale=float(standard_scale(moments[i])),
+            constant=bool(self._constant[i]),
             least=least,
             most=most,
             skewness=float(cubes),
@@ -192,7 +198,7 @@ class Second:
             counts=counts,
             below=below,
             above=above,
-            common=float(self._common[i]),
+            common=self._common[i],
             common_count=alike,
             whole=self._whole[i] and not broken,
             distinct=order.distinct(n) if order else np.nan,
@@ -231,6 +237,15 @@ class Order:
     def distinct(self, count: int) -> float:
         """How many values differ: all of those that only rise or fall, else an estimate."""
         return float(count) if self.direction else min(float(count), round(bins.how_many(self._registers)))
+
+
+def _commonest(sample: NDArray[np.float64]) -> float:
+    """The value that makes up half of the sample or more, which is in rising order; NaN if none does."""
+    if not len(sample):
+        return nan
+    middle = sample[(len(sample) - 1) // 2]
+    many = np.searchsorted(sample, middle, side="right") - np.searchsorted(sample, middle)
+    return float(middle) if 2 * many >= len(sample) else nan
 
 
 def _may_be_whole(column: Column, sample: NDArray[np.float64]) -> bool:

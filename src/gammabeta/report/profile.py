@@ -1,6 +1,7 @@
 """What is known of a column once it has been read twice."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite, nan
 from typing import NamedTuple
 
@@ -33,8 +34,8 @@ class Grid(NamedTuple):
         """The width of a bin."""
         return (self.high / 2 - self.low / 2) / self.bins * 2
 
-    def edge(self, i: float) -> float:
-        """Where bin i begins."""
+    def edge(self, i: Floats) -> Floats:
+        """Where bins begin, or points within them are: 1.5 is the middle of bin 1."""
         share = i / self.bins
         return self.low * (1 - share) + self.high * share
 
@@ -77,7 +78,7 @@ class Profile:
     minus_infinity: int
     mean: float
     std: float
-    scale: float  # what standardizing divides by: std, or 1 where that is nothing but rounding
+    constant: bool  # std is 0, or nothing but rounding: standardizing divides by 1
     least: float
     most: float
     skewness: float
@@ -105,7 +106,7 @@ class Profile:
 
     @property
     def common_share(self) -> float:
-        """The share of the commonest value that a sample showed; exact."""
+        """The share of `common`, the value that half of a sample was, if one was; exact."""
         return self.common_count / self.count if self.count else nan
 
     @property
@@ -113,29 +114,27 @@ class Profile:
         """How far a quantile may be from a value of its rank: a bin's width, or nothing where bins are values."""
         return 0.0 if (self.grid.whole and self.whole) or not self.count else self.grid.width
 
-    @property
+    @cached_property
     def quantiles(self) -> list[float]:
-        """The values at `QUANTILES`; NaN where one lies outside the grid, or there is no value."""
-        return [self.quantile(q) for q in QUANTILES]
+        """The values that shares `QUANTILES` of the values do not exceed; NaN where one is outside the grid.
 
-    def quantile(self, q: float) -> float:
-        """The value that a share q of the values does not exceed, evenly spread within its bin."""
-        rank = q * self.count - self.below
-        passed = np.cumsum(self.counts)
-        if not self.count or rank < 0 or rank > passed[-1]:
-            return nan
-        i = int(np.searchsorted(passed, rank))
-        if self.grid.whole:
-            return self.grid.low + 0.5 + i
-        inside = (rank - (passed[i] - self.counts[i])) / self.counts[i] if self.counts[i] else 0.0
-        return min(max(self.grid.edge(i + inside), self.least), self.most)
+        Within a bin, values are taken to be spread evenly.
+        """
+        if not self.count:
+            return [nan] * len(QUANTILES)
+        passed = np.cumsum(self.counts).astype(np.float64)
+        ranks = np.array(QUANTILES) * self.count - self.below
+        at = np.minimum(np.searchsorted(passed, ranks), self.grid.bins - 1)
+        inside = 0.5 if self.grid.whole else (ranks - passed[at]) / np.maximum(self.counts[at], 1) + 1
+        values = np.clip(self.grid.edge(at + inside), self.least, self.most)
+        values = np.round(values) if self.grid.whole else values
+        return np.where((ranks >= 0) & (ranks <= passed[-1]), values, nan).tolist()  # type: ignore[no-any-return]
 
     @property
     def middle_share(self) -> float:
         """What share of the range the middle 98 % of the values have: what min-max scaling leaves them of 0…1."""
         half = self.most / 2 - self.least / 2
-        left, right = self.quantile(0.01), self.quantile(0.99)
-        return (right / 2 - left / 2) / half if half > 0 else nan
+        return (self.quantiles[-1] / 2 - self.quantiles[0] / 2) / half if half > 0 else nan
 
     @property
     def bars(self) -> tuple[list[int], float, float]:
