@@ -13,21 +13,25 @@ AXES = (
     ("minmax", "min-max: (x − min) / (max − min)"),
 )
 APART = 52  # pixels from axis to axis
+FIRST, SECOND = (
+    "#0072B2",
+    "#D55E00",
+)  # Okabe and Ito (2008): told apart by every kind of eye; the page has others at night
 
 
 def histogram() -> dict[str, Any]:
     """Bars of counts."""
-    bars = {"type": "bar", "color": "first", "binSpacing": 0.5, "tooltip": True}
+    bars = {"type": "bar", "color": FIRST, "binSpacing": 0.5, "tooltip": True}
     return _spec([_bars(bars, "values per bar", [_told("n", "values", ",")])])
 
 
 def two_histograms() -> dict[str, Any]:
     """The first file's shares as bars, the second's as a line of steps."""
     title = "% of the file’s values per bar"
-    bars = {"type": "bar", "color": "first", "opacity": 0.55, "binSpacing": 0, "tooltip": True}
-    steps = {"type": "line", "color": "second", "interpolate": "step-after", "strokeWidth": 2}
+    bars = {"type": "bar", "color": FIRST, "opacity": 0.55, "binSpacing": 0, "tooltip": True}
+    steps = {"type": "line", "color": SECOND, "interpolate": "step-after", "strokeWidth": 2}
     told = [_told("n", "% of the first", ".3~g"), _told("m", "% of the second", ".3~g")]
-    line = {"mark": steps, "encoding": {"y": {"field": "m", "type": "quantitative", "title": title}}}
+    line = {"name": "second", "mark": steps, "encoding": {"y": {"field": "m", "type": "quantitative", "title": title}}}
     return _spec([_bars(bars, title, told), line])
 
 
@@ -38,7 +42,7 @@ def _bars(mark: dict[str, Any], title: str, told: list[dict[str, Any]]) -> dict[
         "y2": {"datum": 0},
         "tooltip": [_told("from", "from", ".5~g"), _told("to", "to", ".5~g"), *told],
     }
-    return {"mark": mark, "encoding": encoding}
+    return {"name": "first", "mark": mark, "encoding": encoding}
 
 
 def _told(field: str, title: str, form: str) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def _spec(marks: list[dict[str, Any]]) -> dict[str, Any]:
         "width": 1,
         "height": 210,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "background": None,
+        "background": "transparent",
         "data": {"values": []},
         "layer": [drawn, *axes],
         "resolve": {"scale": {"x": "independent"}},

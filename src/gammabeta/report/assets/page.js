@@ -22,12 +22,13 @@
 
   function number(value, digits = 5, short = false) {
     if (value === null) return "–";
+    if (digits === 17) return tidy(String(value)); // the fewest digits that read back the same
     const size = Math.abs(value);
     if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
-      const [mantissa, exponent] = value.toExponential(Math.min(digits, short ? 4 : 17) - 1).split("e");
+      const [mantissa, exponent] = value.toExponential(Math.min(digits, short ? 4 : 16) - 1).split("e");
       return tidy(`${Number(mantissa)}e`) + tidy(exponent.replace("+", ""));
     }
-    return tidy(value.toLocaleString("en-US", { maximumSignificantDigits: Math.max(1, Math.min(digits, 17)) }));
+    return tidy(value.toLocaleString("en-US", { maximumSignificantDigits: Math.min(digits, 16) }));
   }
 
   // Digits that tell a column's values apart: more where they are large beside their range.
@@ -238,8 +239,7 @@
     made.layer.forEach(({ encoding: { x } }, i) => Object.assign(x.scale, { domain: ends[i] }) && ticks(x, ends[i]));
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
     Object.assign(made.config.axis, { labelColor: soft, titleColor: ink, domainColor: soft, tickColor: soft, gridColor: line });
-    const colours = { first: style.getPropertyValue("--first").trim(), second: style.getPropertyValue("--second").trim() };
-    made.layer[0].layer.forEach((layer) => { if (layer.mark.color in colours) layer.mark.color = colours[layer.mark.color]; });
+    made.layer[0].layer.forEach(({ name, mark }) => { mark.color = style.getPropertyValue(`--${name}`).trim(); });
     made.width = chart.width = chart.clientWidth;
     window.vegaEmbed(chart, made, { renderer: "svg", actions: false, ast: true }).then(() => { chart.dataset.drawn = "true"; });
   }
@@ -293,6 +293,7 @@
 
   build();
   const remarkable = report.columns.filter((column) => column.weight >= 100).sort((a, b) => b.weight - a.weight);
-  for (const column of remarkable.length ? remarkable.slice(0, OPEN) : report.columns.slice(0, 1)) opened.add(column);
+  for (const column of remarkable.slice(0, OPEN)) opened.add(column);
   select();
+  if (!remarkable.length && selected.length) toggle(selected[0], true);
 })();
