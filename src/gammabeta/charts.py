@@ -11,7 +11,9 @@ from gammabeta.errors import DataError
 Floats = NDArray[np.float64]
 
 MOST = 50  # features that a chart shows
-_FIRST, _SECOND = "#0072B2", "#D55E00"  # Okabe and Ito (2008): told apart by every kind of eye
+# Okabe and Ito (2008): told apart by every kind of eye
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_FIRST, _SECOND = COLOURS[:2]
 
 
 def altair() -> Any:
@@ -53,7 +55,9 @@ def lines(center: Floats, scale: Floats, shift: Floats) -> Any:
             name = _place(at)
             ends += [{"feature": name, "x": x, "y": (x - c) * s + t} for x in (c - reach, c + reach)]
             middles.append({"feature": name, "x": c, "y": t})
-    colour = alt.Color("feature:N", sort=None, title=_title(center.shape, "feature"))
+    colour = alt.Color(
+        "feature:N", sort=None, title=_title(center.shape, "feature"), scale=alt.Scale(range=list(COLOURS))
+    )
     x, y = alt.X("x:Q", title="x", scale=alt.Scale(zero=False)), alt.Y("y:Q", title="y = (x − center) · scale + shift")
     drawn = alt.Chart(alt.Data(values=ends)).mark_line(color=_FIRST).encode(x=x, y=y)
     points = alt.Chart(alt.Data(values=middles)).mark_point(filled=True, size=50, color=_SECOND).encode(x=x, y=y)
