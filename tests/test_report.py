@@ -305,7 +305,14 @@ def test_bars_hold_every_bin():
     profile, told = one(x)
     assert isinstance(profile.grid, Grid) and profile.grid.bins == 100
     assert sum(told["histogram"]["counts"]) == 5000
-    assert (told["histogram"]["start"], told["histogram"]["width"]) == (-0.5, 2.0)
+    assert (told["histogram"]["start"], told["histogram"]["width"]) == (-0.5, 3.0)  # 34 bars, of 48 at most
+    assert len(told["histogram"]["counts"]) == 34
+
+
+@pytest.mark.parametrize(("rows", "most"), [(1, 12), (178, 16), (569, 24), (8_100, 60), (50_000, 60)])
+def test_few_values_make_few_bars(rows, most):
+    _, told = one(np.random.default_rng(0).normal(size=rows))
+    assert len(told["histogram"]["counts"]) == most
 
 
 def test_drift():

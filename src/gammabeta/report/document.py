@@ -113,7 +113,7 @@ def _drift(d: Drift) -> Document:
         "histogram": _histogram(d.first)
         | {
             "values": d.first.count,
-            "other": d.second.bars[0],
+            "other": d.second.bars(d.first.count)[0],
             "others": {"values": d.second.count, "below": d.second.below, "above": d.second.above},
         },
         **_maps(d.first),
@@ -122,7 +122,7 @@ def _drift(d: Drift) -> Document:
 
 
 def _histogram(p: Profile) -> Document:
-    counts, start, width = p.bars
+    counts, start, width = p.bars(p.count)
     return {"start": start, "width": width, "counts": counts, "below": p.below, "above": p.above}
 
 

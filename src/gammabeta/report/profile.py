@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gammabeta.kernels import bins
 from gammabeta.report.sample import Floats
 
-BARS = 60
+BARS = (12, 16, 20, 24, 30, 40, 48, 60)  # divisors of 480; three times the cube root of n shows shape rather than noise
 _HALVES = 2.0**50  # below it, float64 has quarters
 _LEAST, _MOST = 1e-300, float(np.finfo(np.float64).max)
 
@@ -136,12 +136,11 @@ class Profile:
         half = self.most / 2 - self.least / 2
         return (self.quantiles[-1] / 2 - self.quantiles[0] / 2) / half if half > 0 else nan
 
-    @property
-    def bars(self) -> tuple[list[int], float, float]:
-        """The histogram in at most `BARS` bars: their counts, where the first begins and how wide each is."""
-        together = -(-self.grid.bins // BARS)
-        used = self.counts[: self.grid.bins]
-        padded = np.pad(used, (0, -len(used) % together)).reshape(-1, together).sum(axis=1)
+    def bars(self, values: int) -> tuple[list[int], float, float]:
+        """The histogram in bars, fit for so many values: counts, where the first begins and how wide each is."""
+        most = max((n for n in BARS if n <= 3 * values ** (1 / 3)), default=BARS[0])
+        together = -(-self.grid.bins // most)
+        padded = np.pad(self.counts, (0, -self.grid.bins % together)).reshape(-1, together).sum(axis=1)
         return padded.tolist(), self.grid.low, self.grid.width * together
 
     @property

@@ -38,6 +38,7 @@
     return range > 0 && size > range ? 5 + Math.min(10, Math.ceil(Math.log10(size / range))) : 5;
   }
 
+  const near = (y) => (Math.abs(y - Math.round(y)) < 1e-9 && Math.abs(y) > 0.5 ? Math.round(y) : y); // so that 1 is 1
   const image = ([center, scale, shift], x) => (x - center) * scale + shift;
 
   // What the table's columns are: a title, what is shown (`own`: in the column's own digits), what is sorted by (the
@@ -105,7 +106,7 @@
     const p = digits(column);
     const cells = fields.map((field) => {
       const value = field.of(column);
-      const cell = element("td", { class: field.width ?? "" }, field.show ? field.show(value) : number(value, field.own ? Math.min(p, 8) - (Math.abs(value) < 0.01) : 4, true));
+      const cell = element("td", { class: field.width ?? "" }, field.show ? field.show(value) : number(value, field.own ? Math.min(p, 7) - (Math.abs(value) < 0.01) : 4, true));
       if (typeof value === "number") cell.title = String(value);
       return cell;
     });
@@ -235,7 +236,7 @@
     const heights = drift ? share(counts, values) : counts, seconds = other && share(other, others.values);
     made.data.values = counts.map((_, i) => ({ from: start + width * i, to: start + width * (i + 1), n: heights[i], m: seconds ? seconds[i] : 0 }));
     if (drift) made.data.values.push({ from: domain[1], to: domain[1], n: 0, m: seconds.at(-1) }); // the last step's end
-    const ends = [domain, domain.map((x) => image(column.standard, x)), domain.map((x) => image(column.minmax, x))];
+    const ends = [domain, domain.map((x) => image(column.standard, x)), domain.map((x) => near(image(column.minmax, x)))];
     made.layer.forEach(({ encoding: { x } }, i) => Object.assign(x.scale, { domain: ends[i] }) && ticks(x, ends[i]));
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
     Object.assign(made.config.axis, { labelColor: soft, titleColor: ink, domainColor: soft, tickColor: soft, gridColor: line });
