@@ -25,7 +25,7 @@ ROUNDS = 5
 
 READ = """
 import pyarrow.parquet as pq
-for batch in pq.ParquetFile({source!r}).iter_batches():
+for batch in pq.ParquetFile({source!r}, pre_buffer=False).iter_batches():
     pass
 """
 COMMAND = "import sys; from gammabeta.cli import main; status = main({arguments})"
@@ -35,7 +35,8 @@ status = Path("/proc/self/status")
 print(status.read_text().split("VmHWM:")[1].split()[0] if status.exists() else 0)
 """
 PARTIES = {
-    "PyArrow: `iter_batches`": READ,
+    "PyArrow: `iter_batches`, `pre_buffer=False`": READ,
+    "PyArrow: `iter_batches`": READ.replace(", pre_buffer=False", ""),
     "`gammabeta stats`": COMMAND.replace("{arguments}", "['stats', {source!r}]"),
     "`gammabeta report`": COMMAND.replace("{arguments}", "['report', {source!r}, '-o', {out!r}]"),
     "`gammabeta report` of the file against itself": COMMAND.replace(

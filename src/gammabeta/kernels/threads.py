@@ -2,7 +2,7 @@
 
 The number of threads is, in this order: what `limit` says, the environment's OMP_NUM_THREADS (which joblib, Dask and
 job schedulers set for their workers), the processors that this process may use. A caller always runs the last range
-itself, and a call from one of the pool's own threads runs all of its ranges: neither can wait for ever.
+itself, and a call from within such a range, on whichever thread, runs all of its own: neither can wait for ever.
 """
 
 import os
@@ -63,14 +63,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def _run(work: Callable[[T], R], item: T) -> R:
-    _inside.pool = True
-    return work(item)
+    _inside.range = True
+    try:
+        return work(item)
+    finally:
+        _inside.range = False
 
 
 def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """`[work(item) for item in items]`, over the pool; in order; the first error is raised when all have stopped."""
     global _pool
-    if len(items) < 2 or count() == 1 or getattr(_inside, "pool", False):
+    if len(items) < 2 or count() == 1 or getattr(_inside, "range", False):
         return [work(item) for item in items]
     with _lock:
         if _pool is None:
@@ -78,7 +81,7 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         futures = [_pool.submit(_run, work, item) for item in items[:-1]]
     own: Future[R] = Future()
     try:
-        own.set_result(work(items[-1]))
+        own.set_result(_run(work, items[-1]))
     except BaseException as error:  # raised below, in its turn, when no thread works on the caller's arrays any more
         own.set_exception(error)
     wait(futures)

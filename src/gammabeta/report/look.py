@@ -19,11 +19,12 @@ from gammabeta.data.ahead import ahead
 from gammabeta.data.first_pass import Both, Progress, added, both_of, in_order
 from gammabeta.data.source import Block, Chunk, Column, Restart, Source
 from gammabeta.errors import DataError
-from gammabeta.kernels import bins
+from gammabeta.kernels import bins, threads
 from gammabeta.report.profile import NO_GRID, Grid, Profile, grid_for
 from gammabeta.report.sample import Sample
 
 HELD_BYTES = 192 << 20
+AHEAD = 4  # pieces that are read while a group has its second look
 WHOLE = 2.0**53
 NEARLY_ALL = 0.9  # of the values must be able to differ, for them to be counted
 
@@ -61,14 +62,17 @@ def _groups(
     source: Source, columns: Sequence[Column], progress: Progress, against: Mapping[str, Profile]
 ) -> Iterator[list[Profile]]:
     known = {column.name: column for column in columns}
-    for group, stream in groupby(ahead(source.pieces(list(known))), key=itemgetter(0)):
+    for group, stream in groupby(ahead(source.pieces(list(known)), AHEAD), key=itemgetter(0)):
         first = First(group)
         for _, piece in stream:
             first.add(piece)
             progress(piece.done, source.size)
         second = Second(first, [known[name] for name in group], against)
-        for block in first.released() if first.held is not None else _again(source, group):
-            second.add(block)
+        if first.held is not None:
+            second.add_held(first.held)
+        else:
+            for block in _again(source, group):
+                second.add(block)
         yield second.profiles()
 
 
@@ -91,8 +95,8 @@ class First:
     def add(self, piece: Chunk) -> None:
         """Add some rows."""
         self.rows += piece.rows
-        for block in piece.present(self.names):
-            both = self._finite(block)
+        blocks = list(piece.present(self.names))
+        for block, both in zip(blocks, threads.run(self._finite, blocks), strict=True):
             key = tuple(self.names[i] for i in block.at)
             self._totals[key] = added(self._totals[key], both) if key in self._totals else both
             self.sample.add(block.at, block.values)
@@ -113,11 +117,6 @@ class First:
             self.held = None
         if self.held is not None:
             self.held.append(block)
-
-    def released(self) -> Iterator[Block]:
-        """The blocks that were held, each let go of when the next is asked for."""
-        while self.held:
-            yield self.held.popleft()
 
     def statistics(self) -> Both:
         """Of all columns, shape (k,)."""
@@ -167,6 +166,23 @@ class Second:
         for j, i in enumerate(block.at):
             if i in self._orders:
                 self._orders[i].add(table[:, j])
+
+    def add_held(self, held: deque[Block]) -> None:
+        """Add all rows, and let go of them: columns that come one by one each on a thread of their own."""
+        if any(len(block.at) > 1 for block in held):
+            while held:
+                self.add(held.popleft())
+            return
+        columns: dict[int, list[Block]] = {}
+        while held:
+            block = held.popleft()
+            columns.setdefault(block.at[0], []).append(block)
+        threads.run(self._add_column, list(columns.values()))
+
+    def _add_column(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            self.add(block)
+        blocks.clear()
 
     def profiles(self) -> list[Profile]:
         """All that is known of the columns."""
