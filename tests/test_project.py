@@ -73,6 +73,8 @@ def test_import_contracts():
         ("statistics", "from numba import njit", "Numba is for"),
         ("scalers", "import pyarrow", "Arrow is for"),
         ("data", "from rich import print", "The terminal is for"),
+        ("affine", "def late():\n    import altair", "Charts are for seeing"),
+        ("cli", "import jinja2", "Charts are for seeing"),
     ],
     ids=lambda value: value.split("\n")[-1].strip().replace(" ", "-"),
 )
@@ -99,7 +101,8 @@ def python(code: str) -> str:
 LIGHT = """
 import sys
 import gammabeta
-heavy = "torch tensorflow keras jax flax sklearn scipy numba llvmlite pyarrow pandas polars narwhals typer rich".split()
+heavy = "torch tensorflow keras jax flax sklearn scipy numba llvmlite pyarrow pandas polars narwhals typer rich"
+heavy = f"{heavy} altair jinja2 vl_convert marimo".split()
 print(*[name for name in heavy if name in sys.modules])
 """
 

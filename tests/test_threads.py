@@ -95,3 +95,16 @@ with threads.limit(2):
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_work_within_work_goes_to_no_other_thread():
+    """Neither from the pool's threads nor from the caller's own: they are busy with each other's ranges."""
+
+    def outer(_):
+        inside = threads.run(lambda _: threading.get_ident(), range(4))
+        return set(inside) == {threading.get_ident()}
+
+    with threads.limit(2):
+        assert threads.run(outer, range(3)) == [True] * 3
+        both = threading.Barrier(2)  # and afterwards it is as before: two threads meet
+        assert sorted(threads.run(lambda _: both.wait(10), range(2))) == [0, 1]

@@ -161,20 +161,39 @@ class Affine(Immutable):
     def __repr__(self) -> str:
         return f"Affine(center={short(self.center)}, scale={short(self.scale)}, shift={short(self.shift)})"
 
+    def _repr_html_(self) -> str:
+        from gammabeta import html
+
+        parameters = {"center": self.center, "scale": self.scale, "shift": self.shift}
+        return html.features("y = (x − center) · scale + shift", self.shape, parameters)
+
+    def plot(self) -> Any:
+        """An Altair chart of each feature's line, three to both sides of `shift`; of the first 50.
+
+        Raises:
+            DataError: Altair is not installed.
+        """
+        from gammabeta import charts
+
+        return charts.lines(self.center, self.scale, self.shift)
+
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
-    """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features.
+    """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features."""
+    return np.where(constant(m), 1.0, m.deviation(ddof))
 
-    Constant is what scikit-learn takes for it (`sklearn.preprocessing._data._is_constant_feature`): a population
-    variance up to n·eps·var + (n·mean·eps)². There it bounds the error of the computed variance; here, where that is
-    exact, it says that a spread so small beside the mean is the rounding of the values themselves.
+
+def constant(m: "Moments") -> NDArray[np.bool_]:
+    """Which features are constant: those that scikit-learn takes for it (`_is_constant_feature`).
+
+    They have a population variance up to n·eps·var + (n·mean·eps)². There it bounds the error of the computed variance;
+    here, where that is exact, it says that a spread so small beside the mean is the rounding of the values themselves.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         error = m.count * np.abs(m.mean) * _EPS
         beyond = np.isinf(m.var) | (m.var < _LEAST)  # of float64, though the deviation may not be
         by_deviation = (m.std <= error) | (m.std < _LEAST)
-        constant = np.where(beyond, by_deviation, m.var <= m.count * _EPS * m.var + error**2)
-    return np.where(constant, 1.0, m.deviation(ddof))
+        return np.where(beyond, by_deviation, m.var <= m.count * _EPS * m.var + error**2)
 
 
 def minmax_scale(e: "Extrema") -> Floats:

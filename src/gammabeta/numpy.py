@@ -175,6 +175,15 @@ class BatchNorm:
             layer.beta = state.beta.copy()
         return layer
 
+    def _repr_html_(self) -> str:
+        from gammabeta import html
+
+        names = ("gamma", "beta", "running_mean", "running_var")
+        eps, decay = self.convention.eps, self.convention.decay
+        title = f"BatchNorm, {self.batches:,} batches seen, eps {eps:g}, decay {'1 − 1/n' if decay is None else decay}"
+        values = {name.replace("_", " "): self._shaped(name).reshape(self.features) for name in names}
+        return html.features(title, self.features, values)
+
     def _axis(self, ndim: int) -> axes.Axis:
         """The axes to reduce."""
         if self.axis is not None:

@@ -73,6 +73,7 @@ def gammabeta(
       gammabeta apply s.json new.csv -o new-out.csv  the same map for another file
       gammabeta invert s.json out.csv -o back.csv    the way back
       gammabeta stats jan.parquet feb.parquet -o both.json
+      gammabeta report in.csv -o report.html         a page: each column's shape, and what to watch
 
     Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
     """
@@ -207,6 +208,40 @@ def invert(stats: Stats, source: Input, output: Out, json: Json = False) -> None
     with Meter() as meter:
         written = data.invert(stats, source, output, progress=meter)
     report.show_written("taken back", str(source), written, json, None)
+
+
+@app.command("report")
+def report_(
+    source: Input,
+    against: Annotated[
+        Path | None, typer.Argument(metavar="[SECOND]", help="A file to compare with IN, under IN's statistics.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.", metavar="PAGE.html")] = Path(
+        "report.html"
+    ),
+    columns: Columns = None,
+    exclude: Exclude = None,
+    json: Json = False,
+) -> None:
+    """Write a page about a file: each column's numbers, its shape, and what to watch before it is scaled.
+
+    \b
+      gammabeta report in.parquet
+      gammabeta report in.csv -o in.html --exclude id
+      gammabeta report january.csv february.csv -o drift.html    how far the second has moved
+
+    The page is one HTML file that opens without a network. It is made with the extra `report`:
+    pip install 'gammabeta[report]'
+    """
+    from gammabeta import report as pages
+    from gammabeta.cli import report
+    from gammabeta.cli.progress import Meter
+
+    with Meter() as meter:
+        found = pages.write(
+            source, output, against=against, columns=_names(columns), exclude=_names(exclude), progress=meter
+        )
+    report.show_page(found, output, json)
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":

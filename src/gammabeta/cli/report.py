@@ -114,6 +114,25 @@ def show_statistics(names: Sequence[str], found: "Statistics", as_json: bool, ou
         _say(console, f"kept in {output}, for: gammabeta apply {output} IN -o OUT")
 
 
+def show_page(found: dict[str, Any], output: Path, as_json: bool) -> None:
+    """What is to be seen on the page that was written."""
+    if as_json:
+        _dump(found | {"output": str(output)})
+        return
+    console = _console()
+    names = " → ".join(file["name"] for file in found["files"])
+    _say(console, f"{names}: {_many(len(found['columns']), 'column')} → {output}")
+    for text in found["between"]:
+        _say(console, text)
+    for side, only in found["only"].items():
+        _say(console, f"only in {side}: {', '.join(only[:8])}{f' and {len(only) - 8} more' if len(only) > 8 else ''}")
+    for kind in found["kinds"]:
+        at = [c["name"] for c in found["columns"] if any(f["kind"] == kind["key"] for f in c["findings"])]
+        if at:
+            more = f" and {len(at) - 8} more" if len(at) > 8 else ""
+            _say(console, f"{kind['title'].lower()}: {', '.join(at[:8])}{more}")
+
+
 def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 

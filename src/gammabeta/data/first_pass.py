@@ -69,36 +69,37 @@ def _measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None
         for name in group:
             rows[name] += piece.rows
         for at, values in piece.present(group):
-            both = _of(values)
+            both = both_of(values)
             if both[0].infinities.any():
                 _refuse_infinity(source.path, piece, group)
             key = tuple(group[i] for i in at)
-            totals[key] = _sum(totals[key], both) if key in totals else both
+            totals[key] = added(totals[key], both) if key in totals else both
         progress(piece.done, source.size)
-    moments, extrema = _in_order(totals, names)
+    moments, extrema = in_order(totals, names)
     return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe())
 
 
-def _of(values: Vector) -> Both:
+def both_of(values: Vector) -> Both:
     """Moments and extrema of a block: of shape () for one column, (k,) for more."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     return Moments.of(values), Extrema.of(values)
 
 
-def _sum(a: Both, b: Both) -> Both:
+def added(a: Both, b: Both) -> Both:
+    """The statistics of two blocks of the same columns together."""
     return a[0] + b[0], a[1] + b[1]
 
 
-def _in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Both:
+def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Both:
     """The totals of blocks as one of shape (k,), in the order of the names."""
     if list(totals) == [names] and len(names) > 1:
         return totals[names]
-    single: dict[str, Both] = dict.fromkeys(names, _of(np.empty(0)))
+    single: dict[str, Both] = dict.fromkeys(names, both_of(np.empty(0)))
     for key, (moments, extrema) in totals.items():
         for i, name in enumerate(key):
             part = (moments[i], extrema[i]) if len(key) > 1 else (moments, extrema)
-            single[name] = _sum(single[name], part)
+            single[name] = added(single[name], part)
     return Moments.stack([m for m, _ in single.values()]), Extrema.stack([e for _, e in single.values()])
 
 

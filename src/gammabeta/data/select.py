@@ -22,8 +22,8 @@ def selected(
     """
     names = [column.name for column in available]
     wanted = set(names) if columns is None else _matching(columns, names, path)
-    unwanted = _matching(exclude or (), names, path)
-    barred = [column for column in available if column.name in wanted - unwanted and column.barred]
+    wanted -= _matching(exclude or (), names, path)
+    barred = [column for column in available if column.name in wanted and column.barred]
     if columns is not None:
         for column in barred:
             if column.name in columns:
@@ -31,7 +31,7 @@ def selected(
                     f"columns to scale must be of numbers, {column.name!r} in {str(path)!r} is {column.barred} "
                     f"({column.type}); leave it out or convert it"
                 )
-    chosen = tuple(column for column in available if column.name in wanted - unwanted and not column.barred)
+    chosen = tuple(column for column in available if column.name in wanted and not column.barred)
     if not chosen:
         kinds = ", ".join(f"{column.name}: {column.type}" for column in available[:6])
         raise DataError(

@@ -2,7 +2,7 @@
 
 The number of threads is, in this order: what `limit` says, the environment's OMP_NUM_THREADS (which joblib, Dask and
 job schedulers set for their workers), the processors that this process may use. A caller does its share itself, and a
-call from one of the pool's own threads does all: neither can wait for ever.
+call from within such work, on whichever thread, does all of its own: neither can wait for ever.
 """
 
 import os
@@ -67,7 +67,6 @@ if hasattr(os, "register_at_fork"):
 
 def _serve(tasks: SimpleQueue[Any]) -> None:
     """Help whoever asks, for ever."""
-    _inside.pool = True
     while True:
         work, items, left, done = tasks.get()
         for place in _taken(left, deque.popleft):
@@ -83,10 +82,13 @@ def _taken(left: deque[int], take: Callable[[deque[int]], int]) -> Iterator[int]
 
 def _outcome(work: Callable[[T], R], item: T) -> tuple[R | None, BaseException | None]:
     """The result or the error."""
+    _inside.work = True
     try:
         return work(item), None
     except BaseException as error:  # raised by `run`, when no thread works on the caller's arrays any more
         return None, error
+    finally:
+        _inside.work = False
 
 
 def _start(threads: int) -> None:
@@ -106,7 +108,7 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     processor being busy with another library's, delays nobody.
     """
     helpers = min(count(), len(items)) - 1
-    if helpers < 1 or getattr(_inside, "pool", False):
+    if helpers < 1 or getattr(_inside, "work", False):
         return [work(item) for item in items]
     if _started < helpers:
         _start(helpers)

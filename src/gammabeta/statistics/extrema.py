@@ -118,6 +118,11 @@ class Extrema(Immutable):
     def __repr__(self) -> str:
         return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
 
+    def _repr_html_(self) -> str:
+        from gammabeta import html
+
+        return html.features("Extrema", self._shape, {"count": self.count, "min": self.min, "max": self.max})
+
     def to_json(self) -> str:
         """A JSON document, floats in hexadecimal, which `from_json` reads back to the same bits.
 

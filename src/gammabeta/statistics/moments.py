@@ -257,6 +257,21 @@ class Moments(Immutable):
     def __repr__(self) -> str:
         return f"Moments(shape={self.shape}, count={short(self.count)}, mean={short(self.mean)}, std={short(self.std)})"
 
+    def _repr_html_(self) -> str:
+        from gammabeta import html
+
+        return html.features("Moments", self._shape, {"count": self.count, "mean": self.mean, "std": self.std})
+
+    def plot(self) -> Any:
+        """An Altair chart of each feature's mean, with one standard deviation to both sides; of the first 50.
+
+        Raises:
+            DataError: Altair is not installed.
+        """
+        from gammabeta import charts
+
+        return charts.spread(self.mean, self.std)
+
     def to_json(self) -> str:
         """A JSON document of the exact integers, as text, which `from_json` reads back to the same bits.
 

@@ -1,0 +1,145 @@
+"""A report as one JSON document: all that its page shows."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from gammabeta import __version__
+from gammabeta.affine import Affine
+from gammabeta.data.source import Column, Source
+from gammabeta.report import drift, findings
+from gammabeta.report.drift import Drift
+from gammabeta.report.findings import Finding
+from gammabeta.report.profile import Profile
+from gammabeta.statistics import Extrema
+
+Document = dict[str, Any]
+
+
+def of_file(source: Source, profiles: Sequence[Profile], others: Sequence[Column]) -> Document:
+    """The report on one file."""
+    return _head("report", [_file(source, profiles)], findings.KINDS, others) | {
+        "between": list(findings.between_columns(profiles)),
+        "only": {},
+        "columns": [_column(profile) for profile in profiles],
+    }
+
+
+def of_two(
+    sources: Sequence[Source], drifts: Sequence[Drift], only: Sequence[Sequence[str]], others: Sequence[Column]
+) -> Document:
+    """The report on a file and on another under its statistics. only: names of columns that one alone has."""
+    files = [
+        _file(sources[0], [d.first for d in drifts]),
+        _file(sources[1], [d.second for d in drifts]),
+    ]
+    sides = ("the first file", "the second file")
+    return _head("drift", files, drift.KINDS, others) | {
+        "between": [],
+        "only": {side: list(names) for side, names in zip(sides, only, strict=True) if names},
+        "columns": [_drift(d) for d in sorted(drifts, key=lambda d: -d.size)],
+    }
+
+
+def _head(
+    kind: str, files: list[Document], kinds: Sequence[findings.Kind], others: Sequence[Column]
+) -> Document:  # fmt: skip
+    told = [
+        {"name": readable(column.name), "type": column.type, "reason": column.barred or "not selected"}
+        for column in others
+    ]
+    return {"kind": kind, "version": __version__, "files": files, "kinds": [asdict(k) for k in kinds], "others": told}
+
+
+def _file(source: Source, profiles: Sequence[Profile]) -> Document:
+    return {
+        "name": readable(source.path.name),
+        "bytes": source.size,
+        "rows": max((p.rows for p in profiles), default=0),
+    }
+
+
+def readable(text: str) -> str:
+    """Text that any encoding of Unicode can hold: a file's name may have bytes that are no text."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def number(value: float) -> float | None:
+    """A number that JSON can hold."""
+    return float(value) if isfinite(value) else None
+
+
+def _statistics(p: Profile) -> Document:
+    values = {"mean": p.mean, "std": p.std, "min": p.least, "max": p.most}
+    counts = {"count": p.count, "missing": p.missing}
+    infinities = {"plus_infinity": p.plus_infinity, "minus_infinity": p.minus_infinity}
+    return {name: number(value) for name, value in values.items()} | counts | infinities
+
+
+def _column(p: Profile) -> Document:
+    found = findings.findings(p)
+    return {
+        "name": readable(p.name),
+        "type": p.type,
+        **_statistics(p),
+        "skewness": number(p.skewness),
+        "kurtosis": number(p.kurtosis),
+        "quantiles": [number(q) for q in p.quantiles],
+        "quantile_error": p.error,
+        "middle_share": number(p.middle_share),
+        "float32_digits": number(p.float32_digits),
+        "common": number(p.common),
+        "common_count": p.common_count,
+        "distinct": number(p.distinct),
+        "order": p.order,
+        "histogram": _histogram(p),
+        **_maps(p),
+        **_found(found, {kind.key: kind.weight for kind in findings.KINDS}),
+    }
+
+
+def _drift(d: Drift) -> Document:
+    return {
+        "name": readable(d.first.name),
+        "type": d.second.type,
+        "types": [d.first.type, d.second.type],
+        "first": _statistics(d.first),
+        "second": _statistics(d.second),
+        "difference": number(d.difference),
+        "ratio": number(d.ratio),
+        "outside": number(d.outside),
+        "size": number(min(d.size, 1e300)) if d.size >= 0 else None,
+        "histogram": _histogram(d.first)
+        | {
+            "values": d.first.count,
+            "other": d.second.bars(d.first.count)[0],
+            "others": {"values": d.second.count, "below": d.second.below, "above": d.second.above},
+        },
+        **_maps(d.first),
+        **_found(d.findings(), {kind.key: kind.weight for kind in drift.KINDS}),
+    }
+
+
+def _histogram(p: Profile) -> Document:
+    counts, start, width = p.bars(p.count)
+    return {"start": start, "width": width, "counts": counts, "below": p.below, "above": p.above}
+
+
+def _maps(p: Profile) -> Document:
+    """Center, scale and shift of the two maps, (x − center) · scale + shift."""
+    if not p.count:
+        return {"standard": [0.0, 1.0, 0.0], "minmax": [0.0, 1.0, 0.0]}
+    standard = Affine(p.mean, 1 / (1.0 if p.constant else p.std))
+    minmax = Affine.minmax(Extrema.of([p.least, p.most]))
+    return {
+        name: [float(a.center), float(a.scale), float(a.shift)]
+        for name, a in (("standard", standard), ("minmax", minmax))
+    }
+
+
+def _found(found: Sequence[Finding], weights: dict[str, int]) -> Document:
+    return {
+        "findings": [asdict(finding) for finding in found],
+        "weight": sum(10 ** weights[finding.kind] for finding in found),
+    }
