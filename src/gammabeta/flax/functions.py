@@ -38,7 +38,7 @@ def by_parts(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: P
     if mask is not None:
         mask = formula.spread(spaces.of(x), mask, x, plan.away)
 
-    def step(running: Running, part: tuple[Any, Any]) -> tuple[Running, Any]:
+    def step(running: Running, part: Any) -> tuple[Running, Any]:
         y, running = by_batch(part[0], gamma, beta, running, part[1], plan)
         return running, y
 
