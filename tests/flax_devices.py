@@ -1,16 +1,17 @@
 """What two devices do, in a process of its own, since a process counts its devices once."""
 
 import os
+import sys
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from flax import nnx  # noqa: E402
-from jax import numpy as jnp  # noqa: E402
-from jax.sharding import AxisType, NamedSharding, PartitionSpec  # noqa: E402
+import jax
+import numpy as np
+from flax import nnx
+from jax import numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from gammabeta.flax import BatchNorm  # noqa: E402
+from gammabeta.flax import BatchNorm
 
 ALL, SHARED = PartitionSpec(), PartitionSpec("device")
 RNG = np.random.default_rng(0)
@@ -125,4 +126,4 @@ if __name__ == "__main__":
         check_groups()
         check_sharded_arrays(mesh)
         check_one_value_each()
-    print("two devices do as one")
+    sys.stdout.write("two devices do as one")
