@@ -180,6 +180,13 @@ def test_sums_are_taken_in_float64(framework, shape, value):
         close(y, x, 4)
 
 
+@pytest.mark.parametrize(("platform", "wide"), [("cpu", True), ("cuda", False), ("tpu", False)])
+def test_only_a_cpu_is_asked_for_float64(framework, platform, wide):
+    jax = framework("jax")
+    program = framework("jax.export").export(jax.jit(gb.batch_norm), platforms=[platform])(X.astype(np.float32))
+    assert ("f64" in program.mlir_module()) is wide
+
+
 def test_sums_in_float64_have_every_derivative(framework):
     """Without `jax_enable_x64`, where no float64 can be transposed: to 2⁻²⁴ of some ten operations on at most 100."""
     jax = framework("jax")
