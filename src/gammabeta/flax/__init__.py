@@ -1,0 +1,10 @@
+"""Batch norm for Flax: y = γ · (x − mean) / √(var + eps) + β, in the place of `flax.nnx.BatchNorm`.
+
+from gammabeta.flax import BatchNorm
+
+layer = BatchNorm(64, rngs=nnx.Rngs(0))     # Param and BatchStat as flax's, both ways
+"""
+
+from gammabeta.flax.layer import BatchNorm
+
+__all__ = ["BatchNorm"]
