@@ -238,6 +238,16 @@ def test_a_bad_batch_does_not_poison():
     assert "skipped" not in layer.state_dict()
 
 
+@pytest.mark.parametrize("rows", [8, 2**17])
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+def test_a_variance_beyond_the_running_type_does_not_poison(given, rows):
+    layer, x = BatchNorm(2), random(rows, 2).to(given)
+    x[3, 1] = 1e30
+    with pytest.warns(RuntimeWarning, match=r"or a variance beyond torch.float32, in features \[1\]"):
+        assert layer(x).isfinite().all()
+    assert layer.skipped == 1 and layer.running_var.isfinite().all() and layer.running_var[1] == 1
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_checkpointing_updates_once(reentrant):
     from torch.utils.checkpoint import checkpoint

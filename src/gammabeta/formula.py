@@ -28,10 +28,10 @@ Add = Callable[[Any], Any]
 
 
 class Standardized(NamedTuple):
-    """x − mean and what to multiply it by; the statistics, with the reduced axes still there, of length 1."""
+    """x − mean, and √(var + eps), its divisor; the statistics, with the reduced axes still there, of length 1."""
 
     centred: Any
-    scale: Any
+    root: Any
     mean: Any
     var: Any
     count: Any
@@ -156,12 +156,19 @@ def standardized(
     rest = average(centred)
     centred = centred - rest
     var = average(centred * centred)
-    return Standardized(centred, 1 / space.xp.sqrt(var + least), (mean + rest) * back, var * back * back, count)
+    return Standardized(centred, space.xp.sqrt(var + least), (mean + rest) * back, var * back * back, count)
 
 
-def affine(centred: Any, scale: Any, gamma: Any, beta: Any) -> Any:
-    """centred · (scale · γ) + β."""
-    y = centred * (scale if gamma is None else scale * gamma)
+def affine(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
+    """γ · centred / root + β, of parameters that vary with the statistics: one division for each feature."""
+    y = centred * ((1 if gamma is None else gamma) / root)
+    return y if beta is None else y + beta
+
+
+def affine_within(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
+    """γ · centred / root + β, of parameters that vary along the reduced axes."""
+    y = centred * (1 / root)
+    y = y if gamma is None else y * gamma
     return y if beta is None else y + beta
 
 

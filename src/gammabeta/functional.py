@@ -124,11 +124,11 @@ def by_operations(
         # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.
         values = space.xp.where(kept, values, space.constant(0.0, values))
     if mean is None:
-        centred, scale, mean, var, count = formula.standardized(space, values, away, eps, kept, add)
+        centred, root, mean, var, count = formula.standardized(space, values, away, eps, kept, add)
     else:
-        centred, scale = values - mean, 1 / space.xp.sqrt(var + eps)
+        centred, root = values - mean, space.xp.sqrt(var + eps)
         count = formula.counted(space, values, away, kept)
-    y = formula.affine(centred, scale, gamma, beta)
+    y = formula.affine(centred, root, gamma, beta)
     if kept is not None:
         count = space.squeeze(count, away)
         y = space.xp.where(kept, y, space.constant(0.0, y))
@@ -170,8 +170,8 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis =
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.beside(space, name, value, x, away, broadcast=True) for name, value in given)
     with formula.quiet(space):
-        centred, scale, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), away, eps)
-        return space.cast(formula.affine(centred, scale, gamma, beta), x.dtype)
+        centred, root, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), away, eps)
+        return space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype)
 
 
 def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e-5) -> Any:
@@ -186,8 +186,8 @@ def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e
     gamma = formula.beside(space, "gamma", gamma, x, away, broadcast=True)
     with formula.quiet(space):
         shrunk, _, least = formula.in_range(space, space.cast(x, formula.computing(space, x)), away, eps)
-        scale = 1 / space.xp.sqrt(space.mean(shrunk * shrunk, away) + least)
-        return space.cast(formula.affine(shrunk, scale, gamma, None), x.dtype)
+        root = space.xp.sqrt(space.mean(shrunk * shrunk, away) + least)
+        return space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype)
 
 
 def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Any:
@@ -251,6 +251,6 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
         p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
     )
     with formula.quiet(space):
-        centred, scale, *_ = formula.standardized(space, space.cast(apart, formula.computing(space, x)), away, eps)
-        y = formula.affine(centred, scale, gamma, beta)
+        centred, root, *_ = formula.standardized(space, space.cast(apart, formula.computing(space, x)), away, eps)
+        y = formula.affine_within(centred, root, gamma, beta)
         return space.cast(space.xp.reshape(y, space.lengths(x)), x.dtype)

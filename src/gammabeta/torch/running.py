@@ -35,6 +35,11 @@ def recomputing() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
+def held(layer: Any, mean: Any, var: Any) -> Any:
+    """Where statistics, float64, are finite in the running ones' type; the unbiased variance is at most twice var."""
+    return torch.isfinite(mean.to(layer.running_mean.dtype) + (2 * var).to(layer.running_var.dtype))
+
+
 @torch.no_grad()
 def move(layer: Any, seen: Seen) -> None:
     """running ← running + weight · (batch − running) for each feature with two values or more, all finite."""
@@ -44,7 +49,7 @@ def move(layer: Any, seen: Seen) -> None:
     if not compiling and layer._waiting is None and _moved_on_host(layer, seen):
         return
     mean, var = seen.mean.detach().double(), seen.var.detach().double()
-    finite = torch.isfinite(mean + var)
+    finite = held(layer, mean, var)
     if compiling or not finite.all():
         _skip(layer, finite, compiling)
     if layer._waiting is not None and not compiling:
@@ -72,7 +77,8 @@ def _moved_on_host(layer: Any, seen: Seen) -> bool:
     if seen.values < 2 or seen.var.dtype != torch.float64 or type(seen.var) is not torch.Tensor or not seen.var.is_cpu:
         return False
     mean, var = seen.mean.numpy(), seen.var.numpy()
-    if not np.isfinite(mean + var).all():
+    most = torch.finfo(places[1].dtype).max / 2  # the unbiased variance is at most twice the biased one
+    if not (np.abs(mean) < most).all() or not (var < most).all():
         return False
     layer.num_batches_tracked.add_(1)
     weight = 1 / int(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
@@ -87,8 +93,9 @@ def _skip(layer: Any, finite: torch.Tensor, compiling: bool) -> None:
     """Count a batch with a feature that is not finite, and say so the first time (a compiled layer only counts)."""
     if not compiling and not layer.skipped:
         warnings.warn(
-            f"a batch has NaN or infinity in features {torch.nonzero(~finite)[:5].squeeze(1).tolist()}: their running "
-            f"statistics stay as they were. This is said once; `layer.skipped` counts such batches",
+            f"a batch has NaN or infinity, or a variance beyond {layer.running_var.dtype}, in features "
+            f"{torch.nonzero(~finite)[:5].squeeze(1).tolist()}: their running statistics stay as they were. This is "
+            f"said once; `layer.skipped` counts such batches",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -112,7 +119,7 @@ def waiting(layer: Any) -> Iterator[None]:
         layer._waiting = before
     if seen:
         with torch.no_grad():
-            _move(layer, seen, torch.isfinite(seen.mean + seen.var))
+            _move(layer, seen, held(layer, seen.mean, seen.var))
 
 
 @contextmanager

@@ -30,6 +30,8 @@ class Call(NamedTuple):
     """Empty arrays of the types of x and of the parameters."""
     sizes: tuple[int, int, int]
     """Runs, features, width."""
+    most: float
+    """Below which a variance can be kept, the unbiased one being twice as much at most, and gone back from."""
     plan: Plan
     held: tuple[Tensor | None, ...]
     """γ, β, the running mean and variance, how many batches."""
@@ -60,7 +62,8 @@ def call(layer: Any, x: Any) -> Call | None:
     runs, features = x.shape[:2]
     sizes = runs, features, x.numel() // (runs * features)
     away = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
-    return Call(kinds, sizes, Plan(away, layer.eps), (gamma, beta, mean, var, buffers["num_batches_tracked"]))
+    most = min(torch.finfo(dtype).max / 2, SAFE if x.dtype.itemsize == 2 else inf)
+    return Call(kinds, sizes, most, Plan(away, layer.eps), (gamma, beta, mean, var, buffers["num_batches_tracked"]))
 
 
 _AWAY = tuple((0, *range(2, ndim)) for ndim in range(6))
@@ -96,8 +99,7 @@ class _ByBatch(torch.autograd.Function):
     ) -> Tensor | None:
         y = torch.empty_like(x)
         places = map(_address, (x, y, gamma, beta, *running))
-        most = SAFE if x.dtype.itemsize == 2 else inf
-        if not small.forward(*how.kinds, *places, stats, *how.sizes, how.plan.eps, most, *rule):
+        if not small.forward(*how.kinds, *places, stats, *how.sizes, how.plan.eps, how.most, *rule):
             return None
         ctx.save_for_backward(x, gamma, beta)
         ctx.how, ctx.plan, ctx.stats = how, how.plan, stats
