@@ -43,9 +43,9 @@ class BatchNorm:
     """y = γ · (x − mean) / √(var + eps) + β, with γ and β to be learned.
 
     A batch is normalized by its biased variance, Σ(x − mean)² / n; `convention` says which variance the running one is,
-    how fast it follows, and eps. All is computed in float64 and rounded once to x's type. A batch does not move the
-    running statistics of a feature of which it has fewer than two values, or a NaN or an infinity: `skipped` counts
-    the batches with the latter.
+    how fast it follows, and eps. All is computed in float64 (16 bits in float32) and rounded once to x's type. A batch
+    does not move the running statistics of a feature of which it has fewer than two values, or a NaN or an infinity:
+    `skipped` counts the batches with the latter.
 
     Args:
         features: the shape of γ and β: an int, or a tuple.
