@@ -212,7 +212,9 @@ def invert(stats: Stats, source: Input, output: Out, json: Json = False) -> None
 
 @app.command()
 def lab(
-    port: Annotated[int, typer.Option(help="The port of the page; 0 takes any that is free.", metavar="N")] = 2718,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes any that is free.", metavar="N")
+    ] = 2718,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Open the lab: seven claims about normalization, computed before your eyes.

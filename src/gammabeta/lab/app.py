@@ -202,7 +202,7 @@ def _(
                     "straight": ("R² of the best straight line, after both", float(linregress(_x, _twice).rvalue ** 2)),
                     "one-map": (
                         "first.then(second), as one map",
-                        f"y = {page.text(float(_both.scale))} · x + {page.text(float(_both(0.0)))}",
+                        page.line(_both),
                     ),
                     "apart": (
                         "largest difference between the one map and the picture",
@@ -300,7 +300,7 @@ def _(
                     "r2": (f"R² of the best line through the part of {bend_3.value} in use", f"{_r2:.5f}"),
                     "collapsed": (
                         f"{depth_3.value} layers without activation, as one map",
-                        f"y = {page.text(float(_one.scale))} · x + {page.text(float(_one(0.0)))}",
+                        page.line(_one),
                     ),
                     "layer-by-layer": (
                         "largest difference from going layer by layer, of the largest output",
@@ -361,7 +361,7 @@ def _(
                 pictures.two_histograms(
                     BENDS[bend_4.value](_plain),
                     BENDS[bend_4.value](_y),
-                    ("with γ = 1, β = 0", f"with γ = {gamma.value:g}, β = {beta.value:g}"),
+                    ("plain standardization", f"γ = {gamma.value:g}, β = {beta.value:g}"),
                     (_low, 1.0),
                     f"output of {bend_4.value}, no unit",
                 ),
@@ -443,13 +443,13 @@ def _(
     mo.vstack(
         [
             page.pictures(
-                pictures.batches(_found.means, _found.running, _truth, "mean ink of the pixel(s), 0 to 16"),
+                pictures.batches(_found.means, _found.running, _truth, "mean ink, from 0 to 16"),
                 pictures.spreads(
                     jitter.SIZES,
                     {"mean, measured": measured.mean, "variance, measured": measured.variance},
                     {"mean, measured": law.mean, "variance, measured": law.variance},
                     size.value,
-                    "jitter (std from batch to batch), ink",
+                    "std from batch to batch, ink",
                 ),
             ),
             page.numbers(
@@ -458,7 +458,7 @@ def _(
                     "law": ("what 1/√n says (the lines)", float(law.mean[_at])),
                     "batch": (
                         "the last mini-batch, normalized: mean and std",
-                        f"{float(_shown.mean):.4f} and {float(_shown.std):.4f}",
+                        f"{abs(float(_shown.mean)):.4f} and {float(_shown.std):.4f}",
                     ),
                     "gap": (
                         "largest difference of y between training and evaluation",
@@ -477,8 +477,8 @@ def _(mo):
     ## 6. Learning γ and β
 
     **γ and β are weights: backpropagation moves them.** Three networks learn to read digits side by side: without a
-    norm, with batch norm, and with batch norm whose γ and β stay 1 and 0. Without it a deep stack of sigmoids does not
-    start at all. Watch the activations of each layer, and how far γ and β travel. It is NumPy only, and takes seconds.
+    norm, with batch norm, and with batch norm whose γ and β stay 1 and 0. Without a norm a deep stack of sigmoids does
+    not even start; on a task as small as this, frozen γ and β do nearly as well as learned ones, but for the loss.
     """)
     return
 
@@ -559,7 +559,7 @@ def _(mo, page):
     std_7 = mo.ui.slider(
         steps=[0.1, 0.3, 1, 2, 3, 10, 30, 100], value=3, label="its standard deviation", show_value=True
     )
-    load = mo.ui.button(value=0, on_click=lambda n: n + 1, label="Load the installed frameworks (up to half a minute)")
+    load = mo.ui.button(value=0, on_click=lambda n: n + 1, label="Load the installed frameworks")
     page.controls(mean_7, std_7, load)
     return load, mean_7, std_7
 
@@ -571,7 +571,14 @@ def _(load, mo, page, peers):
         with mo.status.spinner("The frameworks are loading, each in a process of its own …"):
             _answered = peers.shared.errors(peers.column(0.0, 1.0))
         absent |= {n: "did not answer" for n in peers.NEEDS if n not in _answered and n not in absent}
-    page.numbers({"loaded": ("layers that run here", f"{len(peers.NEEDS) - len(absent)} of {len(peers.NEEDS)}")})
+    page.numbers(
+        {
+            "loaded": (
+                "layers that can run here (loading them takes up to half a minute)",
+                f"{len(peers.NEEDS) - len(absent)} of {len(peers.NEEDS)}",
+            )
+        }
+    )
     return (absent,)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import marimo as mo
 
+from gammabeta.affine import Affine
+
 
 def pictures(*charts: Any) -> mo.Html:
     """Charts side by side, or one below the other where there is no room."""
@@ -51,6 +53,16 @@ def progress(done: int, steps: int, state: str) -> mo.Html:
 def problem(message: str) -> Any:
     """What is wrong, and what to do."""
     return mo.callout(mo.Html(f"<p>{escape(message)}</p>"), kind="warn")
+
+
+def line(affine: Affine) -> str:
+    """An affine map of one number, written out.
+
+    >>> line(Affine(center=1.0, scale=2.0, shift=0.5))
+    'y = 2 · x − 1.5'
+    """
+    at_zero = float(affine(0.0))
+    return f"y = {text(float(affine.scale))} · x {'−' if at_zero < 0 else '+'} {text(abs(at_zero))}"
 
 
 def text(value: Any) -> str:

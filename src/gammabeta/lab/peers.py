@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +105,25 @@ def _keras() -> Layer:
 
 def _ours(process: str) -> Layer:
     """gb.batch_norm of the framework's own arrays."""
-    to: Callable[[Array], Any] = np.asarray
-    if process == "torch":
-        from torch import from_numpy as to
-    elif process == "tensorflow":
-        from tensorflow import constant as to
-    elif process == "jax":
-        from jax.numpy import asarray as to
+    to = _arrays(process)
     return lambda x: np.asarray(gb.batch_norm(to(x), eps=EPS))
+
+
+def _arrays(process: str) -> Callable[[Array], Any]:
+    """What makes the framework's array of NumPy's."""
+    if process == "torch":
+        from torch import from_numpy
+
+        return from_numpy
+    if process == "tensorflow":
+        from tensorflow import constant
+
+        return cast(Callable[[Array], Any], constant)
+    if process == "jax":
+        from jax.numpy import asarray
+
+        return asarray
+    return np.asarray
 
 
 def layers(process: str) -> dict[str, Layer]:

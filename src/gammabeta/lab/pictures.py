@@ -21,13 +21,13 @@ LEAST, GREATEST = 1e-8, 1e4  # of the errors that are drawn in their place
 FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 
-def rows(**columns: Any) -> alt.Data:
+def rows(**columns: Any) -> alt.InlineData:
     """Columns of one length as Vega's rows."""
     lists = {name: np.asarray(column).tolist() for name, column in columns.items()}
-    return alt.Data(values=[dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
+    return alt.InlineData(values=[dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
 
 
-def named(name: str, **columns: Any) -> alt.Data:
+def named(name: str, **columns: Any) -> alt.InlineData:
     """`rows` with one more column, `which`: whose they are."""
     return rows(**columns, which=[name] * len(next(iter(columns.values()))))
 
@@ -52,7 +52,8 @@ def framed(chart: Any, title: str = "", height: int = HEIGHT) -> Any:
 
 def axis(name: str, title: str, **options: Any) -> dict[str, Any]:
     """A quantitative channel's arguments. Ticks as many as there is room for."""
-    low_high = {"zero": False, "nice": False} | options.pop("scale", {})
+    scale = options.pop("scale", {})
+    low_high = ({} if scale.get("type") == "log" else {"zero": False}) | {"nice": False} | scale
     return {
         "shorthand": f"{name}:Q",
         "title": title,
@@ -61,7 +62,7 @@ def axis(name: str, title: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def bars(values: Floats, bins: int = 40, span: tuple[float, float] | None = None) -> alt.Data:
+def bars(values: Floats, bins: int = 40, span: tuple[float, float] | None = None) -> alt.InlineData:
     """How many values are in each bin: `low`, `high`, `count`."""
     counts, edges = np.histogram(values, bins=bins, range=span)
     return rows(low=edges[:-1], high=edges[1:], count=counts)
@@ -95,7 +96,7 @@ def lines(
 ) -> Any:
     """A line for each series, (x, y); drawn in dashes too, so that no line is told by its colour alone."""
     names = list(series)
-    data = alt.Data(
+    data = alt.InlineData(
         values=[
             {"x": a, "y": b, "which": name}
             for name, (xs, ys) in series.items()
@@ -190,12 +191,14 @@ def disagreement(errors: Mapping[str, float], absent: Mapping[str, str], height:
     words = {name: plain(value) for name, value in errors.items()}
     kinds = [("another's layer", RED, "square"), ("gammabeta", GREEN, "circle")]
     which = {name: kinds[name.startswith("gammabeta")][0] for name in names}
-    y = alt.Y("layer:N", title=None, sort=names, axis=alt.Axis(labelLimit=200, labelFontSize=13))
-    x = axis("error", "largest error of y, in standard deviations", ticks=7, format=".0e")
+    y = alt.Y("layer:N", title=None, sort=names, axis=alt.Axis(labelLimit=200))
+    x = axis("error", "largest error of y (its std is 1)", ticks=7, format=".0e")
     x["scale"] = alt.Scale(type="log", domain=[low, high * 100])
     x["axis"].values = [10.0**k for k in range(-8, 5, 2)]
     colour = colours([kind[0] for kind in kinds], [kind[1] for kind in kinds])
-    shape = alt.Shape("which:N", title=None, scale=alt.Scale(range=[kind[2] for kind in kinds]))
+    shape = alt.Shape(
+        "which:N", title=None, scale=alt.Scale(domain=[kind[0] for kind in kinds], range=[kind[2] for kind in kinds])
+    )
     points = alt.Chart(rows(layer=list(drawn), error=list(drawn.values()), which=[which[name] for name in drawn]))
     found = {**dict.fromkeys(errors, high), **drawn}
     labels = alt.Chart(rows(layer=list(found), error=list(found.values()), text=[words[name] for name in found]))

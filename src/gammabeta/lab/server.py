@@ -9,7 +9,7 @@ from pathlib import Path
 from gammabeta.errors import DataError, GammabetaError
 
 PAGE = Path(__file__).with_name("app.py")
-HOST, PORT = "127.0.0.1", 2718
+HOST = "127.0.0.1"
 NEEDS = ("marimo", "altair")
 
 
@@ -25,8 +25,8 @@ def opened(port: int) -> socket.socket:
         raise GammabetaError(f"the lab needs {' and '.join(missing)}: pip install 'gammabeta[lab]'")
     try:
         return socket.create_server((HOST, port))
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
         raise DataError(
             f"the lab needs a free port, {port} cannot be had ({reason}); name another with --port, or --port 0 for any"
         ) from None

@@ -72,8 +72,8 @@ def _activations(live: Live, way: str) -> Any:
         scale=alt.Scale(scheme="blues", domain=[0, 0.5], clamp=True),
         legend=alt.Legend(values=[0, 0.25, 0.5], gradientLength=140, format="%"),
     )
-    y = alt.Y("low:Q", title=f"in each band {live.bend} from 0 to {live.top:g}", axis=labels)
-    y.scale = alt.Scale(domain=[live.depth, 0])
+    upside_down = alt.Scale(domain=[live.depth, 0])
+    y = alt.Y("low:Q", title=f"in each band {live.bend} from 0 to {live.top:g}", axis=labels, scale=upside_down)
     x = pictures.axis("start", "step", scale={"domain": [0, live.steps + width]}, grid=False)
     chart = alt.Chart(data).mark_rect().encode(alt.X(**x), alt.X2("end"), y, alt.Y2("high"), shade)
     return pictures.framed(chart, f"activations: {way}", 46 * live.depth)
