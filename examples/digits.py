@@ -22,6 +22,7 @@ import numpy as np
 from gammabeta.lab.digits import BATCH, WAYS, Trainer
 
 RATES = (0.1, 0.3, 1.0)
+NETWORKS = ((2, "sigmoid"), (8, "sigmoid"), (16, "relu"))
 
 
 @dataclass
@@ -47,6 +48,13 @@ def train(depth: int, bend: str, way: str, rate: float, steps: int, seed: int) -
     return Run(held, trainer.network.accuracy(trainer.x, trainer.labels), trainer.held_out())
 
 
+def best(depth: int, bend: str, way: str, steps: int, seeds: int) -> tuple[float, list[Run]]:
+    """The rate that is best by what the training data say, so that the held-out ones stay held out, and its runs."""
+    runs = {rate: [train(depth, bend, way, rate, steps, seed) for seed in range(seeds)] for rate in RATES}
+    rate = max(runs, key=lambda r: np.mean([run.train for run in runs[r]]))
+    return rate, runs[rate]
+
+
 def main() -> None:
     """Print a table for each depth and bend."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,16 +64,11 @@ def main() -> None:
     start, goal = time.perf_counter(), 0.9
     print(f"{arguments.steps} steps of {BATCH} pictures, {arguments.seeds} seeds: mean (least to greatest)\n")
     print(f"{'network':22}{'norm':14}{'rate':>6}{'held out':>20}{'train':>8}{'gap':>8}{f'steps to {goal:.0%}':>16}")
-    for depth, bend in ((2, "sigmoid"), (8, "sigmoid"), (16, "relu")):
+    for depth, bend in NETWORKS:
         for way in WAYS:
-            runs = {
-                rate: [train(depth, bend, way, rate, arguments.steps, seed) for seed in range(arguments.seeds)]
-                for rate in RATES
-            }
-            # The rate is chosen by what the training data say, so that the held-out ones stay held out.
-            rate = max(runs, key=lambda r: np.mean([run.train for run in runs[r]]))
-            test, seen = (np.array([getattr(run, name) for run in runs[rate]]) for name in ("test", "train"))
-            median = np.median([run.steps_to(goal) for run in runs[rate]])
+            rate, runs = best(depth, bend, way, arguments.steps, arguments.seeds)
+            test, seen = (np.array([getattr(run, name) for run in runs]) for name in ("test", "train"))
+            median = np.median([run.steps_to(goal) for run in runs])
             to_goal = f"{median:.0f}" if np.isfinite(median) else "never"
             spread = f"{test.mean():.1%} ({test.min():.1%}–{test.max():.1%})"
             print(
