@@ -5,7 +5,8 @@
 scikit-learn's digits: 1797 real 8×8 pictures, of which 450 are held out. The network is dense layers of 64 units, each
 followed by a sigmoid or a ReLU; between the two comes nothing, or batch norm, or batch norm whose γ and β stay 1 and 0.
 Each is trained at several learning rates over several seeds, and shown at the rate that is best for it on the training
-data. Compare Ioffe and Szegedy (2015), figure 1 and table 1.
+data. The network is that of `gammabeta.lab.digits`, which `gammabeta lab` trains live. Compare Ioffe and Szegedy
+(2015), figure 1 and table 1.
 """
 
 import os
@@ -14,86 +15,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices of 60×64: a second th
 
 import argparse
 import time
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-import gammabeta as gb
-from gammabeta.numpy import BatchNorm
+from gammabeta.lab.digits import BATCH, WAYS, Trainer
 
-WIDTH, BATCH, CLASSES = 64, 60, 10
-WAYS = ("none", "batch norm", "γ = 1, β = 0")
-CONVENTION = gb.TORCH
-
-
-@dataclass
-class Dense:
-    """y = x·w + b. x: (n, in), w: (in, out)."""
-
-    w: np.ndarray
-    b: np.ndarray
-    x: np.ndarray = field(default_factory=lambda: np.empty(0))
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.x = x
-        return x @ self.w + self.b
-
-    def backward(self, dy: np.ndarray, rate: float) -> np.ndarray:
-        dx = dy @ self.w.T
-        self.w -= rate * (self.x.T @ dy)
-        self.b -= rate * dy.sum(axis=0)
-        return dx
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(x, -50, 50)))
-
-
-class Network:
-    """Dense layers, each with its norm, if any, and its bend; the last gives the logits."""
-
-    def __init__(self, depth: int, bend: str, way: str, rng: np.random.Generator) -> None:
-        sizes = [64, *[WIDTH] * depth, CLASSES]
-        # Glorot's scale for the sigmoid, He's for ReLU.
-        gain = 2.0 if bend == "relu" else 1.0
-        self.dense = [Dense(rng.normal(0, np.sqrt(gain / a), (a, b)), np.zeros(b)) for a, b in pairwise(sizes)]
-        self.norms = [BatchNorm(WIDTH, convention=CONVENTION) if way != "none" else None for _ in range(depth)]
-        self.bend, self.learns = bend, way == "batch norm"
-        self.bent: list[np.ndarray] = []
-
-    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
-        self.bent = []
-        for dense, norm in zip(self.dense, self.norms, strict=False):
-            x = dense.forward(x)
-            if norm is not None:
-                x = norm.forward(x, training)
-            x = sigmoid(x) if self.bend == "sigmoid" else np.maximum(x, 0)
-            self.bent.append(x)
-        return self.dense[-1].forward(x)
-
-    def backward(self, slope: np.ndarray, rate: float) -> None:
-        slope = self.dense[-1].backward(slope, rate)
-        for dense, norm, y in zip(self.dense[-2::-1], self.norms[::-1], self.bent[::-1], strict=True):
-            slope = slope * (y * (1 - y) if self.bend == "sigmoid" else y > 0)
-            if norm is not None:
-                slope, dgamma, dbeta = norm.backward(slope)
-                if self.learns:
-                    norm.gamma = norm.gamma - rate * dgamma
-                    norm.beta = norm.beta - rate * dbeta
-            slope = dense.backward(slope, rate)
-
-    def accuracy(self, x: np.ndarray, labels: np.ndarray) -> float:
-        return float((self.forward(x, training=False).argmax(axis=1) == labels).mean())
-
-
-def softmax_slope(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The gradient of the mean cross-entropy."""
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    p[np.arange(len(labels)), labels] -= 1
-    return p / len(labels)
+RATES = (0.1, 0.3, 1.0)
+NETWORKS = ((2, "sigmoid"), (8, "sigmoid"), (16, "relu"))
 
 
 @dataclass
@@ -108,32 +37,22 @@ class Run:
         return next((float(step) for step, reached in self.held_out if reached >= accuracy), np.inf)
 
 
-def split(seed: int) -> tuple[np.ndarray, ...]:
-    """Pictures from 0 to 1 and labels: 1347 to train on, 450 held out."""
-    x, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(x))
-    x, labels = x[order] / 16, labels[order]
-    return x[450:], labels[450:], x[:450], labels[:450]
-
-
 def train(depth: int, bend: str, way: str, rate: float, steps: int, seed: int) -> Run:
-    """Stochastic gradient descent over shuffled batches."""
-    rng = np.random.default_rng(1000 + seed)
-    x, labels, held_x, held_labels = split(seed)
-    network = Network(depth, bend, way, rng)
-    held, order = [], np.empty(0, np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for step in range(1, steps + 1):
-            if len(order) < BATCH:
-                order = rng.permutation(len(x))
-            batch, order = order[:BATCH], order[BATCH:]
-            logits = network.forward(x[batch], training=True)
-            if not np.isfinite(logits).all():
-                break
-            network.backward(softmax_slope(logits, labels[batch]), rate)
-            if step % 20 == 0:
-                held.append((step, network.accuracy(held_x, held_labels)))
-        return Run(held, network.accuracy(x, labels), network.accuracy(held_x, held_labels))
+    """A training, looked at every 20 steps; it ends early where the logits are no longer finite."""
+    trainer, held = Trainer(depth, bend, way, rate, seed), []
+    for step in range(1, steps + 1):
+        if np.isnan(trainer.step()):
+            break
+        if step % 20 == 0:
+            held.append((step, trainer.held_out()))
+    return Run(held, trainer.network.accuracy(trainer.x, trainer.labels), trainer.held_out())
+
+
+def best(depth: int, bend: str, way: str, steps: int, seeds: int) -> tuple[float, list[Run]]:
+    """The rate that is best by what the training data say, so that the held-out ones stay held out, and its runs."""
+    runs = {rate: [train(depth, bend, way, rate, steps, seed) for seed in range(seeds)] for rate in RATES}
+    rate = max(runs, key=lambda r: np.mean([run.train for run in runs[r]]))
+    return rate, runs[rate]
 
 
 def main() -> None:
@@ -145,16 +64,11 @@ def main() -> None:
     start, goal = time.perf_counter(), 0.9
     print(f"{arguments.steps} steps of {BATCH} pictures, {arguments.seeds} seeds: mean (least to greatest)\n")
     print(f"{'network':22}{'norm':14}{'rate':>6}{'held out':>20}{'train':>8}{'gap':>8}{f'steps to {goal:.0%}':>16}")
-    for depth, bend in ((2, "sigmoid"), (8, "sigmoid"), (16, "relu")):
+    for depth, bend in NETWORKS:
         for way in WAYS:
-            runs = {
-                rate: [train(depth, bend, way, rate, arguments.steps, seed) for seed in range(arguments.seeds)]
-                for rate in (0.1, 0.3, 1.0)
-            }
-            # The rate is chosen by what the training data say, so that the held-out ones stay held out.
-            rate = max(runs, key=lambda r: np.mean([run.train for run in runs[r]]))
-            test, seen = (np.array([getattr(run, name) for run in runs[rate]]) for name in ("test", "train"))
-            median = np.median([run.steps_to(goal) for run in runs[rate]])
+            rate, runs = best(depth, bend, way, arguments.steps, arguments.seeds)
+            test, seen = (np.array([getattr(run, name) for run in runs]) for name in ("test", "train"))
+            median = np.median([run.steps_to(goal) for run in runs])
             to_goal = f"{median:.0f}" if np.isfinite(median) else "never"
             spread = f"{test.mean():.1%} ({test.min():.1%}–{test.max():.1%})"
             print(

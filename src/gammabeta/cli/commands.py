@@ -74,6 +74,7 @@ def gammabeta(
       gammabeta invert s.json out.csv -o back.csv    the way back
       gammabeta stats jan.parquet feb.parquet -o both.json
       gammabeta report in.csv -o report.html         a page: each column's shape, and what to watch
+      gammabeta lab                                  see why, in a page that computes
 
     Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
     """
@@ -242,6 +243,42 @@ def report_(
             source, output, against=against, columns=_names(columns), exclude=_names(exclude), progress=meter
         )
     report.show_page(found, output, json)
+
+
+@app.command()
+def lab(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes any that is free.", metavar="N")
+    ] = 2718,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Open the lab: seven claims about normalization, computed before your eyes.
+
+    \b
+      gammabeta lab
+      gammabeta lab --port 8080 --no-browser
+
+    The page is served to this machine alone, and asks no other for anything. Ctrl-C ends it.
+    Needs the extra: pip install 'gammabeta[lab]'.
+    """
+    from threading import Thread
+
+    from gammabeta.lab import server
+
+    with server.opened(port) as listening:
+        address = server.address(listening)
+        typer.echo(f"The lab is at {address} (Ctrl-C ends it)")
+        if browser:
+            Thread(target=_browse, args=(address,), daemon=True).start()  # a browser in a terminal waits for the page
+        server.serve(listening)
+
+
+def _browse(address: str) -> None:
+    """Open a page in the browser, or say that there is none."""
+    import webbrowser
+
+    if not webbrowser.open(address):
+        typer.echo("gammabeta: note: no browser could be opened; open that address in one", err=True)
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":
