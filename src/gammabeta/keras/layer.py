@@ -15,7 +15,7 @@ from gammabeta.conventions import KERAS, Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.keras import checks, functions, masks, running
 from gammabeta.keras.functions import Batch
-from gammabeta.learned import Learned
+from gammabeta.learned import Floats, Learned
 
 Shape = tuple[int | None, ...]
 
@@ -176,9 +176,8 @@ class BatchNormalization(keras.layers.Layer):
         """What the layer has learned, for `from_state` of any framework's layer; Keras counts no batches."""
         if not self.built:
             raise StateError("state() needs the weights, which a layer has once it was built: call it, or layer.build")
-        weights: list[Any] = [self.gamma, self.beta, self.moving_mean, self.moving_variance]
-        learned: list[Any] = [w if w is None else ops.convert_to_numpy(w).astype(np.float64) for w in weights]
-        return Learned(*learned, batches=0, convention=self.convention)
+        gamma, beta = (None if weight is None else _floats(weight) for weight in (self.gamma, self.beta))
+        return Learned(gamma, beta, _floats(self.moving_mean), _floats(self.moving_variance), 0, self.convention)
 
     @classmethod
     def from_state(cls, state: Learned, convention: Convention | None = None, **arguments: Any) -> Self:
@@ -220,3 +219,7 @@ class BatchNormalization(keras.layers.Layer):
         config |= {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in ("axis", "renorm")}
         extras = {name: getattr(self, name) for name in EXTRAS if getattr(self, name) != EXTRAS[name]}
         return {**super().get_config(), **config, **extras}
+
+
+def _floats(weight: Any) -> Floats:
+    return np.array(ops.convert_to_numpy(weight), np.float64)

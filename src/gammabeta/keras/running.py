@@ -57,11 +57,13 @@ def moved_by_parts(layer: Any, space: Space, old: Values, batch: Normalized) -> 
     """The moving statistics after all parts of a batch, one after the other, and before each of them."""
 
     def step(before: Values, part: Any) -> tuple[Values, Values]:
-        return moved(layer, space, before, Normalized(None, *part)), before
+        return moved(layer, space, before, Normalized(None, part[0], part[1], part[2])), before
 
-    parts = (space.stopped(batch.mean), space.stopped(batch.var), batch.count)
+    # One array and its known rank: of several with an unknown length Keras 3.15 fails on TensorFlow, and of one it
+    # forgets the rank of what comes out.
+    parts = ops.stack([space.stopped(batch.mean), space.stopped(batch.var), batch.count], axis=1)
     after, before = ops.scan(step, old, parts)
-    return after, before
+    return after, tuple(ops.reshape(value, ops.shape(batch.mean)) for value in before)
 
 
 def _moved(space: Space, mean: Any, var: Any, batch: Normalized, rule: Any) -> Values:
