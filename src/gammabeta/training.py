@@ -3,9 +3,11 @@
 Running statistics follow them, feature by feature, and renorm brings the batch's output near the running ones'.
 """
 
+from math import isfinite
 from typing import Any, NamedTuple
 
 from gammabeta.conventions import Convention
+from gammabeta.errors import DataError
 from gammabeta.functional import Normalized
 from gammabeta.spaces import Space
 
@@ -63,3 +65,18 @@ def renormalized(
     r = space.clip(space.xp.sqrt(var + eps) / deviation, 1 / r_max, r_max)
     d = space.clip((mean - running.mean) / deviation, -d_max, d_max)
     return r, d
+
+
+def check_ghost(ghost: Any) -> None:
+    """Refuse what is no number of samples that are normalized together."""
+    if ghost is not None and (not isinstance(ghost, int) or isinstance(ghost, bool) or ghost < 1):
+        raise DataError(f"ghost must be None or the number of samples that are normalized together, got {ghost!r}")
+
+
+def check_renorm(renorm: Any) -> None:
+    """Refuse what are no bounds of batch renormalization."""
+    bounds = isinstance(renorm, tuple | list) and len(renorm) == 2 and all(isinstance(b, int | float) for b in renorm)
+    if not (bounds and renorm[0] >= 1 and renorm[1] >= 0):
+        raise DataError(f"renorm must be (r_max, d_max) with r_max ≥ 1 and d_max ≥ 0, got {renorm!r}")
+    if not all(map(isfinite, renorm)):
+        raise DataError(f"renorm needs finite bounds, got {renorm!r}")

@@ -1,7 +1,7 @@
 """What a layer refuses, at construction, at each call and when it loads a state: before anything is updated."""
 
 from collections.abc import Mapping
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from gammabeta import axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
+from gammabeta.training import check_ghost, check_renorm
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -34,14 +35,11 @@ def options(eps: float, momentum: float | None, activation: Any, ghost: Any, ren
         )
     if activation not in (None, "relu"):
         raise DataError(f'activation must be None or "relu", got {activation!r}: apply any other to the output')
-    if ghost is not None and (not isinstance(ghost, int) or isinstance(ghost, bool) or ghost < 1):
-        raise DataError(f"ghost must be None or the number of samples that are normalized together, got {ghost!r}")
-    if renorm is None:
-        return
-    if not (isinstance(renorm, tuple | list) and len(renorm) == 2 and renorm[0] >= 1 and renorm[1] >= 0):
-        raise DataError(f"renorm must be (r_max, d_max) with r_max ≥ 1 and d_max ≥ 0, got {renorm!r}")
-    if not all(map(isfinite, renorm)) or not tracked:
-        raise DataError("renorm needs finite bounds and the running statistics: leave track_running_stats=True")
+    check_ghost(ghost)
+    if renorm is not None:
+        check_renorm(renorm)
+        if not tracked:
+            raise DataError("renorm needs the running statistics: leave track_running_stats=True")
 
 
 def reduced(layer: Any, x: Any) -> tuple[int, ...]:
