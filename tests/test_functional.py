@@ -374,3 +374,8 @@ def test_errors_say_what_must_hold(array, call, error, text):
 def test_integers_are_refused(array):
     with pytest.raises(gb.KindError, match=r"x must be float16, .* got int64: convert"):
         gb.batch_norm(array(np.ones((3, 2), np.int64)))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5, 0), 0), ((5, 0, 3), (0, 2))], ids=str)
+def test_no_features_give_nothing(shape, axis):
+    assert gb.batch_norm(np.zeros(shape), axis=axis).shape == shape

@@ -10,6 +10,9 @@ import gammabeta as gb
 from gammabeta.errors import DataError, KindError, StateError
 
 torch = pytest.importorskip("torch")
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
+from torch.nn.utils import parametrize, prune  # noqa: E402
+
 from gammabeta.torch import BatchNorm, accumulate  # noqa: E402
 
 SHAPES = [(6, 3), (4, 3, 5), (4, 3, 5, 2), (2, 3, 2, 2, 2)]
@@ -451,3 +454,62 @@ def test_nothing_warns_in_ordinary_use():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         BatchNorm(3)(random(4, 3, dtype=torch.float32)).sum().backward()
+
+
+@pytest.mark.parametrize("many", [40, 60_000])
+def test_a_gradient_of_gradients_where_gamma_and_beta_depend_on_x(many):
+    """Each is counted once: the gradient is the one without `create_graph`, but for some roundings in float64."""
+    x = random(many, 3).requires_grad_()
+
+    def loss(x):
+        layer = BatchNorm(3, dtype=torch.float64)
+        return (torch.func.functional_call(layer, {"weight": x[0], "bias": x[0]}, (x,)) ** 3).mean()
+
+    (want,) = torch.autograd.grad(loss(x), x)
+    (got,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    same(got, want, 1e-10)
+
+
+def test_pruned_and_parametrized_layers():
+    pruned, layer = layer_for(), layer_for()
+    prune.l1_unstructured(pruned, "weight", amount=1)
+    with torch.no_grad():
+        layer.weight[0] = 0  # the least
+    same(pruned(random(8, 3)), layer(random(8, 3)))
+    parametrize.register_parametrization(layer, "bias", torch.nn.ReLU())
+    assert layer(random(8, 3))[:, 0].abs().max() == 0  # γ is 0 and β was −1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["weight", "bias", "running_mean", "running_var"])
+@pytest.mark.parametrize("shape", [(8, 64), (8, 64, 5), (4000, 64)], ids=str)
+def test_a_parameter_of_another_shape_is_refused(shape, name, training):
+    """Not read, and not written, past its end."""
+    layer = BatchNorm(64).train(training)
+    place = layer._parameters if name in layer._parameters else layer._buffers
+    place[name] = torch.nn.Parameter(torch.ones(2)) if place is layer._parameters else torch.ones(2)
+    with torch.set_grad_enabled(training), pytest.raises(DataError, match=rf"{name} must have shape \(64,\)"):
+        layer(torch.zeros(shape))
+    assert layer.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("relu", [None, "relu"])
+def test_a_negated_view_is_read_as_what_it_stands_for(relu):
+    layer, x, dy = layer_for(activation=relu), random(8, 3), random(8, 3, seed=1)
+    results = []
+    for change in (torch.clone, lambda v: torch._neg_view(-v)):
+        leaf = x.clone().requires_grad_()
+        y = layer(change(leaf))
+        y.backward(change(dy))
+        results.append((y, leaf.grad))
+    for a, b in zip(*results, strict=True):
+        same(a, b)
+    apart = torch.complex(x, x).conj().imag  # −x, in strides of two
+    same(layer(apart), layer(-x))
+
+
+def test_a_dispatch_mode_sees_operations():
+    layer = layer_for().eval()
+    with torch.no_grad():
+        graph = make_fx(layer)(random(8, 3))
+        same(graph(random(8, 3, seed=1)), layer(random(8, 3, seed=1)))

@@ -85,7 +85,7 @@ def like(x: Any, result: NDArray[Any]) -> Any:
 
 def _from_torch(x: Any) -> NDArray[Any]:
     torch = sys.modules["torch"]
-    host = x.cpu()
+    host = x.cpu().resolve_neg()
     if host.dtype is not torch.bfloat16:
         view: NDArray[Any] = host.numpy()
         return view

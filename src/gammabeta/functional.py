@@ -96,7 +96,9 @@ def normalized(
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
     kept = None if mask is None else formula.spread(space, mask, x, away)
     if kept is None and add is None:
-        by_kernels: Callable[..., Normalized] | None = _by_kernels if space.xp is np else space.kernels(x, mean, var)
+        by_kernels: Callable[..., Normalized] | None = (
+            _by_kernels if space.xp is np and x.size else space.kernels(x, mean, var)
+        )
         if by_kernels is not None:
             return by_kernels(x, away, eps, gamma, beta, mean, var)
     with formula.quiet(space):

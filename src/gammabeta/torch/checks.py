@@ -62,6 +62,13 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
             f"x must have features {layer.features} beside the reduced axes {away}, got {found} in shape "
             f"{tuple(x.shape)}; give the layer num_features={found[0] if len(found) == 1 else found}, or axis="
         )
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        value = getattr(layer, name)
+        if value is not None and tuple(value.shape) != layer.features:
+            raise DataError(
+                f"{name} must have shape {layer.features}, that of the layer's features, got {tuple(value.shape)}: "
+                f"replace it by one of that shape, or the layer by one of other features"
+            )
     return away
 
 

@@ -55,6 +55,7 @@ def fits(x: Tensor) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
         and not torch._C._is_tracing()
+        and not torch._C._len_torch_dispatch_stack()
         and x.numel() > 0
     )
 
@@ -224,6 +225,8 @@ class _Gate:
 
 def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Any) -> list[Any]:
     """The gradients of x, γ and β as torch computes them, so that they have gradients themselves."""
+    # Views: where γ depends on x, or is β too, the gradient of each is only that of its own place in the formula.
+    x, gamma, beta = (p if p is None else p.view_as(p) for p in (x, gamma, beta))
     wanted: list[Any] = [p for p, needed in zip((x, gamma, beta), ctx.needs_input_grad, strict=False) if needed]
     if not wanted:
         return [None, None, None]

@@ -39,12 +39,14 @@ class Call(NamedTuple):
 
 def call(layer: Any, x: Any) -> Call | None:
     """How to call the kernels for x; None if x is not small and contiguous, or the parameters not of one type."""
-    if type(x) is not Tensor or x.numel() > MOST or x.ndim < 2 or not x.is_contiguous() or not fits(x):
+    if type(x) is not Tensor or x.numel() > MOST or x.ndim < 2 or not x.is_contiguous() or x.is_neg() or not fits(x):
         return None
     if layer.axis is not None or layer.activation is not None or x.shape[1] != layer.num_features:
         return None
     # Past `Module.__getattr__`, at 0.4 µs each.
     parameters, buffers = layer._parameters, layer._buffers
+    if "weight" not in parameters or "bias" not in parameters:  # pruned, or parametrized
+        return None
     gamma, beta, mean, var = (
         parameters["weight"],
         parameters["bias"],
@@ -57,7 +59,9 @@ def call(layer: Any, x: Any) -> Call | None:
     if kinds[0] is None or kinds[1] is None:
         return None
     for p in (gamma, beta, mean, var):
-        if p is not None and (p.dtype != dtype or not p.is_cpu or not p.is_contiguous()):
+        if p is not None and (
+            p.dtype != dtype or not p.is_cpu or not p.is_contiguous() or p.numel() != layer.num_features
+        ):
             return None
     runs, features = x.shape[:2]
     sizes = runs, features, x.numel() // (runs * features)
@@ -110,7 +114,7 @@ class _ByBatch(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *again(ctx, dy, x, gamma, beta, None), None, None, None, None
-        dy, dx = dy.contiguous(), torch.empty_like(x)
+        dy, dx = dy.resolve_neg().contiguous(), torch.empty_like(x)
         dgamma = torch.empty_like(gamma) if ctx.needs_input_grad[1] else None
         dbeta = torch.empty_like(beta) if ctx.needs_input_grad[2] else None
         places = map(_address, (x, dy, dx, gamma, dgamma, dbeta))
