@@ -190,6 +190,32 @@ def test_hostile_columns(name, as_runs):
     close(y, want, bound + own * np.abs(want).max() * 2.0**-20)
 
 
+def orders(n):
+    """Columns in the order that is worst for sums taken block by block, from a center that the first block gives."""
+    rng, k = np.random.default_rng(0), np.arange(n)
+    return {
+        "sorted": np.sort(rng.normal(0, 1, n)),
+        "two clusters": np.where(k < n // 2, 0.0, 1e8) + rng.normal(0, 1, n),
+        "a constant, then far away": np.where(k < 600, 5.0, 1e6 + rng.normal(0, 1, n)),
+        "one huge value first": np.where(k == 0, 1e12, rng.normal(0, 1, n)),
+        "to and fro": np.where(k % 2, 1e8, -1e8) + rng.normal(0, 1, n),
+        "growing": np.exp(k / n * 200),
+        "drifting": k * 1e3 + rng.normal(0, 1, n),
+    }
+
+
+@pytest.mark.parametrize("n", [2, 17, 64, 255, 513, 1023, 16385, 131073])
+@pytest.mark.parametrize("name", orders(2))
+def test_no_order_costs_digits(name, n):
+    """(n/64 + 128) roundings of the variance, twice: Σd² is at most twice what it adds to Σ(x − mean)²."""
+    column = orders(n)[name]
+    wide = column.astype(np.longdouble)
+    want = ((wide - wide.mean()) ** 2).mean()
+    for x, away in ((np.stack([column, column[::-1]], 1), (0,)), (np.stack([column, column[::-1]])[None], (0, 2))):
+        _, batch = batchnorm.forward(x, away, np.ones(2), np.zeros(2), EPS)
+        close(batch.var, np.stack([want, want]), 2 * (n / 64 + 128) * 2.0**-53 * want)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("shape", "away"), [((100, 3), (0,)), ((4, 3, 20, 20), (0, 2, 3))])
 def test_nan_and_infinity_stay_in_their_feature(shape, away, bad):

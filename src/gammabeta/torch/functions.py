@@ -226,11 +226,11 @@ class _Gate:
 def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Any) -> list[Any]:
     """The gradients of x, γ and β as torch computes them, so that they have gradients themselves."""
     # Views: where γ depends on x, or is β too, the gradient of each is only that of its own place in the formula.
-    x, gamma, beta = (p if p is None else p.view_as(p) for p in (x, gamma, beta))
-    wanted: list[Any] = [p for p, needed in zip((x, gamma, beta), ctx.needs_input_grad, strict=False) if needed]
+    x, *affine = x.view_as(x), *(p if p is None else p.view_as(p) for p in (gamma, beta))
+    wanted: list[Any] = [p for p, needed in zip((x, *affine), ctx.needs_input_grad, strict=False) if needed]
     if not wanted:
         return [None, None, None]
-    y, _ = composed(x, gamma, beta, None, ctx.plan._replace(relu=False), given)
+    y, _ = composed(x, affine[0], affine[1], None, ctx.plan._replace(relu=False), given)
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
     return [next(found) if needed else None for needed in ctx.needs_input_grad[:3]]
 
