@@ -243,7 +243,7 @@ def _(BENDS, gb, linregress, np, pictures):
         x, wide = np.sort(values), np.linspace(-10, 10, 161)
         y = BENDS[bend](x)
         best = linregress(x, y)
-        thin = x[:: max(1, len(x) // 400)]
+        thin = x[np.linspace(0, len(x) - 1, min(len(x), 200)).astype(int)]
         line = best.slope * thin + best.intercept
         curve = wide, BENDS[bend](wide)
         chart = pictures.used_part(curve, (thin, BENDS[bend](thin)), line, bend, "input of the activation, no unit")
