@@ -48,14 +48,19 @@ def test_the_frameworks_picture_states_the_measured_errors():
 
 
 def test_the_frameworks_still_disagree_as_drawn(framework):
-    """Rerun where it is quick. Another processor adds in another order: the order of magnitude stays."""
-    framework("torch"), framework("flax")
+    """Rerun where it is quick. A sum's error depends on how many threads share it: by a factor of 10 on two cores.
+
+    So 30 is allowed for; ours stays below 1e-6, and what is drawn is that theirs does not.
+    """
+    framework("torch")
+    framework("flax")
     numbers = json.loads((DOCS / "frameworks.json").read_text(encoding="utf-8"))
     for title, column in script("picture_frameworks").COLUMNS.items():
         x, drawn = peers.column(*column), numbers["errors"][title]
         for name, layer in (("torch", peers._torch()), ("flax", peers._flax())):
-            assert drawn[name] / 10 < peers.error(layer(x), x) < drawn[name] * 10, (title, name)
-        assert peers.error(gb.batch_norm(x, eps=peers.EPS), x) < 4 * 2.0**-22
+            now = peers.error(layer(x), x)
+            assert drawn[name] / 30 < now < drawn[name] * 30, (title, name)
+            assert now > 1e-5 > 1e-6 > peers.error(gb.batch_norm(x, eps=peers.EPS), x), (title, name)
 
 
 def test_the_digits_picture_keeps_its_claims():
