@@ -205,7 +205,7 @@ def test_training_starts_stops_and_starts_anew(lab):
 
 
 def test_the_frameworks_disagree_and_ours_do_not(lab, framework):
-    """Ours to the digit, on NumPy; torch's sums depend on how many threads share them, by a factor of 10 on two cores."""
+    """Ours to the digit, on NumPy; torch's sums depend on how many threads share them, tenfold on two cores."""
     torch = framework("torch")
     lab.page.get_by_role("button", name="Load the installed").click()
     expect(lab.number("error-torch")).to_be_visible(timeout=SECONDS)
