@@ -78,10 +78,8 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def lab(address, program) -> Iterator[Lab]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+def lab(address, program, framework) -> Iterator[Lab]:
+    with framework("playwright.sync_api").sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program("chromium"), args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         opened = Lab(address, page)
