@@ -54,22 +54,24 @@ def main() -> None:
     lab = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     address = re.search(r"http://\S+", lab.stdout.readline())[0]
     rows = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(address)
-        page.locator("[data-number='loaded']").wait_for(timeout=120_000)
-        page.wait_for_timeout(3000)
-        for title, (label, key) in SLIDERS.items():
-            if key.startswith("error"):
-                page.get_by_role("button", name="Load the installed").click()
-                page.locator("[data-number='error-torch']").wait_for(timeout=120_000)
-            print(title, flush=True)
-            taken = np.array(times(page, label, key))
-            rows.append([title, f"{np.median(taken):.0f}", f"{taken.max():.0f}"])
-        browser.close()
-    lab.terminate()
-    lab.wait(timeout=60)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(address)
+            page.locator("[data-number='loaded']").wait_for(timeout=120_000)
+            page.wait_for_timeout(3000)
+            for title, (label, key) in SLIDERS.items():
+                if key.startswith("error"):
+                    page.get_by_role("button", name="Load the installed").click()
+                    page.locator("[data-number='error-torch']").wait_for(timeout=120_000)
+                print(title, flush=True)
+                taken = np.array(times(page, label, key))
+                rows.append([title, f"{np.median(taken):.0f}", f"{taken.max():.0f}"])
+            browser.close()
+    finally:
+        lab.terminate()
+        lab.wait(timeout=60)
     text = (
         f"{machine('gammabeta', 'numpy', 'marimo', 'altair')} Milliseconds from a key on a slider until the page states"
         f" the new number, its pictures are in place; {MOVES} moves; chapter 7 with all "

@@ -47,17 +47,19 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     lab = subprocess.Popen([sys.executable, "-c", COMMAND], stdout=subprocess.PIPE, text=True)
     address = re.search(r"http://[\d.:]+", lab.stdout.readline())[0]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(address)
-        page.locator("[data-number='loaded']").wait_for(timeout=PATIENCE)
-        turn(page)
-        shoot(page, 1280, dict(enumerate(CHAPTERS)))
-        shoot(page, 390, {3: "telephone"})
-        browser.close()
-    lab.terminate()
-    lab.wait(timeout=60)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(address)
+            page.locator("[data-number='loaded']").wait_for(timeout=PATIENCE)
+            turn(page)
+            shoot(page, 1280, dict(enumerate(CHAPTERS)))
+            shoot(page, 390, {3: "telephone"})
+            browser.close()
+    finally:
+        lab.terminate()
+        lab.wait(timeout=60)
 
 
 if __name__ == "__main__":
