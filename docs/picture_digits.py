@@ -70,7 +70,9 @@ def chart(runs: list[dict[str, Any]]) -> Any:
         .configure(font=FONT)
         .configure_axis(labelFontSize=12, titleFontSize=13, titleFontWeight="normal", gridColor="#e8e8e8", tickCount=5)
         .configure_title(fontSize=14, anchor="start")
-        .configure_legend(orient="top", labelFontSize=13, labelLimit=300, symbolSize=400, symbolStrokeWidth=2.6)
+        .configure_legend(
+            orient="top", labelFontSize=13, labelLimit=300, symbolSize=400, symbolStrokeWidth=2.6, symbolOpacity=1
+        )
         .configure_view(stroke=None)
     )
 

@@ -3,7 +3,8 @@
     python docs/picture_frameworks.py            # draw what frameworks.json holds
     python docs/picture_frameworks.py --measure  # run the frameworks first: all of the extra `test`, on the CPU
 
-Each column has 1,024 float32 numbers; eps is 1e-5 everywhere. The exact answer takes the exact mean and variance.
+Each column has 1,024 float32 numbers; eps is 1e-5 everywhere. The exact answer takes the exact mean and variance. How
+many threads share a framework's sum changes its error, up to tenfold.
 """
 
 import argparse

@@ -64,8 +64,8 @@ def _(mo):
     ## 1. Two ways to rescale
 
     **Standardization and min-max normalization change the axis, not the shape.** Skewness and kurtosis, which describe
-    the shape, stay equal to the last digits. Add an outlier and min-max squeezes all other values into a corner of its
-    range; the standardized ones keep more room, but are not spared either.
+    the shape, stay equal to the last digits. Add an outlier: one value now sets min-max's range and squeezes all others
+    into a corner of it; a standard deviation, to which all values add, is moved less.
     """)
     return
 
@@ -120,6 +120,7 @@ def _(column, gb, kurtosis, mo, np, outlier, page, pictures, skew):
         _four = [float(v) for v in (_s.mean, _s.std, _e.min, _e.max)]
         _rows.append([_name, *_four, f"{skew(_y):.12f}", f"{kurtosis(_y):.12f}"])
     _others = gb.Extrema.of(_ways["min-max"][: len(column.values)])
+    _kept = gb.Moments.of(_ways["standardized"][: len(column.values)])
     mo.vstack(
         [
             page.pictures(
@@ -134,7 +135,8 @@ def _(column, gb, kurtosis, mo, np, outlier, page, pictures, skew):
                     "used": (
                         "part of min-max's range that the column itself takes, without the outlier",
                         f"{float(_others.max - _others.min):.1%}",
-                    )
+                    ),
+                    "kept": ("std of the column itself, standardized with the outlier", float(_kept.std)),
                 }
             ),
         ]
@@ -243,7 +245,7 @@ def _(BENDS, gb, linregress, np, pictures):
         x, wide = np.sort(values), np.linspace(-10, 10, 161)
         y = BENDS[bend](x)
         best = linregress(x, y)
-        thin = x[:: max(1, len(x) // 400)]
+        thin = x[np.linspace(0, len(x) - 1, min(len(x), 200)).astype(int)]
         line = best.slope * thin + best.intercept
         curve = wide, BENDS[bend](wide)
         chart = pictures.used_part(curve, (thin, BENDS[bend](thin)), line, bend, "input of the activation, no unit")
@@ -361,7 +363,7 @@ def _(
                 pictures.two_histograms(
                     BENDS[bend_4.value](_plain),
                     BENDS[bend_4.value](_y),
-                    ("plain standardization", f"γ = {gamma.value:g}, β = {beta.value:g}"),
+                    ("plain standardization", f"γ = {page.text(gamma.value)}, β = {page.text(beta.value)}"),
                     (_low, 1.0),
                     f"output of {bend_4.value}, no unit",
                 ),

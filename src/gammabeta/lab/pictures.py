@@ -3,6 +3,7 @@
 Colours are those of Okabe and Ito (2008), which people with any kind of colour vision tell apart.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,9 +23,14 @@ FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 
 def rows(**columns: Any) -> alt.InlineData:
-    """Columns of one length as Vega's rows."""
-    lists = {name: np.asarray(column).tolist() for name, column in columns.items()}
-    return alt.InlineData(values=[dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
+    """Columns of one length as Vega's rows, in a string of JSON: Altair copies and checks a list value by value."""
+    lists = [np.asarray(column).tolist() for column in columns.values()]
+    return in_rows([dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)])
+
+
+def in_rows(values: Sequence[Mapping[str, Any]]) -> alt.InlineData:
+    """Rows as Vega's."""
+    return alt.InlineData(values=json.dumps(values), format=alt.JsonDataFormat(type="json"))
 
 
 def named(name: str, **columns: Any) -> alt.InlineData:
@@ -96,8 +102,8 @@ def lines(
 ) -> Any:
     """A line for each series, (x, y); drawn in dashes too, so that no line is told by its colour alone."""
     names = list(series)
-    data = alt.InlineData(
-        values=[
+    data = in_rows(
+        [
             {"x": a, "y": b, "which": name}
             for name, (xs, ys) in series.items()
             for a, b in zip(np.asarray(xs).tolist(), np.asarray(ys).tolist(), strict=True)
