@@ -12,7 +12,7 @@ from numba import int64, njit, types, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from gammabeta.kernels import layout, threads
+from gammabeta.kernels import layout, memory, threads
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.storage import stored
 
@@ -32,10 +32,10 @@ def signs(y: Array) -> Bits:
 def gated(dy: Array, order: list[int], bits: Bits) -> Array:
     """dy where y got through, else 0, in the layout of y: its `order` and its `signs`."""
     moved = np.ascontiguousarray(dy.transpose(order), dy.dtype.newbyteorder("=")).reshape(-1)
-    memory = np.empty(moved.size, moved.dtype)
-    source, target = _integers(moved), _integers(memory)
+    place = memory.empty(moved.size, moved.dtype)
+    source, target = _integers(moved), _integers(place)
     threads.run(lambda r: _gate(source, bits, target, *r), threads.ranges(bits.size, layout.SPLIT // int(_WORD)))
-    return memory.reshape([dy.shape[i] for i in order]).transpose(np.argsort(order))
+    return place.reshape([dy.shape[i] for i in order]).transpose(np.argsort(order))
 
 
 def order(y: Array) -> list[int]:
