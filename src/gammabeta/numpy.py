@@ -15,9 +15,9 @@ from gammabeta import axes, formula, spaces
 from gammabeta.conventions import TORCH, Convention
 from gammabeta.errors import DataError
 from gammabeta.kernels import batchnorm, plain
+from gammabeta.kernels.blocks import Batch, Floats
 from gammabeta.learned import Learned
 
-Floats = NDArray[np.float64]
 Array = NDArray[Any]
 
 
@@ -35,7 +35,7 @@ class _Kept(NamedTuple):
     x: Array
     away: tuple[int, ...]
     mask: Array | None
-    batch: batchnorm.Batch
+    batch: Batch
     training: bool
 
 
@@ -113,7 +113,7 @@ class BatchNorm:
             y, batch, count = self._by_batch(values, away, gamma, beta, kept)
             self._move(batch, count)
         else:
-            batch = batchnorm.Batch(mean, np.zeros(gamma.shape), var, 0)
+            batch = Batch(mean, np.zeros(gamma.shape), var, 0)
             y = self._by_running(values, away, gamma, beta, batch, kept)
         self._kept = _Kept(values, away, kept, batch, training)
         return y
@@ -209,7 +209,7 @@ class BatchNorm:
 
     def _by_batch(
         self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, kept: Array | None
-    ) -> tuple[Array, batchnorm.Batch, Floats]:
+    ) -> tuple[Array, Batch, Floats]:
         """y, the batch's statistics, and how many values each feature had."""
         eps = self.convention.eps
         if kept is None:
@@ -218,11 +218,11 @@ class BatchNorm:
         y, mean, var, count = plain.forward(
             x, away, self._beside(gamma, x, away), self._beside(beta, x, away), eps, kept
         )
-        batch = batchnorm.Batch(mean.reshape(-1), np.zeros(gamma.shape), var.reshape(-1), 0)
+        batch = Batch(mean.reshape(-1), np.zeros(gamma.shape), var.reshape(-1), 0)
         return y, batch, count.reshape(-1).astype(np.float64)
 
     def _by_running(
-        self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, batch: batchnorm.Batch, kept: Array | None
+        self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, batch: Batch, kept: Array | None
     ) -> Array:
         """y in evaluation."""
         if kept is None:
@@ -231,7 +231,7 @@ class BatchNorm:
         mean, var, gamma, beta = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma, beta))
         return plain.evaluate(x, mean, var, gamma, beta, self.convention.eps, kept)
 
-    def _move(self, batch: batchnorm.Batch, count: Floats) -> None:
+    def _move(self, batch: Batch, count: Floats) -> None:
         """Move the running statistics towards the batch's, feature by feature."""
         enough, finite = count > 1, np.isfinite(batch.mean) & np.isfinite(batch.var)
         if not finite.all():

@@ -8,6 +8,7 @@ import torch
 
 from gammabeta import arrays, axes, formula, functional, spaces
 from gammabeta.kernels import batchnorm, gates
+from gammabeta.kernels.blocks import Batch, Floats
 from gammabeta.kernels.layout import Array
 
 Tensor = torch.Tensor
@@ -79,9 +80,9 @@ def normalized(x: Tensor, away: Axes, eps: float, *parameters: Tensor | None) ->
 
 def by_batch(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, plan: Plan
-) -> tuple[Tensor, batchnorm.Batch]:
+) -> tuple[Tensor, Batch]:
     """relu(batch norm + residual) with x's own statistics, which come with it."""
-    seen: list[batchnorm.Batch] = []
+    seen: list[Batch] = []
     y: Tensor = _ByBatch.apply(x, gamma, beta, residual, plan, seen)
     return y, seen[0]
 
@@ -104,10 +105,10 @@ def by_running(
 class _Constants(NamedTuple):
     """What a backward pass in evaluation needs: the statistics of then, since the running ones may move; (f,)."""
 
-    mean: batchnorm.Floats
-    inverse: batchnorm.Floats
+    mean: Floats
+    inverse: Floats
     """1 / √(var + eps)."""
-    scale: batchnorm.Floats
+    scale: Floats
     """γ / √(var + eps)."""
 
 
@@ -138,7 +139,7 @@ class _ByBatch(torch.autograd.Function):
         beta: Tensor | None,
         residual: Tensor | None,
         plan: Plan,
-        seen: list[batchnorm.Batch],
+        seen: list[Batch],
     ) -> Tensor:
         scale, shift = _parameters(gamma, beta, x, plan.away)
         y, batch = batchnorm.forward(_view(x), plan.away, scale, shift, plan.eps, _then(residual, plan))
@@ -252,19 +253,17 @@ def _tensor(x: Tensor, result: Array) -> Tensor:
     return tensor
 
 
-def _floats(value: Tensor) -> batchnorm.Floats:
+def _floats(value: Tensor) -> Floats:
     """A parameter as a new float64 array (f,)."""
     return np.array(_view(value), np.float64).reshape(-1)
 
 
-def _like(parameter: Tensor, gradient: batchnorm.Floats) -> Tensor:
+def _like(parameter: Tensor, gradient: Floats) -> Tensor:
     """A gradient of the type and shape of its parameter."""
     return torch.from_numpy(gradient).to(parameter.dtype).view(parameter.shape)
 
 
-def _parameters(
-    gamma: Tensor | None, beta: Tensor | None, x: Tensor, away: Axes
-) -> tuple[batchnorm.Floats, batchnorm.Floats]:
+def _parameters(gamma: Tensor | None, beta: Tensor | None, x: Tensor, away: Axes) -> tuple[Floats, Floats]:
     """γ and β, (f,), 1 and 0 where there is none."""
     features = prod(n for i, n in enumerate(x.shape) if i not in away)
     return (
