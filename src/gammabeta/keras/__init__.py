@@ -1,0 +1,10 @@
+"""Batch norm for Keras 3: y = γ · (x − mean) / √(var + ε) + β, in the place of `keras.layers.BatchNormalization`.
+
+from gammabeta.keras import BatchNormalization
+
+layer = BatchNormalization()    # arguments, weights and saved files as Keras', on TensorFlow, JAX and torch
+"""
+
+from gammabeta.keras.layer import BatchNormalization
+
+__all__ = ["BatchNormalization"]
