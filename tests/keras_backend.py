@@ -42,15 +42,19 @@ def gradients(layer, x, dy, **given):
         y = layer(x, training=True, **given)
         slopes = torch.autograd.grad(y, [x, *(w.value for w in weights)], torch.tensor(dy))
         return [to_numpy(value) for value in (y, *slopes)]
-    moving = [w.value for w in layer.non_trainable_variables]
 
-    def function(x, weights):
-        return layer.stateless_call(weights, moving, x, training=True, **given)
+    @jax.jit
+    def function(x, weights, moving, given, dy):
+        def forward(x, weights):
+            return layer.stateless_call(weights, moving, x, training=True, **given)
 
-    y, pull, new = jax.vjp(function, jax.numpy.asarray(x), [w.value for w in weights], has_aux=True)
-    for variable, value in zip(layer.non_trainable_variables, new, strict=True):
+        y, pull, new = jax.vjp(forward, x, weights, has_aux=True)
+        return y, pull(dy), new
+
+    moving = layer.non_trainable_variables
+    y, (dx, slopes), new = function(x, [w.value for w in weights], [w.value for w in moving], given, dy)
+    for variable, value in zip(moving, new, strict=True):
         variable.assign(value)
-    dx, slopes = pull(jax.numpy.asarray(dy))
     return [to_numpy(value) for value in (y, dx, *slopes)]
 
 
@@ -67,3 +71,8 @@ def compiled(layer, x, **given):
     for variable, value in zip(layer.non_trainable_variables, new, strict=True):
         variable.assign(value)
     return to_numpy(y)
+
+
+def train(layer, x, **given):
+    """The output in training; compiled on JAX, which else compiles each operation, and for each shape, by itself."""
+    return compiled(layer, x, **given) if BACKEND == "jax" else to_numpy(layer(x, training=True, **given))

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from keras_backend import BACKEND, compiled, float64, gradients, to_numpy
 
 import gammabeta as gb
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.keras import BatchNormalization
 from gammabeta.numpy import BatchNorm as Reference
+from keras_backend import BACKEND, compiled, float64, gradients, to_numpy, train
 
 # NumPy says this of Keras' own conversions on its torch backend.
 pytestmark = [
@@ -64,19 +64,25 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("shape", [(7, 3), (5, 4, 3), (4, 2, 3, 5)], ids=str)
-def test_keras_has_the_same_numbers(shape, options):
-    """In float64: some tens of roundings of numbers below 1e3; Keras' one-pass variance loses 2⁻⁵³ of a mean of 5²."""
+@pytest.mark.parametrize(
+    ("options", "shape"), list(zip(OPTIONS, [(7, 3), (5, 4, 3), (4, 2, 3, 2)] * 3, strict=False)), ids=str
+)
+def test_keras_has_the_same_numbers(options, shape):
+    """In float64: some tens of roundings of numbers below 1e3.
+
+    Keras' own layer computes in float32 for a float64 policy, unless on TensorFlow: 24 terms of a few units, added one
+    after the other, each addition rounding a sum of at most 100.
+    """
+    bound = 1e-10 if BACKEND == "tensorflow" else 24 * 100 * U
     with float64():
         ours, theirs = (layer_for(shape, kind, dtype="float64", **options) for kind in (BatchNormalization, Theirs))
         for seed in range(2):
             x, dy = random(*shape, seed=seed, dtype="float64"), random(*shape, seed=9, dtype="float64")
             for a, b in zip(gradients(ours, x, dy), gradients(theirs, x, dy), strict=True):
-                same(a, b, 1e-10)
+                same(a, b, bound)
         for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-            same(a, b, 1e-12)
-        same(ours(x), theirs(x), 1e-12)
+            same(a, b, bound)
+        same(ours(x), theirs(x), bound)
 
 
 def test_arguments_are_keras():
@@ -137,7 +143,7 @@ def test_regularizers_and_constraints_are_keras():
     for layer in (ours, theirs):
         layer.build((None, 3))
         layer.gamma.assign([1.0, 2.0, 3.0])
-    assert float(ours.losses[0]) == float(theirs.losses[0]) > 0
+    assert to_numpy(ours.losses[0]) == to_numpy(theirs.losses[0]) > 0
     assert type(ours.beta.constraint) is type(theirs.beta.constraint) is keras.constraints.NonNeg
     same(BatchNormalization(gamma_initializer="zeros")(random(4, 3)), np.zeros((4, 3), np.float32), 0)
 
@@ -179,14 +185,12 @@ def test_hostile_columns_in_float32(name, path):
     of the variance each of 1023 additions may lose u/2 of it: half of that, 256u, is what y could lose.
     """
     x = column(name)
-    y = BatchNormalization(ghost=1024 if path == "ghost" else None)(
-        x, training=True, mask=np.ones(1024, bool) if path == "mask" else None
-    )
-    want = exact(x) if name != "a constant" else np.zeros_like(x)
+    mask = np.ones(1024, bool) if path == "mask" else None
+    y = BatchNormalization(ghost=1024 if path == "ghost" else None)(x, training=True, mask=mask)
     if name == "a constant":
         assert (to_numpy(y) == 0).all()
     else:
-        assert error(y, want) <= (256 if BACKEND == "jax" and name == "0 and 1e30" else 4)
+        assert error(y, exact(x)) <= (256 if BACKEND == "jax" and name == "0 and 1e30" else 4)
 
 
 @pytest.mark.parametrize("name", ["1e4, 1", "1e6, 1"])
@@ -196,9 +200,11 @@ def test_keras_own_layer_fails_there(name):
     assert not error(theirs, exact(x)) <= 100  # or NaN
 
 
-@pytest.mark.parametrize("axis", [-1, 1, (1, 2), (2, 1), 0, (0, -1)], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+AXES = [(-1, False), (-1, True), (1, True), ((1, 2), False), ((2, 1), True), (0, False), ((0, -1), True)]
+
+
 @pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize(("axis", "masked"), AXES, ids=str)
 def test_the_definition_has_the_same_numbers(axis, masked, unbiased):
     """`gammabeta.numpy` in float64: some tens of roundings of numbers below 100."""
     shape = (6, 4, 3)
@@ -240,7 +246,7 @@ def test_a_bad_batch_does_not_poison_keras_renorm():
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("options", [{}, {"ghost": 100}, {"renorm": (2.0, 1.0)}], ids=str)
 def test_half_precision_is_computed_in_float32(dtype, options):
-    """One rounding to the type of values below 16, and a hundredth of one: float32 has 2¹³ times its digits, or more."""
+    """One rounding to the type of values below 16, and a hundredth of one: float32 has 2¹³ times its digits."""
     x = ops.cast(np.random.default_rng(1).normal(50, 4, (5000, 2)), dtype[6:])
     half, whole = (BatchNormalization(dtype=policy, **options) for policy in (dtype, "float32"))
     y, z = half(x, training=True), whole(ops.cast(x, "float32"), training=True)
@@ -288,27 +294,27 @@ def test_no_gradient_comes_from_the_padding():
 def test_a_mask_along_the_leading_axes():
     """As Keras hands it from layer to layer: (n, t) for (n, t, h, c), and with a statistic for each position."""
     mask = np.arange(20).reshape(4, 5) % 3 > 0
-    for shape, options in (((4, 5, 2, 3), {}), ((4, 5, 3), {"axis": (1, 2)}), ((4, 5, 3), {"axis": 1})):
+    for shape, options in (((4, 5, 2, 3), {}), ((4, 5, 3), {"axis": (1, 2)})):
         x = random(*shape)
         whole = np.broadcast_to(mask.reshape(4, 5, *[1] * (len(shape) - 2)), shape)
-        y, z = (layer_for(shape, **options)(x, training=True, mask=m) for m in (mask, whole))
+        y, z = (train(layer_for(shape, **options), x, mask=m) for m in (mask, whole))
         same(y, z, 0)
-        assert (to_numpy(y)[~mask] == 0).all()
+        assert (y[~mask] == 0).all()
 
 
 def test_a_mask_that_fits_twice_is_refused():
     layer = layer_for((4, 5, 5), axis=1)
     with pytest.raises(DataError, match=r"mask must say which axes of x it is along, got shape \(4, 5\)"):
         layer(random(4, 5, 5), training=True, mask=np.ones((4, 5), bool))
-    layer(random(4, 5, 5), training=True, mask=np.ones((4, 5, 1), bool))
+    train(layer, random(4, 5, 5), mask=np.ones((4, 5, 1), bool))
 
 
 @pytest.mark.parametrize("options", [{}, {"ghost": 2}, {"renorm": (2.0, 1.0)}, {"renorm": True}], ids=str)
 def test_a_wholly_masked_batch_moves_nothing(options):
     layer = layer_for((4, 3), **options)
     before = layer.get_weights()
-    y = layer(np.full((4, 3), np.nan, np.float32), training=True, mask=np.zeros(4, bool))
-    assert (to_numpy(y) == 0).all()
+    y = train(layer, np.full((4, 3), np.nan, np.float32), mask=np.zeros(4, bool))
+    assert (y == 0).all()
     for a, b in zip(before, layer.get_weights(), strict=True):
         same(a, b, 0)
 
@@ -322,33 +328,35 @@ def test_a_mask_comes_from_the_layer_before_and_goes_on():
     normal = layer(masked)
     assert layer.supports_masking and keras.src.backend.get_keras_mask(normal) is not None
     model = keras.Model(inputs, normal)
-    same(to_numpy(model(x, training=True))[:, :4], layer_for((4, 4, 3), kind=Plain)(x[:, :4], training=True), 16 * U)
     alone = BatchNormalization()
-    alone(x[:, :4], training=True)
+    same(to_numpy(model(x, training=True))[:, :4], alone(x[:, :4], training=True), 16 * U)
     same(layer.moving_variance, alone.moving_variance, 8 * U)
-
-
-class Plain(BatchNormalization):
-    """Built without other γ and β."""
-
-    gamma_beta = None
 
 
 # Ghost batches and renorm.
 
 
-@pytest.mark.parametrize("options", [{}, {"renorm": (1.5, 0.5)}, {"renorm": True}, {"axis": (1, 2)}], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("size", "parts"), [(2, 3), (3, 2), (4, 1), (9, 1)])
+GHOSTS = [
+    (2, 3, False, {}),
+    (3, 2, True, {}),
+    (4, 1, False, {}),
+    (9, 1, True, {}),
+    (2, 3, False, {"renorm": (1.5, 0.5)}),
+    (3, 2, True, {"renorm": (1.5, 0.5)}),
+    (2, 3, True, {"renorm": True}),
+    (2, 3, True, {"axis": (1, 2)}),
+]
+
+
+@pytest.mark.parametrize(("size", "parts", "masked", "options"), GHOSTS, ids=str)
 def test_ghost_batches_are_batches_of_their_own(size, parts, masked, options):
     """Seven samples, in parts one after the other. In float64, some tens of roundings."""
     x, mask = random(7, 4, 3, dtype="float64"), np.arange(28).reshape(7, 4) % 4 > 0
     with float64():
         ghost, plain = (layer_for(x.shape, dtype="float64", **options, **g) for g in ({"ghost": size}, {}))
-        y = ghost(x, training=True, mask=mask if masked else None)
+        y = train(ghost, x, mask=mask if masked else None)
         pieces = zip(np.array_split(x, parts), np.array_split(mask, parts), strict=True)
-        want = [plain(part, training=True, mask=m if masked else None) for part, m in pieces]
-        same(y, np.concatenate([to_numpy(part) for part in want]), 1e-12)
+        same(y, np.concatenate([train(plain, part, mask=m if masked else None) for part, m in pieces]), 1e-12)
         for a, b in zip(ghost.get_weights(), plain.get_weights(), strict=True):
             same(a, b, 1e-13)
 
@@ -370,32 +378,43 @@ def test_renorm_goes_from_the_batch_to_the_moving_statistics():
         same(y, want, 1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"ghost": 3}, {"renorm": (1.5, 0.5)}, {"ghost": 3, "renorm": True}], ids=str)
+COMPILED = [{}, {"renorm": (1.5, 0.5)}]
+if BACKEND != "torch":  # torch.compile takes ten seconds for a loop
+    COMPILED += [{"ghost": 3}, {"ghost": 3, "renorm": True}]
+
+
+# torch.compile looks at an attribute of every value that it meets.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("options", COMPILED, ids=str)
 def test_compiled_is_the_same(options):
     """XLA fuses and orders sums anew: some ten roundings of values below 20."""
     x = random(7, 4, 3)
     one, other = (layer_for(x.shape, **options) for _ in range(2))
-    same(compiled(one, x), one_by_one(other, x), 16 * 20 * U)
+    same(compiled(one, x), other(x, training=True), 16 * 20 * U)
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         same(a, b, 8 * 8 * U)
-
-
-def one_by_one(layer, x):
-    return layer(x, training=True)
 
 
 # In models.
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("options", [{}, {"ghost": 9, "axis": (1, 2)}, {"renorm": (2.0, 1.0)}], ids=str)
+MODELS = [
+    ("float32", {}),
+    ("float32", {"ghost": 9, "axis": (1, 2)}),
+    ("mixed_float16", {"renorm": (2.0, 1.0)}),
+    ("mixed_bfloat16", {"ghost": 9}),
+]
+
+
+@pytest.mark.parametrize(("policy", "options"), MODELS, ids=str)
 def test_fit_evaluate_predict_save_and_load(policy, options, tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 3))
     x = BatchNormalization(dtype=policy, **options)(inputs)
     outputs = keras.layers.Dense(1, dtype="float32")(keras.layers.Flatten()(x))
     model = keras.Model(inputs, outputs)
-    model.compile(keras.optimizers.SGD(0.02), "mse", jit_compile=BACKEND != "torch" and policy == "float32")
+    jit = BACKEND == "jax" or (BACKEND, policy) == ("tensorflow", "float32")
+    model.compile(keras.optimizers.SGD(0.02), "mse", jit_compile=jit)
     x, t = random(70, 8, 3), random(70, 1, seed=1)
     losses = model.fit(x, t, batch_size=32, epochs=3, verbose=0).history["loss"]
     assert losses[-1] < losses[0] and np.isfinite(model.evaluate(x, t, verbose=0))
@@ -404,7 +423,7 @@ def test_fit_evaluate_predict_save_and_load(policy, options, tmp_path):
     again = keras.models.load_model(tmp_path / "of.keras")
     assert type(again.layers[1]) is BatchNormalization
     assert (again.predict(x, verbose=0) == model.predict(x, verbose=0)).all()
-    again.fit(x, t, batch_size=32, verbose=0)
+    again.fit(x[:32], t[:32], batch_size=32, verbose=0)
 
 
 def test_a_model_of_keras_becomes_one_of_ours_and_back():
@@ -567,7 +586,13 @@ def test_a_bad_axis_is_refused(options, shape, message):
 
 
 BAD_BATCHES = [
-    ({}, np.ones((4, 5), np.float32), {}, DataError, r"features \(3,\) on its axes \(1,\), got \(5,\) in shape \(4, 5\)"),
+    (
+        {},
+        np.ones((4, 5), np.float32),
+        {},
+        DataError,
+        r"features \(3,\) on its axes \(1,\), got \(5,\) in shape \(4, 5\)",
+    ),
     ({"axis": 1}, np.ones((4, 3, 5, 2), np.float32)[:, :2], {}, DataError, r"got \(2,\)"),
     ({}, np.ones(3, np.float32), {}, DataError, "axis must leave an axis"),
     ({}, np.ones((4, 3), np.int32), {}, KindError, "got int32: convert it"),
@@ -594,12 +619,3 @@ def test_a_bad_batch_is_refused_and_nothing_updated(options, x, given, error, me
 def test_integers_are_refused_when_a_model_is_made():
     with pytest.raises(KindError, match="got int32"):
         BatchNormalization()(keras.Input((3,), dtype="int32"))
-
-
-# Many devices.
-
-
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow can")
-def test_synchronized_is_refused_where_it_cannot_be():
-    with pytest.raises(DataError, match=f"synchronized=True needs the TensorFlow backend, got {BACKEND}"):
-        BatchNormalization(synchronized=True)
