@@ -37,14 +37,11 @@ def test_on_every_backend(framework, backend):
     assert re.fullmatch(r"\d+ passed in .*", summary[0]), f"nothing may be left out: {summary}"
 
 
-@pytest.mark.slow
-def test_a_failure_shows(tmp_path, framework):
-    framework("torch"), framework("keras")
-    (tmp_path / "test_wrong.py").write_text(
-        "import keras\n\ndef test_wrong():\n    assert keras.config.backend() == 'numpy', keras.config.backend()\n"
-    )
+def test_a_failure_shows(tmp_path):
+    wrong = "import os\n\ndef test():\n    assert os.environ['KERAS_BACKEND'] == 'numpy'\n"
+    (tmp_path / "test_wrong.py").write_text(wrong)
     result = run("torch", str(tmp_path / "test_wrong.py"))
-    assert result.returncode == 1 and "AssertionError: torch" in result.stdout
+    assert result.returncode == 1 and "AssertionError: assert 'torch' == 'numpy'" in result.stdout
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
