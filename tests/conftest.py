@@ -4,7 +4,9 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -50,6 +52,12 @@ def _framework() -> Callable[[str], ModuleType]:
 @pytest.fixture(name="program", scope="session")
 def _program() -> Callable[[str], str]:
     return program
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`keras_*.py` is for one of Keras' backends: not collected, nor searched for doctests, unless it is named."""
+    named = {Path(argument.partition("::")[0]).name for argument in config.args}
+    return True if fnmatch(collection_path.name, "keras_*.py") and collection_path.name not in named else None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -9,8 +9,6 @@ from gammabeta.keras import BatchNormalization
 from keras_backend import BACKEND, to_numpy
 
 RNG = np.random.default_rng(0)
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 X, DY = RNG.normal(1e3, 2, (7, 4, 3)).astype(np.float32), RNG.normal(0, 1, (7, 4, 3)).astype(np.float32)
 MASK = RNG.random((7, 4)) > 0.4
 U = 2.0**-24

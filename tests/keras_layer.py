@@ -13,12 +13,6 @@ from gammabeta.keras import BatchNormalization
 from gammabeta.numpy import BatchNorm as Reference
 from keras_backend import BACKEND, compiled, float64, gradients, to_numpy, train
 
-# NumPy says this of Keras' own conversions on its torch backend.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context and return_scalar:DeprecationWarning"),
-]
-
 Theirs = keras.layers.BatchNormalization
 
 U = 2.0**-24

@@ -44,7 +44,6 @@ def test_a_failure_shows(tmp_path):
     assert result.returncode == 1 and "AssertionError: assert 'torch' == 'numpy'" in result.stdout
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 def test_from_torch_to_keras_to_numpy_and_back(framework):
     """The same output in evaluation, in float32: some 8 roundings of values below 8; float64 for NumPy's."""
     torch, keras = framework("torch"), framework("keras")
