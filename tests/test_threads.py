@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -43,6 +45,20 @@ def test_run_keeps_order_and_raises_the_first_error() -> None:
     with threads.limit(2), pytest.raises(ValueError, match="part 1"):
         threads.run(work, [0, 1, 2, 3])
     assert 0 in done
+
+
+def test_what_was_worked_on_can_go() -> None:
+    """A thread that waits for work holds nothing of the last."""
+    array = np.ones(8)
+    gone, both = weakref.ref(array), threading.Barrier(2)
+    with threads.limit(2):
+        threads.run(lambda _, array=array: (array.sum(), both.wait(10)), range(2))
+        del array
+        for _ in range(100):
+            if gone() is None:
+                break
+            time.sleep(0.01)  # the other thread has given its result, and is about to return
+    assert gone() is None
 
 
 def test_limits() -> None:

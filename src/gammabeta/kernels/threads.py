@@ -66,11 +66,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def _serve(tasks: SimpleQueue[Any]) -> None:
-    """Help whoever asks, for ever."""
+    """Help whoever asks, for ever; in between hold on to nothing."""
     while True:
-        work, items, left, done = tasks.get()
-        for place in _taken(left, deque.popleft):
-            done.put((place, *_outcome(work, items[place])))
+        _help(*tasks.get())
+
+
+def _help(work: Callable[[T], R], items: Sequence[T], left: deque[int], done: SimpleQueue[Any]) -> None:
+    for place in _taken(left, deque.popleft):
+        done.put((place, *_outcome(work, items[place])))
 
 
 def _taken(left: deque[int], take: Callable[[deque[int]], int]) -> Iterator[int]:
