@@ -226,6 +226,7 @@ def keras_layer(given: Batch) -> Result:
     """On the backend of this process, TensorFlow; tests/keras_layer.py has the others."""
     import keras
     import tensorflow as tf
+
     from gammabeta.keras import BatchNormalization
 
     assert keras.backend.backend() == "tensorflow"
