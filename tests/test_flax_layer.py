@@ -479,7 +479,7 @@ BAD_LAYERS = [
     ({"param_dtype": "complex64"}, KindError, "param_dtype must be .*got complex64"),
     ({"ghost": 0}, DataError, "ghost must be None or the number of samples"),
     ({"renorm": (0.5, 1)}, DataError, r"renorm must be \(r_max, d_max\)"),
-    ({"renorm": (2.0, np.inf)}, DataError, "renorm must be .*both finite"),
+    ({"renorm": (2.0, np.inf)}, DataError, "renorm needs finite bounds"),
 ]
 
 

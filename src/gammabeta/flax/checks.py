@@ -1,6 +1,6 @@
 """What a layer refuses, at construction and at each call: before anything is updated."""
 
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 from jax import numpy as jnp
@@ -8,6 +8,7 @@ from jax import numpy as jnp
 from gammabeta import arrays, axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
+from gammabeta.training import check_ghost, check_renorm
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -41,11 +42,9 @@ def options(momentum: float | None, epsilon: float, dtype: Any, param_dtype: Any
     for name, value in (("dtype", dtype), ("param_dtype", param_dtype)):
         if value is not None and jnp.dtype(value).name not in FLOATS:
             raise KindError(f"{name} must be float16, bfloat16, float32 or float64, got {jnp.dtype(value).name}")
-    if ghost is not None and (not isinstance(ghost, int) or isinstance(ghost, bool) or ghost < 1):
-        raise DataError(f"ghost must be None or the number of samples that are normalized together, got {ghost!r}")
-    bounds = isinstance(renorm, tuple | list) and len(renorm) == 2 and all(map(isfinite, renorm))
-    if renorm is not None and not (bounds and renorm[0] >= 1 and renorm[1] >= 0):
-        raise DataError(f"renorm must be (r_max, d_max) with r_max ≥ 1 and d_max ≥ 0, both finite, got {renorm!r}")
+    check_ghost(ghost)
+    if renorm is not None:
+        check_renorm(renorm)
 
 
 def reduced(layer: Any, x: Any) -> tuple[int, ...]:
