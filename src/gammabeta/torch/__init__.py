@@ -6,8 +6,11 @@ model = convert(model)          # every torch.nn.BatchNorm* in it; parameters, h
 layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
+from gammabeta.torch.adapt import adapt
 from gammabeta.torch.convert import convert, revert
+from gammabeta.torch.freeze import freeze, unfreeze
 from gammabeta.torch.layer import BatchNorm
+from gammabeta.torch.recalibrate import recalibrate
 from gammabeta.torch.running import accumulate
 
-__all__ = ["BatchNorm", "accumulate", "convert", "revert"]
+__all__ = ["BatchNorm", "accumulate", "adapt", "convert", "freeze", "recalibrate", "revert", "unfreeze"]
