@@ -61,7 +61,7 @@ class _Frozen(Module):
     """What a frozen layer does otherwise than its class, which comes behind this one among its bases."""
 
     is_frozen = True
-    thawed: type[Module]
+    thawed: Any
 
     def train(self, mode: bool = True) -> Any:
         """Remember the mode, for `unfreeze`, and stay in evaluation."""
