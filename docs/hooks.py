@@ -1,0 +1,52 @@
+"""What the site needs beyond MkDocs: pages from outside docs/, and doctests shown as the sessions that they are.
+
+The same Markdown is read on a code host and in the site. Here `python` blocks that hold a session, and docstrings'
+examples, become `pycon` blocks, and links to files above docs/ lead to their pages.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from griffe import Alias, Extension, Module, Object
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+FROM_THE_ROOT = {
+    "benchmarks/RESULTS.md": "results.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+SESSION = re.compile(r"^( *)>>> .*(?:\n\1(?! *$).+)*", re.M)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """The pages that lie in the root."""
+    for path, page in FROM_THE_ROOT.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """A page's text, for the site."""
+    for path, page in FROM_THE_ROOT.items():
+        markdown = markdown.replace(f"](../{path}", f"]({page}")
+    return markdown.replace("```python\n>>> ", "```pycon\n>>> ")
+
+
+class Docstrings(Extension):
+    """Public names are found where a file has the same name, and examples have fences around them."""
+
+    def on_instance(self, *, obj: Object, **_: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = SESSION.sub(
+                lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", obj.docstring.value
+            )
+
+    def on_package(self, *, pkg: Module, **_: Any) -> None:
+        """`gammabeta.torch.convert` is the function, as an import gives, and not the file convert.py."""
+        for module in pkg.modules.values():
+            for name in module.exports or ():
+                file = module.members.get(str(name))
+                if isinstance(file, Module) and name in file.members:
+                    module.set_member(str(name), Alias(str(name), file.members[str(name)], parent=module))
