@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +16,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 INSTALL = ("pip install . && gammabeta scale --example", "pip install '.[test]' && pytest")
 
@@ -109,9 +109,10 @@ def test_every_link_leads_somewhere():
 
 
 def picture() -> ModuleType:
-    specification = spec_from_file_location("picture", ROOT / "docs" / "picture.py")
-    module = module_from_spec(specification)
-    specification.loader.exec_module(module)
+    path = sys.path.copy()
+    sys.path.insert(0, str(ROOT / "docs"))
+    module = import_module("pictures.same_shape")
+    sys.path[:] = path
     return module
 
 

@@ -151,7 +151,9 @@ def test_no_page_loads_anything_from_another_host(site):
     for page in site.rglob("*.html"):
         assert not elsewhere(page.read_text(encoding="utf-8")), page.name
     for sheet in site.rglob("*.css"):
-        assert not re.findall(r"(?:@import|url\()\s*['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
+        assert not re.findall(r"(?:@import|url\()\s*['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8")), (
+            sheet.name
+        )
 
 
 @pytest.mark.parametrize(
