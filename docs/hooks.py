@@ -17,6 +17,7 @@ FROM_THE_ROOT = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
+TOGETHER = re.compile(r"^( +)(\w+(?:, \w+)+)(: .*(?:\n\1 +.*)*)", re.M)
 SESSION = re.compile(r"^( *)>>> .*(?:\n\1(?! *$).+)*", re.M)
 
 
@@ -35,12 +36,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 class Docstrings(Extension):
-    """Public names are found where a file has the same name, and examples have fences around them."""
+    """Public names are found where a file has the same name; docstrings are read as they are meant."""
 
     def on_instance(self, *, obj: Object, **_: Any) -> None:
+        """Examples get fences, and `gamma, beta: …` becomes a line for each, which has a type and a default."""
         if obj.docstring is not None:
-            obj.docstring.value = SESSION.sub(
-                lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", obj.docstring.value
+            text = SESSION.sub(lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", obj.docstring.value)
+            obj.docstring.value = TOGETHER.sub(
+                lambda found: "\n".join(f"{found[1]}{name}{found[3]}" for name in found[2].split(", ")), text
             )
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, DocTestParser
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,30 @@ def pages(language: str) -> list[Path]:
     return [page for page in PAGES if language in dict(BLOCK.findall(page.read_text(encoding="utf-8")))]
 
 
+def fences(text: str) -> list[str]:
+    """What stands behind the opening fences, wherever they are: a language that is tested, and nothing else."""
+    return [line.strip().lstrip("`~") for line in re.findall(r"^[ >*-]*(?:```|~~~).*$", text, re.M)][::2]
+
+
+def unseen(text: str) -> list[str]:
+    """What would look like a block that runs, and would not be run."""
+    strange = [f"a block of {fence!r}" for fence in fences(text) if fence not in ("python", "bash", "diff", "")]
+    blocks = BLOCK.findall(text)
+    if len(blocks) != len(fences(text)):
+        strange.append(f"{len(fences(text)) - len(blocks)} blocks that do not start at the line's beginning")
+    strange += [
+        "a session in a block that is not python's" for kind, code in blocks if kind != "python" and ">>>" in code
+    ]
+    strange += [f"a line with {word!r}" for word in ("doctest: +SKIP", "<!-- skip", "<!--- skip") if word in text]
+    return strange
+
+
+def steps(page: Path) -> int:
+    """How many examples a page's Python blocks have: each `>>>`, or the whole block."""
+    codes = [code for language, code in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "python"]
+    return sum(len(DocTestParser().get_examples(code)) or 1 for code in codes)
+
+
 def run_python(page: Path) -> int:
     """Run a page's Python blocks in turn; how many there were."""
     examples = list(EXAMPLES.parse(page).examples())
@@ -42,8 +66,29 @@ def run_python(page: Path) -> int:
 def test_every_python_block_runs(page, tmp_path, monkeypatch):
     make_tables(tmp_path)
     monkeypatch.chdir(tmp_path)
-    languages = [language for language, _ in BLOCK.findall(page.read_text(encoding="utf-8"))]
-    assert run_python(page) >= languages.count("python")
+    assert run_python(page) == steps(page) > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_slips_through(page):
+    found = unseen(page.read_text(encoding="utf-8"))
+    assert not found, f"{page.relative_to(ROOT)} has {'; '.join(found)}: write ```python at the line's beginning"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```py\n>>> 1\n1\n```\n",
+        "```python title='x'\n1\n```\n",
+        "- a list\n\n    ```python\n    1\n    ```\n",
+        "~~~python\n1\n~~~\n",
+        "```\n>>> 1\n1\n```\n",
+        "```python\n>>> 1 + 1  # doctest: +SKIP\n3\n```\n",
+    ],
+)
+def test_a_block_that_would_slip_through_is_found(text):
+    assert unseen(text)
+    assert not unseen("```python\n>>> 1\n1\n```\n\n```bash\ngammabeta\n```\n")
 
 
 def test_a_wrong_block_is_found(tmp_path):

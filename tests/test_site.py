@@ -121,6 +121,20 @@ def test_the_reference_has_every_public_name(site):
     assert not missing, f"docs/reference/ lacks {missing}: give each a docstring, and a page there the line '::: NAME'"
 
 
+def test_docstrings_are_read_as_they_are_meant(site):
+    """Examples are sessions, not quotations; each of `gamma, beta: …` has a line."""
+    for page in (site / "reference").glob("*.html"):
+        assert "<blockquote>" not in page.read_text(encoding="utf-8"), page.name
+    page = (site / "reference" / "normalization.html").read_text(encoding="utf-8")
+    assert '<span class="gp">&gt;&gt;&gt; </span>' in page
+    assert all(f"<code>{name}</code>" in page for name in ("gamma", "beta", "mean", "var"))
+
+
+def test_links_above_docs_lead_to_pages(site):
+    assert 'href="results.html"' in (site / "batchnorm.html").read_text(encoding="utf-8")
+    assert "plain sweep" in (site / "results.html").read_text(encoding="utf-8")
+
+
 def test_public_names_are_read_right():
     assert {"BatchNorm", "Gradients"} == set(public("numpy"))
     assert {"BatchNorm", "convert", "revert"} <= set(public("torch"))
