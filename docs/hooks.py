@@ -4,6 +4,7 @@ The same Markdown is read on a code host and in the site. Here `python` blocks t
 examples, become `pycon` blocks, and links to files above docs/ lead to their pages.
 """
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,26 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown.replace("```python\n>>> ", "```pycon\n>>> ")
 
 
+def is_code(text: str) -> bool:
+    """Whether all of a text is Python: the formatter takes the indentation from a docstring that is all example."""
+    try:
+        return bool(ast.parse(text).body)
+    except SyntaxError:
+        return False
+
+
 class Docstrings(Extension):
     """Public names are found where a file has the same name; docstrings are read as they are meant."""
 
     def on_instance(self, *, obj: Object, **_: Any) -> None:
-        """Examples get fences, and `gamma, beta: …` becomes a line for each, which has a type and a default."""
+        """Code gets fences, and `gamma, beta: …` becomes a line for each, which has a type and a default."""
         if obj.docstring is not None:
             text = SESSION.sub(lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", obj.docstring.value)
-            obj.docstring.value = TOGETHER.sub(
+            text = TOGETHER.sub(
                 lambda found: "\n".join(f"{found[1]}{name}{found[3]}" for name in found[2].split(", ")), text
             )
+            head, _, rest = text.partition("\n\n")
+            obj.docstring.value = f"{head}\n\n```python\n{rest}\n```" if is_code(rest) else text
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:
         """`gammabeta.torch.convert` is the function, as an import gives, and not the file convert.py."""

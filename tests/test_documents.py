@@ -18,6 +18,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LANGUAGES = ("python", "bash", "", "diff", "text", "json", "sql", "toml", "yaml")  # the first two run
 INSTALL = ("pip install . && gammabeta scale --example", "pip install '.[test]' && pytest")
 
 pytestmark = pytest.mark.skipif(not PAGES[0].exists(), reason="the tests run outside a checkout: there is no README.md")
@@ -31,13 +32,13 @@ def pages(language: str) -> list[Path]:
 
 
 def fences(text: str) -> list[str]:
-    """What stands behind the opening fences, wherever they are: a language that is tested, and nothing else."""
+    """What stands behind the opening fences, wherever they are: a language, if all is well."""
     return [line.strip().lstrip("`~") for line in re.findall(r"^[ >*-]*(?:```|~~~).*$", text, re.M)][::2]
 
 
 def unseen(text: str) -> list[str]:
     """What would look like a block that runs, and would not be run."""
-    strange = [f"a block of {fence!r}" for fence in fences(text) if fence not in ("python", "bash", "diff", "")]
+    strange = [f"a block of {fence!r}" for fence in fences(text) if fence not in LANGUAGES]
     blocks = BLOCK.findall(text)
     if len(blocks) != len(fences(text)):
         strange.append(f"{len(fences(text)) - len(blocks)} blocks that do not start at the line's beginning")
@@ -72,7 +73,8 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_block_slips_through(page):
     found = unseen(page.read_text(encoding="utf-8"))
-    assert not found, f"{page.relative_to(ROOT)} has {'; '.join(found)}: write ```python at the line's beginning"
+    name = page.relative_to(ROOT)
+    assert not found, f"{name} has {'; '.join(found)}: start a block at the left, with ``` and one of {LANGUAGES}"
 
 
 @pytest.mark.parametrize(

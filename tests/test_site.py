@@ -122,12 +122,13 @@ def test_the_reference_has_every_public_name(site):
 
 
 def test_docstrings_are_read_as_they_are_meant(site):
-    """Examples are sessions, not quotations; each of `gamma, beta: …` has a line."""
+    """Examples are code, not quotations or prose; each of `gamma, beta: …` has a line."""
     for page in (site / "reference").glob("*.html"):
         assert "<blockquote>" not in page.read_text(encoding="utf-8"), page.name
     page = (site / "reference" / "normalization.html").read_text(encoding="utf-8")
     assert '<span class="gp">&gt;&gt;&gt; </span>' in page
     assert all(f"<code>{name}</code>" in page for name in ("gamma", "beta", "mean", "var"))
+    assert "<p>from gammabeta" not in (site / "reference" / "torch.html").read_text(encoding="utf-8")
 
 
 def test_links_above_docs_lead_to_pages(site):
