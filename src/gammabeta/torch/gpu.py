@@ -3,7 +3,6 @@
 A second gradient is that of the formula in torch's own operations.
 """
 
-from functools import cache
 from importlib import import_module
 from math import prod
 from typing import Any
@@ -14,18 +13,13 @@ from gammabeta import axes, functional, spaces
 from gammabeta.formula import spread as spread_mask
 from gammabeta.torch import functions
 from gammabeta.torch.functions import Plan
-from gammabeta.torch.layout import WIDE, dense, reachable
+from gammabeta.torch.layout import BESIDE, WIDE, Tiling, dense, reachable
 
 Tensor = torch.Tensor
 Optional = Tensor | None
 
 TILE = 4096  # values, 16 for each thread of 8 warps
-WIDTH = 1024  # of them along one feature, or
-BESIDE = 128  # features beside each other
-PROGRAMS = 4  # for each multiprocessor, where they sum
 LANE = 256  # tiles that a lane adds up: in float32 its error, 2⁻²⁴ each, stays below a unit of 16 bits
-SHARE = 4  # tiles of a program that maps
-MOST = 65535  # programs on a grid's second axis
 
 
 def fits(x: Tensor, away: tuple[int, ...]) -> bool:
@@ -70,44 +64,15 @@ def formula(x: Tensor, away: tuple[int, ...], eps: float, *parameters: Optional)
     return normalized(x, gamma, beta, None, Plan(away, eps), given)[1]
 
 
-class _Launch:
-    """The tiles, the programs and the types for one tensor."""
+class _Launch(Tiling):
+    """The tiles, the programs, the mask and the types for one tensor."""
 
     def __init__(self, x: Tensor, away: list[int], mask: Optional) -> None:
-        found = dense(x, tuple(away))
-        if found is None:
-            raise ValueError(f"the kernels take tensors without gaps, got strides {x.stride()}")
-        self.shape = outer, features, width = found
-        runs = width > 1
-        columns = min(_power(width), WIDTH) if runs else min(_power(features), BESIDE)
-        rows = min(_power(outer), TILE // columns)
+        super().__init__(x, tuple(away), TILE)
         self.kernels = import_module("gammabeta.kernels.triton.batchnorm")
-        self.device = x.device
-        self.blocks = features if runs else -(-features // columns)
-        self.tiles = -(-outer // rows) * (-(-width // columns) if runs else 1)
-        wide = getattr(import_module("triton.language"), WIDE[x.dtype])
         self.mask = _mask(x, mask, tuple(away))
-        self.options = {"MASKED": mask is not None, "RUNS": runs, "ROWS": rows, "COLUMNS": columns, "WIDE": wide}
-        self.options |= {"num_warps": 8, "enable_fp_fusion": True}
-
-    def summing(self) -> tuple[int, int]:
-        """The grid of a kernel that sums: features, and parts of their values."""
-        wanted = -(-PROGRAMS * _processors(self.device) // self.blocks)
-        return self.blocks, max(1, min(max(wanted, -(-self.tiles // LANE)), self.tiles, MOST))
-
-    def mapping(self) -> tuple[int, int]:
-        """The grid of a kernel that maps."""
-        return self.blocks, min(-(-self.tiles // SHARE), MOST)
-
-
-def _power(n: int) -> int:
-    """The least power of two from n on."""
-    return 1 << (n - 1).bit_length()
-
-
-@cache
-def _processors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
+        wide = getattr(import_module("triton.language"), WIDE[x.dtype])
+        self.options |= {"MASKED": mask is not None, "WIDE": wide, "enable_fp_fusion": True}
 
 
 def _beside(x: Tensor, other: Tensor) -> Tensor:
@@ -151,7 +116,7 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor]:
     """activation(batch norm + residual), and the statistics: count, mean and n·var, (3, features), float64."""
     launch = _Launch(x, away, mask)
-    grid, features = launch.summing(), launch.shape.features
+    grid, features = launch.summing(LANE), launch.shape.features
     partial = x.new_empty((3, grid[1], features), dtype=torch.float64)
     launch.kernels.moments[grid](x, *launch.mask, partial, *launch.shape, **launch.options)
     if grid[1] == 1:
@@ -219,7 +184,7 @@ def batch_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, the sums that are dβ and dγ, (2, features), and the gradient of the residual, if an activation follows."""
     launch = _Launch(x, away, mask)
-    grid, added = launch.summing(), None if residual is None else _beside(x, residual)
+    grid, added = launch.summing(LANE), None if residual is None else _beside(x, residual)
     given = (_beside(x, dy), x, *launch.mask, mean, spread, count, gamma, beta, added)
     options = _flags(count, gamma, beta, residual, activation) | launch.options
     partial = x.new_empty((2, grid[1], launch.shape.features), dtype=torch.float64)

@@ -2,10 +2,17 @@
 
 import os
 from importlib.util import find_spec
+from functools import cache
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+
+WIDTH = 1024  # values of a tile along one feature, or
+BESIDE = 128  # features beside each other
+PROGRAMS = 4  # for each multiprocessor, where they sum
+SHARE = 4  # tiles of a program that maps
+MOST = 65535  # programs on a grid's second axis
 
 TRITON = find_spec("triton") is not None
 INTERPRETED = TRITON and os.environ.get("TRITON_INTERPRET") == "1"
@@ -57,3 +64,38 @@ def dense(x: torch.Tensor, away: tuple[int, ...]) -> Dense | None:
         return None
     outer, features, width = [prod([x.shape[i] for i in part]) for part in (down[:first], features, down[last:])]
     return Dense(outer, features, width)
+
+
+class Tiling:
+    """How a kernel goes through a dense tensor: its shape, its tiles, and the programs that share them."""
+
+    def __init__(self, x: torch.Tensor, away: tuple[int, ...], tile: int) -> None:
+        found = dense(x, away)
+        if found is None:
+            raise ValueError(f"kernels take tensors without gaps, got strides {x.stride()}")
+        self.shape = outer, features, width = found
+        runs = width > 1
+        columns = min(_power(width), WIDTH) if runs else min(_power(features), BESIDE)
+        rows = min(_power(outer), tile // columns)
+        self.blocks = features if runs else -(-features // columns)
+        self.tiles = -(-outer // rows) * (-(-width // columns) if runs else 1)
+        self.options: dict[str, Any] = {"RUNS": runs, "ROWS": rows, "COLUMNS": columns, "num_warps": 8}
+        self._wanted = -(-PROGRAMS * _processors(x.device) // self.blocks)
+
+    def summing(self, most: int) -> tuple[int, int]:
+        """The grid of a kernel that sums at most so many tiles a program: features, and parts of their values."""
+        return self.blocks, max(1, min(max(self._wanted, -(-self.tiles // most)), self.tiles, MOST))
+
+    def mapping(self) -> tuple[int, int]:
+        """The grid of a kernel that maps."""
+        return self.blocks, min(-(-self.tiles // SHARE), MOST)
+
+
+def _power(n: int) -> int:
+    """The least power of two from n on."""
+    return 1 << (n - 1).bit_length()
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2

@@ -147,7 +147,7 @@ def join(partial, out, parts, features, BLOCK: tl.constexpr):
 
 @triton.jit
 def apply(
-    x, mask, by_feature, mean, spread, counts, gamma, beta, added, y, outer, features, width, eps,
+    x, mask, by_feature, mean, spread, counts, gamma, beta, added, y, outer, features, width, eps: tl.constexpr,
     GIVEN: tl.constexpr, SCALED: tl.constexpr, SHIFTED: tl.constexpr, ADDED: tl.constexpr, ACTIVATION: tl.constexpr,
     MASKED: tl.constexpr, RUNS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
@@ -174,7 +174,7 @@ def apply(
 
 @triton.jit
 def slopes(
-    dy, x, mask, by_feature, mean, spread, counts, gamma, beta, added, out, outer, features, width, eps,
+    dy, x, mask, by_feature, mean, spread, counts, gamma, beta, added, out, outer, features, width, eps: tl.constexpr,
     GIVEN: tl.constexpr, SCALED: tl.constexpr, SHIFTED: tl.constexpr, ADDED: tl.constexpr, ACTIVATION: tl.constexpr,
     MASKED: tl.constexpr, RUNS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
@@ -206,7 +206,7 @@ def slopes(
 
 @triton.jit
 def slope(
-    dy, x, mask, by_feature, mean, spread, counts, gamma, beta, added, sums, dx, dadded, outer, features, width, eps,
+    dy, x, mask, by_feature, mean, spread, counts, gamma, beta, added, sums, dx, dadded, outer, features, width, eps: tl.constexpr,
     GIVEN: tl.constexpr, SCALED: tl.constexpr, SHIFTED: tl.constexpr, ADDED: tl.constexpr, ACTIVATION: tl.constexpr,
     MASKED: tl.constexpr, RUNS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
