@@ -80,7 +80,7 @@ class Affine(Immutable):
         """The shape of the features."""
         return self.center.shape
 
-    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None, *, axis: axes.Axis | None = None) -> NDArray[Any]:
+    def __call__(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> Any:
         """The image of x.
 
         Args:
@@ -98,16 +98,15 @@ class Affine(Immutable):
         """
         return self.image(x, out, axis=axis)[0]
 
-    def image(
-        self, x: ArrayLike, out: NDArray[Any] | None = None, *, axis: axes.Axis | None = None
-    ) -> tuple[NDArray[Any], int]:
+    def image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
         """What a call gives, and how many values of x were infinite: counted on the way, another sweep would cost."""
         from gammabeta.kernels import affine as kernel
 
         parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
         place = arrays.elsewhere(x)
         if place is not None:
-            return place.image(x, parameters, self._constant_axes(tuple(x.shape), axis), out)
+            mapped: tuple[Any, int] = place.image(x, parameters, self._constant_axes(tuple(x.shape), axis), out)
+            return mapped
         array = np.asarray(arrays.to_numpy(x))
         if not (array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"):
             raise KindError(f"an affine map takes real numbers, got dtype {array.dtype}")

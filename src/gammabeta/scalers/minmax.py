@@ -140,7 +140,11 @@ class MinMaxScaler(Scaler):
     def _clipped(self, image: Array) -> Array:
         if not self.clip:
             return image
-        return np.clip(image, *self.feature_range, out=image) if type(image) is np.ndarray else image.clip(*self.feature_range)
+        return (
+            np.clip(image, *self.feature_range, out=image)
+            if type(image) is np.ndarray
+            else image.clip(*self.feature_range)
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -67,8 +67,8 @@ class Moments(Immutable):
         """The moments of x over `axis`, the reduced axes; the others are the features.
 
         Args:
-            x: real numbers, of any shape, strides and byte order: float16, bfloat16, float32, float64, integers, bool. A
-                torch tensor on a GPU is read where it lies.
+            x: real numbers, of any shape, strides and byte order: float16, bfloat16, float32, float64, integers, bool.
+                A torch tensor on a GPU is read where it lies.
             axis: an axis or several, as in NumPy.
             weights: how much each value counts, finite and ≥ 0, exact too: of x's shape, or one for each place along
                 the reduced axes. Where a weight is 0, x is not looked at.

@@ -69,7 +69,7 @@ def fits(x: Tensor) -> bool:
 
 
 def transformed(x: Tensor) -> bool:
-    """Whether x is more than a plain tensor, or somebody looks at the operations: torch.func, forward-mode gradients."""
+    """Whether x is no plain tensor, or somebody looks at the operations: torch.func, forward-mode gradients."""
     return (
         type(x) not in (Tensor, torch.nn.Parameter)
         or torch._C._are_functorch_transforms_active()
@@ -120,8 +120,8 @@ def by_running(
         return finished(y, residual, plan)
     if not torch.is_grad_enabled():
         return _tensor(x, _evaluated(x, gamma, beta, residual, plan, given)[0])
-    y = _ByRunning.apply(x, gamma, beta, residual, plan, given)
-    return y
+    mapped: Tensor = _ByRunning.apply(x, gamma, beta, residual, plan, given)
+    return mapped
 
 
 class _Constants(NamedTuple):

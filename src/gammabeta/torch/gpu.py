@@ -89,7 +89,7 @@ def _mask(x: Tensor, mask: Optional, away: tuple[int, ...]) -> tuple[Optional, b
         return _beside(x, mask), True
     for i in kept:
         mask = mask.narrow(i, 0, 1)
-    down = sorted(away, key=lambda i: -x.stride(i))
+    down = sorted(away, key=x.stride, reverse=True)
     return mask.permute([*kept, *down]).contiguous(), False
 
 
@@ -251,13 +251,14 @@ def _gradients(ctx: Any, dy: Tensor, *ignored: Any) -> tuple[Any, ...]:
 
 
 def _again(
-    plan: Plan, dy: Tensor, inputs: tuple[Optional, ...], given: tuple[Tensor, Tensor] | None, mask: Optional
+    plan: Plan, dy: Tensor, inputs: tuple[Any, ...], given: tuple[Tensor, Tensor] | None, mask: Optional
 ) -> list[Optional]:
     """The gradients of the inputs as torch computes them, so that they have gradients themselves."""
     # Views: where γ depends on x, or is β too, the gradient of each is only that of its own place in the formula.
     views: list[Any] = [p if p is None else p.view_as(p) for p in inputs]
+    x, gamma, beta, residual = views
     wanted = [p for p in views if p is not None and p.requires_grad]
-    y, _ = functions.composed(*views, plan, given, mask)
+    y, _ = functions.composed(x, gamma, beta, residual, plan, given, mask)
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
     return [next(found) if p is not None and p.requires_grad else None for p in views]
 

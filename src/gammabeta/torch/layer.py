@@ -31,7 +31,7 @@ class BatchNorm(_BatchNorm):
     In training the mean and the biased variance are the batch's, and the running ones follow with weight `momentum`;
     in evaluation they are the running ones. Parameters, buffers and `state_dict` are those of torch's layers. On a CPU
     all is computed in float64 (16 bits in float32) and rounded once to x's type; on a GPU Triton's kernels do
-    the same; elsewhere, compiled for a CPU and exported it is the same formula in torch's operations, in float32 or wider.
+    the same. Elsewhere, compiled for a CPU and exported it is the formula in torch's operations, in float32 or wider.
 
     A batch does not move the running statistics of a feature of which it has fewer than two values, or a NaN or an
     infinity (`skipped` counts the latter), nor when activation checkpointing computes it a second time.

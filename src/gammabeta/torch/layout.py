@@ -1,8 +1,8 @@
 """Whether the GPU's kernels can have a tensor, and how they see its memory: as (outer, features, width)."""
 
 import os
-from importlib.util import find_spec
 from functools import cache
+from importlib.util import find_spec
 from math import prod
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ def reachable(x: torch.Tensor) -> bool:
     return x.dtype in WIDE and TRITON and (INTERPRETED if x.device.type == "cpu" else x.is_cuda and _runs(x.device))
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _runs(device: torch.device) -> bool:
     """Whether a GPU is one that Triton compiles for: of compute capability 7.0, or AMD's."""
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (7, 0)
@@ -49,7 +49,7 @@ def dense(x: torch.Tensor, away: tuple[int, ...]) -> Dense | None:
     >>> dense(torch.empty(6, 4)[::2], (0,)) is None
     True
     """
-    down = sorted((i for i in range(x.ndim) if x.shape[i] != 1), key=lambda i: -x.stride(i))
+    down = sorted((i for i in range(x.ndim) if x.shape[i] != 1), key=x.stride, reverse=True)
     step = 1
     for i in reversed(down):
         if x.stride(i) != step:
@@ -62,8 +62,7 @@ def dense(x: torch.Tensor, away: tuple[int, ...]) -> Dense | None:
     last = first + len(features)
     if down[first:last] != features:
         return None
-    outer, features, width = [prod([x.shape[i] for i in part]) for part in (down[:first], features, down[last:])]
-    return Dense(outer, features, width)
+    return Dense(*[prod([x.shape[i] for i in part]) for part in (down[:first], features, down[last:])])
 
 
 class Tiling:

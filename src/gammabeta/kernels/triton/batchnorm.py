@@ -17,9 +17,12 @@ from gammabeta.kernels.triton import tiles
 
 
 @triton.jit
-def _values(x, row, feature, along, features, width, there, WIDE: tl.constexpr):
-    """The values of a tile, 0 where there are none."""
-    return tl.load(x + (row * features + feature) * width + along, mask=there, other=0.0).to(WIDE)
+def _values(x, row, feature, along, features, width, there, kept, MASKED: tl.constexpr, WIDE: tl.constexpr):
+    """The values of a tile, 0 where none counts. What is `there` is loaded whole: a mask would part wide loads."""
+    values = tl.load(x + (row * features + feature) * width + along, mask=there, other=0.0).to(WIDE)
+    if MASKED:
+        values = tl.where(kept, values, 0)
+    return values
 
 
 @triton.jit
@@ -88,6 +91,35 @@ def _center(values, there, RUNS: tl.constexpr):
 
 
 @triton.jit
+def _sums(
+    x, mask, by_feature, block, first, last, outer, features, width,
+    MASKED: tl.constexpr, RUNS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Of some tiles' values of each feature the pivot, the count, Σ(x − pivot) and Σ(x − pivot)²."""
+    feature, _ = tiles.per(block, features, RUNS, COLUMNS)
+    total, squares = tl.zeros((ROWS, COLUMNS), WIDE), tl.zeros((ROWS, COLUMNS), WIDE)
+    many = tl.zeros((ROWS, COLUMNS), tl.int32)
+    pivot, seen = tl.zeros(feature.shape, tl.float64), tl.zeros(feature.shape, tl.int32)
+    if not MASKED:
+        row, one, along, there = tiles.place(first, block, outer, features, width, RUNS, ROWS, COLUMNS)
+        pivot, seen = _center(_values(x, row, one, along, features, width, there, there, False, WIDE), there, RUNS)
+    for tile in range(first, last):
+        row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
+        kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
+        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
+        if MASKED:  # the first tile in which a value counts sets the pivot
+            center, here = _center(values, kept, RUNS)
+            pivot = tl.where(seen > 0, pivot, center)
+            seen += here
+        apart = tl.where(kept, values - pivot.to(WIDE), 0)
+        total += apart
+        squares += apart * apart
+        many += kept.to(tl.int32)
+    n = tiles.summed(many.to(tl.int64), RUNS).to(tl.float64)
+    return pivot, n, tiles.summed(total.to(tl.float64), RUNS), tiles.summed(squares.to(tl.float64), RUNS)
+
+
+@triton.jit
 def moments(
     x, mask, by_feature, out, outer, features, width,
     MASKED: tl.constexpr, RUNS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
@@ -96,28 +128,16 @@ def moments(
     block, part, parts = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     first, last = tiles.share(tiles.count(outer, width, RUNS, ROWS, COLUMNS), part, parts)
     feature, known = tiles.per(block, features, RUNS, COLUMNS)
-    total, squares = tl.zeros((ROWS, COLUMNS), WIDE), tl.zeros((ROWS, COLUMNS), WIDE)
-    many = tl.zeros((ROWS, COLUMNS), tl.int32)
-    pivot, seen = tl.zeros(feature.shape, tl.float64), tl.zeros(feature.shape, tl.int32)
-    if not MASKED:
-        row, one, along, there = tiles.place(first, block, outer, features, width, RUNS, ROWS, COLUMNS)
-        pivot, seen = _center(_values(x, row, one, along, features, width, there, WIDE), there, RUNS)
-    for tile in range(first, last):
-        row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
-        there = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        values = _values(x, row, one, along, features, width, there, WIDE)
-        if MASKED:  # the first tile in which a value counts sets the pivot
-            center, here = _center(values, there, RUNS)
-            pivot = tl.where(seen > 0, pivot, center)
-            seen += here
-        apart = tl.where(there, values - pivot.to(WIDE), 0)
-        total += apart
-        squares += apart * apart
-        many += there.to(tl.int32)
-    n = tiles.summed(many.to(tl.int64), RUNS).to(tl.float64)
-    offset = tiles.summed(total.to(tl.float64), RUNS)
+    pivot, n, offset, squares = _sums(
+        x, mask, by_feature, block, first, last, outer, features, width, MASKED, RUNS, ROWS, COLUMNS, WIDE
+    )
+    if WIDE == tl.float32:
+        if tl.max((squares == float("inf")).to(tl.int32)) > 0:  # squares beyond float32: once more, in float64
+            pivot, n, offset, squares = _sums(
+                x, mask, by_feature, block, first, last, outer, features, width, MASKED, RUNS, ROWS, COLUMNS, tl.float64
+            )
     mean = _ratio(offset, n)
-    spread = tiles.summed(squares.to(tl.float64), RUNS) - offset * mean
+    spread = squares - offset * mean
     at, step = part * features + feature, parts.to(tl.int64) * features
     tl.store(out + at, n, mask=known)
     tl.store(out + step + at, pivot + mean, mask=known)
@@ -163,11 +183,11 @@ def apply(
         tile = first + last - 1 - back
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
         kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        values = _values(x, row, one, along, features, width, kept, WIDE)
+        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
         centred = (values - center.to(WIDE)) - rest.to(WIDE)
         p = tl.where(kept, centred * (factor * inverse).to(WIDE) + shift.to(WIDE), 0)
         if ADDED:
-            p += _values(added, row, one, along, features, width, there, WIDE)
+            p += _values(added, row, one, along, features, width, there, there, False, WIDE)
         at = (row * features + one) * width + along
         tl.store(y + at, _activated(p, ACTIVATION).to(y.dtype.element_ty), mask=there)
 
@@ -189,13 +209,13 @@ def slopes(
     for tile in range(first, last):
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
         kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        g = _values(dy, row, one, along, features, width, kept, WIDE)
-        values = _values(x, row, one, along, features, width, kept, WIDE)
+        g = _values(dy, row, one, along, features, width, there, kept, MASKED, WIDE)
+        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
         normal = ((values - center.to(WIDE)) - rest.to(WIDE)) * inverse.to(WIDE)
         if ACTIVATION != "":
             p = normal * factor.to(WIDE) + shift.to(WIDE)
             if ADDED:
-                p += _values(added, row, one, along, features, width, kept, WIDE)
+                p += _values(added, row, one, along, features, width, there, kept, MASKED, WIDE)
             g = _gated(g, p, ACTIVATION)
         total += tl.where(kept, g, 0)
         product += tl.where(kept, g * normal, 0)
@@ -206,7 +226,8 @@ def slopes(
 
 @triton.jit
 def slope(
-    dy, x, mask, by_feature, mean, spread, counts, gamma, beta, added, sums, dx, dadded, outer, features, width, eps: tl.constexpr,
+    dy, x, mask, by_feature, mean, spread, counts, gamma, beta, added, sums, dx, dadded, outer, features, width,
+    eps: tl.constexpr,
     GIVEN: tl.constexpr, SCALED: tl.constexpr, SHIFTED: tl.constexpr, ADDED: tl.constexpr, ACTIVATION: tl.constexpr,
     MASKED: tl.constexpr, RUNS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
@@ -228,14 +249,14 @@ def slope(
         tile = first + last - 1 - back
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
         kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        g = _values(dy, row, one, along, features, width, there, WIDE)
-        values = _values(x, row, one, along, features, width, kept, WIDE)
+        g = _values(dy, row, one, along, features, width, there, there, False, WIDE)
+        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
         normal = ((values - center.to(WIDE)) - rest.to(WIDE)) * inverse.to(WIDE)
         at = (row * features + one) * width + along
         if ACTIVATION != "":
             p = tl.where(kept, normal * factor.to(WIDE) + shift.to(WIDE), 0)
             if ADDED:
-                p += _values(added, row, one, along, features, width, there, WIDE)
+                p += _values(added, row, one, along, features, width, there, there, False, WIDE)
             g = _gated(g, p, ACTIVATION)
             if ADDED:
                 tl.store(dadded + at, g.to(dadded.dtype.element_ty), mask=there)

@@ -1,4 +1,4 @@
-"""Exact sums of x and x² on a GPU, the integers of `kernels.exact`; and the affine map, to the bits of `kernels.affine`.
+"""Exact sums of x and x² on a GPU, the integers of `kernels.exact`; and affine maps, the bits of `kernels.affine`.
 
 A window is `BINADES` powers of two: the values of a feature with 2^(top−BINADES) ≤ |x| < 2^top, multiplied by 2^−top,
 so that the constants are the same for all: 1.5·2 is x + 3 rounded to a multiple of 2^−51, whose bits, less those of 3,
@@ -17,7 +17,7 @@ SINGLE, DOUBLE = 28, 25
 """The binades of a window: of values of at most 24 bits, whose squares float64 holds, and of float64."""
 
 UNITS = ((1, -51), (2, -51), (2, -103), (1, -103), (2, -105), (2, -157))
-"""What each fold sums: x or x², and the exponent of its unit, in a window below 2⁰. The first three are all of SINGLE."""
+"""What a fold sums, x or x², and the exponent of its unit, in a window below 2⁰. SINGLE has the first three."""
 
 _MAGNITUDE = tl.constexpr(0x7FFF_FFFF_FFFF_FFFF)
 _INFINITY = tl.constexpr(0x7FF0_0000_0000_0000)
@@ -101,8 +101,8 @@ def folds(
 ):  # fmt: skip
     """The sums of x and x² of one window, by fold and feature.
 
-    up, again: (features,), float64 powers of two whose product is 2^−top. LEAST: 2^−BINADES. out: (3 or 6, 2, parts, features), int64. A
-    program takes at most 4,095 tiles: each adds less than 2^51 to a lane.
+    up, again: (features,), float64 powers of two whose product is 2^−top. LEAST: 2^−BINADES. out: int64,
+    (3 or 6, 2, parts, features). A program takes at most 4,095 tiles: each adds less than 2^51 to a lane.
     """
     block, part, parts = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     first, last = tiles.share(tiles.count(outer, width, RUNS, ROWS, COLUMNS), part, parts)
@@ -155,7 +155,7 @@ def folds(
 @triton.jit
 def _rounded(v, TYPE: tl.constexpr):
     """v in a narrower type, the nearest. bfloat16 is made of float32 rounded to odd, or it would be rounded twice."""
-    if TYPE == tl.bfloat16:
+    if tl.bfloat16 == TYPE:
         near = v.to(tl.float32)
         bits = near.to(tl.int32, bitcast=True)
         bits -= (tl.abs(near.to(tl.float64)) > tl.abs(v)).to(tl.int32)
