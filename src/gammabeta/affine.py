@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import axes
+from gammabeta import arrays, axes
 from gammabeta.errors import DataError, KindError
 from gammabeta.immutable import Immutable, frozen, short
 
@@ -80,11 +80,11 @@ class Affine(Immutable):
         """The shape of the features."""
         return self.center.shape
 
-    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None, *, axis: axes.Axis | None = None) -> NDArray[Any]:
+    def __call__(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> Any:
         """The image of x.
 
         Args:
-            x: real numbers, of any shape, strides and byte order.
+            x: real numbers, of any shape, strides and byte order; a torch tensor on a GPU is mapped there.
             out: where to write, of x's shape and of a floating type; may be x itself.
             axis: the axes along which the parameters do not vary: the reduced ones of the statistic. Without it,
                 parameters broadcast against x as NumPy's rules say.
@@ -98,13 +98,16 @@ class Affine(Immutable):
         """
         return self.image(x, out, axis=axis)[0]
 
-    def image(
-        self, x: ArrayLike, out: NDArray[Any] | None = None, *, axis: axes.Axis | None = None
-    ) -> tuple[NDArray[Any], int]:
+    def image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
         """What a call gives, and how many values of x were infinite: counted on the way, another sweep would cost."""
         from gammabeta.kernels import affine as kernel
 
-        array = np.asarray(x)
+        parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
+        place = arrays.elsewhere(x)
+        if place is not None:
+            mapped: tuple[Any, int] = place.image(x, parameters, self._constant_axes(tuple(x.shape), axis), out)
+            return mapped
+        array = np.asarray(arrays.to_numpy(x))
         if not (array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"):
             raise KindError(f"an affine map takes real numbers, got dtype {array.dtype}")
         away = self._constant_axes(array.shape, axis)
@@ -117,7 +120,6 @@ class Affine(Immutable):
             raise DataError(f"out must be writable and of shape {array.shape}, got {out.shape}, {out.flags.writeable}")
         elif np.may_share_memory(out, array) and (out.strides, out.ctypes.data) != (array.strides, array.ctypes.data):
             array = array.copy()
-        parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
         return out, kernel.apply(array, out, away, parameters)
 
     def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gammabeta import axes, states
+from gammabeta import arrays, axes, states
 from gammabeta.errors import StateError
 from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.statistics.common import Counts, Floats, MissingRule, checked, chosen, refuse_nan, same_features
@@ -52,12 +52,13 @@ class Extrema(Immutable):
         """
         from gammabeta.kernels import least
 
-        array = checked(x, nan)
+        place = arrays.elsewhere(x)
+        array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
-        low, high, missing = least.extent(array, axis)
+        low, high, missing = (place or least).extent(array, axis)
         if nan == "raise":
             refuse_nan(missing.reshape(shape))
-        rows = array.size // max(1, prod(shape))
+        rows = prod(array.shape) // max(1, prod(shape))
         counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
         return cls(shape, low, high, counts)
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gammabeta import axes, states
+from gammabeta import arrays, axes, states
 from gammabeta.errors import DataError, StateError
 from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.kernels import limbs, rounding
@@ -68,6 +68,7 @@ class Moments(Immutable):
 
         Args:
             x: real numbers, of any shape, strides and byte order: float16, bfloat16, float32, float64, integers, bool.
+                A torch tensor on a GPU is read where it lies.
             axis: an axis or several, as in NumPy.
             weights: how much each value counts, finite and ≥ 0, exact too: of x's shape, or one for each place along
                 the reduced axes. Where a weight is 0, x is not looked at.
@@ -83,10 +84,11 @@ class Moments(Immutable):
         """
         from gammabeta.kernels import moments as kernel
 
-        array = checked(x, nan)
+        place = arrays.elsewhere(x) if weights is None else None
+        array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
         if weights is None:
-            sums = kernel.sums(array, axis, nan == "omit")
+            sums = (place or kernel).sums(array, axis, nan == "omit")
         else:
             sums = kernel.weighted_sums(array, full_weights(weights, axis, array.shape), axis, nan == "omit")
         weight, total, squares, specials = sums
