@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
     from gammabeta.scalers import MinMaxScaler, StandardScaler
-    from gammabeta.statistics import Extrema, Moments
+    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,8 @@ __all__ = [
     "Extrema",
     "FileError",
     "GammabetaError",
+    "GroupedExtrema",
+    "GroupedMoments",
     "KindError",
     "MinMaxScaler",
     "Moments",
@@ -62,6 +64,8 @@ _HOME = {
     "Affine": "affine",
     "Convention": "conventions",
     "Extrema": "statistics",
+    "GroupedExtrema": "statistics",
+    "GroupedMoments": "statistics",
     "MinMaxScaler": "scalers",
     "Moments": "statistics",
     "StandardScaler": "scalers",
