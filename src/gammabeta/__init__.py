@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
     from gammabeta.scalers import MinMaxScaler, StandardScaler
-    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments
+    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "rms_norm",
+    "sliding",
 ]
 
 _HOME = {
@@ -74,6 +75,7 @@ _HOME = {
     "instance_norm": "functional",
     "layer_norm": "functional",
     "rms_norm": "functional",
+    "sliding": "statistics",
 }
 
 

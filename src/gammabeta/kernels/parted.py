@@ -113,7 +113,7 @@ def doubles(x: Array) -> Array:
     return layout.readable(np.ascontiguousarray(x, np.float64))
 
 
-def _whole(x: Array) -> Array:
+def whole(x: Array) -> Array:
     """x in int64 or uint64, contiguous."""
     return layout.readable(np.ascontiguousarray(x, x.dtype.newbyteorder("=")))
 
@@ -196,8 +196,8 @@ class _Floats:
         return doubles(x)
 
     def __init__(self, x: Array, groups: int) -> None:
-        low, high = _span(x)
-        self._bases, digits = zip(_window(low, high), _window(2 * low, 2 * high + 64), strict=True)
+        low, high = span(x)
+        self._bases, digits = zip(window(low, high), window(2 * low, 2 * high + 64), strict=True)
         self._digits = [np.zeros((height, groups), np.int64) for height in digits]
         self._lines, self._specials = np.zeros(groups * kernel.LINE, np.uint64), np.zeros((3, groups), np.int64)
 
@@ -220,7 +220,7 @@ class _Integers:
 
     @staticmethod
     def kind(x: Array) -> Array:
-        return _whole(x)
+        return whole(x)
 
     def __init__(self, x: Array, groups: int) -> None:
         self._digits = np.zeros((3, groups), np.int64), np.zeros((5, groups), np.int64)
@@ -252,8 +252,10 @@ class _Extent:
         return self._low + 0.0, self._high + 0.0, self._missing  # −0.0 + 0.0 = 0.0
 
 
-def _span(x: Array) -> tuple[int, int]:
-    """The exponents of the units of the least and the greatest number of x that is neither 0 nor infinite."""
+def span(x: Array) -> tuple[int, int]:
+    """The exponents of the units of the least and the greatest number of x, (n,), that is neither 0 nor infinite."""
+    if is_wide(x):
+        return 0, 0  # integers are in units of 1
 
     def part(between: tuple[int, int]) -> NDArray[np.uint64]:
         fields = np.array([_NO_FIELD, 0], np.uint64)
@@ -266,7 +268,7 @@ def _span(x: Array) -> tuple[int, int]:
     return (max(low, 1) - 1075, max(high, 1) - 1075) if low < _NO_FIELD else (0, 0)
 
 
-def _window(low: int, high: int) -> tuple[int, int]:
+def window(low: int, high: int) -> tuple[int, int]:
     """Base and height of limbs for 64-bit integers in units from 2^low to 2^high, and for folds 5 binades above."""
     base = low // limbs.BITS
     return base, (high + 5 - limbs.BITS * base) // limbs.BITS + 3
@@ -280,14 +282,15 @@ def _weighted_column(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums
 
 def _weighted(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:
     wide = is_wide(x)
-    (low, high), (least, most) = (0, 0) if wide else _span(x), _span(weights)
-    units = (least, most), (least + low, most + high + 64), (least + 2 * low, most + 2 * high + 128)
-    bases, heights = zip(*(_window(*unit) for unit in units), strict=True)
+    (low, high), (lightest, heaviest) = span(x), span(weights)
+    tops = heaviest, heaviest + high + 64, heaviest + 2 * high + 128
+    units = zip((lightest, lightest + low, lightest + 2 * low), tops, strict=True)
+    bases, heights = zip(*(window(*unit) for unit in units), strict=True)
     digits = [np.zeros((height, codes.size), np.int64) for height in heights]
     specials = np.zeros((3, codes.size), np.int64)
     pairs = [part for pair in zip(digits, bases, strict=True) for part in pair]
     for rows in pieces(0, len(x)):
-        values = (_whole if wide else doubles)(x[rows])
+        values = (whole if wide else doubles)(x[rows])
         kernel.accumulate_weighted(values, doubles(weights[rows]), codes[rows].small(), omit, *pairs, specials)
     counts, total, squares = (limbs.canonical(*pair) for pair in zip(bases, digits, strict=True))
     return counts, total, squares, specials

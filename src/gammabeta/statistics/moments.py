@@ -189,11 +189,17 @@ class Moments(Immutable):
     @cached_property
     def _population(self) -> Floats:
         """Mean, variance and deviation of the finite values, (3, f)."""
+        return self._rounded(0.0)
+
+    def _rounded(self, ddof: float) -> Floats:
+        """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
+        if not np.isfinite(ddof):
+            raise DataError(f"ddof must be a finite number, got {ddof!r}")
         if self._weight[1].shape[1] < _MANY:
-            return rounding.population(*self._limbs)
+            return rounding.population(*self._limbs, ddof)
         from gammabeta.kernels import finish
 
-        return finish.population(*self._limbs)
+        return finish.population(*self._limbs, ddof)
 
     def _shaped(self, values: ArrayLike, of_infinities: Callable[[bool, bool], float]) -> Floats:
         """Values by feature, those of features with NaN or infinities put right."""
@@ -238,13 +244,7 @@ class Moments(Immutable):
         >>> float(Moments.of([1.0, 2.0, 6.0]).variance(ddof=1))
         7.0
         """
-        if ddof == 0:
-            return self.var
-        divisors, spreads, exponent = self._variance(ddof)
-        pairs = zip(spreads, divisors, strict=True)
-        return self._shaped(
-            [rounding.ratio(v, d, exponent) if d > 0 else nan for v, d in pairs], lambda plus, minus: nan
-        )
+        return self._shaped(self._rounded(ddof)[1], lambda plus, minus: nan) if ddof else self.var
 
     def deviation(self, ddof: float = 0) -> Floats:
         """√variance(ddof), taken from the exact variance and correctly rounded.
@@ -252,24 +252,7 @@ class Moments(Immutable):
         >>> float(Moments.of([1e200, -1e200]).deviation())
         1e+200
         """
-        if ddof == 0:
-            return self.std
-        divisors, spreads, exponent = self._variance(ddof)
-        pairs = zip(spreads, divisors, strict=True)
-        return self._shaped([rounding.root(v, d, exponent) for v, d in pairs], lambda plus, minus: nan)
-
-    def _variance(self, ddof: float) -> tuple[list[int], list[int], int]:
-        """The exact variance as integers: divisors, dividends and the exponent of their ratio's unit."""
-        if not np.isfinite(ddof):
-            raise DataError(f"ddof must be a finite number, got {ddof!r}")
-        weights, _, spreads, _, exponent = self._integers
-        weight_exponent = limbs.BITS * self._weight[0]
-        top, bottom = float(ddof).as_integer_ratio()
-        # Σw − ddof = (w·bottom·2^e − top) / bottom, the power of two put on whichever side keeps integers
-        up, down = max(weight_exponent, 0), max(-weight_exponent, 0)
-        divisors = [w * ((w * bottom << up) - (top << down)) for w in weights]
-        dividends = [v * bottom << up for v in spreads]
-        return divisors, dividends, exponent
+        return self._shaped(self._rounded(ddof)[2], lambda plus, minus: nan) if ddof else self.std
 
     def __add__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
@@ -293,8 +276,8 @@ class Moments(Immutable):
         """Self, if some data could have these sums: no count and no square below zero, nothing left of no values."""
         weights, sums, spreads, _, _ = self._integers
         least = Fraction(2) ** (-1074 - limbs.BITS * self._weight[0])  # no weight is below the least float
-        specials, negative = self._specials.sum(axis=0).tolist(), (self._specials < 0).any(axis=0).tolist()
-        squares = self._squares[1].any(axis=0).tolist()
+        specials = self._specials.sum(axis=0).tolist()
+        negative, squares = np.any(self._specials < 0, axis=0).tolist(), np.any(self._squares[1], axis=0).tolist()
         for i, (weight, total, spread) in enumerate(zip(weights, sums, spreads, strict=True)):
             few = weight < 0 or negative[i] or (specials[i] and specials[i] * least > weight)
             if few or spread < 0 or (weight == 0 and (total != 0 or squares[i])):
