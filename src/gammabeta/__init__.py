@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.scalers import MinMaxScaler, StandardScaler
+    from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold_scalers
     from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 
 __version__ = "0.1.0"
@@ -48,7 +48,9 @@ __all__ = [
     "StateError",
     "__version__",
     "batch_norm",
+    "cross_validate",
     "data",
+    "fold_scalers",
     "group_norm",
     "instance_norm",
     "layer_norm",
@@ -71,6 +73,8 @@ _HOME = {
     "Moments": "statistics",
     "StandardScaler": "scalers",
     "batch_norm": "functional",
+    "cross_validate": "scalers",
+    "fold_scalers": "scalers",
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",

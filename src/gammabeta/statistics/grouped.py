@@ -27,7 +27,7 @@ class Grouped(Immutable, Generic[S]):
 
     labels: Labels
     rows: Counts
-    _each: S
+    each: S
 
     _class: type[S]
     _kind: str
@@ -35,19 +35,19 @@ class Grouped(Immutable, Generic[S]):
     def __init__(self, labels: Labels, rows: Counts, each: S) -> None:
         for array in (labels, rows):
             array.flags.writeable = False
-        self.__dict__.update(labels=labels, rows=rows, _each=each)
+        self.__dict__.update(labels=labels, rows=rows, each=each)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[Any, S]]:
-        return ((label, self._each[i]) for i, label in enumerate(self.labels.tolist()))
+        return ((label, self.each[i]) for i, label in enumerate(self.labels.tolist()))
 
     def __getitem__(self, label: Any) -> S:
         """The statistic of one group, of the features' shape; `DataError` if there is no such group."""
         wanted = np.empty((), object)
         wanted[()] = label
-        return self._each[int(self.find(np.asarray(label) if np.ndim(label) == 0 else wanted))]
+        return self.each[int(self.find(np.asarray(label) if np.ndim(label) == 0 else wanted))]
 
     def find(self, labels: ArrayLike) -> NDArray[np.intp]:
         """The place of each label among `self.labels`: what picks each row's own statistic, or its own map.
@@ -60,17 +60,17 @@ class Grouped(Immutable, Generic[S]):
 
     def total(self) -> S:
         """The statistic of all groups together."""
-        return self._each.total()
+        return self.each.total()
 
     def _joined(self, other: Self) -> tuple[Labels, Counts, Counts, S, S]:
         """The labels of both, and rows and statistics of each side spread over them."""
-        shapes = self._each.shape[1:], other._each.shape[1:]
+        shapes = self.each.shape[1:], other.each.shape[1:]
         if shapes[0] != shapes[1]:
             raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
         both, mine, others = naming.united(self.labels, other.labels)
         rows = np.zeros((2, len(both)), np.int64)
         rows[0, mine], rows[1, others] = self.rows, other.rows
-        return both, rows[0], rows[1], self._each.spread(mine, len(both)), other._each.spread(others, len(both))
+        return both, rows[0], rows[1], self.each.spread(mine, len(both)), other.each.spread(others, len(both))
 
     def __add__(self, other: object) -> Self:
         if type(other) is not type(self):
@@ -82,7 +82,7 @@ class Grouped(Immutable, Generic[S]):
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def _key(self) -> tuple[Any, ...]:
-        return tuple(_comparable(self.labels)), self.rows.tobytes(), self._each
+        return tuple(_comparable(self.labels)), self.rows.tobytes(), self.each
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, type(self)) else NotImplemented
@@ -91,11 +91,11 @@ class Grouped(Immutable, Generic[S]):
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.labels, self.rows, self._each)
+        return type(self), (self.labels, self.rows, self.each)
 
     def __repr__(self) -> str:
         shown = np.array2string(self.labels, threshold=6, edgeitems=2, separator=", ")
-        return f"{type(self).__name__}({len(self)} groups: {shown}, features={self._each.shape[1:]})"
+        return f"{type(self).__name__}({len(self)} groups: {shown}, features={self.each.shape[1:]})"
 
     def to_json(self) -> str:
         """A JSON document of labels, rows and exact statistics, which `from_json` reads back to the same bits.
@@ -103,7 +103,7 @@ class Grouped(Immutable, Generic[S]):
         Raises:
             KindError: labels other than text, numbers and dates.
         """
-        statistic = json.loads(self._each.to_json())
+        statistic = json.loads(self.each.to_json())
         named = naming.to_document(self.labels)
         return states.dump(self._kind, {"labels": named, "rows": self.rows.tolist(), "statistic": statistic})
 
@@ -155,7 +155,7 @@ class GroupedMoments(Grouped[Moments]):
     @property
     def moments(self) -> Moments:
         """The moments of each group, of shape (groups, *features)."""
-        return self._each
+        return self.each
 
     def __sub__(self, other: object) -> Self:
         if type(other) is not type(self):
@@ -191,7 +191,7 @@ class GroupedExtrema(Grouped[Extrema]):
     @property
     def extrema(self) -> Extrema:
         """The extrema of each group, of shape (groups, *features)."""
-        return self._each
+        return self.each
 
 
 def moments(
