@@ -198,10 +198,10 @@ def cross_validate(
         estimator, fitted.
 
     >>> from sklearn.datasets import load_wine
-    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.neighbors import KNeighborsClassifier
     >>> x, y = load_wine(return_X_y=True)
-    >>> cross_validate(LogisticRegression(), x, y, cv=3)["test_score"].round(3)
-    array([0.967, 0.949, 1.   ])
+    >>> cross_validate(KNeighborsClassifier(), x, y, cv=3)["test_score"].round(3)
+    array([0.917, 0.966, 0.949])
     """
     splitter = model_selection.check_cv(cv, y, classifier=is_classifier(estimator))
     folds = list(fold_scalers(X, y, scaler=scaler, cv=splitter, groups=groups))

@@ -163,7 +163,7 @@ def united(a: Labels, b: Labels) -> tuple[Labels, NDArray[np.int32], NDArray[np.
 
 def _alike(a: Labels, b: Labels) -> list[Any]:
     """a's labels as Python objects; integers that floats hold as floats, where b's are."""
-    if "b" in (a.dtype.kind, b.dtype.kind):
+    if {"b"} < {a.dtype.kind, b.dtype.kind} - {"O"}:
         raise KindError(f"labels must be of one kind, got {a.dtype} and {b.dtype}; make them text")
     if b.dtype.kind != "f":
         return list(a.tolist())
