@@ -123,6 +123,22 @@ def test_many_groups_are_parted(monkeypatch: pytest.MonkeyPatch, statistic: Any)
     assert sum(halves) == g
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_long_groups_of_several_columns_are_gathered(monkeypatch: pytest.MonkeyPatch, shuffled: bool) -> None:
+    x = np.random.default_rng(12).standard_normal((900, 5)) + 50
+    x[3, 1], x[5, 2] = np.nan, np.inf
+    labels = np.repeat([7, 5, 9], [300, 200, 400])
+    if shuffled:
+        labels = np.random.default_rng(13).permutation(labels)
+    for rule in ("omit", "propagate"):
+        apart = [statistic.of(x, groups=labels, nan=rule) for statistic in (Moments, Extrema)]
+        with monkeypatch.context() as patch:
+            patch.setattr(parted, "LONG", 100)
+            together = [statistic.of(x, groups=labels, nan=rule) for statistic in (Moments, Extrema)]
+        assert apart == together
+        check(together[0], Moments, x, labels, nan=rule)
+
+
 @pytest.mark.parametrize("kind", ["read-only", "strided", "big-endian", "Fortran"])
 def test_layout_does_not_matter(kind: str) -> None:
     x = np.random.default_rng(8).standard_normal((400, 3))

@@ -38,7 +38,7 @@ def _extent(x, lanes, low, high, missing):
 
 def extent(x: Array, axis: axes.Axis) -> Range:
     """The range of every feature over `axis`."""
-    found: Range = layout.reduced(x, axis, layout.Reduction(_table, added, _concatenated))
+    found: Range = layout.reduced(x, axis, layout.Reduction(_table, added, concatenated))
     return found
 
 
@@ -47,7 +47,7 @@ def added(parts: list[Range], features: int) -> Range:
     return reduce(lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1]), a[2] + b[2]), parts, nothing)
 
 
-def _concatenated(parts: list[Range]) -> Range:
+def concatenated(parts: list[Range]) -> Range:
     low, high, missing = (np.concatenate(column) for column in zip(*parts, strict=True))
     return low, high, missing
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import groups as kernel
-from gammabeta.kernels import layout, least, limbs, threads
+from gammabeta.kernels import layout, least, limbs, moments, threads
 from gammabeta.kernels.groups import BLOCK_BITS
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.least import Range
@@ -17,6 +17,7 @@ from gammabeta.kernels.moments import Sums, added, concatenated
 PIECE = 2**15  # rows converted at a time: they stay in a core's cache
 PARTED = 2**22  # rows parted at a time: bounds the copy
 SECTION = 2**28  # rows after which digits are carried: they stay below 2⁶²
+WIDE, LONG = 4, 2**12  # columns, and rows of a group, from which a group is taken as a table
 _NO_FIELD = 2047  # of an infinity: above every number's
 
 
@@ -70,6 +71,8 @@ def tally(codes: Codes) -> NDArray[np.int64]:
 def sums(x: Array, codes: Codes, rows: NDArray[np.int64], omit: bool) -> Sums:
     """The exact sums of the columns of x by group, group after group. x: (n, f); rows: how many each group has."""
     layout.check(x)
+    if _is_long(x, codes):
+        return concatenated([moments.sums(part, 0, omit) for part in _gathered(x, codes, rows)])
     columns = [_column_sums(x[:, j], codes) for j in range(x.shape[1])]
     _, total, squares, specials = _interleaved(columns, codes.size)
     counts = np.repeat(rows, x.shape[1]) - specials[0] * omit
@@ -83,14 +86,31 @@ def weighted_sums(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:
     return _interleaved(columns, codes.size)
 
 
-def extent(x: Array, codes: Codes) -> Range:
-    """The range of the columns of x by group, group after group. x: (n, f)."""
+def extent(x: Array, codes: Codes, rows: NDArray[np.int64]) -> Range:
+    """The range of the columns of x by group, group after group. x: (n, f); rows: how many each group has."""
     layout.check(x)
+    if _is_long(x, codes):
+        return least.concatenated([least.extent(part, 0) for part in _gathered(x, codes, rows)])
     low, high = np.empty((codes.size, x.shape[1])), np.empty((codes.size, x.shape[1]))
     missing = np.empty((codes.size, x.shape[1]), np.int64)
     for j in range(x.shape[1]):
         low[:, j], high[:, j], missing[:, j] = _reduced(x[:, j], codes, _Extent, least.added)
     return low.reshape(-1), high.reshape(-1), missing.reshape(-1)
+
+
+def _is_long(x: Array, codes: Codes) -> bool:
+    """Whether groups have so many rows, of several columns, that it pays to gather each and take it as a table."""
+    return x.shape[1] >= WIDE and codes.size < 2**15 and len(x) >= LONG * codes.size > 0
+
+
+def _gathered(x: Array, codes: Codes, rows: NDArray[np.int64]) -> Iterator[Array]:
+    """The rows of each group, in turn."""
+    order = np.argsort(codes.small().astype(np.int16), kind="stable")  # of 16 bits: by radix
+    ends = np.cumsum(rows)
+    for start, end in zip(ends - rows, ends, strict=True):
+        at = order[start:end]
+        together = at[-1] - at[0] + 1 == len(at)
+        yield x[at[0] : at[-1] + 1] if together else x[at]
 
 
 def _interleaved(columns: list[Sums], groups: int) -> Sums:

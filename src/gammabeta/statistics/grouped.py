@@ -218,7 +218,7 @@ def extrema(x: ArrayLike, axis: axes.Axis, labels: ArrayLike, nan: MissingRule) 
     """`Extrema.of(x, axis, groups=labels, …)`."""
     array = checked(x, nan)
     names, codes, rows, shape = _grouped(array, axis, labels)
-    low, high, missing = parted.extent(_rows(array, axis), codes)
+    low, high, missing = parted.extent(_rows(array, axis), codes, rows)
     if nan == "raise":
         refuse_nan(missing.reshape(shape))
     values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")
