@@ -110,7 +110,7 @@ def windows(rows: int) -> str:
         "`sliding`, ms",
     ]
     return (
-        f"**Sliding windows** of {WINDOW} over {rows:,} rows: the largest error, of means in their windows' deviations, "
+        f"**Sliding windows** of {WINDOW} over {rows:,} rows: the largest error, of means in standard deviations, "
         f"of deviations relative; `sliding` has none, each of its values being the correctly rounded one.\n\n"
         f"{table(heads, lines)}"
     )

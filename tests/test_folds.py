@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import sparse
 from sklearn import model_selection as ms
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import gammabeta as gb
@@ -148,7 +148,7 @@ def test_arrays_of_more_dimensions() -> None:
         (Ridge(), load_diabetes, ms.KFold(5)),
         (make_pipeline(Ridge()), load_diabetes, ms.TimeSeriesSplit(3)),
     ],
-    ids=["logistic", "neighbours", "ridge", "a pipeline"],
+    ids=["logistic", "bayes", "ridge", "a pipeline"],
 )
 def test_cross_validate_is_scikit_learns_of_the_pipeline(scaler: Any, estimator: Any, load: Any, cv: Any) -> None:
     x, y = (part[:200] for part in load(return_X_y=True, as_frame=True))
@@ -188,6 +188,8 @@ def test_what_is_wrong_is_said() -> None:
 
     with pytest.raises(gb.KindError, match="scaler must be a StandardScaler or MinMaxScaler of gammabeta, got"):
         gb.fold_scalers(X, scaler=StandardScaler())
+    with pytest.raises(gb.KindError, match="X must be an array or a data frame, got a sparse csr_array"):
+        gb.fold_scalers(sparse.csr_array(X), scaler=gb.StandardScaler(with_mean=False))
     with pytest.raises(ValueError, match="Input X contains infinity"):
         list(gb.fold_scalers(np.array([[1.0], [np.inf], [2.0], [3.0]]), cv=2))
     with pytest.raises(ValueError, match="ddof"):

@@ -124,17 +124,17 @@ def test_many_groups_are_parted(monkeypatch: pytest.MonkeyPatch, statistic: Any)
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_long_groups_of_several_columns_are_gathered(monkeypatch: pytest.MonkeyPatch, shuffled: bool) -> None:
+def test_groups_of_several_columns_are_gathered(monkeypatch: pytest.MonkeyPatch, shuffled: bool) -> None:
     x = np.random.default_rng(12).standard_normal((900, 5)) + 50
     x[3, 1], x[5, 2] = np.nan, np.inf
     labels = np.repeat([7, 5, 9], [300, 200, 400])
     if shuffled:
         labels = np.random.default_rng(13).permutation(labels)
     for rule in ("omit", "propagate"):
-        apart = [statistic.of(x, groups=labels, nan=rule) for statistic in (Moments, Extrema)]
+        together = [statistic.of(x, groups=labels, nan=rule) for statistic in (Moments, Extrema)]
         with monkeypatch.context() as patch:
-            patch.setattr(parted, "LONG", 100)
-            together = [statistic.of(x, groups=labels, nan=rule) for statistic in (Moments, Extrema)]
+            patch.setattr(parted, "_is_long", lambda x, codes: False)
+            apart = [statistic.of(x, groups=labels, nan=rule) for statistic in (Moments, Extrema)]
         assert apart == together
         check(together[0], Moments, x, labels, nan=rule)
 
@@ -336,3 +336,10 @@ def test_a_count_of_nan_beyond_every_weight_is_refused() -> None:
         nothing = document | {"weight": ["0x0p+0"], "sum": ["0x0p+0"], "squares": ["0x0p+0"], name: [1]}
         with pytest.raises(StateError, match="impossible count"):
             Moments.from_json(json.dumps(nothing))
+
+
+def test_a_table_wider_than_its_groups_are_many() -> None:
+    x = np.random.default_rng(14).standard_normal((40, 3000))
+    labels = np.arange(40) % 3
+    check(Moments.of(x, groups=labels), Moments, x, labels)
+    check(Extrema.of(x, groups=labels), Extrema, x, labels)

@@ -63,6 +63,8 @@ def _add_product(a, b, at, sign, out):
     for i in range(len(a)):
         carry = np.int64(0)
         for j in range(len(out) - i - at):
+            if j >= len(b) and carry == 0:
+                break
             product = a[i] * b[j] if j < len(b) else np.uint64(0)
             low, high = np.int64(product & np.uint64(0xFFFFFFFF)), np.int64(product >> np.uint64(32))
             digit = np.int64(out[i + j + at]) + carry + sign * low

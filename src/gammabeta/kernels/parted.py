@@ -17,7 +17,7 @@ from gammabeta.kernels.moments import Sums, added, concatenated
 PIECE = 2**15  # rows converted at a time: they stay in a core's cache
 PARTED = 2**22  # rows parted at a time: bounds the copy
 SECTION = 2**28  # rows after which digits are carried: they stay below 2⁶²
-WIDE, LONG = 4, 2**12  # columns, and rows of a group, from which a group is taken as a table
+WIDE, LONG = 4, 2**12  # columns, and rows of each group, from which a group is taken as a table
 _NO_FIELD = 2047  # of an infinity: above every number's
 
 
@@ -99,8 +99,9 @@ def extent(x: Array, codes: Codes, rows: NDArray[np.int64]) -> Range:
 
 
 def _is_long(x: Array, codes: Codes) -> bool:
-    """Whether groups have so many rows, of several columns, that it pays to gather each and take it as a table."""
-    return x.shape[1] >= WIDE and codes.size < 2**15 and len(x) >= LONG * codes.size > 0
+    """Whether it pays to gather the rows of each group and take them as a table: a call for each group or column."""
+    several = codes.size <= x.shape[1] or (x.shape[1] >= WIDE and len(x) >= LONG * codes.size)
+    return 0 < codes.size < 2**15 and several
 
 
 def _gathered(x: Array, codes: Codes, rows: NDArray[np.int64]) -> Iterator[Array]:

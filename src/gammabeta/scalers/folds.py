@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -51,7 +52,7 @@ def fold_scalers(
         train and test, the rows' numbers, and a new scaler: attributes and bits are those of `scaler.fit(X[train])`.
 
     Raises:
-        KindError: the scaler is of another class.
+        KindError: the scaler is of another class, or X a sparse matrix.
         DataError: the rows are not the first of the scaler's axes.
         ValueError: what `scaler.fit` raises.
 
@@ -66,6 +67,10 @@ def fold_scalers(
     scaler = StandardScaler() if scaler is None else scaler
     if not isinstance(scaler, Scaler):
         raise KindError(f"scaler must be a StandardScaler or MinMaxScaler of gammabeta, got {type(scaler).__name__}")
+    if sparse.issparse(X):
+        raise KindError(
+            f"X must be an array or a data frame, got a sparse {type(X).__name__}; fit its folds one by one"
+        )
     splits = [
         (_numbers(train, len(X)), _numbers(test, len(X)))
         for train, test in model_selection.check_cv(cv, y).split(X, y, groups)
