@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn import model_selection as ms
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import gammabeta as gb
@@ -141,7 +142,7 @@ def test_arrays_of_more_dimensions() -> None:
     [
         (LogisticRegression(max_iter=200), load_breast_cancer, 4),
         (
-            KNeighborsClassifier(),
+            GaussianNB(),
             load_breast_cancer,
             ms.RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0),
         ),
