@@ -4,6 +4,7 @@ import copy
 import datetime
 import json
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,8 @@ def test_labels_of_every_kind(name: str) -> None:
     halves = Moments.of(x[2:], groups=labels[2:]) + Moments.of(x[:2], groups=labels[:2])
     assert halves == g and (halves - Moments.of(x[:2], groups=labels[:2])) == Moments.of(x[2:], groups=labels[2:])
     for label, own in g:
-        assert g[label] == own
+        assert g[label] == own and label in g
+    assert "nowhere" not in g and 12345 not in g
     assert pickle.loads(pickle.dumps(g)) == g == copy.deepcopy(g)
 
 
@@ -242,6 +244,9 @@ def test_frames_of_pandas_and_polars() -> None:
         pl.Series(names, dtype=pl.Categorical),
     ):
         assert Moments.of(x, groups=labels) == expected
+    days = Moments.of(x, groups=pd.Series(pd.to_datetime(["2024-05-01", None, "2024-05-01"])))
+    assert days[pd.Timestamp("2024-05-01").to_datetime64()] == Moments.of([1.0, 4.0])
+    assert [str(label)[:10] for label, _ in days] == ["2024-05-01", "NaT"]
     nullable = pd.Series([1, None, 1], dtype="Int64")
     assert Moments.of(x, groups=nullable) == Moments.of(x, groups=[1, None, 1])
 
@@ -343,3 +348,18 @@ def test_a_table_wider_than_its_groups_are_many() -> None:
     labels = np.arange(40) % 3
     check(Moments.of(x, groups=labels), Moments, x, labels)
     check(Extrema.of(x, groups=labels), Extrema, x, labels)
+
+
+def test_fifty_thousand_groups_take_memory_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parted, "PARTED", 2**16)
+    rng, groups, n = np.random.default_rng(15), 50_000, 4_000_000
+    x, labels = rng.standard_normal(n), rng.integers(0, groups, n)
+    Moments.of(x[:100_000], groups=labels[:100_000])
+    tracemalloc.start()
+    g = Moments.of(x, groups=labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # a group: a line of 64 bytes, limbs of x (5 words) and x² (9) and their carried copies, 3 counts, its label, its rows;
+    # a copy of the rows would be 32 MB more
+    assert peak < groups * 500 + 2**22 < 32_000_000
+    assert g.total() == Moments.of(x)

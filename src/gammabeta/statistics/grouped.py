@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from math import prod
 from typing import Any, Generic, Self, TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes, states
-from gammabeta.errors import DataError, StateError
+from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.immutable import Immutable
 from gammabeta.kernels import parted
 from gammabeta.kernels.parted import Codes
@@ -41,7 +42,15 @@ class Grouped(Immutable, Generic[S]):
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[Any, S]]:
-        return ((label, self.each[i]) for i, label in enumerate(self.labels.tolist()))
+        """Each label and its statistic."""
+        times = self.labels.dtype.kind in "mM"  # of which `tolist` may make integers
+        return ((label, self.each[i]) for i, label in enumerate(self.labels if times else self.labels.tolist()))
+
+    def __contains__(self, label: Any) -> bool:
+        """Whether there is a group of that label."""
+        with suppress(DataError, KindError):
+            return self[label] is not None
+        return False
 
     def __getitem__(self, label: Any) -> S:
         """The statistic of one group, of the features' shape; `DataError` if there is no such group."""
