@@ -166,6 +166,7 @@ def test_axes() -> None:
     halves = np.broadcast_to((np.arange(5) > 1)[None, None], (6, 4, 5))
     by_pixel = Moments.of(images, (0, 2, 3), groups=halves)
     assert by_pixel[True] == Moments.of(images[..., 2:], (0, 2, 3))
+    assert len(Moments.of(images[..., :0], (0, 2, 3), groups=labels)) == 0
     assert Moments.of(images, groups=labels)["a"] == Moments.of(images[labels == "a"])
 
 
@@ -359,7 +360,7 @@ def test_fifty_thousand_groups_take_memory_for_themselves(monkeypatch: pytest.Mo
     g = Moments.of(x, groups=labels)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # a group: a line of 64 bytes, limbs of x (5 words) and x² (9) and their carried copies, 3 counts, its label, its rows;
+    # a group: a line of 64 bytes, limbs of x (5 words) and x² (9) and their carried copies, counts, label and rows;
     # a copy of the rows would be 32 MB more
     assert peak < groups * 500 + 2**22 < 32_000_000
     assert g.total() == Moments.of(x)

@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 
 from gammabeta.kernels import groups as kernel
 from gammabeta.kernels import layout, least, limbs, moments, threads
+from gammabeta.kernels.columns import doubles, is_wide, pieces, span, whole, window
 from gammabeta.kernels.groups import BLOCK_BITS
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.least import Range
 from gammabeta.kernels.moments import Sums, added, concatenated
 
-PIECE = 2**15  # rows converted at a time: they stay in a core's cache
 PARTED = 2**22  # rows parted at a time: bounds the copy
 SECTION = 2**28  # rows after which digits are carried: they stay below 2⁶²
 WIDE, LONG = 4, 2**12  # columns, and rows of each group, from which a group is taken as a table
-_NO_FIELD = 2047  # of an infinity: above every number's
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,27 +121,6 @@ def _interleaved(columns: list[Sums], groups: int) -> Sums:
     order = np.arange(groups * len(columns)).reshape(len(columns), groups).T.reshape(-1)
     counts, total, squares = (limbs.take(part, order) for part in together[:3])
     return counts, total, squares, together[3][:, order]
-
-
-def pieces(start: int, stop: int, step: int = PIECE) -> Iterator[slice]:
-    """The rows start…stop in slices of `step`."""
-    return (slice(at, min(at + step, stop)) for at in range(start, stop, step))
-
-
-def doubles(x: Array) -> Array:
-    """x in float64, contiguous."""
-    return layout.readable(np.ascontiguousarray(x, np.float64))
-
-
-def whole(x: Array) -> Array:
-    """x in int64 or uint64, contiguous."""
-    return layout.readable(np.ascontiguousarray(x, x.dtype.newbyteorder("=")))
-
-
-def is_wide(x: Array) -> bool:
-    """Whether x holds integers that float64 does not."""
-    wide = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and x.size
-    return bool(wide and (x.max() > layout.LARGEST_EXACT or x.min() < -layout.LARGEST_EXACT))
 
 
 def _column_sums(x: Array, codes: Codes) -> Sums:
@@ -271,28 +249,6 @@ class _Extent:
 
     def result(self) -> Range:
         return self._low + 0.0, self._high + 0.0, self._missing  # −0.0 + 0.0 = 0.0
-
-
-def span(x: Array) -> tuple[int, int]:
-    """The exponents of the units of the least and the greatest number of x, (n,), that is neither 0 nor infinite."""
-    if is_wide(x):
-        return 0, 0  # integers are in units of 1
-
-    def part(between: tuple[int, int]) -> NDArray[np.uint64]:
-        fields = np.array([_NO_FIELD, 0], np.uint64)
-        for rows in pieces(*between):
-            kernel.span(doubles(x[rows]), fields)
-        return fields
-
-    found = threads.run(part, threads.ranges(len(x), layout.SPLIT)) or [np.array([_NO_FIELD, 0], np.uint64)]
-    low, high = min(int(fields[0]) for fields in found), max(int(fields[1]) for fields in found)
-    return (max(low, 1) - 1075, max(high, 1) - 1075) if low < _NO_FIELD else (0, 0)
-
-
-def window(low: int, high: int) -> tuple[int, int]:
-    """Base and height of limbs for 64-bit integers in units from 2^low to 2^high, and for folds 5 binades above."""
-    base = low // limbs.BITS
-    return base, (high + 5 - limbs.BITS * base) // limbs.BITS + 3
 
 
 def _weighted_column(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gammabeta.kernels import finish, layout, limbs, parted, threads
+from gammabeta.kernels import columns, finish, layout, limbs, threads
 from gammabeta.kernels.intrinsics import multiply_high
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.singly import MINUS_INF, NAN, PLUS_INF, add_shifted, split
@@ -65,10 +65,10 @@ def _slide(x, window, step, sums, sum_base, squares, square_base, out_sums, out_
 def sliding(x: Array, window: int, step: int, ddof: float, omit: bool) -> list[Floats]:
     """Count, mean, variance and deviation of every window of every column, (windows, f). x: (n, f), n ≥ window."""
     layout.check(x)
-    windows, columns = (len(x) - window) // step + 1, x.shape[1]
-    found = [np.empty((windows, columns)) for _ in range(4)]
+    windows, features = (len(x) - window) // step + 1, x.shape[1]
+    found = [np.empty((windows, features)) for _ in range(4)]
     block = max(BLOCK, 4 * window // step)
-    items = [(j, at) for j in range(columns) for at in range(0, windows, block)]
+    items = [(j, at) for j in range(features) for at in range(0, windows, block)]
 
     def work(item: tuple[int, int]) -> None:
         column, first = item
@@ -83,9 +83,9 @@ def sliding(x: Array, window: int, step: int, ddof: float, omit: bool) -> list[F
 
 def _block(x: Array, window: int, step: int, windows: int, ddof: float, omit: bool) -> tuple[Any, ...]:
     """The same of some windows of one column."""
-    values = parted.whole(x) if parted.is_wide(x) else parted.doubles(x)
-    low, high = parted.span(x)
-    (sum_base, height), (square_base, high_height) = parted.window(low, high), parted.window(2 * low, 2 * high + 64)
+    values = columns.whole(x) if columns.is_wide(x) else columns.doubles(x)
+    low, high = columns.span(x)
+    (sum_base, height), (square_base, high_height) = columns.window(low, high), columns.window(2 * low, 2 * high + 64)
     sums, squares = np.zeros((height, windows), np.int64), np.zeros((high_height, windows), np.int64)
     specials = np.zeros((3, windows), np.int64)
     state = np.zeros((height, 1), np.int64), sum_base, np.zeros((high_height, 1), np.int64), square_base

@@ -249,8 +249,8 @@ def _grouped(x: NDArray[Any], axis: axes.Axis, labels: ArrayLike) -> tuple[Label
     if given.shape not in (along, along[:1]):
         wanted = f"{along[:1]}" if len(along) == 1 else f"{along[:1]}, one for each place of the first axis, or {along}"
         raise DataError(f"groups must have a label for each row, of shape {wanted}, got {given.shape}")
-    names, codes, rows = naming.factorized(given.reshape(-1))
+    names, codes, rows = naming.factorized(given.reshape(-1) if prod(along) else given.reshape(-1)[:0])
     inner = prod(along) // max(1, given.size)
-    if given.shape != along and inner != 1:
+    if given.shape != along and inner > 1:
         codes, rows = Codes(np.repeat(codes.values, inner), codes.low, codes.size), rows * inner
     return names, codes, rows, (len(names), *(x.shape[i] for i in axes.kept(axis, x.ndim)))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta.errors import DataError, KindError, StateError
-from gammabeta.kernels import hashing, parted
+from gammabeta.kernels import columns, hashing, parted
 from gammabeta.kernels.parted import Codes
 
 Labels = NDArray[Any]
@@ -99,7 +99,7 @@ def _renumbered(codes: Codes, order: NDArray[np.intp]) -> Codes:
     place = np.zeros(codes.size, np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
     out = np.empty(len(codes.values), np.int32)
-    for rows in parted.pieces(0, len(out)):
+    for rows in columns.pieces(0, len(out)):
         out[rows] = place[codes[rows].small()]
     return Codes(out, 0, len(order))
 
