@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from gammabeta.kernels import columns, finish, layout, limbs, threads
 from gammabeta.kernels.intrinsics import multiply_high
 from gammabeta.kernels.layout import Array
+from gammabeta.kernels.limbs import Limbs
 from gammabeta.kernels.singly import MINUS_INF, NAN, PLUS_INF, add_shifted, split
 
 Floats = NDArray[np.float64]
 
-BLOCK = 2**13  # windows at a time, or as many as four windows have rows: sums stay in a core's cache
+BLOCK = 2**13  # windows at a time: their sums stay in a core's cache
 _LOW = np.int64(2**32 - 1)
 
 
@@ -41,25 +42,30 @@ def _carried(digits, column, out):
 
 
 @njit(nogil=True, cache=True)
-def _slide(x, window, step, sums, sum_base, squares, square_base, out_sums, out_squares, out_specials):
-    """The sums of each window of x, 1-d: window j is x[j·step : j·step + window].
+def _slide(x, window, step, first, state, sum_base, square_base, out_sums, out_squares, out_specials):
+    """The sums of windows first, first + 1, … of x, 1-d: window j is x[j·step : j·step + window].
 
-    sums, squares: int64 (height, 1), zeros, and the bases of their first rows; out_sums, out_squares: int64 (height,
-    windows); out_specials: int64 (3, windows).
+    state: what `_state` makes, and the windows before have left; out_sums, out_squares: int64 (height, windows);
+    out_specials: int64 (3, windows).
     """
-    specials, touched = np.zeros(3, np.int64), np.zeros(2, np.int64)
-    start = stop = 0
+    sums, squares, specials, touched, reach = state
     for j in range(out_specials.shape[1]):
-        first = j * step
-        for i in range(start, min(first, stop)):
+        start = (first + j) * step
+        for i in range(reach[0], min(start, reach[1])):
             _count(x[i], sums, sum_base, squares, square_base, specials, touched, -1)
-        for i in range(max(stop, first), first + window):
+        for i in range(max(reach[1], start), start + window):
             _count(x[i], sums, sum_base, squares, square_base, specials, touched, 1)
-        start, stop = first, first + window
+        reach[0], reach[1] = start, start + window
         _carried(sums, j, out_sums)
         _carried(squares, j, out_squares)
         for k in range(3):
             out_specials[k, j] = specials[k]
+
+
+def _state(height: int, square_height: int) -> tuple[NDArray[np.int64], ...]:
+    """The sums of no rows: limbs of x and x², (height, 1), specials, which limbs are in use, first and last row."""
+    limbs_ = np.zeros((height, 1), np.int64), np.zeros((square_height, 1), np.int64)
+    return *limbs_, np.zeros(3, np.int64), np.zeros(2, np.int64), np.zeros(2, np.int64)
 
 
 def sliding(x: Array, window: int, step: int, ddof: float, omit: bool) -> list[Floats]:
@@ -67,35 +73,43 @@ def sliding(x: Array, window: int, step: int, ddof: float, omit: bool) -> list[F
     layout.check(x)
     windows, features = (len(x) - window) // step + 1, x.shape[1]
     found = [np.empty((windows, features)) for _ in range(4)]
-    block = max(BLOCK, 4 * window // step)
-    items = [(j, at) for j in range(features) for at in range(0, windows, block)]
+    ranges = threads.ranges(windows, max(BLOCK, 4 * window // step))  # each sums up its first window anew
 
-    def work(item: tuple[int, int]) -> None:
-        column, first = item
-        last = min(first + block, windows)
+    def work(item: tuple[int, tuple[int, int]]) -> None:
+        column, (first, last) = item
         own = x[first * step : (last - 1) * step + window, column]
-        for out, values in zip(found, _block(own, window, step, last - first, ddof, omit), strict=True):
-            out[first:last, column] = values
+        out = [part[first:last, column] for part in found]
+        _range(own, window, step, ddof, omit, out)
 
-    threads.run(work, items)
+    threads.run(work, [(j, between) for j in range(features) for between in ranges])
     return found
 
 
-def _block(x: Array, window: int, step: int, windows: int, ddof: float, omit: bool) -> tuple[Any, ...]:
-    """The same of some windows of one column."""
+def _range(x: Array, window: int, step: int, ddof: float, omit: bool, found: list[Floats]) -> None:
+    """The same of one column, written to four vectors (windows,)."""
     values = columns.whole(x) if columns.is_wide(x) else columns.doubles(x)
     low, high = columns.span(x)
-    (sum_base, height), (square_base, high_height) = columns.window(low, high), columns.window(2 * low, 2 * high + 64)
-    sums, squares = np.zeros((height, windows), np.int64), np.zeros((high_height, windows), np.int64)
-    specials = np.zeros((3, windows), np.int64)
-    state = np.zeros((height, 1), np.int64), sum_base, np.zeros((high_height, 1), np.int64), square_base
-    _slide(values, window, step, *state, sums, squares, specials)
+    bases, heights = zip(columns.window(low, high), columns.window(2 * low, 2 * high + 64), strict=True)
+    state, windows = _state(*heights), len(found[0])
+    for first in range(0, windows, BLOCK):
+        last = min(first + BLOCK, windows)
+        sums, squares = (np.zeros((height, last - first), np.int64) for height in heights)
+        specials = np.zeros((3, last - first), np.int64)
+        _slide(values, window, step, first, state, *bases, sums, squares, specials)
+        total, square = limbs.canonical(bases[0], sums), limbs.canonical(bases[1], squares)
+        statistics = _rounded(window - specials[0] * omit, total, square, specials, ddof, omit)
+        for out, part in zip(found, statistics, strict=True):
+            out[first:last] = part
+
+
+def _rounded(
+    counts: NDArray[np.int64], total: Limbs, square: Limbs, specials: NDArray[np.int64], ddof: float, omit: bool
+) -> tuple[Any, ...]:
+    """Count, mean, variance and deviation, put right where there are NaN and infinities."""
+    mean, var, std = finish.population(limbs.from_counts(counts), total, square, ddof)
     nans, plus, minus = specials > 0
-    counts = window - specials[0] * omit
-    weight, total, square = limbs.from_counts(counts), limbs.canonical(sum_base, sums), (square_base, squares)
-    mean, var, std = finish.population(weight, total, limbs.canonical(*square), ddof)
+    spoiled = nans & (not omit)
     mean[plus], mean[minus] = np.inf, -np.inf
-    mean[plus & minus | nans & (not omit)] = np.nan
-    odd = plus | minus | nans & (not omit)
-    var[odd] = std[odd] = np.nan
+    mean[plus & minus | spoiled] = np.nan
+    var[plus | minus | spoiled] = std[plus | minus | spoiled] = np.nan
     return counts, mean, var, std

@@ -170,7 +170,8 @@ class GroupedMoments(Grouped[Moments]):
         if type(other) is not type(self):
             return NotImplemented
         labels, rows, less, each, others = self._joined(other)
-        left, rest = rows - less, each - others
+        left, rest = rows - less, each._less(others)
+        rest[np.flatnonzero(less)]._possible("what is taken away must have been added before")
         kept = np.flatnonzero(left)
         gone = rest[np.flatnonzero(left == 0)]
         if (left < 0).any() or gone.count.any() or gone.infinities.any():

@@ -267,10 +267,13 @@ class Moments(Immutable):
     def __sub__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
             return NotImplemented
+        return self._less(other)._possible("what is taken away must have been added before")
+
+    def _less(self, other: "Moments") -> "Moments":
+        """These sums less the other's, whether or not some data could have what is left: see `_possible`."""
         same_features((self, other))
         weight, total, squares = map(limbs.subtract, self._limbs, other._limbs)
-        left = Moments(self._shape, weight, total, squares, self._specials - other._specials)
-        return left._possible("what is taken away must have been added before")
+        return Moments(self._shape, weight, total, squares, self._specials - other._specials)
 
     def _possible(self, invariant: str) -> Self:
         """Self, if some data could have these sums: no count and no square below zero, nothing left of no values."""

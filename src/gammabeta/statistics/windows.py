@@ -44,7 +44,8 @@ def sliding(x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: M
     Infinities make the mean ±inf or NaN and the variance NaN, in those windows that hold them.
 
     Raises:
-        DataError: a window or a step that is no positive integer, a window longer than x, or NaN with "raise".
+        DataError: a window or a step that is no positive integer, a window longer than x or 2²⁸ rows, or NaN with
+            "raise".
         KindError: x is not of real numbers of at most 64 bits.
 
     >>> import numpy as np
