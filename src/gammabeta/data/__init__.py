@@ -10,6 +10,7 @@
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
 """
 
+from gammabeta.data.by import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
 from gammabeta.data.first_pass import extrema, measure, moments, scan
 from gammabeta.data.look import Preview, preview
 from gammabeta.data.second_pass import Written, apply, invert, scale
@@ -20,6 +21,7 @@ from gammabeta.data.store import gather, load, save
 __all__ = [
     "Chunk",
     "Column",
+    "GroupStatistics",
     "Preview",
     "Recipe",
     "Statistics",
@@ -27,12 +29,16 @@ __all__ = [
     "apply",
     "extrema",
     "gather",
+    "gather_groups",
     "invert",
     "load",
+    "load_groups",
     "measure",
+    "measure_by",
     "moments",
     "preview",
     "save",
+    "save_groups",
     "scale",
     "scan",
 ]

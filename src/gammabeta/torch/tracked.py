@@ -144,16 +144,15 @@ def moments(name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> Moments
 def exact(
     x: torch.Tensor, away: tuple[int, ...], mask: torch.Tensor | None, nan: Literal["omit", "raise"] = "raise"
 ) -> Moments:
-    """The exact moments of x over the reduced axes, where the mask says that a value counts."""
-    values = arrays.to_numpy(x)
+    """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
     if mask is None:
-        return Moments.of(values, axis=away, nan=nan)
-    kept = arrays.to_numpy(formula.spread(spaces.of(x), mask, x, away))
+        return Moments.of(x, axis=away, nan=nan)
+    kept = formula.spread(spaces.of(x), mask, x, away)
     features = axes.kept(away, x.ndim)
-    if any(kept.strides[i] for i in features):
-        return Moments.of(values, axis=away, weights=kept, nan=nan)
-    rows = tuple(0 if i in features else slice(None) for i in range(x.ndim))
-    return Moments.of(np.moveaxis(values, features, range(-len(features), 0))[kept[rows]], axis=0, nan=nan)
+    if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
+        return Moments.of(arrays.to_numpy(x), axis=away, weights=arrays.to_numpy(kept), nan=nan)
+    rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
+    return Moments.of(x.movedim(features, tuple(range(-len(features), 0)))[rows], axis=0, nan=nan)
 
 
 def statistics(layer: Any) -> tuple[Floats, Floats]:
