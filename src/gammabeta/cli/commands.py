@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli.diagnose import diagnose
 from gammabeta.cli.groups import By
 from gammabeta.errors import DataError
 
@@ -75,6 +76,7 @@ def gammabeta(
       gammabeta invert s.json out.csv -o back.csv    the way back
       gammabeta stats jan.parquet feb.parquet -o both.json
       gammabeta report in.csv -o report.html         a page: each column's shape, and what to watch
+      gammabeta diagnose my.networks:make --data inputs.npy     a network's batch norms, and what to watch
       gammabeta lab                                  see why, in a page that computes
 
     Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
@@ -279,6 +281,9 @@ def lab(
         if browser:
             Thread(target=_browse, args=(address,), daemon=True).start()  # a browser in a terminal waits for the page
         server.serve(listening)
+
+
+app.command()(diagnose)
 
 
 def _browse(address: str) -> None:
