@@ -96,6 +96,9 @@ def scale(
         Path | None, typer.Option(help="Keep the statistics here, for apply and invert.", metavar="S.json")
     ] = None,
     ddof: Ddof = None,
+    footers: Annotated[
+        bool, typer.Option("--footers/--no-footers", help="minmax by what a Parquet file's footer says, where it does.")
+    ] = True,
     example: Annotated[bool, typer.Option("--example", help="Take scikit-learn's breast cancer table for IN.")] = False,
     json: Json = False,
 ) -> None:
@@ -130,7 +133,9 @@ def scale(
         report.show_preview(str(table.path), found, json)
         return
     with Meter() as meter:
-        written = data.scale(table, output, recipe=recipe, columns=only, exclude=but, stats=stats, progress=meter)
+        written = data.scale(
+            table, output, recipe=recipe, columns=only, exclude=but, stats=stats, footers=footers, progress=meter
+        )
     report.show_written("scaled", str(table.path), written, json, stats)
 
 

@@ -3,14 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gammabeta.data import Column, Preview, Statistics, Written
+    from gammabeta.data import Column, Preview, Ranges, Statistics, Written
 
 SHOWN = 40  # columns in a table; --json has them all
 NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
@@ -193,16 +193,19 @@ def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
     return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
 
 
-def _head(name: Any, found: "Statistics", rows: int | None = None) -> dict[str, Any]:
+def _head(name: Any, found: "Statistics | Ranges", rows: int | None = None) -> dict[str, Any]:
     return {"input": name, "rows": found.rows if rows is None else rows, "scaling": found.recipe.document()}
 
 
-def _columns(found: "Statistics") -> list[dict[str, Any]]:
+def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
+    from gammabeta.data import Ranges
+
     affine = found.affine()
+    unknown = [nan] * len(found.columns)
     values = {
-        "count": found.moments.count,
-        "mean": found.moments.mean,
-        "std": found.moments.deviation(found.recipe.ddof),
+        "count": found.extrema.count,
+        "mean": unknown if isinstance(found, Ranges) else found.moments.mean,
+        "std": unknown if isinstance(found, Ranges) else found.moments.deviation(found.recipe.ddof),
         "min": found.extrema.min,
         "max": found.extrema.max,
         "center": affine.center,

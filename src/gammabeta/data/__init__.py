@@ -14,13 +14,14 @@ from gammabeta.data.first_pass import extrema, measure, moments, scan
 from gammabeta.data.look import Preview, preview
 from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
-from gammabeta.data.state import Recipe, Statistics
+from gammabeta.data.state import Ranges, Recipe, Statistics
 from gammabeta.data.store import gather, load, save
 
 __all__ = [
     "Chunk",
     "Column",
     "Preview",
+    "Ranges",
     "Recipe",
     "Statistics",
     "Written",

@@ -11,7 +11,7 @@ from gammabeta.data.ahead import ahead
 from gammabeta.data.select import selected
 from gammabeta.data.source import Chunk, Column, Restart, Source
 from gammabeta.data.sources import opened
-from gammabeta.data.state import Recipe, Statistics, listed
+from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import DataError
 from gammabeta.statistics import Extrema, Moments
@@ -129,14 +129,46 @@ def moments(source: Source | pa.Table | str | Path, columns: Sequence[str] | Non
     return measure(source, columns).moments
 
 
-def extrema(source: Source | pa.Table | str | Path, columns: Sequence[str] | None = None) -> Extrema:
+def extrema(
+    source: Source | pa.Table | str | Path, columns: Sequence[str] | None = None, *, footers: bool = True
+) -> Extrema:
     """The least and greatest values of a file's numeric columns, or of those named: shape (k,). See `measure`.
+
+    Args:
+        source, columns: as for `measure`.
+        footers: go by the footer of a Parquet file, and read those columns alone for which it says nothing that can be
+            believed. It does not say how many values are NaN: the count of a column of floats is then NaN, not known.
 
     >>> import pyarrow as pa
     >>> extrema(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).max
     array([ 3., 20.])
     """
-    return measure(source, columns).extrema
+    return (ranges(source, columns) if footers else measure(source, columns)).extrema
+
+
+def ranges(
+    source: Source | pa.Table | str | Path,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    recipe: Recipe | None = None,
+    progress: Progress = quiet,
+) -> Statistics | Ranges:
+    """What min-max scaling goes by: from the file's own word where it has one, from its values where not.
+
+    Args, errors: as for `measure`. All statistics come back if all columns had to be read.
+    """
+    source = opened(source)
+    chosen = selected(source.columns, columns, exclude, source.path)
+    stated = source.stated([column.name for column in chosen])
+    if not stated:
+        return measure(source, columns, exclude, recipe=recipe, progress=progress)
+    unstated = [column.name for column in chosen if column.name not in stated]
+    if unstated:
+        read = measure(source, unstated, progress=progress).extrema
+        stated |= {name: read[i] for i, name in enumerate(unstated)}
+    found = Extrema.stack([stated[column.name] for column in chosen])
+    return Ranges(chosen, source.rows or 0, found, recipe or Recipe("minmax"))
 
 
 def scan(source: Source | pa.Table | str | Path, columns: Sequence[str] | None = None) -> Iterator[Chunk]:

@@ -13,10 +13,10 @@ from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
 from gammabeta.data.files import replacing
-from gammabeta.data.first_pass import Progress, infinite, measure, quiet
+from gammabeta.data.first_pass import Progress, infinite, measure, quiet, ranges
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
 from gammabeta.data.sources import check_output, opened, sink_for
-from gammabeta.data.state import Recipe, Statistics, listed
+from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, KindError
@@ -28,13 +28,14 @@ Input: TypeAlias = Source | pa.Table | str | Path
 class Written:
     """What became of a file.
 
-    `statistics`: what the columns were scaled by; `rows`: how many were written; `converted`: the columns that were
-    integers or decimals and are float64 now; `passed`: those that were left as they were.
+    `statistics`: what the columns were scaled by, no more than `Ranges` if footers told them; `rows`: how many were
+    written; `converted`: the columns that were integers or decimals and are float64 now; `passed`: those that were left
+    as they were.
     """
 
     path: Path
     rows: int
-    statistics: Statistics
+    statistics: Statistics | Ranges
     converted: tuple[Column, ...]
     passed: tuple[Column, ...]
 
@@ -47,6 +48,7 @@ def scale(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     stats: str | Path | None = None,
+    footers: bool = True,
     progress: Progress = quiet,
 ) -> Written:
     """Scale a file's numeric columns by their own exact statistics, in two passes and bounded memory.
@@ -59,6 +61,7 @@ def scale(
         recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
         columns, exclude: which columns, as for `measure`.
         stats: where to keep the statistics, for `apply` and `invert`.
+        footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
         progress: called with the bytes read so far and the bytes to read, the file's size twice.
 
     Floats keep their type, integers and decimals become float64; all other columns, the order of columns, missing
@@ -81,11 +84,15 @@ def scale(
     with ExitStack() as stack:
         kept = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None
         temporary = stack.enter_context(replacing(out))
-        found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
+        found: Statistics | Ranges
+        if footers and kept is None and recipe is not None and recipe.method == "minmax":
+            found = ranges(source, columns, exclude, recipe=recipe, progress=_first_half(progress))
+        else:
+            found = measure(source, columns, exclude, recipe=recipe, progress=_first_half(progress))
+            if kept is not None:
+                kept.write_text(found.to_json(), "utf-8")
         if not found.rows:
             raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
-        if kept is not None:
-            kept.write_text(found.to_json(), "utf-8")
         return _write(source, found, found.affine(), temporary, out, _second_half(progress))
 
 
@@ -167,7 +174,7 @@ def _check_columns(known: Statistics, source: Source) -> None:
 
 
 def _write(
-    source: Source, known: Statistics, affine: Affine, temporary: Path, out: Path, progress: Progress
+    source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: Progress
 ) -> Written:
     here = {column.name: column for column in source.columns}
     # a CSV column without one value has no type, and nothing to scale
@@ -219,6 +226,10 @@ def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None
         f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in row "
         f"{before.start + at + 1} (the first row of data is 1) would leave it; convert the column to float64"
     )
+
+
+def _first_half(progress: Progress) -> Progress:
+    return lambda done, size: progress(done, 2 * size)
 
 
 def _second_half(progress: Progress) -> Progress:

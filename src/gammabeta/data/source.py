@@ -18,6 +18,7 @@ from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import KindError
+from gammabeta.statistics import Extrema
 
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
 PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
@@ -199,6 +200,10 @@ class Source(ABC):
         """All values of the columns, in pieces of some columns and some rows, for what does not ask for order."""
         for chunk in self.chunks(names):
             yield tuple(names), chunk
+
+    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema that the file itself states, without its values being read, of those columns that it does for."""
+        return {}
 
     def learn(self) -> None:  # noqa: B027
         """Make sure of the columns' types, with a pass of its own if need be."""

@@ -163,6 +163,28 @@ class Statistics:
         return cls(columns, rows, moments, extrema, recipe)
 
 
+@dataclass(frozen=True)
+class Ranges:
+    """The least and the greatest values of a file's columns: what min-max scaling goes by, and no more.
+
+    `columns`, `rows`, `extrema` and `recipe` are those of `Statistics`.
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+    extrema: Extrema
+    recipe: Recipe
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def affine(self) -> Affine:
+        """The map that scales the columns, of shape (k,)."""
+        return Affine.minmax(self.extrema, self.recipe.feature_range)
+
+
 def _columns(value: Any) -> tuple[Column, ...]:
     if not isinstance(value, list) or not value:
         raise StateError("columns must be a list of names and types, with one at least")
