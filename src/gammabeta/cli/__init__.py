@@ -11,6 +11,10 @@ from typing import NoReturn
 from gammabeta.errors import GammabetaError
 
 
+class Interrupted(Exception):  # noqa: N818
+    """Ctrl-C, in work that can be gone on with: the message says how."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 2 after one line on stderr that says what is wrong.
 
@@ -28,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done if isinstance(done, int) else 0
     except GammabetaError as error:
         return _fail(str(error), 2)
+    except Interrupted as error:
+        return _fail(str(error), 130)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing was changed", 130)
     except BrokenPipeError:

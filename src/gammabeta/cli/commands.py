@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli.folder import SkipBad, Workers, resumable
 from gammabeta.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def scale(
     footers: Annotated[
         bool, typer.Option("--footers/--no-footers", help="minmax by what a Parquet file's footer says, where it does.")
     ] = True,
+    workers: Workers = None,
+    skip_bad: SkipBad = False,
     example: Annotated[bool, typer.Option("--example", help="Take scikit-learn's breast cancer table for IN.")] = False,
     json: Json = False,
 ) -> None:
@@ -110,9 +113,11 @@ def scale(
       gammabeta scale in.csv -o out.csv --method minmax --feature-range -1 1
       gammabeta scale in.csv -o out.csv --columns age,income --stats s.json
       gammabeta scale in.csv -o out.csv --exclude "id,*_code" --ddof 1
+      gammabeta scale folder -o scaled               every file of a folder, by the statistics of all
 
     Other columns pass through untouched. Floats keep their type, integers become float64.
-    OUT may be IN: it is replaced when the new file is whole.
+    OUT may be IN: it is replaced when the new file is whole. A folder goes into another folder:
+    whatever stopped it, the same command goes on from there, and does nothing twice.
     """
     from gammabeta import data
     from gammabeta.cli import report
@@ -121,7 +126,13 @@ def scale(
 
     if (source is None) != example:
         raise DataError("one file is needed: gammabeta scale IN, or gammabeta scale --example")
-    table = data.sources.opened(source) if source is not None else breast_cancer()
+    many = source is not None and data.dataset.is_data_set(source)
+    if many and output is None:
+        raise DataError(
+            f"a folder is scaled into another: gammabeta scale {source} -o OUT; its statistics: gammabeta stats"
+        )
+    table = breast_cancer() if source is None else source if many else data.sources.opened(source)
+    name = str(source or getattr(table, "path", ""))
     if getattr(table, "looks_headless", False):
         typer.echo("gammabeta: note: the first line is taken for the columns' names, but it holds numbers", err=True)
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
@@ -130,13 +141,22 @@ def scale(
             raise DataError("--stats goes with -o OUT; to keep statistics alone: gammabeta stats IN -o S.json")
         with Meter() as meter:
             found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=report.bins(), progress=meter)
-        report.show_preview(str(table.path), found, json)
+        report.show_preview(name, found, json)
         return
-    with Meter() as meter:
+    with resumable(source, output), Meter() as meter:
         written = data.scale(
-            table, output, recipe=recipe, columns=only, exclude=but, stats=stats, footers=footers, progress=meter
+            table,
+            output,
+            recipe=recipe,
+            columns=only,
+            exclude=but,
+            stats=stats,
+            footers=footers,
+            workers=workers,
+            skip_bad=skip_bad,
+            progress=meter,
         )
-    report.show_written("scaled", str(table.path), written, json, stats)
+    report.show_written("scaled", name, written, json, stats)
 
 
 @app.command("stats")
@@ -179,12 +199,15 @@ def stats_(
 
 
 @app.command()
-def apply(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
+def apply(
+    stats: Stats, source: Input, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+) -> None:
     """Scale a file by the statistics of another.
 
     \b
       gammabeta scale train.csv -o train-scaled.csv --stats s.json
       gammabeta apply s.json test.csv -o test-scaled.csv
+      gammabeta apply s.json folder -o folder-scaled
 
     It is scaled in the way that the stats file says. Columns are found by name, in any order;
     those without statistics pass through.
@@ -193,17 +216,20 @@ def apply(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
     from gammabeta.cli import report
     from gammabeta.cli.progress import Meter
 
-    with Meter() as meter:
-        written = data.apply(stats, source, output, progress=meter)
+    with resumable(source, output), Meter() as meter:
+        written = data.apply(stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter)
     report.show_written("scaled", str(source), written, json, None)
 
 
 @app.command()
-def invert(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
+def invert(
+    stats: Stats, source: Input, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+) -> None:
     """Take a scaled file back to its original units.
 
     \b
       gammabeta invert s.json train-scaled.csv -o train-back.csv
+      gammabeta invert s.json folder-scaled -o folder-back
 
     Columns that were integers come back as float64, within rounding.
     """
@@ -211,8 +237,8 @@ def invert(stats: Stats, source: Input, output: Out, json: Json = False) -> None
     from gammabeta.cli import report
     from gammabeta.cli.progress import Meter
 
-    with Meter() as meter:
-        written = data.invert(stats, source, output, progress=meter)
+    with resumable(source, output), Meter() as meter:
+        written = data.invert(stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter)
     report.show_written("taken back", str(source), written, json, None)
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gammabeta.data import Column, Preview, Ranges, Statistics, Written
+    from gammabeta.data import Column, Files, Preview, Ranges, Statistics, Written
 
 SHOWN = 40  # columns in a table; --json has them all
 NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
@@ -86,12 +87,16 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
             | {"columns": _columns(written.statistics)}
             | _others(written)
             | outputs
+            | _files(written)
         )
         return
     console = _console()
     columns = _many(len(written.statistics.columns), "column")
-    _say(console, f"{name}: {_many(written.rows, 'row')}, {columns} {verb} → {written.path}")
+    files = "" if written.files is None else f"{_many(written.files.written + written.files.kept, 'file')}, "
+    _say(console, f"{name}: {files}{_many(written.rows, 'row')}, {columns} {verb} → {written.path}")
     _tell_others(console, written)
+    if written.files is not None:
+        _tell_files(console, written.files)
     if stats is not None:
         _say(console, f"statistics kept in {stats}, for: gammabeta apply {stats} IN -o OUT")
 
@@ -184,6 +189,25 @@ def _tell_others(console: "Console", found: "Preview | Written") -> None:
         _say(console, f"passed through untouched: {_listed(found.passed, told=True)}")
     if found.converted:
         _say(console, f"float64 once scaled: {_listed(found.converted)}")
+
+
+def _tell_files(console: "Console", files: "Files") -> None:
+    if files.kept:
+        _say(console, f"{_many(files.kept, 'file')} of an earlier run stayed as they were")
+    for title, names in (
+        ("skipped", [f"{name} ({reason})" for name, reason in files.bad]),
+        ("of an earlier run, and of no file that was scaled now", files.stale),
+        ("no data, left out", files.left_out),
+    ):
+        if names:
+            _say(console, f"{title}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+
+
+def _files(written: "Written") -> dict[str, Any]:
+    if written.files is None:
+        return {}
+    bad = [{"name": name, "reason": reason} for name, reason in written.files.bad]
+    return {"files": asdict(written.files) | {"bad": bad}}
 
 
 def _listed(columns: "Sequence[Column]", told: bool = False) -> str:

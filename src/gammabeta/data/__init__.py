@@ -11,6 +11,7 @@ CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the comma
 """
 
 from gammabeta.data.first_pass import extrema, measure, moments, scan
+from gammabeta.data.journal import Files
 from gammabeta.data.look import Preview, preview
 from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
@@ -20,6 +21,7 @@ from gammabeta.data.store import gather, load, save
 __all__ = [
     "Chunk",
     "Column",
+    "Files",
     "Preview",
     "Ranges",
     "Recipe",

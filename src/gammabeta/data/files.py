@@ -27,6 +27,10 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather or .npy"
 
 
+class OutputError(FileError):
+    """The place of an output is at fault: to read another file instead would not help."""
+
+
 class Kind(NamedTuple):
     """What a file's name says: its format, and for text the compression around it."""
 
@@ -93,7 +97,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         kept = "the old file is as it was" if path.exists() else "nothing was written"
-        raise FileError(f"cannot write {str(path)!r}: {_reason(error)}; {kept}") from error
+        raise OutputError(f"cannot write {str(path)!r}: {_reason(error)}; {kept}") from error
     except pa.ArrowNotImplementedError as error:
         raise KindError(f"cannot write {str(path)!r}: {_reason(error)}; choose another format") from error
     except pa.ArrowException as error:
@@ -112,9 +116,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     target = path.resolve()
     if target.is_dir():
-        raise FileError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
+        raise OutputError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
     if not target.parent.is_dir():
-        raise FileError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
+        raise OutputError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     with writing(path):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

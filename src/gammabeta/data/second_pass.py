@@ -1,6 +1,6 @@
 """The second pass: a file's columns are mapped, and the file is written anew."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,10 @@ import pyarrow as pa
 from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
+from gammabeta.data.dataset import Where, data_set, is_data_set
 from gammabeta.data.files import replacing
 from gammabeta.data.first_pass import Progress, infinite, measure, quiet, ranges
+from gammabeta.data.journal import Files
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
 from gammabeta.data.sources import check_output, opened, sink_for
 from gammabeta.data.state import Ranges, Recipe, Statistics, listed
@@ -21,7 +23,7 @@ from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, KindError
 
-Input: TypeAlias = Source | pa.Table | str | Path
+Input: TypeAlias = Source | pa.Table | Where
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Written:
     statistics: Statistics | Ranges
     converted: tuple[Column, ...]
     passed: tuple[Column, ...]
+    files: Files | None = None
 
 
 def scale(
@@ -49,6 +52,8 @@ def scale(
     exclude: Sequence[str] | None = None,
     stats: str | Path | None = None,
     footers: bool = True,
+    workers: int | None = None,
+    skip_bad: bool = False,
     progress: Progress = quiet,
 ) -> Written:
     """Scale a file's numeric columns by their own exact statistics, in two passes and bounded memory.
@@ -79,6 +84,21 @@ def scale(
     ...     pq.read_table(done.path)["age"].to_pylist()
     [-1.224744871391589, 0.0, 1.224744871391589]
     """
+    if is_data_set(source):
+        from gammabeta.data.folder import scale_folder
+
+        return scale_folder(
+            data_set(source),
+            Path(out),
+            recipe=recipe,
+            columns=columns,
+            exclude=exclude,
+            stats=None if stats is None else Path(stats),
+            footers=footers,
+            workers=workers,
+            skip_bad=skip_bad,
+            progress=progress,
+        )
     source, out = opened(source), Path(out)
     check_output(out, source)
     with ExitStack() as stack:
@@ -96,7 +116,15 @@ def scale(
         return _write(source, found, found.affine(), temporary, out, _second_half(progress))
 
 
-def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+def apply(
+    stats: Statistics | str | Path,
+    source: Input,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress = quiet,
+) -> Written:
     """Scale another file by statistics that were taken before. Columns are found by name, in any order.
 
     Args:
@@ -117,10 +145,18 @@ def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, pro
     ...     pq.read_table(done.path).to_pylist()
     [{'b': 'x', 'a': 4.0}]
     """
-    return _mapped(stats, source, out, progress, inverse=False)
+    return _mapped(stats, source, out, lambda affine: affine, workers, skip_bad, progress)
 
 
-def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+def invert(
+    stats: Statistics | str | Path,
+    source: Input,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress = quiet,
+) -> Written:
     """Take a scaled file back to its original units. Arguments, result and errors are those of `apply`.
 
         x = y · std + mean    or    x = (y − a) / (b − a) · (max − min) + min
@@ -134,28 +170,47 @@ def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, pr
     ...     pq.read_table(done.path).to_pylist()
     [{'a': 5.0}]
     """
-    return _mapped(stats, source, out, progress, inverse=True)
+    return _mapped(stats, source, out, Affine.inverse, workers, skip_bad, progress)
 
 
 def _mapped(
-    stats: Statistics | str | Path, source: Input, out: str | Path, progress: Progress, *, inverse: bool
+    stats: Statistics | str | Path,
+    source: Input,
+    out: str | Path,
+    direction: Callable[[Affine], Affine],
+    workers: int | None,
+    skip_bad: bool,
+    progress: Progress,
 ) -> Written:
     known = stats if isinstance(stats, Statistics) else load(stats)
     if not known.rows:
         raise DataError("statistics of at least one row are needed to scale by, these are of none")
+    affine = direction(known.affine())
+    if is_data_set(source):
+        from gammabeta.data.folder import map_folder
+
+        return map_folder(
+            known, affine, data_set(source), Path(out), workers=workers, skip_bad=skip_bad, progress=progress
+        )
     source, out = opened(source), Path(out)
     check_output(out, source)
-    affine = known.affine().inverse() if inverse else known.affine()
     with replacing(out) as temporary:
-        while True:
-            _check_columns(known, source)
-            try:
-                return _write(source, known, affine, temporary, out, progress)
-            except Restart:
-                continue
+        return write_mapped(source, known, affine, temporary, out, progress)
 
 
-def _check_columns(known: Statistics, source: Source) -> None:
+def write_mapped(
+    source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: Progress
+) -> Written:
+    """Write, under its temporary name, the file `out`: the columns that are known mapped, and all others."""
+    while True:
+        _check_columns(known, source)
+        try:
+            return _write(source, known, affine, temporary, out, progress)
+        except Restart:
+            continue
+
+
+def _check_columns(known: Statistics | Ranges, source: Source) -> None:
     """Refuse a file that lacks a fitted column, or where one is not of numbers any more."""
     here = {column.name: column for column in source.columns}
     missing = [name for name in known.names if name not in here]
