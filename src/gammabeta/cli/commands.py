@@ -132,7 +132,7 @@ def scale(
             f"a folder is scaled into another: gammabeta scale {source} -o OUT; its statistics: gammabeta stats"
         )
     table = breast_cancer() if source is None else source if many else data.sources.opened(source)
-    name = str(source or getattr(table, "path", ""))
+    name = str(getattr(table, "path", table))
     if getattr(table, "looks_headless", False):
         typer.echo("gammabeta: note: the first line is taken for the columns' names, but it holds numbers", err=True)
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)

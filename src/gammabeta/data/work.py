@@ -1,7 +1,7 @@
 """The files of a folder go through one map into another folder, several at once, those that are not there yet.
 
-Each output is written under a temporary name, renamed when it is whole, and then noted in the journal. A run that dies in
-between has written a file too many and noted one too few: it is written again.
+Each output is written under a temporary name, renamed when it is whole, and then noted in the journal. A run that dies
+in between has written one file more than it has noted: that one is written again.
 """
 
 import re
@@ -15,7 +15,7 @@ from gammabeta.affine import Affine
 from gammabeta.data.dataset import Part
 from gammabeta.data.files import OutputError, replacing, writing
 from gammabeta.data.first_pass import Progress
-from gammabeta.data.journal import Files, Journal, Line, Mark, fingerprint
+from gammabeta.data.journal import FOLDER, Files, Journal, Line, Mark, fingerprint
 from gammabeta.data.second_pass import Written, unscaled, write_mapped
 from gammabeta.data.sources import check_output, opened
 from gammabeta.data.state import Ranges, Statistics
@@ -88,12 +88,12 @@ class Work:
 
     def _clean(self) -> None:
         """Remove what killed runs left half-written."""
-        ours = {Path(name) for name in (*(part.name for part in self._parts), *self._journal.lines)}
-        begun = {(name.parent, name.name[:200]) for name in ours}
-        for folder in {name.parent for name in ours}:
+        outputs = [Path(name) for name in (*(part.name for part in self._parts), *self._journal.lines)]
+        begun = {(name.parent, name.name[:200]) for name in outputs}
+        for folder in {Path(FOLDER), *(name.parent for name in outputs)}:
             for path in (self._out / folder).glob(".*.part"):
                 match = _PART.fullmatch(path.name)
-                if match and (folder, match[1]) in begun:
+                if match and (folder == Path(FOLDER) or (folder, match[1]) in begun):
                     path.unlink(missing_ok=True)
 
     def _write(self, part: Part) -> None:
