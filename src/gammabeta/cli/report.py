@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gammabeta.data import Column, Preview, Statistics, Written
+    from gammabeta.data import Column, Preview, Statistics, Updated, Written
 
 SHOWN = 40  # columns in a table; --json has them all
 NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
@@ -96,13 +96,15 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
         _say(console, f"statistics kept in {stats}, for: gammabeta apply {stats} IN -o OUT")
 
 
-def show_statistics(names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None) -> None:
-    """Statistics, as a table."""
+def show_statistics(
+    names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None, files: "Updated | None" = None
+) -> None:
+    """Statistics, as a table. files: which files they are of, where there is a ledger."""
     name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     if as_json:
-        _dump(
-            _head(list(names), found) | {"columns": _columns(found), "output": None if output is None else str(output)}
-        )
+        told = {} if files is None else {"files": _files(files)}
+        kept = None if output is None else str(output)
+        _dump(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
         return
     console = _console()
     _say(console, f"{name}: {_many(found.rows, 'row')}")
@@ -110,8 +112,27 @@ def show_statistics(names: Sequence[str], found: "Statistics", as_json: bool, ou
     values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
     rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
     _print_table(console, found, ["type", "mean", "std", "min", "max"], rows)
+    if files is not None:
+        _tell_files(console, files)
     if output is not None:
         _say(console, f"kept in {output}, for: gammabeta apply {output} IN -o OUT")
+
+
+def _files(files: "Updated") -> dict[str, Any]:
+    bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
+    told = {"read": files.read, "gone": files.gone, "checked": files.checked}
+    return {"kept": files.kept, **{key: list(value) for key, value in told.items()}, "bad": bad}
+
+
+def _tell_files(console: "Console", files: "Updated") -> None:
+    parts = [f"{_many(len(files.read), 'file')} read", f"{files.kept:,} as before"]
+    parts += [f"{len(files.gone):,} gone"] if files.gone else []
+    parts += [f"{len(files.bad):,} left out"] if files.bad else []
+    _say(console, ", ".join(parts))
+    if files.checked:
+        shown = ", ".join(files.checked[:8])
+        more = f" and {len(files.checked) - 8} more" if len(files.checked) > 8 else ""
+        _say(console, f"read again and found the same: {shown}{more}")
 
 
 def show_page(found: dict[str, Any], output: Path, as_json: bool) -> None:

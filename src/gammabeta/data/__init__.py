@@ -10,7 +10,9 @@
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
 """
 
+from gammabeta.data.dataset import DataSet, Part, data_set
 from gammabeta.data.first_pass import extrema, measure, moments, scan
+from gammabeta.data.ledger import Updated, update
 from gammabeta.data.look import Preview, preview
 from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
@@ -20,11 +22,15 @@ from gammabeta.data.store import gather, load, save
 __all__ = [
     "Chunk",
     "Column",
+    "DataSet",
+    "Part",
     "Preview",
     "Recipe",
     "Statistics",
+    "Updated",
     "Written",
     "apply",
+    "data_set",
     "extrema",
     "gather",
     "invert",
@@ -35,4 +41,5 @@ __all__ = [
     "save",
     "scale",
     "scan",
+    "update",
 ]

@@ -124,8 +124,9 @@ class Statistics:
                 f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
                 f"{other.recipe.document()}; say which"
             )
-        other = other.select(self.names)
-        columns = tuple(map(_joined, self.columns, other.columns))
+        if other.names != self.names:
+            other = other.select(self.names)
+        columns = tuple(map(joined, self.columns, other.columns))
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
         return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
 
@@ -178,7 +179,7 @@ def _texts(column: dict[str, Any]) -> bool:
     return all(isinstance(text, str) for text in column.values())
 
 
-def _joined(a: Column, b: Column) -> Column:
+def joined(a: Column, b: Column) -> Column:
     """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
     if a.type == b.type:
         return a
