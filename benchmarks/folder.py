@@ -128,8 +128,8 @@ def footers(root: Path, size: int) -> str:
     assert (found.min == read.min).all() and (found.max == read.max).all()
     return (
         f"The extrema of one file of {size:,} MB of float32 in {COLUMNS} columns, {rows:,} rows: "
-        f"{by_footers * 1e3:.1f} ms by its footer (the mean of {FOOTERS}), {by_reading:.2f} s by reading it (once, with "
-        "the moments)."
+        f"{by_footers * 1e3:.1f} ms by its footer (the mean of {FOOTERS}), {by_reading:.2f} s by reading it "
+        "(once, with the moments)."
     )
 
 

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+from gammabeta.cli.interrupts import Interrupted
 from gammabeta.errors import GammabetaError
-
-
-class Interrupted(Exception):  # noqa: N818
-    """Ctrl-C, in work that can be gone on with: the message says how."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done if isinstance(done, int) else 0
     except GammabetaError as error:
         return _fail(str(error), 2)
-    except Interrupted as error:
-        return _fail(str(error), 130)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing was changed", 130)
+    except Interrupted as ended:
+        return _fail(str(ended), ended.status)
     except BrokenPipeError:
         # whoever read our output has had enough; keep Python from complaining when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gammabeta.cli.folder import SkipBad, Workers, resumable
+from gammabeta.cli.folder import SkipBad, Workers, at_work, show_written
 from gammabeta.errors import DataError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def scale(
             found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=report.bins(), progress=meter)
         report.show_preview(name, found, json)
         return
-    with resumable(source, output), Meter() as meter:
+    with at_work(source, output) as meter:
         written = data.scale(
             table,
             output,
@@ -155,13 +155,17 @@ def scale(
             workers=workers,
             skip_bad=skip_bad,
             progress=meter,
+            finished=meter.finished,
         )
-    report.show_written("scaled", name, written, json, stats)
+    show_written("scaled", name, written, json, stats)
 
 
 @app.command("stats")
 def stats_(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Data files and stats files, in any mixture.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="IN...", help="Data files, folders, patterns in quotes, stats files, in any mixture."),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Keep the statistics here.", metavar="S.json")
     ] = None,
@@ -170,6 +174,13 @@ def stats_(
     method: MethodOption = None,
     feature_range: FeatureRange = None,
     ddof: Ddof = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Of many files: leave out those that cannot be read.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of many files: read a sample of those that are known again, and compare.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Which sample --check takes.", metavar="N")] = 0,
     json: Json = False,
 ) -> None:
     """Take the statistics of files and add them up.
@@ -180,22 +191,36 @@ def stats_(
       gammabeta stats year.json mar.csv -o year.json
       gammabeta stats year.json --exclude id -o less.json
       gammabeta stats year.json --method minmax -o year-minmax.json
+      gammabeta stats data/ -o data.json             and again: only new and changed files are read
+      gammabeta stats "data/**/*.parquet" -o data.json --check
 
     The sums are exact: in any order, from any number of files. A stats file says how to scale
     too, so that apply and invert need no options.
+
+    Of a folder, a pattern or several files, -o S.json keeps each file's statistics in S.ledger:
+    broken off at any moment, the same command goes on from there.
     """
     from gammabeta import data
-    from gammabeta.cli import report
+    from gammabeta.cli import ledger, report
     from gammabeta.cli.progress import Meter
 
-    recipe = _recipe(method, ddof, feature_range)
+    recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
     if output is not None:
         data.store.statistics_path(output)
+    names = [str(path) for path in sources]
+    found = ledger.data_set_of(sources)
+    if found is not None:
+        ledger.tell_ignored(found, output)
+    if found is not None and output is not None:
+        done = ledger.updated(found, output, only, but, recipe, skip_bad, seed if check else None)
+        report.show_statistics(names, done.statistics, json, output, done)
+        return
+    ledger.refuse(skip_bad, check)
     with Meter() as meter:
-        found = data.gather(list(sources), _names(columns), _names(exclude), recipe=recipe, progress=meter)
+        total = data.gather(list(sources), only, but, recipe=recipe, progress=meter)
     if output is not None:
-        data.save(found, output)
-    report.show_statistics([str(path) for path in sources], found, json, output)
+        data.save(total, output)
+    report.show_statistics(names, total, json, output)
 
 
 @app.command()
@@ -213,12 +238,12 @@ def apply(
     those without statistics pass through.
     """
     from gammabeta import data
-    from gammabeta.cli import report
-    from gammabeta.cli.progress import Meter
 
-    with resumable(source, output), Meter() as meter:
-        written = data.apply(stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter)
-    report.show_written("scaled", str(source), written, json, None)
+    with at_work(source, output) as meter:
+        written = data.apply(
+            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, finished=meter.finished
+        )
+    show_written("scaled", str(source), written, json, None)
 
 
 @app.command()
@@ -234,12 +259,12 @@ def invert(
     Columns that were integers come back as float64, within rounding.
     """
     from gammabeta import data
-    from gammabeta.cli import report
-    from gammabeta.cli.progress import Meter
 
-    with resumable(source, output), Meter() as meter:
-        written = data.invert(stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter)
-    report.show_written("taken back", str(source), written, json, None)
+    with at_work(source, output) as meter:
+        written = data.invert(
+            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, finished=meter.finished
+        )
+    show_written("taken back", str(source), written, json, None)
 
 
 @app.command("report")

@@ -10,9 +10,12 @@
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
 """
 
-from gammabeta.data.first_pass import extrema, measure, moments, scan
-from gammabeta.data.journal import Files
+from gammabeta.data.dataset import DataSet, Part, data_set
+from gammabeta.data.first_pass import measure, moments, scan
+from gammabeta.data.ledger import Updated, update
 from gammabeta.data.look import Preview, preview
+from gammabeta.data.ranges import extrema
+from gammabeta.data.record import Files
 from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
 from gammabeta.data.state import Ranges, Recipe, Statistics
@@ -21,13 +24,17 @@ from gammabeta.data.store import gather, load, save
 __all__ = [
     "Chunk",
     "Column",
+    "DataSet",
     "Files",
+    "Part",
     "Preview",
     "Ranges",
     "Recipe",
     "Statistics",
+    "Updated",
     "Written",
     "apply",
+    "data_set",
     "extrema",
     "gather",
     "invert",
@@ -38,4 +45,5 @@ __all__ = [
     "save",
     "scale",
     "scan",
+    "update",
 ]

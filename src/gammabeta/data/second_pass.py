@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +11,19 @@ import pyarrow as pa
 from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
-from gammabeta.data.dataset import Where, data_set, is_data_set
+from gammabeta.data.dataset import data_set, is_data_set
 from gammabeta.data.files import replacing
-from gammabeta.data.first_pass import Progress, infinite, measure, quiet, ranges
-from gammabeta.data.journal import Files
+from gammabeta.data.first_pass import Input, Progress, infinite, measure, quiet
+from gammabeta.data.ledger import Finished, silent
+from gammabeta.data.manner import Manner
+from gammabeta.data.ranges import ranges
+from gammabeta.data.record import Files
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
 from gammabeta.data.sources import check_output, opened, sink_for
 from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, KindError
-
-Input: TypeAlias = Source | pa.Table | Where
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def scale(
     workers: int | None = None,
     skip_bad: bool = False,
     progress: Progress = quiet,
+    finished: Finished = silent,
 ) -> Written:
     """Scale a file's numeric columns by their own exact statistics, in two passes and bounded memory.
 
@@ -87,18 +88,8 @@ def scale(
     if is_data_set(source):
         from gammabeta.data.folder import scale_folder
 
-        return scale_folder(
-            data_set(source),
-            Path(out),
-            recipe=recipe,
-            columns=columns,
-            exclude=exclude,
-            stats=None if stats is None else Path(stats),
-            footers=footers,
-            workers=workers,
-            skip_bad=skip_bad,
-            progress=progress,
-        )
+        manner = Manner(workers, skip_bad, progress, finished)
+        return scale_folder(data_set(source), Path(out), columns, exclude, recipe, stats, footers, manner)
     source, out = opened(source), Path(out)
     check_output(out, source)
     with ExitStack() as stack:
@@ -124,6 +115,7 @@ def apply(
     workers: int | None = None,
     skip_bad: bool = False,
     progress: Progress = quiet,
+    finished: Finished = silent,
 ) -> Written:
     """Scale another file by statistics that were taken before. Columns are found by name, in any order.
 
@@ -145,7 +137,7 @@ def apply(
     ...     pq.read_table(done.path).to_pylist()
     [{'b': 'x', 'a': 4.0}]
     """
-    return _mapped(stats, source, out, lambda affine: affine, workers, skip_bad, progress)
+    return _mapped(stats, source, out, lambda affine: affine, Manner(workers, skip_bad, progress, finished))
 
 
 def invert(
@@ -156,6 +148,7 @@ def invert(
     workers: int | None = None,
     skip_bad: bool = False,
     progress: Progress = quiet,
+    finished: Finished = silent,
 ) -> Written:
     """Take a scaled file back to its original units. Arguments, result and errors are those of `apply`.
 
@@ -170,7 +163,7 @@ def invert(
     ...     pq.read_table(done.path).to_pylist()
     [{'a': 5.0}]
     """
-    return _mapped(stats, source, out, Affine.inverse, workers, skip_bad, progress)
+    return _mapped(stats, source, out, Affine.inverse, Manner(workers, skip_bad, progress, finished))
 
 
 def _mapped(
@@ -178,9 +171,7 @@ def _mapped(
     source: Input,
     out: str | Path,
     direction: Callable[[Affine], Affine],
-    workers: int | None,
-    skip_bad: bool,
-    progress: Progress,
+    manner: Manner,
 ) -> Written:
     known = stats if isinstance(stats, Statistics) else load(stats)
     if not known.rows:
@@ -189,13 +180,11 @@ def _mapped(
     if is_data_set(source):
         from gammabeta.data.folder import map_folder
 
-        return map_folder(
-            known, affine, data_set(source), Path(out), workers=workers, skip_bad=skip_bad, progress=progress
-        )
+        return map_folder(known, affine, data_set(source), Path(out), manner)
     source, out = opened(source), Path(out)
     check_output(out, source)
     with replacing(out) as temporary:
-        return write_mapped(source, known, affine, temporary, out, progress)
+        return write_mapped(source, known, affine, temporary, out, manner.progress)
 
 
 def write_mapped(

@@ -113,9 +113,20 @@ class Statistics:
     def __add__(self, other: object) -> "Statistics":
         if not isinstance(other, Statistics):
             return NotImplemented
-        _check_alike(self, other)
-        other = other.select(self.names)
-        columns = tuple(map(_joined, self.columns, other.columns))
+        if set(self.names) != set(other.names):
+            odd = sorted(set(self.names) ^ set(other.names))
+            raise DataError(
+                f"statistics must be of the same columns to be added, these are on one side only: {listed(odd)}; "
+                "choose the columns that all have"
+            )
+        if self.recipe != other.recipe:
+            raise DataError(
+                f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
+                f"{other.recipe.document()}; say which"
+            )
+        if other.names != self.names:
+            other = other.select(self.names)
+        columns = tuple(map(joined, self.columns, other.columns))
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
         return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
 
@@ -174,30 +185,6 @@ class Ranges:
         """The map that scales the columns, of shape (k,)."""
         return Affine.minmax(self.extrema, self.recipe.feature_range)
 
-    def __add__(self, other: object) -> "Ranges":
-        if not isinstance(other, Ranges | Statistics):
-            return NotImplemented
-        _check_alike(self, other)
-        place = {name: i for i, name in enumerate(other.names)}
-        at = [place[name] for name in self.names]
-        columns = tuple(_joined(column, other.columns[i]) for column, i in zip(self.columns, at, strict=True))
-        return Ranges(columns, self.rows + other.rows, self.extrema + other.extrema[at], self.recipe)
-
-
-def _check_alike(a: Statistics | Ranges, b: Statistics | Ranges) -> None:
-    """Refuse to add what is not of the same columns, or not for one way of scaling."""
-    if set(a.names) != set(b.names):
-        odd = sorted(set(a.names) ^ set(b.names))
-        raise DataError(
-            f"statistics must be of the same columns to be added, these are on one side only: {listed(odd)}; "
-            "choose the columns that all have"
-        )
-    if a.recipe != b.recipe:
-        raise DataError(
-            f"statistics must be for one way of scaling to be added, got {a.recipe.document()} and "
-            f"{b.recipe.document()}; say which"
-        )
-
 
 def _columns(value: Any) -> tuple[Column, ...]:
     if not isinstance(value, list) or not value:
@@ -214,7 +201,7 @@ def _texts(column: dict[str, Any]) -> bool:
     return all(isinstance(text, str) for text in column.values())
 
 
-def _joined(a: Column, b: Column) -> Column:
+def joined(a: Column, b: Column) -> Column:
     """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
     if a.type == b.type:
         return a
