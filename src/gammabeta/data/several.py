@@ -56,7 +56,8 @@ def each(
     meter, stop = _Bytes(parts, progress), Event()
     left = iter(parts)
     at_once = min(threads.count(), AT_ONCE)
-    with ThreadPoolExecutor(at_once, "gammabeta-file") as pool:
+    busy = at_once == threads.count() and len(parts) >= at_once
+    with ThreadPoolExecutor(at_once, "gammabeta-file", threads.alone if busy else None) as pool:
 
         def begin(part: Part) -> tuple[Future[Entry | FileError], Part]:
             return pool.submit(_read, part, columns, exclude, meter.of(part, stop)), part

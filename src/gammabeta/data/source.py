@@ -24,6 +24,7 @@ CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on the
 PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
 PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
 STACK_BELOW = 1 << 14  # rows: under it a call for each column costs more than copying the columns side by side
+SUM_BELOW = 1 << 17  # the same for statistics, whose calls cost more
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def chunk_bytes(columns: int) -> int:
 def blocks(columns: Sequence[pa.Array], *, drop_nulls: bool) -> Iterator[Block]:
     """Arrow columns as blocks: each as it is, or, where rows are few, those of equal types side by side."""
     alike: dict[np.dtype[Any], list[int]] = {}
-    stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
+    stacking = len(columns) > 1 and len(columns[0]) < (SUM_BELOW if drop_nulls else STACK_BELOW)
     for i, column in enumerate(columns):
         if stacking and not (drop_nulls and column.null_count):
             alike.setdefault(_standing(column.type), []).append(i)
