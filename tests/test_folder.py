@@ -480,6 +480,27 @@ def test_progress_goes_from_nothing_to_all(folder):
     assert len(sizes) == 1 and told[-1][0] == told[-1][1] == 2 * sum((Path("in") / n).stat().st_size for n in NAMES)
 
 
+def test_every_file_is_told(folder):
+    data.scale("in/a.*", "out")
+    told = []
+    data.scale("in", "out", workers=1, finished=lambda *given: told.append(given))
+    assert told[:3] == [(1, 3, 0), (2, 3, 500), (3, 3, 1000)]  # for the statistics, which knew a.parquet
+    assert told[3:] == [(1, 3, 500), (2, 3, 1000), (3, 3, 1500)]  # they are others now: it is written again
+    told.clear()
+    (Path("out") / NAMES[1]).unlink()
+    data.scale("in", "out", finished=lambda *given: told.append(given))
+    assert told == [(3, 3, 0), (3, 3, 500)]
+
+
+def test_the_extrema_of_a_folder(folder):
+    told, read = data.extrema("in"), data.extrema("in", footers=False)
+    assert (told.min == read.min).all() and (told.max == read.max).all()
+    np.testing.assert_array_equal(told.count, [np.nan, 1500])
+    assert read.count.tolist() == [1500, 1500]
+    pq.write_table(table(1).set_column(1, "n", pa.nulls(500)), f"in/{NAMES[1]}")  # a column of no type
+    assert data.extrema("in").count[1] == 1000
+
+
 def test_the_command_refuses_a_folder_without_a_place_for_it(folder, capsys):
     assert main(["scale", "in"]) == 2
     assert "a folder is scaled into another: gammabeta scale in -o OUT" in capsys.readouterr().err

@@ -105,11 +105,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place when all went well and is removed when not.
 
     The file is made at once, so that a folder nobody may write in is found out before any work. A name that is a link
-    keeps being one: what it points at is replaced. Where an old file gives way, the new one is on the disk first.
+    keeps being one: what it points at is replaced. Where an old file gives way, or it is to be durable, the new one is
+    on the disk first: even a power cut leaves one whole file or none.
 
     Raises:
         FileError: the folder is missing or cannot be written in, or `path` is a folder.
@@ -126,6 +127,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             if target.exists():
                 temporary.chmod(target.stat().st_mode & 0o7777)
+            if durable or target.exists():
                 _to_disk(temporary)
             temporary.replace(target)
         except BaseException:

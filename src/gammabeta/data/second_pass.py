@@ -28,11 +28,11 @@ from gammabeta.errors import DataError, KindError
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a file.
+    """What became of a file, or of many.
 
     `statistics`: what the columns were scaled by, no more than `Ranges` if footers told them; `rows`: how many were
     written; `converted`: the columns that were integers or decimals and are float64 now; `passed`: those that were left
-    as they were.
+    as they were. Of many files `path` is the folder, the columns are those of the first, and `files` tells of each.
     """
 
     path: Path
@@ -57,22 +57,27 @@ def scale(
     progress: Progress = quiet,
     finished: Finished = silent,
 ) -> Written:
-    """Scale a file's numeric columns by their own exact statistics, in two passes and bounded memory.
+    """Scale numeric columns of a file, or of many, by their own exact statistics, in two passes and bounded memory.
 
         y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, or an Arrow table.
-        out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole.
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, an Arrow table, or several files as for `measure`.
+        out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole. Of
+            several files the folder to write them to, under their own names, apart from the source.
         recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
         columns, exclude: which columns, as for `measure`.
         stats: where to keep the statistics, for `apply` and `invert`.
         footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
+        workers: of several files so many at once; as many as there are processors without it, 4 at most.
+        skip_bad: of several files leave out those that cannot be read, and go on.
         progress: called with the bytes read so far and the bytes to read, the file's size twice.
+        finished: called with the files done, the files there are and the rows written, after each of several files.
 
     Floats keep their type, integers and decimals become float64; all other columns, the order of columns, missing
     values, metadata and, in Parquet, compression stay. A constant column becomes zeros (its scale is 1), one without
-    values stays without.
+    values stays without. Of several files those are kept that are done, whatever ends the process: the same call goes
+    on from there. The statistics are those of `update`, in `out` if `stats` names no other place.
 
     Raises:
         FileError: the file cannot be read, or the output not be written.
@@ -121,7 +126,7 @@ def apply(
 
     Args:
         stats: `Statistics`, or the file that `scale` or `measure(...)` wrote them to; it says how to scale too.
-        source, out, progress: as for `scale`.
+        source, out, workers, skip_bad, progress, finished: as for `scale`.
 
     Columns that have no statistics pass through. A column may have changed from one numeric type to another.
 

@@ -64,6 +64,7 @@ class Work:
         self._map = fingerprint(known.names, affine)
         self._record = Record(out)
         self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
+        self._done = len(source.parts) - len(bad) - len(self._to_do)
         self._size = sum(stamps[part].size for part in self._to_do)
         self._read = self._rows = 0
         self._lock, self._stopping = threading.Lock(), threading.Event()
@@ -114,15 +115,15 @@ class Work:
                 raise OutputError(f"{str(out)!r} leads to the file that is to be read; take another folder")
         source = opened(part.path)
         check_output(out, source)
-        with replacing(out) as temporary:
+        with replacing(out, durable=True) as temporary:  # what is recorded must not be lost
             rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
             if stamp(part.path) != self._stamps[part]:
                 raise FileError(f"{str(part.path)!r} was changed meanwhile; run again when nothing writes to it")
         with self._lock:
             self._record.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
             self._rows += rows
-            done = sum(part.name in self._record.lines for part in self._source.parts)
-            self._manner.finished(done, len(self._source.parts), self._rows)
+            self._done += 1
+            self._manner.finished(self._done, len(self._source.parts), self._rows)
 
     def _told(self) -> Progress:
         """The progress of one file, as part of the whole."""
