@@ -137,10 +137,10 @@ def _stamp(part: Part) -> Stamp | None:
 
 
 def _unreadable(bad: dict[str, str], found: DataSet, journal: Journal) -> FileError:
-    first = next(iter(bad.values()))
-    more = f"; nor can {listed(sorted(bad)[1:])}" if len(bad) > 1 else ""
+    first, *others = sorted(bad)
+    more = f"; nor can {listed(others)}" if others else ""
     return FileError(
-        f"{first}{more}; the other files' statistics are kept in {str(journal.path)!r}; "
+        f"{bad[first]}{more}; the other files' statistics are kept in {str(journal.path)!r}; "
         "mend or remove what is bad, or go on without: --skip-bad"
     )
 
