@@ -21,7 +21,7 @@ def columns_of(schema: pa.Schema, path: Path) -> tuple[Column, ...]:
     index = _pandas_index(schema)
     columns = []
     for field in schema:
-        barred = "" if vectors.is_number(field.type) else "not numeric"
+        barred = "" if vectors.is_number(field.type) else "empty" if pa.types.is_null(field.type) else "not numeric"
         columns.append(
             Column(field.name, vectors.type_name(field.type), "the index" if field.name in index else barred)
         )
