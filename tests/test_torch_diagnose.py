@@ -421,6 +421,7 @@ def test_the_command_line(folder, tmp_path, capsys):
         ("{0}:nothing", "x.npy", "could not be made: AttributeError"),
         ("{0}:broken", "x.npy", "could not be made: ValueError: no"),
         ("{0}:number", "x.npy", "must give a torch.nn.Module, got int"),
+        ("{0}:make", "x.csv", "the data must be a .npy, .npz or .pt file, or module:name that gives batches"),
         ("{0}:make", "none.npy", "'none.npy' could not be read as arrays"),
         ("{0}:make", "none.pt", "'none.pt' could not be read as tensors"),
         ("{0}:make", "empty.npy", "'empty.npy' must hold tensors with the same number of rows, at least one, got [0]"),

@@ -13,7 +13,7 @@ from gammabeta.torch import tracked
 from gammabeta.torch.batches import Call, Progress, quiet
 from gammabeta.torch.diagnose import arising, step
 from gammabeta.torch.diagnose.watch import Watch
-from gammabeta.torch.passes import Feed, Mask
+from gammabeta.torch.passes import Feed, Mask, masks
 
 __all__ = ["diagnose"]
 
@@ -66,7 +66,7 @@ def diagnose(
     with watch.on(model):
         for count, batch in feeding.numbered(feed.batches, feed.progress):
             with feeding.in_batch(count):
-                watch.begin(None if mask is None else mask(batch))
+                watch.begin(None if mask is None else masks(mask(batch), layers))
                 if watch.look(partial(feed.call, model, batch)):
                     bad = bad or [(count, batch)]
             first = first or [batch]

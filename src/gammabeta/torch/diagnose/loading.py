@@ -11,6 +11,8 @@ import torch
 
 from gammabeta.errors import DataError, FileError, KindError
 
+_FILES = ".npy", ".npz", ".pt", ".pth"
+
 
 def named(place: str, what: str) -> Any:
     """What `module:name` stands for, called if it can be and is no module of a network; the working directory counts.
@@ -51,7 +53,9 @@ def batches(place: str, size: int) -> Iterable[Any]:
     Of a .npz with one array that one, else a mapping of all; of a .pt a tensor, a mapping or a tuple of them.
     """
     suffix = Path(place).suffix.lower()
-    if suffix not in (".npy", ".npz", ".pt", ".pth"):
+    if ":" not in place and suffix not in _FILES:
+        raise DataError(f"the data must be a .npy, .npz or .pt file, or module:name that gives batches, got {place!r}")
+    if suffix not in _FILES:
         return named(place, "the data")
     found = _numpy(Path(place)) if suffix in (".npy", ".npz") else _torch(Path(place))
     rows = _rows(found, place)
@@ -76,7 +80,7 @@ def _torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise FileError(f"{str(path)!r} could not be read as tensors: {str(error).splitlines()[0]}") from error
+        raise FileError(f"{str(path)!r} could not be read as tensors: {str(error).partition(chr(10))[0]}") from error
 
 
 def _rows(found: Any, place: str) -> int:

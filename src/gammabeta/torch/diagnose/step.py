@@ -38,7 +38,8 @@ def tried(model: Any, layers: dict[str, Any], run: Callable[[], Any]) -> tuple[d
             if isinstance(total, torch.Tensor):
                 total.backward()
     except Exception as error:
-        return {}, (f"a training step could not be tried: {type(error).__name__}: {str(error).splitlines()[0][:200]}",)
+        why = str(error).partition("\n")[0][:200]
+        return {}, (f"a training step could not be tried: {type(error).__name__}: {why}",)
     finally:
         for handle in handles:
             handle.remove()

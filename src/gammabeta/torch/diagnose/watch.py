@@ -1,6 +1,6 @@
 """What goes into and comes out of each layer, batch after batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -83,7 +83,7 @@ class Watch:
         name = self._names[layer]
         x, mask = tracked.call(layer, given, named)
         if mask is None:
-            mask = self._masks.get(name) if isinstance(self._masks, dict) else self._masks
+            mask = self._masks.get(name) if isinstance(self._masks, Mapping) else self._masks
         away = tracked.reduced(name, layer, x)
         self._add(self._seen[name], x.detach(), away, mask)
         if not isinstance(y, torch.Tensor):
