@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.scalers import MinMaxScaler, StandardScaler
+    from gammabeta.scalers import MinMaxScaler, StandardScaler, fold
     from gammabeta.statistics import Extrema, Moments
 
 __version__ = "0.1.0"
@@ -47,6 +47,7 @@ __all__ = [
     "__version__",
     "batch_norm",
     "data",
+    "fold",
     "group_norm",
     "instance_norm",
     "layer_norm",
@@ -66,6 +67,7 @@ _HOME = {
     "Moments": "statistics",
     "StandardScaler": "scalers",
     "batch_norm": "functional",
+    "fold": "scalers",
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
