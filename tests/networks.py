@@ -1,10 +1,23 @@
 """Networks for tests of what is done with trained ones: settled by chance, or trained on scikit-learn's digits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """On small matrices a second thread only costs, and on a busy machine much."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def settled(model, seed=0):
@@ -85,8 +98,6 @@ def digits():
 def trained(model, x, y, epochs=5):
     """The model after some epochs of Adam, in evaluation."""
     generator = torch.Generator().manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small matrices: a second thread only costs
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     model.train()
     for _ in range(epochs):
@@ -94,7 +105,6 @@ def trained(model, x, y, epochs=5):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
             optimizer.step()
-    torch.set_num_threads(threads)
     return model.eval()
 
 

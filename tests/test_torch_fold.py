@@ -15,11 +15,17 @@ from torch import nn  # noqa: E402
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval  # noqa: E402
 
 from gammabeta.torch import BatchNorm, convert, fold  # noqa: E402
-from networks import Residual, accuracy, digits, perceptron, settled, trained  # noqa: E402
+from networks import Residual, accuracy, digits, one_thread, perceptron, settled, trained  # noqa: E402
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of torch's, about its own torch.jit
     from torch.fx.experimental.optimization import fuse
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with one_thread():
+        yield
 
 
 def largest(model, x):

@@ -9,6 +9,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from gammabeta.torch import convert, fold  # noqa: E402
+from networks import one_thread  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with one_thread():
+        yield
 
 
 def resnet():
@@ -67,6 +74,7 @@ def test_every_norm_is_folded_and_no_output_changes(network, ours):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's, about its own code
 def test_a_folded_network_is_exported(network, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model, x = network

@@ -91,7 +91,8 @@ def _folded(model: Any, affine: Affine) -> Any:
     rows = coefficients.reshape(-1, features).astype(np.float64)
     given = Affine(*(np.broadcast_to(p, (features,)) for p in (affine.center, affine.scale, affine.shift)))
     linear = Linear(rows[None, :, :, None], np.broadcast_to(intercept, len(rows)).astype(np.float64)).before(given)
-    weight, bias = (part.astype(coefficients.dtype) for part in (linear.weight, linear.bias))
+    with np.errstate(over="ignore"):
+        weight, bias = (part.astype(coefficients.dtype) for part in (linear.weight, linear.bias))
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise DataError(f"the folded coefficients must be finite in {coefficients.dtype}, and are not")
     folded = copy.deepcopy(model)
