@@ -71,6 +71,21 @@ def why(report):
     return kept.why
 
 
+def test_the_comparison_can_fail(monkeypatch):
+    """A weight that is wrong in its ninth digit is found."""
+
+    right = fold
+
+    def wrong(model, **given):
+        folded, report = right(model, **given)
+        folded[0].weight.data *= 1 + 1e-8
+        return folded, report
+
+    monkeypatch.setitem(unchanged.__globals__, "fold", wrong)
+    with pytest.raises(AssertionError):
+        unchanged(settled(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))), torch.randn(5, 3))
+
+
 CONVOLUTIONS = [
     (nn.Conv1d, nn.BatchNorm1d),
     (nn.Conv2d, nn.BatchNorm2d),
@@ -524,6 +539,14 @@ def test_bad_input():
         with pytest.raises(DataError, match=r"model must have batch norms .* or scaler= be given"):
             fold(model)
     assert why(fold(nn.BatchNorm1d(3))[1]).startswith("it normalizes the model's input; its output is the model's")
+
+    with pytest.raises(DataError, match=r"within must name submodules of the model, got \['none'\]"):
+        fold(nn.Sequential(conv(), norm()), within=["none"])
+    with pytest.raises(DataError, match=r"lazy layers must have seen a batch, and these have not: 0.weight, 0.bias"):
+        fold(nn.Sequential(nn.LazyLinear(3), nn.BatchNorm1d(3)))
+    for wrapped in (nn.DataParallel(norm()), torch.compile(norm())):
+        with pytest.raises(KindError, match=r"model must be the module itself, got \w+: give what it was made of"):
+            fold(wrapped)
 
     class Asks(nn.Module):
         def __init__(self):
