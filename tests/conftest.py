@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import import_module
@@ -13,6 +14,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from hypothesis import settings
+
+with suppress(ImportError):
+    import_module("triton._C.libtriton")  # before TensorFlow: each brings an LLVM, and in the other order they abort
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax")
 
