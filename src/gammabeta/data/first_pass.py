@@ -17,6 +17,7 @@ from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import DataError
 from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics.beside import beside
 
 Input: TypeAlias = Source | pa.Table | Where
 Progress = Callable[[int, int], None]  # bytes read, of how many
@@ -105,6 +106,12 @@ def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Bot
     """The totals of blocks as one of shape (k,), in the order of the names."""
     if list(totals) == [names] and len(names) > 1:
         return totals[names]
+    met = [name for key in totals for name in key]
+    if sorted(met) == sorted(names):
+        moments, extrema = beside(list(totals.values()))
+        place = {name: i for i, name in enumerate(met)}
+        at = [place[name] for name in names]
+        return moments[at], extrema[at]
     single: dict[str, Both] = dict.fromkeys(names, both_of(np.empty(0)))
     for key, (moments, extrema) in totals.items():
         for i, name in enumerate(key):

@@ -11,6 +11,7 @@ from gammabeta.data.entry import Entry
 from gammabeta.data.select import selected
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics.beside import beside
 
 
 class Total:
@@ -59,7 +60,6 @@ def _filled(found: Statistics, other: Statistics) -> Statistics:
     if found.names == other.names:
         return found
     more = tuple(column for column in other.columns if column.name not in set(found.names))
-    none = np.empty(0)
-    moments = [*(found.moments[i] for i in range(len(found.columns))), *(Moments.of(none) for _ in more)]
-    extrema = [*(found.extrema[i] for i in range(len(found.columns))), *(Extrema.of(none) for _ in more)]
-    return replace(found, columns=found.columns + more, moments=Moments.stack(moments), extrema=Extrema.stack(extrema))
+    none = np.empty((0, len(more)))
+    moments, extrema = beside([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
+    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema)
