@@ -135,6 +135,15 @@ def test_a_pattern_and_a_list(folder):
     assert contents("out") == contents("out2") == contents("out3")
 
 
+def test_statistics_kept_elsewhere(folder, monkeypatch):
+    data.scale("in", "out", stats="s.json")
+    assert data.load("s.json") == data.measure("in") and Path("s.ledger").exists()
+    assert {path.name for path in (Path("out") / FOLDER).iterdir()} == {"lock", "written.jsonl"}
+    monkeypatch.setattr("gammabeta.data.entry.measured", lambda *a, **k: pytest.fail("values were read"))
+    data.scale("in", "again", stats="s.json")
+    assert contents("again") == contents("out")
+
+
 def test_a_second_run_does_nothing(folder, monkeypatch):
     data.scale("in", "out")
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.parquet")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gammabeta.cli.diagnose import diagnose
-from gammabeta.cli.folder import SkipBad, Workers, at_work, show_written
+from gammabeta.cli.folder import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.groups import By
 from gammabeta.errors import DataError
 
@@ -46,7 +46,9 @@ FeatureRange = Annotated[
     tuple[float, float] | None, typer.Option(help="The range that minmax scales into; 0 1 without it.", metavar="A B")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Report to stdout as JSON, for machines.")]
-Out = Annotated[Path, typer.Option("--output", "-o", help="The file to write; its extension is its format.")]
+Out = Annotated[
+    Path, typer.Option("--output", "-o", help="The file to write, its extension is its format; or the folder.")
+]
 Stats = Annotated[Path, typer.Argument(metavar="S.json", help="Statistics that scale or stats wrote.")]
 Input = Annotated[Path, typer.Argument(metavar="IN", help="CSV, Parquet, Feather, Arrow IPC or .npy.")]
 
@@ -86,11 +88,12 @@ def gammabeta(
 
 @app.command()
 def scale(
-    source: Annotated[
-        Path | None, typer.Argument(metavar="IN", help="CSV, Parquet, Feather, Arrow IPC or .npy.")
-    ] = None,
+    source: Annotated[Path | None, typer.Argument(metavar="IN", help=ONE_OR_MANY)] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write. Without it: a look, nothing is written.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file to write, or the folder. Without it: a look, nothing is written."
+        ),
     ] = None,
     method: MethodOption = None,
     columns: Columns = None,
@@ -235,7 +238,7 @@ def stats_(
 
 @app.command()
 def apply(
-    stats: Stats, source: Input, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+    stats: Stats, source: Inputs, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
 ) -> None:
     """Scale a file by the statistics of another.
 
@@ -258,7 +261,7 @@ def apply(
 
 @app.command()
 def invert(
-    stats: Stats, source: Input, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+    stats: Stats, source: Inputs, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
 ) -> None:
     """Take a scaled file back to its original units.
 

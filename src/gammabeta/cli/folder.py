@@ -13,6 +13,8 @@ from gammabeta.cli.progress import Meter
 if TYPE_CHECKING:
     from gammabeta.data import Written
 
+ONE_OR_MANY = "CSV, Parquet, Feather, Arrow IPC or .npy; or a folder, or a pattern in quotes, of one of them."
+Inputs = Annotated[Path, typer.Argument(metavar="IN", help=ONE_OR_MANY)]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Of many files: so many at once; as many as processors without it, up to 4."),

@@ -35,9 +35,8 @@ class Remains(nn.Module):
 
     def extra_repr(self) -> str:
         """What it does."""
-        return ", ".join(
-            [self.activation] * (self.activation is not None) + [f"rank={self.rank}"] * (self.rank is not None)
-        )
+        rank = None if self.rank is None else f"rank={self.rank}"
+        return ", ".join(word for word in (self.activation, rank) if word is not None)
 
 
 @dataclass(frozen=True, slots=True)
