@@ -1,10 +1,12 @@
 """Statistics of Dask collections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import dask
 import dask.array as da
+import numpy as np
 from dask.utils import is_dataframe_like
 
 from gammabeta import axes
@@ -33,7 +35,8 @@ def moments(x: Any, axis: axes.Axis = 0, *, columns: Sequence[Any] | None = None
         x: a Dask array of real numbers in any chunks, sizes unknown too, or a Dask DataFrame.
         axis: of an array, the axes that are reduced, as for `Moments.of`.
         columns: of a frame, the columns, names or patterns; without it every column of integers, floats or decimals.
-        compute: False gives a `Delayed`, to be computed along with others over one reading of the data.
+        compute: False gives a `Delayed`. Those of one array that are computed together read it once; a frame's
+            moments and extrema come from one reading by `measure`.
 
     Returns:
         `Moments`: of an array, of the shape of the axes that are left; of a frame, of shape (k,), one for each column
@@ -49,10 +52,10 @@ def moments(x: Any, axis: axes.Axis = 0, *, columns: Sequence[Any] | None = None
     >>> import dask.array as da
     >>> moments(da.arange(10, chunks=3)).mean
     array(4.5)
-    >>> import dask, dask.dataframe as dd, pandas as pd
+    >>> import dask.dataframe as dd, pandas as pd
     >>> frame = dd.from_pandas(pd.DataFrame({"height": [1.5, 2.5, 3.5], "name": ["a", "b", "c"]}), npartitions=2)
-    >>> dask.compute(moments(frame, compute=False), extrema(frame, compute=False))[1].max
-    array([3.5])
+    >>> moments(frame).mean
+    array([2.5])
     """
     return _first(x, (Moments,), axis, columns, compute)
 
@@ -89,7 +92,7 @@ def measure(x: Any, columns: Sequence[Any] | None = None, *, recipe: Recipe | No
         raise KindError(f"measure takes a Dask DataFrame, whose columns have names, got {_kind(x)}; see moments")
     chosen = partitions.numeric(x, columns)
     boxes = partitions.total(_only(x, chosen), (Moments, Extrema), refuse=True)
-    return _result(dask.delayed(_statistics)(boxes, chosen, recipe or Recipe()), compute)
+    return _result(boxes, partial(_statistics, columns=chosen, recipe=recipe or Recipe()), compute)
 
 
 def _first(x: Any, kinds: Kinds, axis: axes.Axis, columns: Sequence[Any] | None, compute: bool) -> Any:
@@ -98,13 +101,13 @@ def _first(x: Any, kinds: Kinds, axis: axes.Axis, columns: Sequence[Any] | None,
         if columns is not None:
             raise DataError(f"a Dask array has no columns to choose from, got columns={list(columns)!r}; index it")
         blocks.check(x, axis)
-        return _result(dask.delayed(_only_statistic)(blocks.total(x, axis, kinds), axis), compute)
+        return _result(blocks.total(x, axis, kinds), partial(_only_statistic, axis=axis), compute)
     if not is_frame(x):
         raise KindError(f"x must be a Dask array or a Dask DataFrame, got {_kind(x)}")
     if axis not in (0, (0,)):
         raise DataError(f"a Dask DataFrame's columns are its features: axis must be 0, got {axis!r}")
     frame = _only(x, partitions.numeric(x, columns))
-    return _result(dask.delayed(_only_statistic)(partitions.total(frame, kinds, refuse=True), 0), compute)
+    return _result(partitions.total(frame, kinds, refuse=True), partial(_only_statistic, axis=0), compute)
 
 
 def _only(x: Any, columns: tuple[Column, ...]) -> Any:
@@ -123,8 +126,15 @@ def _statistics(boxes: Boxes, columns: tuple[Column, ...], recipe: Recipe) -> St
     return Statistics(columns, part.rows, moments, extrema, recipe)
 
 
-def _result(lazy: Any, compute: bool) -> Any:
-    return lazy.compute() if compute else lazy
+def _result(boxes: da.Array, finish: Callable[[Boxes], Any], compute: bool) -> Any:
+    if compute:
+        return finish(boxes.compute())
+    # not optimized yet: tasks that several results need must still be the same ones when they are computed together
+    return dask.delayed(_finished)(finish, boxes.to_delayed(optimize_graph=False).tolist())
+
+
+def _finished(finish: Callable[[Boxes], Any], boxes: list[Any]) -> Any:
+    return finish(np.block(boxes))
 
 
 def _kind(x: Any) -> str:
