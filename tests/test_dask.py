@@ -10,12 +10,15 @@ from pathlib import Path
 import dask
 import dask.array as da
 import dask.dataframe as dd
+import distributed
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 
 import gammabeta as gb
 from gammabeta import data
@@ -238,6 +241,15 @@ def test_no_input_is_changed(copy):
     pd.testing.assert_frame_equal(frame, FRAME[["gaps"]])
 
 
+def test_a_pipeline_stays_lazy():
+    x = RANDOM.normal(size=(20, 3))
+    chunked = da.from_array(x, chunks=(6, 2))
+    model = make_pipeline(ours.StandardScaler(), ours.MinMaxScaler())
+    image = clone(model).fit_transform(chunked)
+    assert isinstance(image, da.Array)
+    same(image, make_pipeline(gb.StandardScaler(), gb.MinMaxScaler()).fit_transform(x))
+
+
 def test_a_transform_is_of_the_scaler_as_it_was():
     x = da.from_array(RANDOM.normal(size=(20, 3)), chunks=7)
     scaler = ours.MinMaxScaler(clip=True).fit(x)
@@ -417,7 +429,6 @@ def test_a_failed_partial_fit_learns_nothing():
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_same_bits(tmp_path):
-    distributed = pytest.importorskip("distributed")
     pieces = [np.random.default_rng(i).normal(1e8, 10.0 ** (i - 6), (50, 3)) for i in range(12)]
     whole = np.concatenate(pieces)
     wanted = gb.StandardScaler().fit(whole)  # compiles, so that the workers need not

@@ -10,8 +10,7 @@ import pytest
 
 import gammabeta as gb
 from gammabeta import data
-
-ours = pytest.importorskip("gammabeta.data.spark", exc_type=ImportError)
+from gammabeta.data import spark as ours
 
 RANDOM = np.random.default_rng(11)
 ROWS = 90
