@@ -127,6 +127,7 @@ def test_a_frame_is_measured_as_a_table_is():
     found = ours.measure(collection(WORDS))
     wanted = data.measure(pa.Table.from_pandas(WORDS, preserve_index=False))
     assert found == wanted
+    assert ours.measure(collection(WORDS), compute=False).compute() == wanted
     assert ours.moments(collection(WORDS)) == wanted.moments
     assert ours.extrema(collection(WORDS), columns=["small", "s*"]) == wanted.select(["single", "small"]).extrema
     assert data.Statistics.from_json(found.to_json()) == found
@@ -454,6 +455,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bits(tmp_path):
         assert len(running) == 2
         future = client.compute(ours.moments(x, compute=False))
         while not (waiting := list(tmp_path.glob("waiting-*"))):
+            assert future.status == "pending"
             time.sleep(0.01)
         killed = int(waiting[0].name.partition("-")[2])
         os.kill(killed, signal.SIGKILL)
