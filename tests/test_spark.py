@@ -151,7 +151,21 @@ WRONG = {
         r"one each, got \['n', 'word'\]",
     ),
     "a map of text": (lambda df, odd: ours.transform(odd, MAP, ["word"]), gb.KindError, "'word' in 'Spark DataFrame'"),
-    "a map of what is not there": (lambda df, odd: ours.transform(odd, MAP, ["m"]), gb.DataError, "no column 'm'"),
+    "a map of what is not there": (
+        lambda df, odd: ours.transform(odd, MAP, ["w*"]),
+        gb.DataError,
+        r"every column to scale must be there, 'w\*' not; there is 'n', 'word'",
+    ),
+    "statistics of other columns": (
+        lambda df, odd: ours.transform(df, data.measure(TABLE), ["n"]),
+        gb.DataError,
+        "there is no column 'n' in 'statistics'; it has 'id', 'single'",
+    ),
+    "a column twice": (
+        lambda df, odd: ours.transform(odd, gb.Affine([0.0, 1.0], 1.0), ["n", "n"]),
+        gb.DataError,
+        "column names must differ, but 'n' comes twice",
+    ),
     "statistics of nothing": (
         lambda df, odd: ours.transform(df, data.measure(TABLE.slice(0, 0))),
         gb.DataError,

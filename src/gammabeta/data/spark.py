@@ -29,7 +29,7 @@ from gammabeta.data.batches import BatchSource
 from gammabeta.data.second_pass import image
 from gammabeta.data.select import selected
 from gammabeta.data.source import Column, Scaling
-from gammabeta.data.state import Recipe, Statistics
+from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.tables import unique
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, GammabetaError, KindError
@@ -52,7 +52,7 @@ def measure(df: DataFrame, columns: Sequence[str] | None = None, *, recipe: Reci
     """The exact count, mean, variance, minimum and maximum of a Spark DataFrame's numeric columns, in one job.
 
     Args:
-        df: a Spark DataFrame, of Spark Connect too.
+        df: a Spark DataFrame.
         columns: the columns to look at, names or patterns; without it every column of integers, floats or decimals.
         recipe: how the columns are to be scaled, kept with the statistics; standardization without it.
 
@@ -93,7 +93,7 @@ def transform(
         df: a Spark DataFrame.
         by: `Statistics`, which say how to scale; a fitted scaler; or an `Affine` map of shape (k,), such as
             `statistics.affine().inverse()` for the way back.
-        columns: the names of the k columns, for a map or a scaler that knows no names.
+        columns: the names of the k columns, for a map or a scaler that knows no names; of statistics, those to scale.
 
     Columns are found by name. `float` and `double` keep their type, integers and decimals become `double`; nulls, the
     order of columns and all other columns stay. Values are computed in float64 and rounded once.
@@ -103,8 +103,11 @@ def transform(
             that meets it, in Spark's words around ours: ±inf, or a result beyond the column's type.
         KindError: `by` is none of these, or a column is not of numbers.
     """
-    chosen = _map(by, columns)
-    selected(_columns(df), chosen.names, None, _FRAME)
+    chosen, available = _map(by, columns), _columns(df)
+    missing = [name for name in chosen.names if name not in df.columns]
+    if missing:
+        raise DataError(f"every column to scale must be there, {listed(missing)} not; there is {listed(df.columns)}")
+    selected(available, chosen.names, None, _FRAME)  # refuses what is not of numbers
     mapped = partial(_mapped, names=df.columns, by=chosen)
     return _numbered(df).mapInArrow(mapped, _scaled_schema(df.schema, set(chosen.names)))
 
@@ -159,7 +162,7 @@ def _map(by: Any, columns: Sequence[str] | None) -> _Map:
     if isinstance(by, Statistics):
         if not by.rows:
             raise DataError("statistics of at least one row are needed to scale by, these are of none")
-        chosen = by if columns is None else by.select(columns)
+        chosen = by.select([column.name for column in selected(by.columns, columns, None, Path("statistics"))])
         return _Map(chosen.names, chosen.affine())
     if isinstance(by, StandardScaler | MinMaxScaler):
         known = getattr(by, "feature_names_in_", None) if columns is None else columns
@@ -175,6 +178,7 @@ def _named(by: _Map, names: Any) -> _Map:
     if names is None or len(names) != count:
         got = None if names is None else list(names)
         raise DataError(f"columns must name what a map of shape {by.affine.shape} scales, one each, got {got}")
+    unique(names, _FRAME)
     return by._replace(names=tuple(str(name) for name in names))
 
 
