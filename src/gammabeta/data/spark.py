@@ -9,13 +9,11 @@ Of each partition only its statistics go to the driver, some hundred bytes a col
 be installed where the workers are. `pip install 'gammabeta[spark]'`; Spark needs Java 17 or newer.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
@@ -24,28 +22,20 @@ from pyspark.sql.types import DoubleType, FloatType, NumericType, StructField, S
 
 from gammabeta import errors
 from gammabeta.affine import Affine
-from gammabeta.data import first_pass, vectors
-from gammabeta.data.batches import BatchSource
-from gammabeta.data.second_pass import image
+from gammabeta.data import batches, vectors
+from gammabeta.data.batches import Batches, Map
 from gammabeta.data.select import selected
-from gammabeta.data.source import Column, Scaling
+from gammabeta.data.source import Column
 from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.tables import unique
-from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, GammabetaError, KindError
 from gammabeta.scalers import MinMaxScaler, StandardScaler
 from gammabeta.statistics import Extrema, Moments
 
+# Functions that run on workers are within others: they are sent as they are, and a worker does not load this file.
+
 _FRAME = Path("Spark DataFrame")  # what errors call it
 _PART = "statistics string, error string, words string"
-
-
-class _Map(NamedTuple):
-    """What happens to some columns: an affine map, and the range to keep to, if any."""
-
-    names: tuple[str, ...]
-    affine: Affine
-    clip: tuple[float, float] | None = None
 
 
 def measure(df: DataFrame, columns: Sequence[str] | None = None, *, recipe: Recipe | None = None) -> Statistics:
@@ -64,13 +54,23 @@ def measure(df: DataFrame, columns: Sequence[str] | None = None, *, recipe: Reci
         KindError: not a Spark DataFrame, or a column named in `columns` that is not of numbers.
     """
     chosen = selected(_columns(df), columns, None, _FRAME)
-    picked = df.select(*(_quoted(column.name) for column in chosen))
-    parts = _numbered(picked).mapInArrow(partial(_measured, columns=chosen), _PART)
-    total = first_pass.measure(BatchSource((), chosen, "nothing"))
-    for part in parts.collect():
-        if part.error:
-            raise getattr(errors, part.error)(part.words)
-        total = total + Statistics.from_json(part.statistics)
+
+    def part(given: Batches) -> Iterator[pa.RecordBatch]:
+        """A partition's statistics, or what is wrong with it: on the driver that becomes an error of its own class."""
+        found: dict[str, str | None] = dict.fromkeys(("statistics", "error", "words"))
+        try:
+            statistics = batches.measured(given, chosen, f"partition {TaskContext.get().partitionId()}")
+            found["statistics"] = statistics.to_json()
+        except GammabetaError as error:
+            found |= {"error": type(error).__name__, "words": str(error)}
+        yield pa.record_batch({name: pa.array([text], pa.string()) for name, text in found.items()})
+
+    parts = _numbered(df.select(*(_quoted(column.name) for column in chosen))).mapInArrow(part, _PART)
+    total = batches.measured((), chosen, "nothing")
+    for row in parts.collect():
+        if row.error:
+            raise getattr(errors, row.error)(row.words)
+        total = total + Statistics.from_json(row.statistics)
     return replace(total, recipe=recipe or Recipe())
 
 
@@ -108,7 +108,11 @@ def transform(
     if missing:
         raise DataError(f"every column to scale must be there, {listed(missing)} not; there is {listed(df.columns)}")
     selected(available, chosen.names, None, _FRAME)  # refuses what is not of numbers
-    mapped = partial(_mapped, names=df.columns, by=chosen)
+    names = df.columns
+
+    def mapped(given: Batches) -> Iterator[pa.RecordBatch]:
+        return batches.mapped(given, names, chosen, f"partition {TaskContext.get().partitionId()}")
+
     return _numbered(df).mapInArrow(mapped, _scaled_schema(df.schema, set(chosen.names)))
 
 
@@ -137,43 +141,23 @@ def _numbered(df: DataFrame) -> DataFrame:
     return df.toDF(*map(str, range(len(df.columns))))
 
 
-def _named_batches(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    return (batch.rename_columns(list(names)) for batch in batches)
-
-
-def _partition() -> str:
-    return f"partition {TaskContext.get().partitionId()}"
-
-
-def _measured(batches: Iterable[pa.RecordBatch], columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
-    """A partition's statistics, or what is wrong with it: on the driver that becomes an error of its own class."""
-    source = BatchSource(_named_batches(batches, [column.name for column in columns]), columns, _partition())
-    row: tuple[str | None, ...]
-    try:
-        row = (first_pass.measure(source).to_json(), None, None)
-    except GammabetaError as error:
-        row = (None, type(error).__name__, str(error))
-    fields = zip(("statistics", "error", "words"), row, strict=True)
-    yield pa.record_batch({name: pa.array([value], pa.string()) for name, value in fields})
-
-
-def _map(by: Any, columns: Sequence[str] | None) -> _Map:
+def _map(by: Any, columns: Sequence[str] | None) -> Map:
     """What happens to which columns."""
     if isinstance(by, Statistics):
         if not by.rows:
             raise DataError("statistics of at least one row are needed to scale by, these are of none")
         chosen = by.select([column.name for column in selected(by.columns, columns, None, Path("statistics"))])
-        return _Map(chosen.names, chosen.affine())
+        return Map(chosen.names, chosen.affine())
     if isinstance(by, StandardScaler | MinMaxScaler):
         known = getattr(by, "feature_names_in_", None) if columns is None else columns
         clip = by.feature_range if isinstance(by, MinMaxScaler) and by.clip else None
-        return _named(_Map((), by.affine_, clip), known)
+        return _named(Map((), by.affine_, clip), known)
     if isinstance(by, Affine):
-        return _named(_Map((), by), columns)
+        return _named(Map((), by), columns)
     raise KindError(f"by must be Statistics, a scaler or an Affine map, got {type(by).__name__}")
 
 
-def _named(by: _Map, names: Any) -> _Map:
+def _named(by: Map, names: Any) -> Map:
     count = len(by.affine.center) if len(by.affine.shape) == 1 else None
     if names is None or len(names) != count:
         got = None if names is None else list(names)
@@ -190,20 +174,3 @@ def _scaled_schema(schema: StructType, names: set[str]) -> StructType:
         changes = field.name in names and not isinstance(kind, FloatType | DoubleType)
         fields.append(StructField(field.name, DoubleType() if changes else kind, field.nullable, field.metadata))
     return StructType(fields)
-
-
-def _mapped(batches: Iterable[pa.RecordBatch], names: Sequence[str], by: _Map) -> Iterator[pa.RecordBatch]:
-    """A partition's batches under the map."""
-    path, scaling = _partition(), None
-    for chunk in BatchSource(_named_batches(batches, names), (), path).chunks():
-        scaling = scaling or Scaling(by.names, by.affine, outcome(chunk.batch.schema, by.names))
-        batch = image(chunk, scaling, Path(path)).batch
-        yield batch if by.clip is None else _clipped(batch, by.names, *by.clip)
-
-
-def _clipped(batch: pa.RecordBatch, names: tuple[str, ...], low: float, high: float) -> pa.RecordBatch:
-    columns = batch.columns
-    for name in names:
-        at = batch.schema.get_field_index(name)
-        columns[at] = vectors.restored(np.clip(vectors.raw(columns[at]), low, high), columns[at])
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
