@@ -11,10 +11,12 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import gammabeta as gb
 from gammabeta import data
+from gammabeta.data import batches
 from gammabeta.data import dask as ours
 from gammabeta.kernels import threads
 
@@ -75,6 +77,21 @@ def test_spark(whole, spark):
     from gammabeta.data import spark as ours
 
     assert ours.measure(spark.createDataFrame(TABLE).repartition(3)) == whole
+
+
+def test_batches_of_any_engine(whole, tmp_path):
+    """As an engine hands them out: small, some without rows, names its own."""
+    cut = [*TABLE.slice(0, 0).to_batches(), *TABLE.to_batches(max_chunksize=7), TABLE.to_batches()[0].slice(0, 0)]
+    given = [batch.rename_columns([str(i) for i in range(batch.num_columns)]) for batch in cut]
+    assert batches.measured(iter(given), whole.columns, "partition 0") == whole
+    by = batches.Map(whole.names, whole.affine())
+    image = pa.Table.from_batches(batches.mapped(iter(given), whole.names, by, "partition 0"))
+    data.apply(whole, TABLE, tmp_path / "scaled.parquet")
+    wanted = pq.read_table(tmp_path / "scaled.parquet")
+    assert image.schema == wanted.schema
+    for a, b in zip(image.columns, wanted.columns, strict=True):
+        assert a.is_null().to_pylist() == b.is_null().to_pylist()
+        assert np.array_equal(a.fill_null(0).to_numpy(), b.fill_null(0).to_numpy(), equal_nan=True)
 
 
 def test_reductions_of_any_engine(whole):
