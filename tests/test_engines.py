@@ -1,5 +1,7 @@
 """One answer: Dask's, Spark's, threads', processes' and a single scan's statistics are equal, on hostile data."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import pairwise
@@ -62,6 +64,16 @@ def frame(table):
 def _whole():
     with threads.limit(1):
         return data.measure(TABLE)
+
+
+def test_engines_are_loaded_when_they_are_asked_for():
+    code = (
+        "import sys, gammabeta; print(gammabeta.data.measure and 'dask' in sys.modules, gammabeta.data.dask.__name__)"
+    )
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False gammabeta.data.dask\n"
+    with pytest.raises(AttributeError, match=r"module 'gammabeta\.data' has no attribute 'nothing'"):
+        data.nothing  # noqa: B018
 
 
 def test_threads(whole):

@@ -8,7 +8,10 @@
     data.invert("stats.json", "scaled.parquet", "back.parquet")
 
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
+`gammabeta.data.dask` and `gammabeta.data.spark` do the same where those engines hold the data.
 """
+
+from importlib import import_module
 
 from gammabeta.data.first_pass import extrema, measure, moments, scan
 from gammabeta.data.look import Preview, preview
@@ -36,3 +39,9 @@ __all__ = [
     "scale",
     "scan",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("dask", "spark"):
+        return import_module(f"gammabeta.data.{name}")
+    raise AttributeError(f"module 'gammabeta.data' has no attribute {name!r}")
