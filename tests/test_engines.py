@@ -18,8 +18,8 @@ import pytest
 
 import gammabeta as gb
 from gammabeta import data
-from gammabeta.data import batches
 from gammabeta.data import dask as ours
+from gammabeta.data import partition
 from gammabeta.kernels import threads
 
 RANDOM = np.random.default_rng(3)
@@ -95,9 +95,9 @@ def test_batches_of_any_engine(whole, tmp_path):
     """As an engine hands them out: small, some without rows, names its own."""
     cut = [*TABLE.slice(0, 0).to_batches(), *TABLE.to_batches(max_chunksize=7), TABLE.to_batches()[0].slice(0, 0)]
     given = [batch.rename_columns([str(i) for i in range(batch.num_columns)]) for batch in cut]
-    assert batches.measured(iter(given), whole.columns, "partition 0") == whole
-    by = batches.Map(whole.names, whole.affine())
-    image = pa.Table.from_batches(batches.mapped(iter(given), whole.names, by, "partition 0"))
+    assert partition.measured(iter(given), whole.columns, "partition 0") == whole
+    by = partition.Map(whole.names, whole.affine())
+    image = pa.Table.from_batches(partition.mapped(iter(given), whole.names, by, "partition 0"))
     data.apply(whole, TABLE, tmp_path / "scaled.parquet")
     wanted = pq.read_table(tmp_path / "scaled.parquet")
     assert image.schema == wanted.schema

@@ -22,8 +22,8 @@ from pyspark.sql.types import DoubleType, FloatType, NumericType, StructField, S
 
 from gammabeta import errors
 from gammabeta.affine import Affine
-from gammabeta.data import batches, vectors
-from gammabeta.data.batches import Batches, Map
+from gammabeta.data import partition, vectors
+from gammabeta.data.partition import Batches, Map
 from gammabeta.data.select import selected
 from gammabeta.data.source import Column
 from gammabeta.data.state import Recipe, Statistics, listed
@@ -59,14 +59,14 @@ def measure(df: DataFrame, columns: Sequence[str] | None = None, *, recipe: Reci
         """A partition's statistics, or what is wrong with it: on the driver that becomes an error of its own class."""
         found: dict[str, str | None] = dict.fromkeys(("statistics", "error", "words"))
         try:
-            statistics = batches.measured(given, chosen, f"partition {TaskContext.get().partitionId()}")
+            statistics = partition.measured(given, chosen, f"partition {TaskContext.get().partitionId()}")
             found["statistics"] = statistics.to_json()
         except GammabetaError as error:
             found |= {"error": type(error).__name__, "words": str(error)}
         yield pa.record_batch({name: pa.array([text], pa.string()) for name, text in found.items()})
 
     parts = _numbered(df.select(*(_quoted(column.name) for column in chosen))).mapInArrow(part, _PART)
-    total = batches.measured((), chosen, "nothing")
+    total = partition.measured((), chosen, "nothing")
     for row in parts.collect():
         if row.error:
             raise getattr(errors, row.error)(row.words)
@@ -111,7 +111,7 @@ def transform(
     names = df.columns
 
     def mapped(given: Batches) -> Iterator[pa.RecordBatch]:
-        return batches.mapped(given, names, chosen, f"partition {TaskContext.get().partitionId()}")
+        return partition.mapped(given, names, chosen, f"partition {TaskContext.get().partitionId()}")
 
     return _numbered(df).mapInArrow(mapped, _scaled_schema(df.schema, set(chosen.names)))
 
