@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gammabeta.data import vectors
+from gammabeta.data import footers, vectors
 from gammabeta.data.files import reading
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
 from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
+from gammabeta.statistics import Extrema
 
 GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
 GROUP_ROWS = 1 << 20
@@ -62,6 +63,13 @@ class ParquetSource(Source):
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
         yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
+
+    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema that the footer tells, of those columns for which it can be believed."""
+        leaf = {name: i for i, name in enumerate(self._top_names)}
+        with reading(self.path, "Parquet"):
+            found = footers.stated(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
+        return {name: found[leaf[name]] for name in names if leaf[name] in found}
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""
