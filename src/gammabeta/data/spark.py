@@ -32,6 +32,8 @@ from gammabeta.errors import DataError, GammabetaError, KindError
 from gammabeta.scalers import MinMaxScaler, StandardScaler
 from gammabeta.statistics import Extrema, Moments
 
+__all__ = ["extrema", "measure", "moments", "transform"]
+
 # Functions that run on workers are within others: they are sent as they are, and a worker does not load this file.
 
 _FRAME = Path("Spark DataFrame")  # what errors call it
