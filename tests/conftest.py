@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import import_module
@@ -14,6 +15,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from hypothesis import settings
+
+with suppress(ImportError):
+    import_module("triton._C.libtriton")  # before TensorFlow: each brings an LLVM, and in the other order they abort
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax")
 
