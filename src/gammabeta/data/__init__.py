@@ -9,7 +9,10 @@
     data.scale("folder", "scaled")                           # many files, by the statistics of all
 
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
+`gammabeta.data.dask` and `gammabeta.data.spark` do the same where those engines hold the data.
 """
+
+from importlib import import_module
 
 from gammabeta.data.by import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
 from gammabeta.data.dataset import DataSet, Part, data_set
@@ -54,3 +57,9 @@ __all__ = [
     "scan",
     "update",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("dask", "spark"):
+        return import_module(f"gammabeta.data.{name}")
+    raise AttributeError(f"module 'gammabeta.data' has no attribute {name!r}")

@@ -257,11 +257,16 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
     for chunk in ahead(source.chunks()):
-        result = chunk.scaled(scaling)
-        for name in scaling.names:
-            if result.suspect:
-                _refuse_infinity(source.path, chunk, result, name)
-        yield result
+        yield image(chunk, scaling, source.path)
+
+
+def image(chunk: Chunk, scaling: Scaling, path: Path) -> Chunk:
+    """The chunk with its columns mapped. Raises `DataError` for an infinity that goes in or comes out."""
+    result = chunk.scaled(scaling)
+    for name in scaling.names:
+        if result.suspect:
+            _refuse_infinity(path, chunk, result, name)
+    return result
 
 
 def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None:
