@@ -7,11 +7,16 @@
     data.apply("stats.json", "new.csv", "new-scaled.csv")    # columns are found by name
     data.invert("stats.json", "scaled.parquet", "back.parquet")
 
-CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
+CSV, Parquet, Arrow IPC (Feather), `.npy` and `.npz`, here or elsewhere; Zarr arrays, folders of images, frames,
+queries, loaders and whatever comes in chunks (docs/sources.md). What `gammabeta` does on the command line is in these functions.
 """
 
+from gammabeta.data.batches import batches
+from gammabeta.data.chunked import zarr
 from gammabeta.data.first_pass import extrema, measure, moments, scan
 from gammabeta.data.look import Preview, preview
+from gammabeta.data.npz import npz
+from gammabeta.data.pictures import images
 from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
 from gammabeta.data.state import Recipe, Statistics
@@ -25,14 +30,18 @@ __all__ = [
     "Statistics",
     "Written",
     "apply",
+    "batches",
     "extrema",
     "gather",
+    "images",
     "invert",
     "load",
     "measure",
     "moments",
+    "npz",
     "preview",
     "save",
     "scale",
     "scan",
+    "zarr",
 ]

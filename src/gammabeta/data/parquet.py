@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from gammabeta.data import vectors
 from gammabeta.data.files import reading
+from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
 from gammabeta.data.tables import by_column_groups, columns_of
@@ -28,7 +29,7 @@ class ParquetSource(Source):
 
     metadata: pq.FileMetaData = None  # read once: the footer of a wide file takes its time
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path, self.size = path, path.stat().st_size
         with reading(path, "Parquet"), self._open() as file:
             self.metadata = file.metadata
@@ -44,6 +45,8 @@ class ParquetSource(Source):
     def _open(self) -> pq.ParquetFile:
         leaves = self.metadata.num_columns if self.metadata else 1
         buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 8 // max(leaves, 1)))
+        if isinstance(self.path, Remote):  # whole column chunks: many small requests would take their time
+            return pq.ParquetFile(self.path.arrow_file(whole=False), metadata=self.metadata, pre_buffer=True)
         return pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
@@ -54,7 +57,7 @@ class ParquetSource(Source):
             size = self._chunk_rows(file, wanted)
             together = self._open_together(wanted)
             whole = len(together) == 1 and names is None
-            batches = file.iter_batches(size, columns=None if whole else wanted)
+            batches = self._batches(file, size, None if whole else wanted)
             for batch in batches if len(together) == 1 else turned(file, together, size, self.scratch):
                 start += batch.num_rows
                 yield TableChunk(batch, start - batch.num_rows, self.size * start // max(rows, 1))
@@ -62,6 +65,13 @@ class ParquetSource(Source):
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
         yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
+
+    def _batches(self, file: pq.ParquetFile, size: int, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+        if not isinstance(self.path, Remote):
+            yield from file.iter_batches(size, columns=names)
+            return
+        for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
+            yield from file.iter_batches(size, row_groups=[group], columns=names)
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""

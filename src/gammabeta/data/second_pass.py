@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +13,14 @@ from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
 from gammabeta.data.files import replacing
 from gammabeta.data.first_pass import Progress, infinite, measure, quiet
+from gammabeta.data.looked import used_up
+from gammabeta.data.remote import Place
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
-from gammabeta.data.sources import check_output, opened, sink_for
+from gammabeta.data.sources import Data, check_output, opened, sink_for
 from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, KindError
-
-Input: TypeAlias = Source | pa.Table | str | Path
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Written:
 
 
 def scale(
-    source: Input,
+    source: Data,
     out: str | Path,
     *,
     recipe: Recipe | None = None,
@@ -54,7 +53,7 @@ def scale(
         y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, or an Arrow table.
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, or a table, frame or query that can be read twice.
         out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole.
         recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
         columns, exclude: which columns, as for `measure`.
@@ -78,6 +77,8 @@ def scale(
     """
     source, out = opened(source), Path(out)
     check_output(out, source)
+    if source.once:
+        raise DataError(used_up(str(source.path)))
     with ExitStack() as stack:
         kept = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None
         temporary = stack.enter_context(replacing(out))
@@ -89,7 +90,7 @@ def scale(
         return _write(source, found, found.affine(), temporary, out, _second_half(progress))
 
 
-def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+def apply(stats: Statistics | str | Path, source: Data, out: str | Path, *, progress: Progress = quiet) -> Written:
     """Scale another file by statistics that were taken before. Columns are found by name, in any order.
 
     Args:
@@ -113,7 +114,7 @@ def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, pro
     return _mapped(stats, source, out, progress, inverse=False)
 
 
-def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+def invert(stats: Statistics | str | Path, source: Data, out: str | Path, *, progress: Progress = quiet) -> Written:
     """Take a scaled file back to its original units. Arguments, result and errors are those of `apply`.
 
         x = y · std + mean    or    x = (y − a) / (b − a) · (max − min) + min
@@ -131,7 +132,7 @@ def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, pr
 
 
 def _mapped(
-    stats: Statistics | str | Path, source: Input, out: str | Path, progress: Progress, *, inverse: bool
+    stats: Statistics | str | Path, source: Data, out: str | Path, progress: Progress, *, inverse: bool
 ) -> Written:
     known = stats if isinstance(stats, Statistics) else load(stats)
     if not known.rows:
@@ -179,7 +180,7 @@ def _write(
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
-        for chunk in ahead(_scaled(source, scaling)):
+        for chunk in ahead(_scaled(source, scaling), here=source.here):
             sink.write(chunk)
             rows += chunk.rows
             progress(chunk.done, source.size)
@@ -200,7 +201,7 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
-    for chunk in ahead(source.chunks()):
+    for chunk in ahead(source.chunks(), here=source.here):
         result = chunk.scaled(scaling)
         for name in scaling.names:
             if result.suspect:
@@ -208,7 +209,7 @@ def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
         yield result
 
 
-def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None:
+def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> None:
     values, results = before[name], after[name]
     at = vectors.first_infinity(results)
     if at < 0:

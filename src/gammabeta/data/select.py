@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from gammabeta.data.remote import Place
 from gammabeta.data.source import Column
 from gammabeta.data.state import listed
 from gammabeta.errors import DataError, KindError
 
 
 def selected(
-    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place
 ) -> tuple[Column, ...]:
     """The columns to scale, in the file's order.
 
@@ -40,7 +40,7 @@ def selected(
     return chosen
 
 
-def _matching(wanted: Sequence[str], names: Sequence[str], path: Path) -> set[str]:
+def _matching(wanted: Sequence[str], names: Sequence[str], path: Place) -> set[str]:
     found = set()
     for name in wanted:
         matches = [name] if name in names else [known for known in names if fnmatchcase(known, name)]
