@@ -8,7 +8,8 @@
     data.invert("stats.json", "scaled.parquet", "back.parquet")
 
 CSV, Parquet, Arrow IPC (Feather), `.npy` and `.npz`, here or elsewhere; Zarr arrays, folders of images, frames,
-queries, loaders and whatever comes in chunks (docs/sources.md). What `gammabeta` does on the command line is in these functions.
+queries, loaders and whatever comes in chunks (docs/sources.md). What `gammabeta` does on the command line is in these
+functions.
 """
 
 from gammabeta.data.batches import batches

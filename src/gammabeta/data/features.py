@@ -26,7 +26,7 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
     if not source.is_numeric:
         raise KindError(f"an array of real numbers is needed, {str(source.path)!r} is of {source.dtype}")
     totals: dict[Corner, tuple[int, Moments, Extrema]] = {}
-    for part in ahead(source.parts()):
+    for part in ahead(source.parts(), here=source.here):
         corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.kept)
         found = _of_part(source, part)
         totals[corner] = _added(totals[corner], found) if corner in totals else found

@@ -90,8 +90,8 @@ def _measured_array(
     source: ArraySource, columns: tuple[Column, ...], recipe: Recipe | None, progress: Progress
 ) -> Statistics:
     rows, moments, extrema = of_features(source, progress)
-    at = np.unravel_index([source.place[column.name] for column in columns], source.features or (1,))
-    index = at if source.features else np.zeros(1, np.intp)
+    places = [source.place[column.name] for column in columns]
+    index = np.unravel_index(places, source.features) if source.features else np.newaxis
     return Statistics(columns, rows, moments[index], extrema[index], recipe or Recipe())
 
 

@@ -15,7 +15,7 @@ from gammabeta.data import vectors
 from gammabeta.data.arrow import slices
 from gammabeta.data.files import reading
 from gammabeta.data.looked import Looked, name_of, used_up
-from gammabeta.data.source import PIECE_BYTES, Chunk, Column, Source, TableChunk
+from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import columns_of, gathered
 from gammabeta.errors import DataError, KindError
 
@@ -50,8 +50,9 @@ class StreamSource(Source):
             raise DataError(used_up(str(self.path)))
         self._begun = True
         start = done = 0
-        for number, batch in enumerate(self._batches(names), 1):
-            for part in slices(self._as_promised(batch, number, names)):
+        promised = (self._as_promised(batch, n, names) for n, batch in enumerate(self._batches(names), 1))
+        for batch in _together(promised):
+            for part in slices(batch):
                 start += part.num_rows
                 done += part.nbytes
                 yield TableChunk(part, start - part.num_rows, done)
@@ -93,6 +94,27 @@ class StreamSource(Source):
         return batch if batch.schema.names == wanted else batch.select(wanted)
 
 
+def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that are not small."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > CHUNK_BYTES // 4:
+            yield from _as_one(held)
+            held, size = [], 0
+    if held:
+        yield from _as_one(held)
+
+
+def _as_one(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if len(batches) == 1:
+        return batches
+    whole: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return whole
+
+
 def table_of(x: Any) -> Source | None:
     """What reads an object that is a table or gives one; None if it is neither.
 
@@ -117,8 +139,13 @@ def tables_of(chunks: Looked, pick: Callable[[Any], Any]) -> StreamSource:
     schema = _reader(pick(chunks.first)).schema
 
     def batches(names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        for chunk in chunks:
-            yield from _reader(pick(chunk))
+        for number, chunk in enumerate(chunks, 1):
+            found = pick(chunk)
+            if not speaks_arrow(found):
+                raise KindError(
+                    f"chunks must all be tables, chunk {number} of {chunks.name!r} is {type(found).__name__}"
+                )
+            yield from _reader(found)
 
     source = StreamSource(chunks.name, schema, batches, once=chunks.once)
     source.here = True
