@@ -142,12 +142,14 @@ def test_what_is_read_once_is_measured_and_not_scaled(tmp_path, make):
 def test_an_iterator_is_used_up():
     source = data.batches(iter(TABLE.to_batches()))
     assert data.measure(source).rows == ROWS
-    for again in (source, data.batches(TABLE.to_batches())):
-        if again is source:
-            with pytest.raises(DataError, match="'generator' can be read once|'list_iterator' can be read once"):
-                data.measure(again)
-        else:
-            assert data.measure(again) == data.measure(again)
+    with pytest.raises(DataError, match="'list_iterator' can be read once"):
+        data.measure(source)
+    arrays = data.batches(iter([np.ones((2, 3))]))
+    assert data.moments(arrays).count.tolist() == [2, 2, 2]
+    with pytest.raises(DataError, match="'list_iterator' can be read once"):
+        data.moments(arrays)
+    again = data.batches(TABLE.to_batches())
+    assert data.measure(again) == data.measure(again)
     with pytest.raises(DataError, match="'list_iterator' can be read once"):
         data.preview(iter(TABLE.to_batches()))
 
@@ -266,7 +268,7 @@ def test_a_data_loader(framework):
     pairs = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=16, shuffle=True)
     with pytest.raises(
         DataError,
-        match=r"'DataLoader' gives a list of Tensor \(16, 3, 8, 8\), Tensor \(16,\); say which is the data: .* select=0",
+        match=r"'DataLoader' gives a list of Tensor \(16, 3, 8, 8\), Tensor \(16,\); say which is .* select=0\)",
     ):
         data.moments(pairs)
     for select in (0, lambda batch: batch[0]):
@@ -282,20 +284,20 @@ def test_a_data_loader(framework):
     assert data.moments(alone) == Moments.of(x.numpy())
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What a loader raises."""
 
 
 def breaks(after, chunk):
     for _ in range(after):
         yield chunk
-    raise Broken("the file of row 12 is missing")
+    raise BrokenError("the file of row 12 is missing")
 
 
 @pytest.mark.parametrize("chunk", [np.ones((5, 2)), pa.table({"x": [1.0]})], ids=["arrays", "tables"])
 @pytest.mark.parametrize("after", [0, 3])
 def test_what_a_loader_raises_passes_through(chunk, after):
-    with pytest.raises(Broken, match="the file of row 12 is missing") as raised:
+    with pytest.raises(BrokenError, match="the file of row 12 is missing") as raised:
         data.measure(breaks(after, chunk))
     assert raised.value.__notes__ == [f"raised by 'generator' when gammabeta asked it for chunk {after + 1}"]
 

@@ -100,7 +100,10 @@ def reading(path: Place, what: str) -> Iterator[None]:
         yield
     except GammabetaError:
         raise
-    except (OSError, pa.ArrowException, UnicodeDecodeError, EOFError) as error:
+    except Exception as error:
+        known = (OSError, pa.ArrowException, UnicodeDecodeError, EOFError)
+        if not isinstance(error, known) and not isinstance(path, Remote):  # file systems elsewhere have their own
+            raise
         raise FileError(f"{str(path)!r} cannot be read as {what}: {reason(error)}") from error
 
 

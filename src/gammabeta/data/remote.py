@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pyarrow as pa
@@ -36,7 +35,9 @@ class Remote:
 
     @cached_property
     def _plain(self) -> PurePosixPath:
-        return PurePosixPath(urlsplit(self.address.partition("::")[0]).path or "/")
+        first = self.address.partition("::")[0]
+        query = first.partition("?")[0] if first.startswith("http") else first
+        return PurePosixPath(query.partition("://")[2])
 
     @property
     def name(self) -> str:
@@ -53,14 +54,18 @@ class Remote:
         """All extensions."""
         return self._plain.suffixes
 
+    @staticmethod
+    def _of_arrow(address: str) -> tuple[fs.FileSystem, str]:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(address)
+        return found
+
     @cached_property
     def _found(self) -> tuple[fs.FileSystem, str]:
         """The file system, and the path in it."""
         scheme = self.address.partition(":")[0]
         try:
             if scheme in ARROWS and "::" not in self.address:
-                found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(self.address)
-                return found
+                return self._of_arrow(self.address)
             return _of_fsspec(self.address)
         except (pa.ArrowException, ImportError, OSError, ValueError) as error:
             raise FileError(f"cannot read {str(self)!r}: {str(error).strip().splitlines()[0]}") from error
