@@ -232,7 +232,7 @@ def test_zarr_without_zarr(tmp_path, monkeypatch):
 def test_zarr_of_other_things(tmp_path):
     text = zarr.create_array(tmp_path / "x.zarr", shape=(3,), dtype="bool")
     text[...] = True
-    with pytest.raises(KindError, match="an array of real numbers is needed, .* is of bool"):
+    with pytest.raises(KindError, match=r"an array of real numbers is needed, .* is of bool"):
         data.moments(text)
     one = zarr.create_array(tmp_path / "y.zarr", shape=(), dtype="f4")
     with pytest.raises(DataError, match="holds a single number"):

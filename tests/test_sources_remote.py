@@ -1,4 +1,4 @@
-"""Files at an address, on fsspec's memory and local file systems: read as files here are, and no more of them than needed."""
+"""Files at an address, on fsspec's memory and local file systems: read as files here are, and only what is needed."""
 
 import gzip
 import sys

@@ -76,7 +76,8 @@ def gammabeta(
       gammabeta report in.csv -o report.html         a page: each column's shape, and what to watch
       gammabeta lab                                  see why, in a page that computes
 
-    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
+    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy,
+    .npz; Zarr and folders of images are measured too; s3://, http:// and the like are read from.
     """
 
 
@@ -153,6 +154,7 @@ def stats_(
       gammabeta stats in.parquet
       gammabeta stats jan.csv feb.csv -o year.json
       gammabeta stats year.json mar.csv -o year.json
+      gammabeta stats photos -o photos.json          a folder of images: all pixels, by channel
       gammabeta stats year.json --exclude id -o less.json
       gammabeta stats year.json --method minmax -o year-minmax.json
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gammabeta import axes
+from gammabeta import arrays, axes
 from gammabeta.data.source import Block, Chunk, Column, Scaling, Source
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import KindError
@@ -27,6 +27,29 @@ class Part(NamedTuple):
     values: NDArray[Any]
     start: tuple[int, ...]
     done: int
+
+
+def as_array(x: Any) -> NDArray[Any]:
+    """An array or tensor in memory as NumPy's; nothing is copied that NumPy can read where it is.
+
+    Raises:
+        KindError: it is masked: what is hidden in it would be counted.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise KindError(
+            "an array without a mask is needed; put NaN where there is no value: x.astype(float).filled(nan)"
+        )
+    return np.asarray(arrays.to_numpy(x))
+
+
+def is_array(x: Any) -> bool:
+    """Whether x is an array or a tensor in memory."""
+    return isinstance(x, np.ndarray | np.generic) or arrays.is_tensor(x)
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """An array in this machine's byte order."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 class BlockChunk(Chunk):
@@ -82,6 +105,7 @@ class ArraySource(Source):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     axis: tuple[int, ...] = (0,)
+    fortran: bool = False  # how it lies in memory, or in its file
     label: str = ""  # what names begin with, where there are several arrays
 
     @abstractmethod
@@ -144,8 +168,3 @@ class ArraySource(Source):
     def row_bytes(self) -> int:
         """What one place along the first axis takes."""
         return max(1, prod(self.shape[1:]) * self.dtype.itemsize)
-
-
-def native(array: NDArray[Any]) -> NDArray[Any]:
-    """An array in this machine's byte order."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

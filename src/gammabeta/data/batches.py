@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta import arrays, axes
-from gammabeta.data.array import ArraySource, BlockChunk, Part, native
+from gammabeta import axes
+from gammabeta.data.array import ArraySource, BlockChunk, Part, as_array, is_array, native
 from gammabeta.data.looked import Looked
 from gammabeta.data.source import Source
 from gammabeta.data.streams import speaks_arrow, tables_of
@@ -45,7 +45,7 @@ def batches(chunks: Iterable[Any], select: Select = None) -> Source:
         return _picked(chunk, select, looked.name)
 
     first = pick(looked.first)
-    if _is_array(first):
+    if is_array(first):
         return BatchesSource(looked, pick)
     if speaks_arrow(first):
         return tables_of(looked, pick)
@@ -109,11 +109,11 @@ class BatchesSource(ArraySource):
 
     def _array(self, chunk: Any, number: int) -> NDArray[Any]:
         found = self._pick(chunk)
-        if not _is_array(found):
+        if not is_array(found):
             raise KindError(
                 f"chunks must all be arrays, chunk {number} of {str(self.path)!r} is {type(found).__name__}"
             )
-        array = native(np.asarray(arrays.to_numpy(found)))
+        array = native(as_array(found))
         if array.dtype.name != "bfloat16" and (array.dtype.kind not in "iuf" or array.dtype.itemsize > 8):
             raise KindError(
                 f"chunks must be of real numbers of 64 bits at most, chunk {number} of {str(self.path)!r} is of "
@@ -138,10 +138,6 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
             size, at = size + array.nbytes, done
     if held:
         yield np.concatenate(held), at
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, np.ndarray | np.generic) or arrays.is_tensor(x)
 
 
 def _picked(chunk: Any, select: Select, name: str) -> Any:

@@ -63,6 +63,8 @@ def existing(path: P) -> P:
     _check_text(path, path)
     try:
         found = path.stat()
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
     if path.is_dir():

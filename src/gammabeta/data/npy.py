@@ -22,8 +22,6 @@ from gammabeta.errors import DataError, FileError, KindError
 class NpySource(ArraySource):
     """A `.npy` file, or one in the zip file that `.npz` is: `member` is its name there."""
 
-    fortran: bool = False
-
     def __init__(self, path: Place, member: str = "") -> None:
         self.path, self.size, self._member = path, path.stat().st_size, member
         self.label = member.removesuffix(".npy")
@@ -113,7 +111,7 @@ def _read_at(file: BinaryIO, offset: int, into: NDArray[Any]) -> None:
 class NpySink(Sink):
     """Writes a `.npy` file of the same shape, memory order and byte order."""
 
-    def __init__(self, path: Path, source: NpySource) -> None:
+    def __init__(self, path: Path, source: ArraySource) -> None:
         kind = source.dtype if source.dtype.kind == "f" else np.dtype(np.float64)
         self._source, self._dtype = source, kind
         self._file = path.open("wb", buffering=0)

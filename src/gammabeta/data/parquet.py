@@ -105,7 +105,7 @@ class ParquetSource(Source):
         widths = [vectors.width(field.type) for field in fields]
         a_row = float(sum(widths))
         if 0 in widths and self.rows:
-            first = next(iter(file.iter_batches(min(1024, self.rows), columns=names)))
+            first = next(self._batches(file, min(1024, self.rows), names))
             a_row = max(a_row, first.get_total_buffer_size() / first.num_rows)
         return int(max(16, min(chunk_bytes(len(fields)) // max(a_row, 1), GROUP_ROWS)))
 

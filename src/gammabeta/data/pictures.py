@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gammabeta import axes
 from gammabeta.data.array import ArraySource, BlockChunk, Part
 from gammabeta.data.batches import together
+from gammabeta.data.files import FORMATS
 from gammabeta.data.state import listed
 from gammabeta.errors import DataError, FileError, KindError
 from gammabeta.kernels import threads
@@ -60,9 +61,23 @@ def images(folder: str | Path | Iterable[str | Path], *, mode: str | None = None
     return ImageSource(Path(f"{len(paths)} images"), paths, mode)
 
 
-def has_images(folder: Path) -> bool:
-    """Whether there is an image in a folder, or in its folders."""
-    return next(_found(folder), None) is not None
+def holds_images(folder: Path) -> bool:
+    """Whether a folder, with its folders, is one of images.
+
+    Raises:
+        FileError: there are files of data, too.
+    """
+    first = next(_found(folder), None)
+    if first is None:
+        return False
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if Path(name).suffix.lower() in FORMATS.keys() - {".json"}:
+                raise FileError(
+                    f"a folder of images is needed, or a file, but {str(folder)!r} holds images and {name!r} in "
+                    f"{str(Path(place))!r}; name that file, or take the images: gammabeta.data.images(folder)"
+                )
+    return True
 
 
 def _found(folder: Path) -> Iterator[Path]:

@@ -30,9 +30,6 @@ class Remote:
         """The address, without a password if there is one in it."""
         return re.sub(r"(?<=://)[^/@]*@", "", self.address)
 
-    def __fspath__(self) -> str:
-        return self.address
-
     @cached_property
     def _plain(self) -> PurePosixPath:
         first = self.address.partition("::")[0]
@@ -86,6 +83,8 @@ class Remote:
         """
         if self._info.type == fs.FileType.NotFound:
             raise FileNotFoundError(2, "no such file", str(self))
+        if self._info.size is None and self.is_file():
+            raise FileError(f"cannot read {str(self)!r}: its size is not known; copy it here first")
         return SimpleNamespace(st_size=self._info.size or 0)
 
     def is_dir(self) -> bool:

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
-from gammabeta import arrays
 from gammabeta.axes import Axis
-from gammabeta.data.array import ArraySource
+from gammabeta.data.array import ArraySource, as_array, is_array
 from gammabeta.data.batches import batches
 from gammabeta.data.chunked import is_store, is_zarr, zarr, zarr_at
 from gammabeta.data.files import KNOWN, existing, kind_of
 from gammabeta.data.grid import GridSource
-from gammabeta.data.pictures import has_images, images
+from gammabeta.data.pictures import holds_images, images
 from gammabeta.data.remote import Place, Remote, located
 from gammabeta.data.source import Source
 from gammabeta.data.streams import table_of
@@ -45,8 +43,8 @@ def _opened(source: Any) -> Source:
         return _opened_place(located(source))
     if isinstance(source, pa.Table):
         return TableSource(source, "table")
-    if isinstance(source, np.ndarray) or arrays.is_tensor(source):
-        return GridSource(arrays.to_numpy(source), Path(type(source).__name__))
+    if is_array(source):
+        return GridSource(as_array(source), Path(type(source).__name__))
     if is_zarr(source):
         return zarr(source)
     found = table_of(source)
@@ -63,7 +61,7 @@ def _opened(source: Any) -> Source:
 def _opened_place(path: Place) -> Source:
     if ".zarr" in "".join(path.suffixes) or (isinstance(path, Path) and is_store(path)):
         return zarr_at(path)
-    if isinstance(path, Path) and path.is_dir() and has_images(path):
+    if isinstance(path, Path) and path.is_dir() and holds_images(path):
         return images(path)
     form = kind_of(existing(path)).format
     if form == "parquet":
@@ -104,6 +102,10 @@ def check_output(target: Path, source: Source) -> None:
             f"the scaled data cannot go to {str(target)!r}: no .npz is written, choose .npy or a table's format"
         )
     is_array = isinstance(source, ArraySource)
+    if is_array and source.rows is None:
+        raise KindError(
+            f"{str(source.path)!r} can be measured, and not be scaled: there is no file for the result to be"
+        )
     if (form == "npy") != is_array:
         kind = "one array" if is_array else "a table"
         raise KindError(f"{str(source.path)!r} holds {kind} and cannot become {str(target)!r}; keep to its extension")
@@ -121,9 +123,9 @@ def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, s
 
         return ArrowSink(temporary, schema, source, target)
     if form == "npy":
-        from gammabeta.data.npy import NpySink, NpySource
+        from gammabeta.data.npy import NpySink
 
-        if isinstance(source, NpySource):
+        if isinstance(source, ArraySource):
             return NpySink(temporary, source)
     from gammabeta.data.csv import CsvSink
 

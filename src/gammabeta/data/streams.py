@@ -15,9 +15,11 @@ from gammabeta.data import vectors
 from gammabeta.data.arrow import slices
 from gammabeta.data.files import reading
 from gammabeta.data.looked import Looked, name_of, used_up
-from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
-from gammabeta.data.tables import columns_of, gathered
+from gammabeta.data.source import CHUNK_BYTES, Chunk, Column, Source, TableChunk
+from gammabeta.data.tables import columns_of
 from gammabeta.errors import DataError, KindError
+
+STRETCH_BYTES = 16 << 20  # where statistics are taken: a call for a column costs as much as 100,000 values
 
 Batches = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 
@@ -46,28 +48,33 @@ class StreamSource(Source):
             DataError: it can be read once, and was; or it has other rows, or other columns, than it had.
             KindError: a column has another type than it had.
         """
+        for batch, start, done in self._pass(names, CHUNK_BYTES // 4):
+            for part in slices(batch):
+                yield TableChunk(part, start, done)
+                start += part.num_rows
+
+    def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
+        """All values of the columns, in long stretches."""
+        for batch, start, done in self._pass(names, STRETCH_BYTES):
+            yield tuple(names), TableChunk(batch, start, done)
+
+    def _pass(self, names: Sequence[str] | None, least: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
+        """All batches, of `least` bytes or more, with the number of their first row and the bytes so far."""
         if self.once and self._begun:
             raise DataError(used_up(str(self.path)))
         self._begun = True
         start = done = 0
         promised = (self._as_promised(batch, n, names) for n, batch in enumerate(self._batches(names), 1))
-        for batch in _together(promised):
-            for part in slices(batch):
-                start += part.num_rows
-                done += part.nbytes
-                yield TableChunk(part, start - part.num_rows, done)
+        for batch in _together(promised, least):
+            done += batch.nbytes
+            yield batch, start, done
+            start += batch.num_rows
         if self.rows is not None and start != self.rows:
             raise DataError(
                 f"{str(self.path)!r} must give the same rows each time it is read, it gave {self.rows:,} and then "
                 f"{start:,}; make a table or a file of it"
             )
         self.rows = start
-
-    def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
-        """All values of the columns, several small batches at a time."""
-        width = sum(vectors.width(self.schema.field(name).type) for name in names)
-        for chunk in gathered(self.chunks(names), PIECE_BYTES // max(width, 1)):
-            yield tuple(names), chunk
 
     def _as_promised(self, batch: pa.RecordBatch, number: int, names: Sequence[str] | None) -> pa.RecordBatch:
         """The columns asked for, if they are what the schema says."""
@@ -94,14 +101,14 @@ class StreamSource(Source):
         return batch if batch.schema.names == wanted else batch.select(wanted)
 
 
-def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches that are not small."""
+def _together(batches: Iterable[pa.RecordBatch], least: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `least` bytes or more, but for the last."""
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         held.append(batch)
         size += batch.nbytes
-        if size > CHUNK_BYTES // 4:
+        if size >= least:
             yield from _as_one(held)
             held, size = [], 0
     if held:
@@ -194,7 +201,8 @@ def _reader(x: Any) -> pa.RecordBatchReader:
 
 def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with reading(Path(name_of(x)), "a data set"):
-        yield from x.to_batches(columns=None if names is None else list(names))
+        wanted = None if names is None else list(names)
+        yield from x.to_batches(columns=wanted, batch_readahead=2, fragment_readahead=1)  # else it holds a gigabyte
 
 
 def _of_lazy_frame(x: Any) -> StreamSource:
@@ -208,7 +216,7 @@ def _of_lazy_frame(x: Any) -> StreamSource:
     def batches(names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         asked = x if names is None else x.select(list(names))
         width = sum(vectors.width(schema.field(name).type) or 16 for name in names or schema.names)
-        for frame in asked.collect_batches(chunk_size=max(1, PIECE_BYTES // max(width, 1)), lazy=True):
+        for frame in asked.collect_batches(chunk_size=max(1, STRETCH_BYTES // max(width, 1)), lazy=True):
             yield from _reader(frame)
 
     return StreamSource(name_of(x), schema, batches)
