@@ -4,8 +4,8 @@ import os
 import re
 import subprocess
 import sys
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
-from importlib.util import module_from_spec, spec_from_file_location
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, DocTestParser
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +16,9 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LANGUAGES = ("python", "bash", "", "diff", "text", "json", "sql", "toml", "yaml")  # the first two run
 INSTALL = ("pip install . && gammabeta scale --example", "pip install '.[test]' && pytest")
 
 pytestmark = pytest.mark.skipif(not PAGES[0].exists(), reason="the tests run outside a checkout: there is no README.md")
@@ -28,6 +29,30 @@ EXAMPLES = Sybil([PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE
 def pages(language: str) -> list[Path]:
     """The pages that have a block in that language."""
     return [page for page in PAGES if language in dict(BLOCK.findall(page.read_text(encoding="utf-8")))]
+
+
+def fences(text: str) -> list[str]:
+    """What stands behind the opening fences, wherever they are: a language, if all is well."""
+    return [line.strip().lstrip("`~") for line in re.findall(r"^[ >*-]*(?:```|~~~).*$", text, re.M)][::2]
+
+
+def unseen(text: str) -> list[str]:
+    """What would look like a block that runs, and would not be run."""
+    strange = [f"a block of {fence!r}" for fence in fences(text) if fence not in LANGUAGES]
+    blocks = BLOCK.findall(text)
+    if len(blocks) != len(fences(text)):
+        strange.append(f"{len(fences(text)) - len(blocks)} blocks that do not start at the line's beginning")
+    strange += [
+        "a session in a block that is not python's" for kind, code in blocks if kind != "python" and ">>>" in code
+    ]
+    strange += [f"a line with {word!r}" for word in ("doctest: +SKIP", "<!-- skip", "<!--- skip") if word in text]
+    return strange
+
+
+def steps(page: Path) -> int:
+    """How many examples a page's Python blocks have: each `>>>`, or the whole block."""
+    codes = [code for language, code in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "python"]
+    return sum(len(DocTestParser().get_examples(code)) or 1 for code in codes)
 
 
 def run_python(page: Path) -> int:
@@ -42,8 +67,30 @@ def run_python(page: Path) -> int:
 def test_every_python_block_runs(page, tmp_path, monkeypatch):
     make_tables(tmp_path)
     monkeypatch.chdir(tmp_path)
-    languages = [language for language, _ in BLOCK.findall(page.read_text(encoding="utf-8"))]
-    assert run_python(page) >= languages.count("python")
+    assert run_python(page) == steps(page) > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_slips_through(page):
+    found = unseen(page.read_text(encoding="utf-8"))
+    name = page.relative_to(ROOT)
+    assert not found, f"{name} has {'; '.join(found)}: start a block at the left, with ``` and one of {LANGUAGES}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```py\n>>> 1\n1\n```\n",
+        "```python title='x'\n1\n```\n",
+        "- a list\n\n    ```python\n    1\n    ```\n",
+        "~~~python\n1\n~~~\n",
+        "```\n>>> 1\n1\n```\n",
+        "```python\n>>> 1 + 1  # doctest: +SKIP\n3\n```\n",
+    ],
+)
+def test_a_block_that_would_slip_through_is_found(text):
+    assert unseen(text)
+    assert not unseen("```python\n>>> 1\n1\n```\n\n```bash\ngammabeta\n```\n")
 
 
 def test_a_wrong_block_is_found(tmp_path):
@@ -109,9 +156,10 @@ def test_every_link_leads_somewhere():
 
 
 def picture() -> ModuleType:
-    specification = spec_from_file_location("picture", ROOT / "docs" / "picture.py")
-    module = module_from_spec(specification)
-    specification.loader.exec_module(module)
+    path = sys.path.copy()
+    sys.path.insert(0, str(ROOT / "docs"))
+    module = import_module("pictures.same_shape")
+    sys.path[:] = path
     return module
 
 
@@ -128,3 +176,20 @@ def test_the_picture_shows_the_same_shape():
     raw = drawn.counts(x)
     np.testing.assert_array_equal(drawn.counts(gb.Affine.standard(gb.Moments.of(x))(x)), raw)
     np.testing.assert_array_equal(drawn.counts(gb.Affine.minmax(gb.Extrema.of(x))(x)), raw)
+
+
+def test_the_proof_is_of_the_kernels_numbers():
+    """What docs/exact.md says of binades, units, rows and exponents is what the kernels have."""
+    from gammabeta.kernels import exact, layout, moments
+
+    page = (ROOT / "docs" / "exact.md").read_text(encoding="utf-8")
+    proof = " ".join(page.split())
+    folds = {part: exact._unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
+    assert f"g = T − {-folds[0]}" in proof and f"g = T − {-folds[3]}" in proof
+    assert f"2T − {-folds[1]}, 2T − {-folds[2]} |" in proof and f"2T − {-folds[4]}, 2T − {-folds[5]} |" in proof
+    single, double = (exact.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
+    assert f"2^(T−{double}) ≤ |x| < 2^T for every x but zeros: {double} binades ({single} for float32" in proof
+    assert f"{layout.LANES} lanes side by side" in proof and f"{exact.ROWS} rows at a time" in proof
+    assert f"R ≤ {exact.FLUSH + exact.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows" in proof
+    source = (ROOT / "src" / "gammabeta" / "kernels" / "exact.py").read_text(encoding="utf-8")
+    assert "below < -450 or above > 500" in source and "−450 ≤ E ≤ 500" in proof

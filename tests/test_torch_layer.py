@@ -410,7 +410,7 @@ BAD_LAYERS = [
     ({"momentum": 1.5}, "momentum, the weight of the new batch, must be from 0 to 1"),
     ({"momentum": -0.1}, "momentum"),
     ({"axis": (0, 0)}, "axis must name each axis once"),
-    ({"activation": "gelu"}, "activation must be None or"),
+    ({"activation": "gelu"}, 'activation must be None, "relu" or "silu"'),
     ({"ghost": 0}, "ghost must be None or"),
     ({"renorm": (0.5, 1)}, "renorm must be"),
     ({"renorm": (2, 1), "track_running_stats": False}, "renorm needs"),

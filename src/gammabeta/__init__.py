@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.scalers import MinMaxScaler, StandardScaler
-    from gammabeta.statistics import Extrema, Moments
+    from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold_scalers
+    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,8 @@ __all__ = [
     "Extrema",
     "FileError",
     "GammabetaError",
+    "GroupedExtrema",
+    "GroupedMoments",
     "KindError",
     "MinMaxScaler",
     "Moments",
@@ -46,11 +48,14 @@ __all__ = [
     "StateError",
     "__version__",
     "batch_norm",
+    "cross_validate",
     "data",
+    "fold_scalers",
     "group_norm",
     "instance_norm",
     "layer_norm",
     "rms_norm",
+    "sliding",
 ]
 
 _HOME = {
@@ -62,14 +67,19 @@ _HOME = {
     "Affine": "affine",
     "Convention": "conventions",
     "Extrema": "statistics",
+    "GroupedExtrema": "statistics",
+    "GroupedMoments": "statistics",
     "MinMaxScaler": "scalers",
     "Moments": "statistics",
     "StandardScaler": "scalers",
     "batch_norm": "functional",
+    "cross_validate": "scalers",
+    "fold_scalers": "scalers",
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
     "rms_norm": "functional",
+    "sliding": "statistics",
 }
 
 

@@ -5,7 +5,10 @@ imported (as einops does). `to_numpy` reads host memory where it lies; `like` gi
 and to the device, that the input came from.
 """
 
+import os
 import sys
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +45,16 @@ def kind(x: Any) -> Kind:
 def is_tensor(x: Any) -> bool:
     """Whether x is an array of a framework, for which `to_numpy` and `like` are needed."""
     return kind(x) not in ("numpy", "other")
+
+
+def elsewhere(x: Any) -> ModuleType | None:
+    """What takes exact statistics and affine maps of x where it lies, a GPU's memory; None where that is the host's.
+
+    Where Triton interprets its kernels, which is how they are tested, it takes any tensor.
+    """
+    if kind(x) != "torch" or not (x.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
+        return None
+    return import_module("gammabeta.torch.exact")  # by name: the frameworks' folders lie above this file
 
 
 def to_numpy(x: Any) -> Any:

@@ -126,11 +126,15 @@ class _Torch(Space):
         return x.detach()
 
     def kernels(self, x: Any, mean: Any, var: Any) -> Any:
-        if self.xp.compiler.is_compiling():
+        if self.xp.compiler.is_compiling():  # its compiler fuses the operations
             return None
         # By name: the frameworks' folders lie above this one, and torch, whose tensor this is, has been imported.
-        functions = import_module("gammabeta.torch.functions")
-        return functions.normalized if functions.fits(x) and functions.constant(mean, var) else None
+        functions, layout = (import_module(f"gammabeta.torch.{name}") for name in ("functions", "layout"))
+        if not functions.constant(mean, var):
+            return None
+        if functions.fits(x):
+            return functions.normalized
+        return import_module("gammabeta.torch.gpu").formula if layout.reachable(x) else None
 
 
 class _TensorFlow(Space):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli.groups import By
 from gammabeta.errors import DataError
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def stats_(
     ] = None,
     columns: Columns = None,
     exclude: Exclude = None,
+    by: By = None,
     method: MethodOption = None,
     feature_range: FeatureRange = None,
     ddof: Ddof = None,
@@ -157,15 +159,21 @@ def stats_(
       gammabeta stats photos -o photos.json          a folder of images: all pixels, by channel
       gammabeta stats year.json --exclude id -o less.json
       gammabeta stats year.json --method minmax -o year-minmax.json
+      gammabeta stats in.csv --by kind -o kinds.json     of each group of rows
 
     The sums are exact: in any order, from any number of files. A stats file says how to scale
     too, so that apply and invert need no options.
     """
     from gammabeta import data
-    from gammabeta.cli import report
+    from gammabeta.cli import groups, report
     from gammabeta.cli.progress import Meter
 
     recipe = _recipe(method, ddof, feature_range)
+    if by is not None or any(map(data.by.is_grouped, sources)):
+        if recipe is not None:
+            raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
+        groups.stats(sources, by, output, _names(columns), _names(exclude), json)
+        return
     if output is not None:
         data.store.statistics_path(output)
     with Meter() as meter:

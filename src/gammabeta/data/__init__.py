@@ -13,6 +13,7 @@ functions.
 """
 
 from gammabeta.data.batches import batches
+from gammabeta.data.by import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
 from gammabeta.data.chunked import zarr
 from gammabeta.data.first_pass import extrema, measure, moments, scan
 from gammabeta.data.look import Preview, preview
@@ -26,6 +27,7 @@ from gammabeta.data.store import gather, load, save
 __all__ = [
     "Chunk",
     "Column",
+    "GroupStatistics",
     "Preview",
     "Recipe",
     "Statistics",
@@ -34,14 +36,18 @@ __all__ = [
     "batches",
     "extrema",
     "gather",
+    "gather_groups",
     "images",
     "invert",
     "load",
+    "load_groups",
     "measure",
+    "measure_by",
     "moments",
     "npz",
     "preview",
     "save",
+    "save_groups",
     "scale",
     "scan",
     "zarr",

@@ -146,7 +146,7 @@ class Statistics:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
         document = states.load(text, FORMAT, _FIELDS)
-        columns = _columns(document["columns"])
+        columns = columns_of_document(document["columns"])
         (rows,) = states.counts([document["rows"]], 1, "rows")
         recipe = Recipe.of_document(document["scaling"])
         moments = Moments.from_json(json.dumps(document["moments"]))
@@ -160,10 +160,13 @@ class Statistics:
             raise StateError(f"a stats file of {rows} rows cannot count more values in a column")
         if moments.infinities.any() or np.isinf([extrema.min, extrema.max]).any():
             raise StateError("a stats file cannot hold infinities: they are refused where statistics are taken")
+        if np.isnan(moments.mean[moments.count > 0]).any():
+            raise StateError("a stats file cannot count NaN: missing values are left out where statistics are taken")
         return cls(columns, rows, moments, extrema, recipe)
 
 
-def _columns(value: Any) -> tuple[Column, ...]:
+def columns_of_document(value: Any) -> tuple[Column, ...]:
+    """The columns in a JSON document; `StateError` if these are none."""
     if not isinstance(value, list) or not value:
         raise StateError("columns must be a list of names and types, with one at least")
     for column in value:

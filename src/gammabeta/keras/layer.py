@@ -49,7 +49,7 @@ class BatchNormalization(keras.layers.Layer):
     Args:
         axis: the axis that is **kept**, or a tuple of them: -1 for a statistic of each channel of (n, …, c); (1, 2) for
             one of each position of (n, t, c).
-        momentum, epsilon, center, scale, initializers, regularizers, constraints: as in Keras.
+        momentum, epsilon, center, scale: as in Keras, and so are the initializers, regularizers and constraints.
         renorm: True with `renorm_clipping` and `renorm_momentum`, as in Keras, with its three weights more; or
             (r_max, d_max): batch renormalization by the moving statistics, y = γ · (x̂ · r + d) + β (Ioffe 2017).
         synchronized: statistics of the batches of all replicas of a `tf.distribute` strategy together, each value

@@ -15,6 +15,7 @@ from gammabeta.report.profile import Profile
 from gammabeta.statistics import Extrema
 
 Document = dict[str, Any]
+"""A report's numbers, of what JSON knows: dicts, lists, strings, numbers and None."""
 
 
 def of_file(source: Source, profiles: Sequence[Profile], others: Sequence[Column]) -> Document:

@@ -44,13 +44,15 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         if sparse.issparse(values):
             return self._of_sparse(values, weights), values.shape[0]
         statistic = self._finite(self._of(values, self.axis or 0, weights), values.dtype)
-        return statistic, values.size // max(1, prod(statistic.shape))
+        return statistic, prod(values.shape) // max(1, prod(statistic.shape))
 
     def _is_frame(self, X: Any) -> bool:
         return not isinstance(X, np.ndarray) and self.axis in (None, 0) and frames.is_frame(X)
 
     def _values(self, X: Any, sparse_formats: Any = False, copy: bool = False) -> Any:
         """X as `check_array` would have it, but neither converted, where any type will do, nor searched."""
+        if arrays.elsewhere(X) and 0 not in X.shape and (X.ndim == 2 if self.axis is None else X.ndim > 1):
+            return X
         values = arrays.to_numpy(X)
         shaped = (
             values.ndim == 2 or (values.ndim > 2 and self.axis is not None) if type(values) is np.ndarray else False
@@ -144,6 +146,9 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
             self._check_features(X, values, False)
         if sparse.issparse(values):
             return self._sparse_image(values, forward)
+        if values is X and not isinstance(X, np.ndarray):
+            image = self._image(X, affine, X if X.is_floating_point() and not copy else None, forward)
+            return image if container in ("array", None) or not forward else arrays.to_numpy(image)
         writable = values.flags.writeable and values.dtype in FLOATS
         image = self._image(values, affine, values if writable and not copy else None, forward)
         if forward and container not in ("array", None):

@@ -138,7 +138,13 @@ class MinMaxScaler(Scaler):
         return self._applied(X, affine, copy=self.copy, forward=False)
 
     def _clipped(self, image: Array) -> Array:
-        return np.clip(image, *self.feature_range, out=image) if self.clip else image
+        if not self.clip:
+            return image
+        return (
+            np.clip(image, *self.feature_range, out=image)
+            if type(image) is np.ndarray
+            else image.clip(*self.feature_range)
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

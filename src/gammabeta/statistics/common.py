@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import axes
+from gammabeta import arrays, axes
 from gammabeta.errors import DataError, KindError
 
 Floats = NDArray[np.float64]
@@ -24,11 +24,11 @@ class Shaped(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-def checked(x: ArrayLike, nan_rule: str) -> NDArray[Any]:
-    """x as an array of at least one dimension, under a rule that there is."""
+def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
+    """x as an array of at least one dimension, under a rule that there is; with `stays` itself."""
     if nan_rule not in _RULES:
         raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
-    array = np.asarray(x)
+    array = x if stays else np.asarray(arrays.to_numpy(x))
     if array.ndim == 0:
         raise DataError("statistics need an array of at least one dimension, got a single number; wrap it in a list")
     return array

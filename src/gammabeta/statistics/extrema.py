@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from functools import cached_property
 from math import inf, nan, prod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import axes, states
-from gammabeta.errors import StateError
+from gammabeta import arrays, axes, states
+from gammabeta.errors import DataError, StateError
 from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.statistics.common import Counts, Floats, MissingRule, checked, chosen, refuse_nan, same_features
+
+if TYPE_CHECKING:
+    from gammabeta.statistics.grouped import GroupedExtrema
 
 _KIND = "gammabeta.extrema"
 
@@ -37,27 +40,45 @@ class Extrema(Immutable):
             array.flags.writeable = False
         self.__dict__.update(_shape=shape, _low=low, _high=high, _counts=counts)
 
+    @overload
     @classmethod
-    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, nan: MissingRule = "omit") -> Self:
+    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: None = None, nan: MissingRule = "omit") -> Self: ...
+
+    @overload
+    @classmethod
+    def of(
+        cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: ArrayLike, nan: MissingRule = "omit"
+    ) -> "GroupedExtrema": ...
+
+    @classmethod
+    def of(
+        cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: ArrayLike | None = None, nan: MissingRule = "omit"
+    ) -> "Self | GroupedExtrema":
         """The extrema of x over `axis`, the reduced axes; the others are the features.
 
         Args:
             x: real numbers, as for `Moments.of`. 64-bit integers beyond 2⁵³ go to the nearest float64.
             axis: an axis or several, as in NumPy.
+            groups: a label for each row, as for `Moments.of`: the result is then `GroupedExtrema`.
             nan: "omit" leaves NaN out, feature by feature; "propagate" makes both extrema NaN; "raise" refuses.
 
         Raises:
             DataError: a wrong axis, or NaN with "raise".
             KindError: x is not of real numbers of at most 64 bits.
         """
+        if groups is not None:
+            from gammabeta.statistics import grouped
+
+            return grouped.extrema(x, axis, groups, nan)
         from gammabeta.kernels import least
 
-        array = checked(x, nan)
+        place = arrays.elsewhere(x)
+        array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
-        low, high, missing = least.extent(array, axis)
+        low, high, missing = (place or least).extent(array, axis)
         if nan == "raise":
             refuse_nan(missing.reshape(shape))
-        rows = array.size // max(1, prod(shape))
+        rows = prod(array.shape) // max(1, prod(shape))
         counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
         return cls(shape, low, high, counts)
 
@@ -67,6 +88,29 @@ class Extrema(Immutable):
         same_features(parts)
         low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_low", "_high"))
         return cls((len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1))
+
+    def spread(self, places: NDArray[Any], n: int) -> "Extrema":
+        """These extrema at some places of the first axis of n, those of no values at the others."""
+        each = prod(self._shape[1:])
+        at = (places[:, None] * each + np.arange(each)).reshape(-1)
+        low, high, counts = np.full(n * each, inf), np.full(n * each, -inf), np.zeros((2, n * each), np.int64)
+        low[at], high[at], counts[:, at] = self._low, self._high, self._counts
+        return Extrema((n, *self._shape[1:]), low, high, counts)
+
+    def total(self) -> "Extrema":
+        """All along the first axis together: the sum of self[0], self[1], …
+
+        >>> Extrema.of([[1.0, 2.0, 6.0]]).total() == Extrema.of([1.0, 2.0, 6.0])
+        True
+        """
+        if not self._shape:
+            raise DataError("extrema must have an axis to be added up along, got those of one feature")
+        shape = self._shape[0], prod(self._shape[1:])
+        low, high = (
+            self._low.reshape(shape).min(axis=0, initial=inf),
+            self._high.reshape(shape).max(axis=0, initial=-inf),
+        )
+        return Extrema(self._shape[1:], low, high, self._counts.reshape(2, *shape).sum(axis=1))
 
     def __getitem__(self, index: Any) -> "Extrema":
         """The extrema of some features, chosen as NumPy would choose from an array of the features' shape."""

@@ -33,8 +33,8 @@ def options(eps: float, momentum: float | None, activation: Any, ghost: Any, ren
         raise DataError(
             f"momentum, the weight of the new batch, must be from 0 to 1, or None for the mean of all, got {momentum}"
         )
-    if activation not in (None, "relu"):
-        raise DataError(f'activation must be None or "relu", got {activation!r}: apply any other to the output')
+    if activation not in (None, "relu", "silu"):
+        raise DataError(f'activation must be None, "relu" or "silu", got {activation!r}: apply any other to the output')
     check_ghost(ghost)
     if renorm is not None:
         check_renorm(renorm)

@@ -10,17 +10,23 @@ from gammabeta import arrays, axes, formula, functional, spaces
 from gammabeta.kernels import batchnorm, gates
 from gammabeta.kernels.blocks import Batch, Floats
 from gammabeta.kernels.layout import Array
+from gammabeta.torch.layout import INTERPRETED
 
 Tensor = torch.Tensor
 Axes = tuple[int, ...]
 
 
 class Plan(NamedTuple):
-    """What is not a tensor: the reduced axes, eps, and whether a ReLU follows."""
+    """What is not a tensor: the reduced axes, eps, and the activation that follows, "relu", "silu" or None."""
 
     away: Axes
     eps: float
-    relu: bool = False
+    activation: str | None = None
+
+    @property
+    def relu(self) -> bool:
+        """Whether a ReLU follows."""
+        return self.activation == "relu"
 
 
 def composed(
@@ -32,32 +38,42 @@ def composed(
     given: tuple[Tensor, Tensor] | None = None,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, functional.Normalized]:
-    """relu(batch norm + residual) in torch's own operations, for any device, transformation and compiler."""
+    """activation(batch norm + residual) in torch's own operations, for any device, transformation and compiler."""
     space, features = spaces.of(x), axes.kept(plan.away, x.ndim)
     named = zip(("gamma", "beta", "mean", "var"), (gamma, beta, *(given or (None, None))), strict=True)
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in named)
     kept = None if mask is None else formula.spread(space, mask, x, plan.away)
     with torch.autocast(x.device.type, enabled=False):
         seen = functional.by_operations(space, x, plan.away, plan.eps, gamma, beta, mean, var, kept)
-        return finished(seen.y, residual, plan.relu), seen
+        return finished(seen.y, residual, plan), seen
 
 
-def finished(y: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-    """relu(y + residual), each where asked for."""
+def finished(y: Tensor, residual: Tensor | None, plan: Plan) -> Tensor:
+    """activation(y + residual), each where asked for."""
     y = y if residual is None else y + residual
-    return torch.relu(y) if relu else y
+    if plan.activation == "silu":
+        return torch.nn.functional.silu(y)
+    return torch.relu(y) if plan.relu else y
 
 
 def fits(x: Tensor) -> bool:
     """Whether kernels may have x: in the host's memory, and nobody traces or transforms the operations."""
     return (
         x.device.type == "cpu"
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
+        and not INTERPRETED
+        and not transformed(x)
         and not torch._C._is_tracing()
         and not torch._C._len_torch_dispatch_stack()
         and x.numel() > 0
+    )
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether x is no plain tensor, or somebody looks at the operations: torch.func, forward-mode gradients."""
+    return (
+        type(x) not in (Tensor, torch.nn.Parameter)
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
     )
 
 
@@ -81,9 +97,12 @@ def normalized(x: Tensor, away: Axes, eps: float, *parameters: Tensor | None) ->
 def by_batch(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, plan: Plan
 ) -> tuple[Tensor, Batch]:
-    """relu(batch norm + residual) with x's own statistics, which come with it."""
+    """activation(batch norm + residual) with x's own statistics, which come with it."""
+    if plan.activation == "silu":
+        y, batch = by_batch(x, gamma, beta, None, plan._replace(activation=None))
+        return finished(y, residual, plan), batch
     seen: list[Batch] = []
-    y: Tensor = _ByBatch.apply(x, gamma, beta, residual, plan, seen)
+    y = _ByBatch.apply(x, gamma, beta, residual, plan, seen)
     return y, seen[0]
 
 
@@ -95,11 +114,14 @@ def by_running(
     plan: Plan,
     given: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """relu(batch norm + residual) with given statistics."""
+    """activation(batch norm + residual) with given statistics."""
+    if plan.activation == "silu":
+        y = by_running(x, gamma, beta, None, plan._replace(activation=None), given)
+        return finished(y, residual, plan)
     if not torch.is_grad_enabled():
         return _tensor(x, _evaluated(x, gamma, beta, residual, plan, given)[0])
-    y: Tensor = _ByRunning.apply(x, gamma, beta, residual, plan, given)
-    return y
+    mapped: Tensor = _ByRunning.apply(x, gamma, beta, residual, plan, given)
+    return mapped
 
 
 class _Constants(NamedTuple):
@@ -231,7 +253,7 @@ def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | 
     wanted: list[Any] = [p for p, needed in zip((x, *affine), ctx.needs_input_grad, strict=False) if needed]
     if not wanted:
         return [None, None, None]
-    y, _ = composed(x, affine[0], affine[1], None, ctx.plan._replace(relu=False), given)
+    y, _ = composed(x, affine[0], affine[1], None, ctx.plan._replace(activation=None), given)
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
     return [next(found) if needed else None for needed in ctx.needs_input_grad[:3]]
 

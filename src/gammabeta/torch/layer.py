@@ -15,7 +15,7 @@ from gammabeta.axes import Axis
 from gammabeta.conventions import Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.learned import Learned
-from gammabeta.torch import checks, functions, running, small, sync
+from gammabeta.torch import checks, functions, gpu, running, small, sync
 from gammabeta.torch.functions import Plan
 from gammabeta.torch.running import Seen
 
@@ -30,8 +30,8 @@ class BatchNorm(_BatchNorm):
 
     In training the mean and the biased variance are the batch's, and the running ones follow with weight `momentum`;
     in evaluation they are the running ones. Parameters, buffers and `state_dict` are those of torch's layers. On a CPU
-    all is computed in float64 (16 bits in float32) and rounded once to x's type; elsewhere, compiled and exported it is
-    the same formula in torch's operations, in float32 or wider.
+    all is computed in float64 (16 bits in float32) and rounded once to x's type; on a GPU Triton's kernels do
+    the same. Elsewhere, compiled for a CPU and exported it is the formula in torch's operations, in float32 or wider.
 
     A batch does not move the running statistics of a feature of which it has fewer than two values, or a NaN or an
     infinity (`skipped` counts the latter), nor when activation checkpointing computes it a second time.
@@ -40,7 +40,8 @@ class BatchNorm(_BatchNorm):
         num_features: c; with `axis` the shape of the features, an int or a tuple.
         eps, momentum, affine, track_running_stats, device, dtype, bias: as in torch; momentum=None is the mean of all.
         axis: the axes of x that are **reduced**: 0 for a statistic per position; None for all but axis 1.
-        activation: "relu" for max(y, 0) in the same sweep; the backward pass keeps x and a bit for each value.
+        activation: "relu" or "silu", in the same sweep where a kernel has it: ReLU on a CPU, whose backward pass then
+            keeps x and a bit for each value; both on a GPU, whose backward pass computes them again.
         ghost: how many samples are normalized together (Hoffer, Hubara and Soudry 2017); of a batch there are as many
             such parts as fit whole, about equally long. Each moves the running statistics.
         renorm: (r_max, d_max), batch renormalization (Ioffe 2017): y = γ · (x̂ · r + d) + β.
@@ -122,7 +123,7 @@ class BatchNorm(_BatchNorm):
                 return y
         away = checks.reduced(self, x)
         checks.beside(x, residual)
-        plan = Plan(away, self.eps, self.activation == "relu")
+        plan = Plan(away, self.eps, self.activation)
         if not self.training and self.running_mean is not None:
             return self._evaluate(x, mask, residual, plan)
         if self.ghost is None:
@@ -149,18 +150,18 @@ class BatchNorm(_BatchNorm):
         given = self.running_mean, self.running_var
         if torch.onnx.is_in_onnx_export() and mask is None and self.axis is None:
             y = torch.nn.functional.batch_norm(x, *given, self.weight, self.bias, False, 0.0, self.eps)
-            return functions.finished(y, residual, plan.relu)
+            return functions.finished(y, residual, plan)
         if mask is None and not torch.compiler.is_compiling() and functions.fits(x):
             return functions.by_running(x, self.weight, self.bias, residual, plan, given)
         if x.numel() == 0:
-            return functions.finished(x.clone(), residual, plan.relu)
-        return functions.composed(x, self.weight, self.bias, residual, plan, given, mask)[0]
+            return functions.finished(x.clone(), residual, plan)
+        return gpu.normalized(x, self.weight, self.bias, residual, plan, given, mask)[0]
 
     def _normalize(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
         """By the batch's statistics, which then move the running ones."""
         if self.renorm is not None and self.training:
-            y, seen = self._by_batch(x, None, None, mask, None, plan._replace(relu=False))
-            y = functions.finished(self._renormalized(y, seen, mask, plan.away), residual, plan.relu)
+            y, seen = self._by_batch(x, None, None, mask, None, plan._replace(activation=None))
+            y = functions.finished(self._renormalized(y, seen, mask, plan.away), residual, plan)
         else:
             y, seen = self._by_batch(x, self.weight, self.bias, mask, residual, plan)
         if self.training and self.running_mean is not None:
@@ -185,7 +186,7 @@ class BatchNorm(_BatchNorm):
             y, batch = functions.by_batch(x, gamma, beta, residual, plan)
             mean, var = (torch.from_numpy(value).view(self.features) for value in (batch.mean, batch.var))
             return y, Seen(mean, var, batch.values)
-        y, found = functions.composed(x, gamma, beta, residual, plan, mask=mask)
+        y, found = gpu.normalized(x, gamma, beta, residual, plan, mask=mask)
         return y, Seen(found.mean, found.var, found.count)
 
     def _renormalized(self, normal: Tensor, seen: Seen, mask: Tensor | None, away: tuple[int, ...]) -> Tensor:

@@ -50,8 +50,9 @@ def move(layer: Any, seen: Seen) -> None:
         return
     mean, var = seen.mean.detach().double(), seen.var.detach().double()
     finite = held(layer, mean, var)
-    if compiling or not finite.all():
-        _skip(layer, finite, compiling)
+    silent = compiling or not mean.is_cpu  # a GPU would have to be waited for
+    if silent or not finite.all():
+        _skip(layer, finite, silent)
     if layer._waiting is not None and not compiling:
         layer._waiting = _join(layer._waiting, Seen(mean, var, seen.values), finite)
     else:
@@ -59,7 +60,10 @@ def move(layer: Any, seen: Seen) -> None:
 
 
 def _move(layer: Any, seen: Seen, finite: torch.Tensor) -> None:
-    count = torch.as_tensor(seen.values, dtype=torch.float64, device=seen.mean.device)
+    count = seen.values
+    if not isinstance(count, torch.Tensor):
+        count = torch.full((), count, device=seen.mean.device)
+    count = count.double()
     moved = finite & (count > 1)
     layer.num_batches_tracked.add_(moved.any())
     weight = 1 / layer.num_batches_tracked.clamp(min=1).double() if layer.momentum is None else layer.momentum
@@ -89,9 +93,9 @@ def _moved_on_host(layer: Any, seen: Seen) -> bool:
     return True
 
 
-def _skip(layer: Any, finite: torch.Tensor, compiling: bool) -> None:
-    """Count a batch with a feature that is not finite, and say so the first time (a compiled layer only counts)."""
-    if not compiling and not layer.skipped:
+def _skip(layer: Any, finite: torch.Tensor, silent: bool) -> None:
+    """Count a batch with a feature that is not finite, and say so the first time, unless `silent`."""
+    if not silent and not layer.skipped:
         warnings.warn(
             f"a batch has NaN or infinity, or a variance beyond {layer.running_var.dtype}, in features "
             f"{torch.nonzero(~finite)[:5].squeeze(1).tolist()}: their running statistics stay as they were. This is "

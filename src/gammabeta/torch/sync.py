@@ -33,7 +33,7 @@ def normalized(
     mask: Tensor | None,
     processes: Any,
 ) -> tuple[Tensor, Seen]:
-    """relu(batch norm + residual) by the statistics of every process's values, each counting once.
+    """activation(batch norm + residual) by the statistics of every process's values, each counting once.
 
     In float64. The mean is of two parts, the sum's and what its rounding left, as in `formula`.
     """
@@ -64,7 +64,7 @@ def normalized(
         y = _only(kept, y if beta is None else y + beta.reshape(shape)).to(x.dtype)
         features = [n for i, n in enumerate(x.shape) if i not in away]
         seen = Seen(*((v.detach().reshape(features)) for v in (mean + rest, var, count)))
-        return finished(y, residual, plan.relu), seen
+        return finished(y, residual, plan), seen
 
 
 def _only(kept: Tensor | None, values: Tensor) -> Tensor:

@@ -1,19 +1,16 @@
-"""Draw `same-shape.svg`: one column, standardized and min-max normalized, keeps its histogram.
-
-    python docs/picture.py
+"""`same-shape.svg`: one column, standardized and min-max normalized, keeps its histogram.
 
 The column is the mean cell area of scikit-learn's breast cancer table. The histograms are counted anew from what each
 map gives, in bins between its least and greatest value: that their bars are the same is found, not drawn.
 """
 
-from pathlib import Path
-
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 import gammabeta as gb
+from pictures.common import DOCS
 
-PLACE = Path(__file__).with_name("same-shape.svg")
+PLACE = DOCS / "same-shape.svg"
 BINS = 24
 WIDTH, HEIGHT = 960, 372
 PANEL, GAP, LEFT = 264, 36, 48
@@ -116,5 +113,5 @@ def svg() -> str:
 """
 
 
-if __name__ == "__main__":
+def draw() -> None:
     PLACE.write_text(svg(), encoding="utf-8")

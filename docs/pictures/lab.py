@@ -1,24 +1,19 @@
-"""Take the pictures of the lab in `docs/lab/`, a chapter each: 1280 pixels wide, and one as a telephone shows it.
-
-python docs/picture_lab.py       # needs the extra `test`, and Chromium from the system
-"""
+"""The pictures of the lab in `docs/lab/`, a chapter each: 1280 pixels wide, and one as a telephone shows it."""
 
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from pictures.common import DOCS, browser
 
-FOLDER = Path(__file__).with_name("lab")
+FOLDER = DOCS / "lab"
 CHAPTERS = ("rescale", "shape", "straight", "gamma-beta", "mini-batch", "learning", "frameworks")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 COMMAND = "import sys; from gammabeta.cli import main; sys.exit(main(['lab', '--port', '0', '--no-browser']))"
 PATIENCE = 120_000  # milliseconds
 
 
-def turn(page: Page) -> None:
+def turn(page: Any) -> None:
     """Set what is worth seeing: an outlier, a bend between two maps, γ and β, a trained network, all frameworks."""
     for label, key, times in (("outlier", "ArrowRight", 4), ("γ", "ArrowRight", 15), ("β", "ArrowLeft", 15)):
         page.locator("marimo-slider").filter(has_text=label).get_by_role("slider").focus()
@@ -31,7 +26,7 @@ def turn(page: Page) -> None:
     page.locator("[data-number='error-torch']").wait_for(timeout=PATIENCE)
 
 
-def shoot(page: Page, width: int, names: dict[int, str]) -> None:
+def shoot(page: Any, width: int, names: dict[int, str]) -> None:
     """Chapters, by number from 0, from their heading to the next."""
     page.set_viewport_size({"width": width, "height": 9000})
     page.wait_for_timeout(3000)
@@ -43,24 +38,18 @@ def shoot(page: Page, width: int, names: dict[int, str]) -> None:
         page.screenshot(path=FOLDER / f"{name}.png", clip=clip)
 
 
-def main() -> None:
+def draw() -> None:
     FOLDER.mkdir(exist_ok=True)
     lab = subprocess.Popen([sys.executable, "-c", COMMAND], stdout=subprocess.PIPE, text=True)
     address = re.search(r"http://[\d.:]+", lab.stdout.readline())[0]
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
+        with browser() as chromium:
+            page = chromium.new_page(viewport={"width": 1280, "height": 900})
             page.goto(address)
             page.locator("[data-number='loaded']").wait_for(timeout=PATIENCE)
             turn(page)
             shoot(page, 1280, dict(enumerate(CHAPTERS)))
             shoot(page, 390, {3: "telephone"})
-            browser.close()
     finally:
         lab.terminate()
         lab.wait(timeout=60)
-
-
-if __name__ == "__main__":
-    main()

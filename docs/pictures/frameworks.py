@@ -1,40 +1,38 @@
-"""Draw `frameworks.svg`: how far today's batch-norm layers are from the exact answer on three ordinary columns.
-
-    python docs/picture_frameworks.py            # draw what frameworks.json holds
-    python docs/picture_frameworks.py --measure  # run the frameworks first: all of the extra `test`, on the CPU
+"""`frameworks.svg`: how far today's batch-norm layers are from the exact answer on three ordinary columns.
 
 Each column has 1,024 float32 numbers; eps is 1e-5 everywhere. The exact answer takes the exact mean and variance. How
 many threads share a framework's sum changes its error, up to tenfold.
 """
 
-import argparse
 import json
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 
 from gammabeta.lab import peers
-from gammabeta.lab.pictures import FONT, GREEN, RED, plain
+from gammabeta.lab.pictures import GREEN, RED, plain
+from pictures.common import DOCS, HERE, LINK, coloured, save, shaped
 
-PLACE = Path(__file__).with_name("frameworks.svg")
-NUMBERS = PLACE.with_suffix(".json")
+PLACE = DOCS / "frameworks.svg"
+NUMBERS = HERE / "frameworks.json"
 COLUMNS = {"a year: 2010 ± 3": (2010, 3), "an altitude: 8000 ± 2 m": (8000, 2), "a count: 10,000 ± 1": (10_000, 1)}
 PACKAGES = ("torch", "keras", "tensorflow-cpu", "jax", "flax")
 LAYERS = {name: ours for *names, ours in peers.PROCESSES.values() for name in names}
 """By layer, what gammabeta is called there."""
 LOW, HIGH = 1e-8, 1e4
 THEIRS, OURS = "the framework's own layer", "gb.batch_norm on the same framework's array"
+TITLE = "The largest error of each framework's batch norm, and of gb.batch_norm beside it, on three columns"
 
 
-def measured() -> dict[str, Any]:
-    """The errors, by column and layer; NaN is null."""
+def measure() -> None:
+    """Run the frameworks: the errors, by column and layer; NaN is null."""
     running = peers.Peers()
     found = {name: running.errors(peers.column(*column)) for name, column in COLUMNS.items()}
     running.close()
     errors = {name: {k: None if v != v else v for k, v in column.items()} for name, column in found.items()}
-    return {"versions": {name: version(name) for name in PACKAGES}, "errors": errors}
+    numbers = {"versions": {name: version(name) for name in PACKAGES}, "errors": errors}
+    NUMBERS.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def panel(title: str, errors: dict[str, float | None], first: bool) -> Any:
@@ -51,33 +49,16 @@ def panel(title: str, errors: dict[str, float | None], first: bool) -> Any:
     axis = alt.Axis(values=[10.0**k for k in range(-8, 5, 4)], format="~g", labelFlush=False)
     x = alt.X("error:Q", title="largest error of y (its std is 1)", axis=axis)
     x = x.scale(alt.Scale(type="log", domain=[LOW, HIGH * 30]))
-    names = [THEIRS, OURS]
-    colour = alt.Color("which:N", title=None, scale=alt.Scale(domain=names, range=[RED, GREEN]))
-    shape = alt.Shape("which:N", title=None, scale=alt.Scale(domain=names, range=["square", "circle"]))
+    colour, shape = coloured({THEIRS: RED, OURS: GREEN}), shaped({THEIRS: "square", OURS: "circle"})
     chart = alt.Chart(alt.InlineData(values=rows))
     return alt.layer(
-        chart.mark_rule(color="#bbbbbb", strokeWidth=2).encode(x, alt.X2("ours"), y),
+        chart.mark_rule(color=LINK, strokeWidth=2).encode(x, alt.X2("ours"), y),
         chart.mark_point(filled=True, size=75, opacity=1).encode(x, y, colour, shape),
         chart.mark_text(align="left", dx=8, fontSize=12).encode(x, y, alt.Text("text:N")),
     ).properties(width=222, height=196, title=title)
 
 
-def chart(numbers: dict[str, Any]) -> Any:
-    """The picture."""
+def draw() -> None:
+    numbers = json.loads(NUMBERS.read_text(encoding="utf-8"))
     panels = [panel(name, errors, i == 0) for i, (name, errors) in enumerate(numbers["errors"].items())]
-    return (
-        alt.hconcat(*panels, background="white", padding=12, spacing=14)
-        .configure(font=FONT)
-        .configure_axis(labelFontSize=13, titleFontSize=13, titleFontWeight="normal", gridColor="#e8e8e8")
-        .configure_title(fontSize=14, anchor="start")
-        .configure_legend(orient="top", labelFontSize=13, labelLimit=400, symbolSize=90)
-        .configure_view(stroke=None)
-    )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", action="store_true")
-    if parser.parse_args().measure:
-        NUMBERS.write_text(json.dumps(measured(), indent=1) + "\n", encoding="utf-8")
-    chart(json.loads(NUMBERS.read_text(encoding="utf-8"))).save(PLACE)
+    save(alt.hconcat(*panels, spacing=14), TITLE, PLACE.name)
