@@ -4,6 +4,7 @@ import sys
 import tracemalloc
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import zarr
 
@@ -195,6 +196,24 @@ def test_missing_chunks_are_refused_or_filled(tmp_path):
         data.zarr(stored, missing_chunks="skip")
 
 
+def test_a_store_that_cannot_list_is_believed(tmp_path, monkeypatch):
+    stored = zarr.create_array(tmp_path / "x.zarr", shape=(10,), chunks=(5,), dtype="f4", fill_value=3)
+    monkeypatch.setattr(type(stored.store_path.store), "supports_listing", False)
+    same(stored, np.full(10, 3.0))
+
+
+def test_chunks_of_many_sizes(tmp_path, monkeypatch):
+    def chunks(array):
+        raise NotImplementedError
+
+    x = rng.normal(size=(30, 5))
+    stored = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(7, 5), dtype="f8", fill_value=np.nan)
+    stored[...] = x
+    monkeypatch.setattr(zarr.Array, "chunks", property(chunks))
+    same(stored, x, 0)
+    same(stored, x, 1)
+
+
 def test_missing_chunks_of_nan_are_missing_values(tmp_path):
     stored = zarr.create_array(tmp_path / "x.zarr", shape=(10,), chunks=(3,), dtype="f4", fill_value=np.nan)
     stored[:3] = [1, 2, 6]
@@ -241,7 +260,7 @@ def test_zarr_of_other_things(tmp_path):
 
 def test_memory_stays_bounded(tmp_path):
     stored = zarr.create_array(
-        tmp_path / "x.zarr", shape=(1600, 50_000), chunks=(40, 5_000), dtype="f4", fill_value=1, compressors=None
+        tmp_path / "x.zarr", shape=(1600, 50_000), chunks=(40, 25_000), dtype="f4", fill_value=1, compressors=None
     )
     for i in range(0, 1600, 40):
         stored[i : i + 40] = i
@@ -255,6 +274,26 @@ def test_memory_stays_bounded(tmp_path):
         tracemalloc.stop()
         assert found.count == 1600 * 50_000
         assert peak < limit * 2**20
+
+
+def test_arrays_are_scaled_to_npy(tmp_path):
+    x = rng.normal(5, 2, (5000, 3, 2)).astype(np.float32)
+    stored = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(700, 2, 2), dtype="f4")
+    stored[...] = x
+    np.savez(tmp_path / "x.npz", x=np.asarray(x, order="F"))
+    np.save(tmp_path / "x.npy", x)
+    data.scale(tmp_path / "x.npy", tmp_path / "expected.npy")
+    expected = np.load(tmp_path / "expected.npy")
+    for source in (x, stored, tmp_path / "x.zarr", tmp_path / "x.npz", data.npz(tmp_path / "x.npz", "x")):
+        data.scale(source, tmp_path / "out.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    with pytest.raises(KindError, match="'ndarray' holds one array and cannot become"):
+        data.scale(x, tmp_path / "out.csv")
+    with pytest.raises(
+        KindError, match="'list' can be measured, and not be scaled: there is no file for the result to be"
+    ):
+        data.scale([x, x], tmp_path / "out2.npy")
+    assert not (tmp_path / "out2.npy").exists()
 
 
 # what is wrong with an array
@@ -289,8 +328,14 @@ def test_what_is_no_array_of_numbers(x, options, error, message):
         data.moments(x, **options)
 
 
-def test_axis_goes_with_arrays():
-    import pyarrow as pa
+def test_a_mask_is_not_forgotten():
+    masked = np.ma.masked_greater(np.arange(9.0), 5)
+    for source in (masked, [np.ones(9), masked]):
+        with pytest.raises(KindError, match="an array without a mask is needed; put NaN where there is no value"):
+            data.moments(source)
+    assert data.moments(masked.filled(np.nan)).count == 6
 
+
+def test_axis_goes_with_arrays():
     with pytest.raises(KindError, match="axis goes with arrays, 'table' is a table, of which the rows are reduced"):
         data.moments(pa.table({"x": [1.0]}), axis=0)

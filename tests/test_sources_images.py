@@ -136,6 +136,21 @@ def test_a_corrupt_image_is_named(folder):
         data.measure(folder)
 
 
+def test_images_among_data(folder):
+    (folder / "dog" / "weights.csv").write_text("a\n1\n")
+    with pytest.raises(
+        FileError, match=r"holds images and 'weights\.csv' in '.*dog'; name that file, or take the images"
+    ):
+        data.measure(folder)
+    assert data.moments(data.images(folder)) == Moments.of(pixels(folder))
+
+
+def test_images_are_not_scaled(folder, tmp_path):
+    with pytest.raises(KindError, match="can be measured, and not be scaled: there is no file for the result to be"):
+        data.scale(folder, tmp_path / "out.npy")
+    assert data.preview(folder, bins=4).before.sum(axis=1).tolist() == [len(pixels(folder))] * 3
+
+
 def test_no_thread_stays_behind(folder):
     for chunk in data.scan(folder):
         assert chunk.start == 0

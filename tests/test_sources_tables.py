@@ -1,7 +1,10 @@
 """Tables that are no file: frames, lazy frames, queries, readers, and iterables of chunks, each measured to the bit."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
+import tracemalloc
 from decimal import Decimal
 
 import duckdb
@@ -19,7 +22,7 @@ from gammabeta.cli import main
 from gammabeta.errors import DataError, FileError, KindError
 
 rng = np.random.default_rng(3)
-ROWS = 5000
+ROWS = 2000
 
 
 def table():
@@ -129,7 +132,7 @@ def test_what_can_be_read_twice_is_scaled(tmp_path, make, name):
 
 @pytest.mark.parametrize("make", ONCE.values(), ids=ONCE)
 def test_what_is_read_once_is_measured_and_not_scaled(tmp_path, make):
-    with pytest.raises(DataError, match=r"can be read once: it can be measured, but|gave 5,000 and then 0"):
+    with pytest.raises(DataError, match=r"can be read once: it can be measured, but|gave 2,000 and then 0"):
         data.scale(make(TABLE), tmp_path / "out.parquet")
     assert list(tmp_path.iterdir()) == []
     found = data.measure(TABLE)
@@ -190,6 +193,14 @@ def fails(word):
     raise RuntimeError("nobody asked for this column")
 
 
+def test_a_polars_without_batches(monkeypatch):
+    monkeypatch.delattr(pl.LazyFrame, "collect_batches")
+    with pytest.raises(
+        KindError, match="is read in batches, which this version of polars has not; update it, or collect"
+    ):
+        data.measure(lazy(TABLE))
+
+
 def test_one_column_is_a_table_of_one():
     for column in (pl.Series("x", [1.0, None, 3.0]), pd.Series([1.0, None, 3.0], name="x")):
         found = data.measure(column)
@@ -222,6 +233,48 @@ def test_chunks_are_made_in_the_callers_thread():
     list(data.scan(chunks()))
     assert seen == {threading.current_thread()}
     connection.close()
+
+
+def test_groups_of_what_is_no_file():
+    expected = data.measure_by(TABLE, "word", ["x", "big"])
+    for make in (lazy, relation, lambda t: iter(t.to_batches(999)), lambda t: [pl.from_arrow(t)]):
+        found = data.measure_by(make(TABLE), "word", ["x", "big"])
+        assert (found.moments, found.extrema) == (expected.moments, expected.extrema)
+
+
+LIGHT = """
+import sys
+import numpy as np, gammabeta.data as data
+data.moments([np.ones((3, 2))]), data.moments(np.ones(3))
+print(*[name for name in "torch polars pandas duckdb zarr fsspec PIL narwhals".split() if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(("code", "loaded"), [(LIGHT, ""), (LIGHT.replace("sys\n", "sys, PIL\n"), "PIL")])
+def test_nothing_is_imported_to_find_out_what_data_is(code, loaded):
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stdout.strip()) == (0, loaded), result.stderr
+
+
+def test_memory_stays_bounded():
+    def chunks():
+        for i in range(200):
+            yield np.full((1000, 500), i, np.float32)  # 2 MB of 400
+
+    def batches():
+        for i in range(200):
+            yield pa.record_batch({"x": np.full(250_000, i, np.float64)})
+
+    data.moments(next(chunks()))
+    tracemalloc.start()
+    assert data.moments(chunks()).count[0] == 200_000
+    before = pa.total_allocated_bytes()
+    assert data.moments(batches()).count[0] == 50_000_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # a chunk in use and the one after it, a stretch of 16 MB in pieces and in one; the statistics take less
+    assert peak < 50e6
+    assert pa.total_allocated_bytes() <= before + 50e6
 
 
 # iterables of arrays

@@ -60,7 +60,7 @@ def existing(path: P) -> P:
     Raises:
         FileError: there is no such file, it is a folder, it is empty, or its name is not in UTF-8.
     """
-    _check_text(path, path)
+    _check_text(path)
     try:
         found = path.stat()
     except FileError:
@@ -74,12 +74,12 @@ def existing(path: P) -> P:
     return path
 
 
-def _check_text(path: Place, name: Place) -> None:
+def _check_text(path: Place) -> None:
     """Refuse a name that is no text: neither Arrow nor a terminal could take it."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise FileError(f"a file's name must be in UTF-8, got {str(name)!r}; rename it") from None
+        raise FileError(f"a file's name must be in UTF-8, got {str(path)!r}; rename it") from None
 
 
 def arrow_file(path: Place) -> pa.NativeFile:
@@ -139,8 +139,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise FileError(
             f"the output must be a file of this machine, got {str(located(path))!r}; write it, then copy it"
         )
+    _check_text(path)
     target = path.resolve()
-    _check_text(target, path)
+    _check_text(target)
     if target.is_dir():
         raise FileError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
     if not target.parent.is_dir():
