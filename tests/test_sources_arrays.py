@@ -181,6 +181,23 @@ def test_an_array_in_a_group(tmp_path):
         data.moments(tmp_path / "x.zarr")
 
 
+def test_an_array_in_a_zip_file(tmp_path):
+    x = rng.normal(size=(30, 5))
+    with zarr.storage.ZipStore(tmp_path / "x.zarr.zip", mode="w") as store:
+        zarr.create_array(store, shape=x.shape, chunks=(7, 5), dtype="f8")[...] = x
+    same(tmp_path / "x.zarr.zip", x)
+
+
+def test_a_name_says_little_about_a_store(tmp_path):
+    x = rng.normal(size=(30, 5))
+    zarr.create_array(tmp_path / "plain", shape=x.shape, dtype="f8")[...] = x
+    same(tmp_path / "plain", x)
+    (tmp_path / "about.zarr.csv").write_text("a\n1\n3\n")
+    assert data.moments(tmp_path / "about.zarr.csv").mean.tolist() == [2]
+    with pytest.raises(KindError, match="a Zarr array is needed, or the place of one, got dict"):
+        data.zarr({})
+
+
 def test_missing_chunks_are_refused_or_filled(tmp_path):
     stored = zarr.create_array(tmp_path / "x.zarr", shape=(10, 4), chunks=(3, 2), dtype="f4", fill_value=7)
     stored[:6] = 1

@@ -151,6 +151,9 @@ def test_zarr_elsewhere(memory):
     stored = zarr.create_array("memory://data/x.zarr", shape=ARRAY.shape, chunks=(100, 2, 2), dtype="f4")
     stored[...] = ARRAY
     assert data.moments("memory://data/x.zarr", axis=(0, 2)) == Moments.of(ARRAY, (0, 2))
+    group = zarr.open_group("memory://data/group.zarr")
+    group.create_array("t", shape=ARRAY.shape, dtype="f4")[...] = ARRAY
+    assert data.moments("memory://data/group.zarr/t") == Moments.of(ARRAY)
     stored.resize((600, 3, 2))
     with pytest.raises(DataError, match=r"'memory://data/x\.zarr' lacks 2 of 12, the first 'c/5/0/0'"):
         data.moments("memory://data/x.zarr")

@@ -14,7 +14,7 @@ from gammabeta.data.source import Source
 from gammabeta.data.streams import speaks_arrow, tables_of
 from gammabeta.errors import DataError, KindError
 
-TOGETHER = 1 << 20  # bytes: smaller chunks are put together, since a call costs as much as 100,000 values
+TOGETHER = 4 << 20  # bytes: smaller chunks are put together, since a call costs as much as 100,000 values
 
 Select = int | str | Callable[[Any], Any] | None
 

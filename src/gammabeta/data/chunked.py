@@ -11,7 +11,7 @@ import numpy as np
 
 from gammabeta.data.grid import GridSource
 from gammabeta.data.remote import Place, Remote, located
-from gammabeta.errors import DataError, FileError
+from gammabeta.errors import DataError, FileError, KindError
 
 if TYPE_CHECKING:
     from zarr import Array
@@ -33,6 +33,7 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
     Raises:
         FileError: there is no Zarr array, or it cannot be read.
         DataError: it is a group of arrays, or chunks are missing.
+        KindError: it is neither a place nor an array.
 
     >>> import tempfile, numpy as np, zarr as store, gammabeta as gb
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +45,11 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
     if missing_chunks not in ("raise", "fill"):
         raise DataError(f"missing_chunks must be raise or fill, got {missing_chunks!r}")
     fill = missing_chunks == "fill"
-    return zarr_at(located(store), fill) if isinstance(store, str | Path) else ZarrSource(store, _name(store), fill)
+    if is_zarr(store):
+        return ZarrSource(store, _name(store), fill)
+    if not isinstance(store, str | Path):
+        raise KindError(f"a Zarr array is needed, or the place of one, got {type(store).__name__}")
+    return zarr_at(located(store), fill)
 
 
 def zarr_at(path: Place, fill: bool = False) -> "ZarrSource":
@@ -58,9 +63,11 @@ def is_zarr(x: Any) -> bool:
     return kind is not None and isinstance(x, kind)
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a folder is a Zarr array or group."""
-    return any((folder / mark).is_file() for mark in MARKS)
+def is_store(path: Place) -> bool:
+    """Whether a place is a Zarr array or group: by its name, or a folder by what is in it."""
+    if isinstance(path, Remote):
+        return any(part.endswith(".zarr") for part in path.parts)
+    return path.name.endswith((".zarr", ".zarr.zip")) or any((path / mark).is_file() for mark in MARKS)
 
 
 def opened_array(path: Place) -> Any:
@@ -75,7 +82,8 @@ def opened_array(path: Place) -> Any:
     except ImportError:
         raise FileError(f"{str(path)!r} is read with Zarr: pip install 'gammabeta[zarr]'") from None
     try:
-        found = zarr.open(path.address if isinstance(path, Remote) else path, mode="r")
+        store: Any = path.address if isinstance(path, Remote) else path
+        found = zarr.open(zarr.storage.ZipStore(store, mode="r") if path.suffix == ".zip" else store, mode="r")
     except Exception as error:  # those of the store, of fsspec and of JSON
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FileError(f"{str(path)!r} cannot be read as Zarr: {said}") from error

@@ -37,6 +37,11 @@ class Remote:
         return PurePosixPath(query.partition("://")[2])
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders, and the name."""
+        return self._plain.parts
+
+    @property
     def name(self) -> str:
         """The last part of the path."""
         return self._plain.name

@@ -59,7 +59,7 @@ def _opened(source: Any) -> Source:
 
 
 def _opened_place(path: Place) -> Source:
-    if ".zarr" in "".join(path.suffixes) or (isinstance(path, Path) and is_store(path)):
+    if is_store(path):
         return zarr_at(path)
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
         return images(path)
@@ -101,13 +101,13 @@ def check_output(target: Path, source: Source) -> None:
         raise FileError(
             f"the scaled data cannot go to {str(target)!r}: no .npz is written, choose .npy or a table's format"
         )
-    is_array = isinstance(source, ArraySource)
-    if is_array and source.rows is None:
+    one_array = isinstance(source, ArraySource)
+    if one_array and source.rows is None:
         raise KindError(
             f"{str(source.path)!r} can be measured, and not be scaled: there is no file for the result to be"
         )
-    if (form == "npy") != is_array:
-        kind = "one array" if is_array else "a table"
+    if (form == "npy") != one_array:
+        kind = "one array" if one_array else "a table"
         raise KindError(f"{str(source.path)!r} holds {kind} and cannot become {str(target)!r}; keep to its extension")
 
 
