@@ -68,6 +68,12 @@ def test_every_array_in_every_place(tmp_path, kind, x):
         same(source, x, axis)
 
 
+def test_wide_arrays_are_cut_along_the_features():
+    for shape, axis in (((6, 5000), 0), ((6, 3, 1500), 0), ((4, 6, 2100), 1), ((5000, 6), 1), ((3, 70, 60), 0)):
+        x = rng.normal(1e6, 1, shape).astype(np.float32)
+        same(x, x, axis)
+
+
 def test_a_feature_is_called_by_its_index(tmp_path):
     x = HOSTILE["float16"]
     assert data.measure(x, axis=(0, 2)).names == ("0", "1", "2", "3", "4", "5", "6")

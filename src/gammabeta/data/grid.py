@@ -12,7 +12,7 @@ from gammabeta.data.remote import Place
 from gammabeta.data.source import CHUNK_BYTES
 from gammabeta.errors import DataError
 
-REGION_BYTES = 32 << 20  # read at once, but for larger chunks: a feature's totals cost as much as ten of its values
+REGION_BYTES = 32 << 20  # read at once, but for larger chunks: to add a feature's totals costs as much as ten values
 
 
 class GridSource(ArraySource):
