@@ -82,7 +82,8 @@ def gammabeta(
       gammabeta diagnose my.networks:make --data inputs.npy     a network's batch norms, and what to watch
       gammabeta lab                                  see why, in a page that computes
 
-    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
+    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy,
+    .npz; Zarr and folders of images are measured too; s3://, http:// and the like are read from.
     """
 
 
@@ -196,6 +197,7 @@ def stats_(
       gammabeta stats in.parquet
       gammabeta stats jan.csv feb.csv -o year.json
       gammabeta stats year.json mar.csv -o year.json
+      gammabeta stats photos -o photos.json          a folder of images: all pixels, by channel
       gammabeta stats year.json --exclude id -o less.json
       gammabeta stats year.json --method minmax -o year-minmax.json
       gammabeta stats in.csv --by kind -o kinds.json     of each group of rows

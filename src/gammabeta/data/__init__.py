@@ -8,17 +8,22 @@
     data.invert("stats.json", "scaled.parquet", "back.parquet")
     data.scale("folder", "scaled")                           # many files, by the statistics of all
 
-CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
-`gammabeta.data.dask` and `gammabeta.data.spark` do the same where those engines hold the data.
+CSV, Parquet, Arrow IPC (Feather), `.npy` and `.npz`, here or elsewhere; Zarr arrays, folders of images, frames,
+queries, loaders and whatever comes in chunks (docs/sources.md). What `gammabeta` does on the command line is in these
+functions. `gammabeta.data.dask` and `gammabeta.data.spark` do the same where those engines hold the data.
 """
 
 from importlib import import_module
 
+from gammabeta.data.batches import batches
 from gammabeta.data.by import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
+from gammabeta.data.chunked import zarr
 from gammabeta.data.dataset import DataSet, Part, data_set
 from gammabeta.data.first_pass import measure, moments, scan
 from gammabeta.data.ledger import Updated, update
 from gammabeta.data.look import Preview, preview
+from gammabeta.data.npz import npz
+from gammabeta.data.pictures import images
 from gammabeta.data.ranges import extrema
 from gammabeta.data.record import Files
 from gammabeta.data.second_pass import Written, apply, invert, scale
@@ -40,22 +45,26 @@ __all__ = [
     "Updated",
     "Written",
     "apply",
+    "batches",
     "data_set",
     "extrema",
     "gather",
     "gather_groups",
+    "images",
     "invert",
     "load",
     "load_groups",
     "measure",
     "measure_by",
     "moments",
+    "npz",
     "preview",
     "save",
     "save_groups",
     "scale",
     "scan",
     "update",
+    "zarr",
 ]
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from gammabeta import states
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
-from gammabeta.data.files import existing, replacing
 from gammabeta.data.dataset import data_set, is_data_set
+from gammabeta.data.files import existing, replacing
 from gammabeta.data.first_pass import Progress, infinite, measure, quiet
+from gammabeta.data.remote import Place
 from gammabeta.data.select import selected
 from gammabeta.data.source import Chunk, Column, Restart, Source
-from gammabeta.data.sources import opened
+from gammabeta.data.sources import Data, opened
 from gammabeta.data.state import Recipe, Statistics, columns_of_document, listed
 from gammabeta.data.store import statistics_path
 from gammabeta.errors import DataError, FileError, KindError, StateError
@@ -114,7 +115,7 @@ class GroupStatistics:
 
 
 def measure_by(
-    source: Source | pa.Table | str | Path,
+    source: Data,
     by: str,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
@@ -149,7 +150,7 @@ def _measured(
     others = [column for column in source.columns if column.name != by]
     chosen = selected(others, columns, exclude, source.path)
     held = _Held([column.name for column in chosen])
-    for chunk in ahead(source.chunks([by, *held.names])):
+    for chunk in ahead(source.chunks([by, *held.names]), here=source.here):
         held.take(chunk, by, source.path)
         progress(chunk.done, source.size)
     moments, extrema = held.statistics()
@@ -166,7 +167,7 @@ class _Held:
         self._values: list[list[tuple[NDArray[Any], NDArray[np.intp]]]] = [[] for _ in names]
         self._total: tuple[GroupedMoments, GroupedExtrema] | None = None
 
-    def take(self, chunk: Chunk, by: str, path: Path) -> None:
+    def take(self, chunk: Chunk, by: str, path: Place) -> None:
         """Hold on to a chunk's rows; add what is held once it is much."""
         batch = chunk.batch
         self._labels.append(labels_of(batch.column(by), by))

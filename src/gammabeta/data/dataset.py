@@ -9,7 +9,10 @@ from pathlib import Path, PurePath
 from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote
 
+from gammabeta.data.chunked import is_store
 from gammabeta.data.files import FORMATS, KNOWN, existing, kind_of
+from gammabeta.data.pictures import holds_images
+from gammabeta.data.remote import Remote, located
 from gammabeta.errors import DataError, FileError
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -54,11 +57,24 @@ Where: TypeAlias = DataSet | str | Path | Sequence[str | Path]
 def is_data_set(where: Any) -> TypeGuard[Where]:
     """Whether something stands for several files: a folder, a pattern such as `a/*.csv`, or a list or tuple of paths.
 
-    A name that is a file's is no pattern, whatever is in it.
+    A name that is a file's is no pattern, whatever is in it; a folder may also be one of images, or a Zarr store.
     """
-    if isinstance(where, DataSet | list | tuple):
+    if isinstance(where, DataSet):
         return True
-    return isinstance(where, str | PurePath) and (Path(where).is_dir() or _is_pattern(where))
+    if isinstance(where, list | tuple):
+        return all(isinstance(path, str | PurePath) for path in where)
+    if not isinstance(where, str | PurePath) or isinstance(located(str(where)), Remote):
+        return False
+    path = Path(where)
+    return _is_pattern(where) if not path.is_dir() else not (is_store(path) or _is_of_images(path))
+
+
+def _is_of_images(folder: Path) -> bool:
+    """Whether a folder holds images and no data: beside data they are what is ignored."""
+    try:
+        return holds_images(folder)
+    except FileError:
+        return False
 
 
 def _is_pattern(where: str | PurePath) -> bool:

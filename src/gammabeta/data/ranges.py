@@ -8,16 +8,16 @@ import numpy as np
 from gammabeta.data.agree import Agreement
 from gammabeta.data.dataset import DataSet, data_set, is_data_set
 from gammabeta.data.entry import taken
-from gammabeta.data.first_pass import Input, Progress, measure, measured, quiet
+from gammabeta.data.first_pass import Progress, measure, measured, quiet
 from gammabeta.data.select import selected
 from gammabeta.data.source import Column, Source
-from gammabeta.data.sources import opened
+from gammabeta.data.sources import Data, opened
 from gammabeta.data.state import Ranges, Recipe, Statistics
 from gammabeta.errors import FileError
 from gammabeta.statistics import Extrema
 
 
-def extrema(source: Input, columns: Sequence[str] | None = None, *, footers: bool = True) -> Extrema:
+def extrema(source: Data, columns: Sequence[str] | None = None, *, footers: bool = True) -> Extrema:
     """The least and greatest values of the numeric columns, or of those named: shape (k,), in the file's order.
 
     Args:
@@ -33,7 +33,7 @@ def extrema(source: Input, columns: Sequence[str] | None = None, *, footers: boo
 
 
 def ranges(
-    source: Input,
+    source: Data,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,

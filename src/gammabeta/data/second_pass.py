@@ -13,13 +13,15 @@ from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
 from gammabeta.data.dataset import data_set, is_data_set
 from gammabeta.data.files import replacing
-from gammabeta.data.first_pass import Input, Progress, infinite, measure, quiet
+from gammabeta.data.first_pass import Progress, infinite, measure, quiet
 from gammabeta.data.ledger import Finished, silent
+from gammabeta.data.looked import used_up
 from gammabeta.data.manner import Manner
 from gammabeta.data.ranges import ranges
 from gammabeta.data.record import Files
+from gammabeta.data.remote import Place
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
-from gammabeta.data.sources import check_output, opened, sink_for
+from gammabeta.data.sources import Data, check_output, opened, sink_for
 from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
@@ -44,7 +46,7 @@ class Written:
 
 
 def scale(
-    source: Input,
+    source: Data,
     out: str | Path,
     *,
     recipe: Recipe | None = None,
@@ -62,7 +64,8 @@ def scale(
         y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, an Arrow table, or several files as for `measure`.
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, a table, frame or query that can be read twice, or
+            several files as for `measure`.
         out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole. Of
             several files the folder to write them to, under their own names, apart from the source.
         recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
@@ -97,6 +100,8 @@ def scale(
         return scale_folder(data_set(source), Path(out), columns, exclude, recipe, stats, footers, manner)
     source, out = opened(source), Path(out)
     check_output(out, source)
+    if source.once:
+        raise DataError(used_up(str(source.path)))
     with ExitStack() as stack:
         kept = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None
         temporary = stack.enter_context(replacing(out))
@@ -114,7 +119,7 @@ def scale(
 
 def apply(
     stats: Statistics | str | Path,
-    source: Input,
+    source: Data,
     out: str | Path,
     *,
     workers: int | None = None,
@@ -147,7 +152,7 @@ def apply(
 
 def invert(
     stats: Statistics | str | Path,
-    source: Input,
+    source: Data,
     out: str | Path,
     *,
     workers: int | None = None,
@@ -173,7 +178,7 @@ def invert(
 
 def _mapped(
     stats: Statistics | str | Path,
-    source: Input,
+    source: Data,
     out: str | Path,
     direction: Callable[[Affine], Affine],
     manner: Manner,
@@ -235,7 +240,7 @@ def _write(
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
-        for chunk in ahead(_scaled(source, scaling)):
+        for chunk in ahead(_scaled(source, scaling), here=source.here):
             sink.write(chunk)
             rows += chunk.rows
             progress(chunk.done, source.size)
@@ -256,11 +261,11 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
-    for chunk in ahead(source.chunks()):
+    for chunk in ahead(source.chunks(), here=source.here):
         yield image(chunk, scaling, source.path)
 
 
-def image(chunk: Chunk, scaling: Scaling, path: Path) -> Chunk:
+def image(chunk: Chunk, scaling: Scaling, path: Place) -> Chunk:
     """The chunk with its columns mapped. Raises `DataError` for an infinity that goes in or comes out."""
     result = chunk.scaled(scaling)
     for name in scaling.names:
@@ -269,7 +274,7 @@ def image(chunk: Chunk, scaling: Scaling, path: Path) -> Chunk:
     return result
 
 
-def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None:
+def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> None:
     values, results = before[name], after[name]
     at = vectors.first_infinity(results)
     if at < 0:

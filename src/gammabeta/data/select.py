@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from gammabeta.data.remote import Place
 from gammabeta.data.source import Column
 from gammabeta.data.state import listed
 from gammabeta.errors import DataError, KindError
 
 
 def selected(
-    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place
 ) -> tuple[Column, ...]:
     """The columns to scale, in the file's order.
 
@@ -39,7 +39,7 @@ def selected(
     return chosen
 
 
-def asked(names: Sequence[str], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path) -> set[str]:
+def asked(names: Sequence[str], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place) -> set[str]:
     """The names that are meant, be they of numbers or not. Raises `DataError` where one is no column."""
     wanted = set(names) if columns is None else _matching(columns, names, path)
     return wanted - _matching(exclude or (), names, path)
@@ -50,7 +50,7 @@ def matches(pattern: str, names: Sequence[str]) -> list[str]:
     return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
 
 
-def _matching(wanted: Sequence[str], names: Sequence[str], path: Path) -> set[str]:
+def _matching(wanted: Sequence[str], names: Sequence[str], path: Place) -> set[str]:
     found = set()
     for name in wanted:
         known = matches(name, names)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data import vectors
+from gammabeta.data.remote import Place
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import KindError
 from gammabeta.statistics import Extrema
@@ -179,13 +180,16 @@ class Source(ABC):
     """A file, or a table in memory, that can be read in chunks as often as needed.
 
     `columns` may be a guess until `learn` or a whole pass has gone through: text says what it is only at its end.
-    `rows` is None where the format does not tell, `size` is in bytes.
+    `rows` is None where the format does not tell, `size` is in bytes, 0 where nobody knows. What can be read `once` is
+    measured, but not scaled by its own statistics.
     """
 
-    path: Path
+    path: Place
     schema: pa.Schema
     rows: int | None
     size: int
+    once: bool = False
+    here: bool = False  # read in the caller's thread: chunks are made by the caller's own code
     scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
     @property

@@ -7,13 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from gammabeta.data import vectors
+from gammabeta.data.remote import Place
 from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.errors import DataError
 
 LANES = 16  # columns
 
 
-def columns_of(schema: pa.Schema, path: Path) -> tuple[Column, ...]:
+def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
     """A schema's columns; those that pandas keeps its index in are not to be scaled.
 
     Raises:
@@ -33,11 +34,13 @@ def columns_of(schema: pa.Schema, path: Path) -> tuple[Column, ...]:
 def gathered(chunks: Iterator[Chunk], rows: int) -> Iterator[TableChunk]:
     """Consecutive chunks as fewer, of `rows` rows or more."""
     held: list[Chunk] = []
+    here = 0
     for chunk in chunks:
         held.append(chunk)
-        if sum(part.rows for part in held) >= rows:
+        here += chunk.rows
+        if here >= rows:
             yield _together(held)
-            held = []
+            held, here = [], 0
     if held:
         yield _together(held)
 
@@ -74,7 +77,7 @@ def _groups(schema: pa.Schema, names: Sequence[str], rows: int) -> Iterator[tupl
         yield tuple(known for known, _ in group)
 
 
-def unique(names: Sequence[str], path: Path) -> None:
+def unique(names: Sequence[str], path: Place) -> None:
     """Refuse names that come twice: columns are told apart by name."""
     seen: set[str] = set()
     for name in names:
