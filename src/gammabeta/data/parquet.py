@@ -1,5 +1,6 @@
 """Parquet: read in slices of row groups, written back as it was, but for the columns that were scaled."""
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gammabeta.data import vectors
-from gammabeta.data.files import reading
+from gammabeta.data.files import arrow_file, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
@@ -47,7 +48,8 @@ class ParquetSource(Source):
         buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 8 // max(leaves, 1)))
         if isinstance(self.path, Remote):  # whole column chunks: many small requests would take their time
             return pq.ParquetFile(self.path.arrow_file(whole=False), metadata=self.metadata, pre_buffer=True)
-        return pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
+        file = arrow_file(self.path)
+        return pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
         """The rows in order, some columns or all; a new pass at each call."""
@@ -168,7 +170,7 @@ class ParquetSink(Sink):
         if isinstance(source, ParquetSource):
             options |= source.writer_options(scaled)
             rows = source.group_rows
-        self._file = pa.OSFile(str(path), "wb")
+        self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = pq.ParquetWriter(self._file, schema, **options)
         self._schema, self._rows = schema, rows
         self._held: list[pa.RecordBatch] = []
