@@ -204,3 +204,13 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capfd: Any, options: lis
     pq.write_table(table(), tmp_path / "in.parquet")
     assert main(["stats", str(tmp_path / "in.parquet"), *options]) == 2
     assert message in capfd.readouterr().err
+
+
+def test_a_data_set_and_its_partitions(tmp_path: Path) -> None:
+    """By a column of every file, and by what the folders' names say."""
+    table = pa.table({"kind": ["a", "b", "a", None], "x": [1.0, 2.0, 3.0, 4.0], "year": ["2020", "2021", "2021", None]})
+    pq.write_to_dataset(table, tmp_path / "set", partition_cols=["year"])
+    plain = table.select(["kind", "x"])
+    assert data.gather_groups([tmp_path / "set"], "kind") == data.measure_by(plain, "kind")
+    found = data.gather_groups([tmp_path / "set"], "year", ["x"])
+    assert found == data.measure_by(table, "year", ["x"]) and found.labels.tolist() == ["2020", "2021", None]

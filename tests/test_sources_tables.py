@@ -359,7 +359,7 @@ def test_what_a_loader_raises_passes_through(chunk, after):
 @pytest.mark.parametrize(
     ("chunks", "error", "message"),
     [
-        ([], DataError, "at least one chunk is needed, 'list' gives none"),
+        ([], DataError, "at least one file is needed, got none"),
         (iter([]), DataError, "at least one chunk is needed, 'list_iterator' gives none"),
         ([np.ones((2, 3)), np.ones((2, 4))], DataError, r"has the shape \(2, 3\), chunk 2 \(2, 4\)"),
         ([np.ones((2, 3)), np.ones(2)], DataError, r"has the shape \(2, 3\), chunk 2 \(2,\)"),
@@ -369,7 +369,7 @@ def test_what_a_loader_raises_passes_through(chunk, after):
         ([np.float64(3)], DataError, "each chunk must have at least one dimension, 'list' gives single numbers"),
         ([[1.0, 2.0]], DataError, "each chunk must be one array or table, 'list' gives a list of float, float"),
         ([3.0, 4.0], KindError, "or an iterable of these, 'list' gives float"),
-        (["a.csv"], KindError, "or an iterable of these, 'list' gives str"),
+        ((n for n in ["a.csv"]), KindError, "or an iterable of these, 'generator' gives str"),
         ([np.ones(2), np.array([1, np.inf])], DataError, r"column '0' of 'list' holds inf in row 4 \(the first row"),
         ([pa.table({"x": [1]}), pa.table({"y": [1]})], DataError, "columns of the first, chunk 2 of 'list' lacks 'x'"),
         (

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold_scalers
+    from gammabeta.networks import parity
+    from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold, fold_scalers
     from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 
 __version__ = "0.1.0"
@@ -50,10 +51,12 @@ __all__ = [
     "batch_norm",
     "cross_validate",
     "data",
+    "fold",
     "fold_scalers",
     "group_norm",
     "instance_norm",
     "layer_norm",
+    "parity",
     "rms_norm",
     "sliding",
 ]
@@ -74,10 +77,12 @@ _HOME = {
     "StandardScaler": "scalers",
     "batch_norm": "functional",
     "cross_validate": "scalers",
+    "fold": "scalers",
     "fold_scalers": "scalers",
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
+    "parity": "networks",
     "rms_norm": "functional",
     "sliding": "statistics",
 }

@@ -1,7 +1,7 @@
 """A file's statistics by group: one pass, memory for the groups and not for the rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from gammabeta import states
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
+from gammabeta.data.dataset import data_set, is_data_set
 from gammabeta.data.files import existing, replacing
-from gammabeta.data.first_pass import Progress, infinite, quiet
+from gammabeta.data.first_pass import Progress, infinite, measure, quiet
 from gammabeta.data.remote import Place
 from gammabeta.data.select import selected
 from gammabeta.data.source import Chunk, Column, Restart, Source
@@ -277,7 +278,9 @@ def gather_groups(
     """The statistics by group of several files together: data files, and stats files by group (`.json`).
 
     Args:
-        by: the column of the labels; without it that of the first stats file.
+        paths: files, and data sets: folders and patterns.
+        by: the column of the labels, or a Hive partition, `year` in the folders `year=2024`; without it that of the
+            first stats file.
         columns, exclude: as for `measure_by`, of the data files.
 
     Raises: as `measure_by` and `load_groups`, and DataError for files that do not add up, by name.
@@ -290,8 +293,13 @@ def gather_groups(
             "by must name the column of the groups' labels where no file is of statistics by group, got None"
         )
     total: GroupStatistics | None = None
-    for path in named:
-        found = kept[path] if path in kept else measure_by(path, by, columns, exclude, progress=progress)
+    for path, partitions in _files(named):
+        if path in kept:
+            found = kept[path]
+        elif by in partitions:
+            found = _one_group(measure(path, columns, exclude, progress=progress), by, partitions[by])
+        else:
+            found = measure_by(path, by, columns, exclude, progress=progress)
         if found.by.name != by:
             raise DataError(f"{str(path)!r} must be by {by!r} to be added, it is by {found.by.name!r}")
         try:
@@ -301,3 +309,23 @@ def gather_groups(
     if total is None:
         raise DataError("at least one file is needed, got none")
     return total
+
+
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, str | None]]]:
+    """Each file of what may be files and data sets, and what its folders' names say."""
+    for path in paths:
+        if is_data_set(path):
+            yield from ((part.path, part.partitions) for part in data_set(path).parts)
+        else:
+            yield path, {}
+
+
+def _one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
+    """The statistics of a file all of whose rows have one label."""
+    labels, rows = np.array([label], object), np.array([found.rows])
+    return GroupStatistics(
+        Column(by, "string"),
+        found.columns,
+        GroupedMoments(labels, rows, Moments.stack([found.moments])),
+        GroupedExtrema(labels.copy(), rows.copy(), Extrema.stack([found.extrema])),
+    )

@@ -32,6 +32,10 @@ KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or 
 P = TypeVar("P", Path, Remote, Place)
 
 
+class OutputError(FileError):
+    """The place of an output is at fault: to read another file instead would not help."""
+
+
 class Kind(NamedTuple):
     """What a file's name says: its format, and for text the compression around it."""
 
@@ -110,7 +114,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         kept = "the old file is as it was" if path.exists() else "nothing was written"
-        raise FileError(f"cannot write {str(path)!r}: {reason(error)}; {kept}") from error
+        raise OutputError(f"cannot write {str(path)!r}: {reason(error)}; {kept}") from error
     except pa.ArrowNotImplementedError as error:
         raise KindError(f"cannot write {str(path)!r}: {reason(error)}; choose another format") from error
     except pa.ArrowException as error:
@@ -118,11 +122,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place when all went well and is removed when not.
 
     The file is made at once, so that a folder nobody may write in is found out before any work. A name that is a link
-    keeps being one: what it points at is replaced. Where an old file gives way, the new one is on the disk first.
+    keeps being one: what it points at is replaced. Where an old file gives way, or it is to be durable, the new one is
+    on the disk first: even a power cut leaves one whole file or none.
 
     Raises:
         FileError: the folder is missing or cannot be written in, `path` is a folder, or elsewhere.
@@ -133,9 +138,9 @@ def replacing(path: Path) -> Iterator[Path]:
         )
     target = path.resolve()
     if target.is_dir():
-        raise FileError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
+        raise OutputError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
     if not target.parent.is_dir():
-        raise FileError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
+        raise OutputError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     with writing(path):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -143,6 +148,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             if target.exists():
                 temporary.chmod(target.stat().st_mode & 0o7777)
+            if durable or target.exists():
                 _to_disk(temporary)
             temporary.replace(target)
         except BaseException:

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gammabeta.data import vectors
+from gammabeta.data import footers, vectors
 from gammabeta.data.files import arrow_file, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
 from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
+from gammabeta.statistics import Extrema
 
 GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
 GROUP_ROWS = 1 << 20
@@ -74,6 +75,13 @@ class ParquetSource(Source):
             return
         for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
             yield from file.iter_batches(size, row_groups=[group], columns=names)
+
+    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema that the footer tells, of those columns for which it can be believed."""
+        leaf = {name: i for i, name in enumerate(self._top_names)}
+        with reading(self.path, "Parquet"):
+            found = footers.stated(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
+        return {name: found[leaf[name]] for name in names if leaf[name] in found}
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""

@@ -124,8 +124,9 @@ class Statistics:
                 f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
                 f"{other.recipe.document()}; say which"
             )
-        other = other.select(self.names)
-        columns = tuple(map(_joined, self.columns, other.columns))
+        if other.names != self.names:
+            other = other.select(self.names)
+        columns = tuple(map(joined, self.columns, other.columns))
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
         return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
 
@@ -165,6 +166,28 @@ class Statistics:
         return cls(columns, rows, moments, extrema, recipe)
 
 
+@dataclass(frozen=True)
+class Ranges:
+    """The least and the greatest values of a file's columns: what min-max scaling goes by, and no more.
+
+    `columns`, `rows`, `extrema` and `recipe` are those of `Statistics`.
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+    extrema: Extrema
+    recipe: Recipe
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def affine(self) -> Affine:
+        """The map that scales the columns, of shape (k,)."""
+        return Affine.minmax(self.extrema, self.recipe.feature_range)
+
+
 def columns_of_document(value: Any) -> tuple[Column, ...]:
     """The columns in a JSON document; `StateError` if these are none."""
     if not isinstance(value, list) or not value:
@@ -181,7 +204,7 @@ def _texts(column: dict[str, Any]) -> bool:
     return all(isinstance(text, str) for text in column.values())
 
 
-def _joined(a: Column, b: Column) -> Column:
+def joined(a: Column, b: Column) -> Column:
     """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
     if a.type == b.type:
         return a

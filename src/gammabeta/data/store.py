@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gammabeta.data.files import existing, replacing
 from gammabeta.data.first_pass import Progress, measure, quiet
 from gammabeta.data.remote import Place, located
-from gammabeta.data.select import selected
+from gammabeta.data.select import matches, selected
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.errors import DataError, FileError, StateError
 
@@ -101,7 +100,7 @@ def _chosen(
     found: Statistics, path: Place, columns: Sequence[str] | None, exclude: Sequence[str], strict: bool
 ) -> Statistics:
     if not strict:
-        exclude = [name for name in exclude if any(known == name or fnmatchcase(known, name) for known in found.names)]
+        exclude = [name for name in exclude if matches(name, found.names)]
     return found.select([column.name for column in selected(found.columns, columns, exclude, path)])
 
 

@@ -8,7 +8,8 @@ NumPy, scipy.sparse, data frames of any library, tensors of torch, TensorFlow an
 """
 
 from gammabeta.scalers.folds import cross_validate, fold_scalers
+from gammabeta.scalers.linear import fold
 from gammabeta.scalers.minmax import MinMaxScaler
 from gammabeta.scalers.standard import StandardScaler
 
-__all__ = ["MinMaxScaler", "StandardScaler", "cross_validate", "fold_scalers"]
+__all__ = ["MinMaxScaler", "StandardScaler", "cross_validate", "fold", "fold_scalers"]

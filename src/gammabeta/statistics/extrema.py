@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gammabeta.statistics.grouped import GroupedExtrema
 
 _KIND = "gammabeta.extrema"
+_UNKNOWN = -1  # in the place of a count
 
 
 class Extrema(Immutable):
@@ -83,6 +84,33 @@ class Extrema(Immutable):
         return cls(shape, low, high, counts)
 
     @classmethod
+    def between(cls, low: ArrayLike, high: ArrayLike, count: ArrayLike = nan) -> Self:
+        """Extrema that are known without the data: a pixel's 0 and 255, what the footer of a file says.
+
+        Args:
+            low, high: the least and the greatest value of each feature, NaN in both where there is none.
+            count: how many values there are, NaN where that is not known; so is then the count of every sum.
+
+        All three are real numbers, of one shape or broadcast to one: that of the features.
+
+        Raises:
+            DataError: a least value above the greatest, or a count that is none.
+
+        >>> Extrema.between(0, 255)
+        Extrema(shape=(), count=nan, min=0., max=255.)
+        """
+        low, high, count = np.broadcast_arrays(*(np.asarray(p, np.float64) for p in (low, high, count)))
+        none = np.isnan(low) & np.isnan(high)
+        if not np.where(none, ~(count > 0), (low <= high) & (count != 0)).all():
+            raise DataError("low must be at most high, both NaN and the count 0 where there is no value")
+        if not (np.isnan(count) | ((count >= 0) & (count == np.floor(count)) & (count < 2**62))).all():
+            raise DataError(f"count must be whole numbers, 0 or more, NaN where they are not known, got {short(count)}")
+        known = np.where(np.isnan(count), _UNKNOWN, count).astype(np.int64).reshape(-1)
+        counts = np.stack([known, np.zeros_like(known)])
+        low, high = np.where(none, inf, low + 0.0), np.where(none, -inf, high + 0.0)  # −0.0 + 0.0 = 0.0
+        return cls(none.shape, low.reshape(-1), high.reshape(-1), counts)
+
+    @classmethod
     def stack(cls, parts: Sequence["Extrema"]) -> Self:
         """Extrema of the same shape as one of a shape with one more axis, the first: columns become a table."""
         same_features(parts)
@@ -124,8 +152,8 @@ class Extrema(Immutable):
 
     @cached_property
     def count(self) -> Floats:
-        """How many values each feature has: float64."""
-        return frozen(self._counts[0].astype(np.float64), self._shape)
+        """How many values each feature has, NaN where that is not known: float64."""
+        return frozen(np.where(self._counts[0] == _UNKNOWN, nan, self._counts[0]), self._shape)
 
     @cached_property
     def min(self) -> Floats:
@@ -142,7 +170,8 @@ class Extrema(Immutable):
             return NotImplemented
         same_features((self, other))
         low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
-        return Extrema(self._shape, low, high, self._counts + other._counts)
+        unknown = (self._counts == _UNKNOWN) | (other._counts == _UNKNOWN)
+        return Extrema(self._shape, low, high, np.where(unknown, _UNKNOWN, self._counts + other._counts))
 
     def __radd__(self, other: object) -> "Extrema":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -170,12 +199,15 @@ class Extrema(Immutable):
     def to_json(self) -> str:
         """A JSON document, floats in hexadecimal, which `from_json` reads back to the same bits.
 
+        A count that is not known is null.
+
         >>> Extrema.of([1.5, 2.5]).to_json()
         '{"format": "gammabeta.extrema", "version": 1, "shape": [], "min": ["0x1.8000000000000p+0"], \
 "max": ["0x1.4000000000000p+1"], "count": [2], "nan": [0]}'
         """
         floats = {"min": states.floats_to_text(self._low), "max": states.floats_to_text(self._high)}
-        counts = {"count": self._counts[0].tolist(), "nan": self._counts[1].tolist()}
+        known = [None if count == _UNKNOWN else count for count in self._counts[0].tolist()]
+        counts = {"count": known, "nan": self._counts[1].tolist()}
         return states.dump(_KIND, {"shape": list(self._shape), **floats, **counts})
 
     @classmethod
@@ -188,8 +220,18 @@ class Extrema(Immutable):
         document = states.load(text, _KIND, ("shape", "min", "max", "count", "nan"))
         shape = states.shape(document["shape"])
         low, high = (states.floats_from_text(document[name], prod(shape), name) for name in ("min", "max"))
-        counts = np.array([states.counts(document[name], prod(shape), name) for name in ("count", "nan")], np.int64)
+        count = np.array(_counted(document["count"], prod(shape)), np.int64)
+        missing = np.array(states.counts(document["nan"], prod(shape), "nan"), np.int64)
         none = (low == inf) & (high == -inf)
-        if not bool(np.where(none, counts[0] == counts[1], (low <= high) & (counts[0] > counts[1])).all()):
+        fits = np.where(none, count == missing, count > missing) | (count == _UNKNOWN)
+        if not bool((fits & (none | (low <= high))).all()):
             raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
-        return cls(shape, low, high, counts)
+        return cls(shape, low, high, np.stack([count, missing]))
+
+
+def _counted(value: Any, n: int) -> list[int]:
+    """The counts in a document, where null stands for what is not known."""
+    if not isinstance(value, list):
+        return states.counts(value, n, "count")
+    known = states.counts([0 if count is None else count for count in value], n, "count")
+    return [_UNKNOWN if count is None else found for count, found in zip(value, known, strict=True)]
