@@ -57,7 +57,7 @@ Where: TypeAlias = DataSet | str | Path | Sequence[str | Path]
 def is_data_set(where: Any) -> TypeGuard[Where]:
     """Whether something stands for several files: a folder, a pattern such as `a/*.csv`, or a list or tuple of paths.
 
-    A name that is a file's is no pattern, whatever is in it.
+    A name that is a file's is no pattern, whatever is in it; a folder may also be one of images, or a Zarr store.
     """
     if isinstance(where, DataSet):
         return True
