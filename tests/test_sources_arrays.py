@@ -362,3 +362,10 @@ def test_a_mask_is_not_forgotten():
 def test_axis_goes_with_arrays():
     with pytest.raises(KindError, match="axis goes with arrays, 'table' is a table, of which the rows are reduced"):
         data.moments(pa.table({"x": [1.0]}), axis=0)
+
+
+def test_a_folder_of_files_is_no_array(tmp_path):
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, np.array([[1.0], [3.0]]))
+    assert data.moments(tmp_path).count.tolist() == data.extrema(tmp_path).count.tolist() == [4]
+    assert data.moments([tmp_path / "a.npy"]) == data.moments(tmp_path / "a.npy")

@@ -163,7 +163,8 @@ def _many(count: int, what: str) -> str:
 
 
 def _say(console: "Console", text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+    readable = text.encode("utf-8", "backslashreplace").decode()  # a file's name need not be text
+    console.print(readable, markup=False, soft_wrap=True)
 
 
 def _title(name: str, found: "Statistics") -> str:

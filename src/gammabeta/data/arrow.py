@@ -1,6 +1,7 @@
 """Arrow IPC files, Feather among them: mapped into memory, and let go of as they are read."""
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -115,7 +116,7 @@ class ArrowSink(Sink):
         feather = target.suffix.lower() == ".feather"
         compression = source.compression if isinstance(source, ArrowSource) else "lz4" if feather else None
         self._schema = schema
-        self._file = pa.OSFile(str(path), "wb")
+        self._file = pa.OSFile(os.fsencode(path), "wb")
         options = ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
         self._writer = ipc.new_file(self._file, schema, options=options)
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -241,7 +242,7 @@ class CsvSink(Sink):
                 self._delimiter, header = source.delimiter, source.header
         if header is None:
             header = self._delimiter.join(text.quoted_name(name, self._delimiter) for name in schema.names).encode()
-        self._raw = pa.OSFile(str(path), "wb")
+        self._raw = pa.OSFile(os.fsencode(path), "wb")
         self._stream = pa.CompressedOutputStream(self._raw, compression) if compression else self._raw
         self._pool = ThreadPoolExecutor()
         self._stream.write(header + self._line_end.encode())

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from gammabeta.data.chunked import is_store
 from gammabeta.data.files import FORMATS, KNOWN, existing, kind_of
 from gammabeta.data.pictures import holds_images
-from gammabeta.data.remote import Remote, located
+from gammabeta.data.remote import located
 from gammabeta.errors import DataError, FileError
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -63,18 +63,14 @@ def is_data_set(where: Any) -> TypeGuard[Where]:
         return True
     if isinstance(where, list | tuple):
         return all(isinstance(path, str | PurePath) for path in where)
-    if not isinstance(where, str | PurePath) or isinstance(located(str(where)), Remote):
+    if not isinstance(where, str | Path):
         return False
-    path = Path(where)
-    return _is_pattern(where) if not path.is_dir() else not (is_store(path) or _is_of_images(path))
+    path = located(where)
+    return isinstance(path, Path) and (_is_folder_of_files(path) or _is_pattern(path))
 
 
-def _is_of_images(folder: Path) -> bool:
-    """Whether a folder holds images and no data: beside data they are what is ignored."""
-    try:
-        return holds_images(folder)
-    except FileError:
-        return False
+def _is_folder_of_files(path: Path) -> bool:
+    return path.is_dir() and not is_store(path) and not holds_images(path)
 
 
 def _is_pattern(where: str | PurePath) -> bool:

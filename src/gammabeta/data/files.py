@@ -62,9 +62,8 @@ def existing(path: P) -> P:
     """The path, if it is a file with something in it.
 
     Raises:
-        FileError: there is no such file, it is a folder, it is empty, or its name is not in UTF-8.
+        FileError: there is no such file, it is a folder, or it is empty.
     """
-    _check_text(path)
     try:
         found = path.stat()
     except FileError:
@@ -78,17 +77,10 @@ def existing(path: P) -> P:
     return path
 
 
-def _check_text(path: Place) -> None:
-    """Refuse a name that is no text: neither Arrow nor a terminal could take it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise FileError(f"a file's name must be in UTF-8, got {str(path)!r}; rename it") from None
-
-
 def arrow_file(path: Place) -> pa.NativeFile:
     """A file for Arrow to read, from one end to the other or at any place."""
-    return path.arrow_file() if isinstance(path, Remote) else pa.OSFile(str(path), "rb")
+    # as bytes: a name need not be text
+    return path.arrow_file() if isinstance(path, Remote) else pa.OSFile(os.fsencode(path), "rb")
 
 
 def reason(error: BaseException) -> str:
@@ -138,15 +130,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     on the disk first: even a power cut leaves one whole file or none.
 
     Raises:
-        FileError: the folder is missing or cannot be written in, `path` is a folder, elsewhere, or not in UTF-8.
+        FileError: the folder is missing or cannot be written in, `path` is a folder, or elsewhere.
     """
     if isinstance(located(path), Remote):
         raise FileError(
             f"the output must be a file of this machine, got {str(located(path))!r}; write it, then copy it"
         )
-    _check_text(path)
     target = path.resolve()
-    _check_text(target)
     if target.is_dir():
         raise OutputError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
     if not target.parent.is_dir():

@@ -1,6 +1,7 @@
 """The first pass: the exact statistics of a file's columns, or of a data set's."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from gammabeta.errors import DataError
 from gammabeta.statistics import Extrema, Moments
 from gammabeta.statistics.beside import beside
 
+Input: TypeAlias = Data  # and what stands for several files
 Progress = Callable[[int, int], None]  # bytes read, of how many
 Both = tuple[Moments, Extrema]
 
@@ -29,7 +31,7 @@ def quiet(done: int, size: int) -> None:
 
 
 def measure(
-    source: Data,
+    source: Input,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
@@ -40,15 +42,15 @@ def measure(
     """The exact count, mean, variance, minimum and maximum of numeric columns of a file, or of many, in bounded memory.
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather), `.npy` or `.npz` file, here or at an address; several files of one
-            format: a folder, a pattern such as "data/**/*.parquet", or a list of paths, where Hive's partitions are no
-            columns; a Zarr array, a folder of images; a table, frame, lazy frame or query; an array; an iterable of
-            chunks (docs/sources.md).
+        source: a CSV, Parquet, Arrow IPC (Feather), `.npy` or `.npz` file, here or at an address; a Zarr array, a
+            folder of images; a table, frame, lazy frame or query; an array; an iterable of chunks (docs/sources.md). Or
+            several files of one format: a folder, a pattern such as "data/**/*.parquet", or a list of paths. Hive's
+            partitions are no columns.
         columns: the columns to look at, names or patterns; without it every column of integers, floats or decimals.
         exclude: the columns to leave out, names or patterns.
         axis: of an array, the axes that are reduced, as in NumPy; the first without it. The columns are what is left.
         recipe: how the columns are to be scaled, kept with the statistics; standardization without it.
-        progress: called with the bytes read so far and the bytes to read, 0 where that is not known.
+        progress: called with the bytes read so far and the bytes to read, 0 where they are not known.
 
     Columns are found by name, and must be of numbers in every file if they are in one, of whatever type.
     Missing values (nulls, NaN, empty cells) are left out, column by column. Decimals count as the nearest float64.
@@ -63,7 +65,7 @@ def measure(
     >>> found.names, found.moments.count, found.moments.mean
     (('height',), array([2.]), array([2.]))
     """
-    if is_data_set(source):
+    if axis is None and is_data_set(source):
         from gammabeta.data.several import measure_set
 
         return measure_set(data_set(source), columns, exclude, recipe, progress)
@@ -151,7 +153,7 @@ def infinite(name: str, value: float, row: int, path: Place) -> DataError:
     )
 
 
-def moments(source: Data, columns: Sequence[str] | None = None, *, axis: Axis | None = None) -> Moments:
+def moments(source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None) -> Moments:
     """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
 
     Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named.
@@ -160,13 +162,14 @@ def moments(source: Data, columns: Sequence[str] | None = None, *, axis: Axis | 
     >>> moments(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).mean
     array([ 2., 15.])
     """
-    source = opened(source, axis)
-    if isinstance(source, ArraySource) and columns is None:
-        return of_features(source, quiet)[1]
+    if axis is not None or not is_data_set(source):
+        source = opened(source, axis)
+        if isinstance(source, ArraySource) and columns is None:
+            return of_features(source, quiet)[1]
     return measure(source, columns).moments
 
 
-def scan(source: Data, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+def scan(source: Input, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
     """The rows of a file, or of a data set's files, in order, in chunks that fit in memory.
 
     `chunk[name]` is a numeric column as a NumPy array of shape (rows,), float64 with NaN where integers are missing;

@@ -1,5 +1,6 @@
 """Parquet: read in slices of row groups, written back as it was, but for the columns that were scaled."""
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gammabeta.data import footers, vectors
-from gammabeta.data.files import reading
+from gammabeta.data.files import arrow_file, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
@@ -48,7 +49,8 @@ class ParquetSource(Source):
         buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 8 // max(leaves, 1)))
         if isinstance(self.path, Remote):  # whole column chunks: many small requests would take their time
             return pq.ParquetFile(self.path.arrow_file(whole=False), metadata=self.metadata, pre_buffer=True)
-        return pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
+        file = arrow_file(self.path)
+        return pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
         """The rows in order, some columns or all; a new pass at each call."""
@@ -67,19 +69,19 @@ class ParquetSource(Source):
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
         yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
 
-    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
-        """The extrema that the footer tells, of those columns for which it can be believed."""
-        leaf = {name: i for i, name in enumerate(self._top_names)}
-        with reading(self.path, "Parquet"):
-            found = footers.stated(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
-        return {name: found[leaf[name]] for name in names if leaf[name] in found}
-
     def _batches(self, file: pq.ParquetFile, size: int, names: list[str] | None) -> Iterator[pa.RecordBatch]:
         if not isinstance(self.path, Remote):
             yield from file.iter_batches(size, columns=names)
             return
         for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
             yield from file.iter_batches(size, row_groups=[group], columns=names)
+
+    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema that the footer tells, of those columns for which it can be believed."""
+        leaf = {name: i for i, name in enumerate(self._top_names)}
+        with reading(self.path, "Parquet"):
+            found = footers.stated(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
+        return {name: found[leaf[name]] for name in names if leaf[name] in found}
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""
@@ -176,7 +178,7 @@ class ParquetSink(Sink):
         if isinstance(source, ParquetSource):
             options |= source.writer_options(scaled)
             rows = source.group_rows
-        self._file = pa.OSFile(str(path), "wb")
+        self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = pq.ParquetWriter(self._file, schema, **options)
         self._schema, self._rows = schema, rows
         self._held: list[pa.RecordBatch] = []

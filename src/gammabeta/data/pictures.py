@@ -62,22 +62,11 @@ def images(folder: str | Path | Iterable[str | Path], *, mode: str | None = None
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a folder, with its folders, is one of images.
-
-    Raises:
-        FileError: there are files of data, too.
-    """
-    first = next(_found(folder), None)
-    if first is None:
+    """Whether a folder, with its folders, is one of images, and not one of data that has images among it."""
+    if next(_found(folder), None) is None:
         return False
-    for place, _, files in os.walk(folder):
-        for name in files:
-            if Path(name).suffix.lower() in FORMATS.keys() - {".json"}:
-                raise FileError(
-                    f"a folder of images is needed, or a file, but {str(folder)!r} holds images and {name!r} in "
-                    f"{str(Path(place))!r}; name that file, or take the images: gammabeta.data.images(folder)"
-                )
-    return True
+    data = FORMATS.keys() - {".json"}
+    return not any(Path(name).suffix.lower() in data for _, _, files in os.walk(folder) for name in files)
 
 
 def _found(folder: Path) -> Iterator[Path]:

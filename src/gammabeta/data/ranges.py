@@ -5,23 +5,30 @@ from pathlib import Path
 
 import numpy as np
 
+from gammabeta.axes import Axis
 from gammabeta.data.agree import Agreement
+from gammabeta.data.array import ArraySource
 from gammabeta.data.dataset import DataSet, data_set, is_data_set
 from gammabeta.data.entry import taken
-from gammabeta.data.first_pass import Progress, measure, measured, quiet
+from gammabeta.data.features import of_features
+from gammabeta.data.first_pass import Input, Progress, measure, measured, quiet
 from gammabeta.data.select import selected
 from gammabeta.data.source import Column, Source
-from gammabeta.data.sources import Data, opened
+from gammabeta.data.sources import opened
 from gammabeta.data.state import Ranges, Recipe, Statistics
 from gammabeta.errors import FileError
 from gammabeta.statistics import Extrema
 
 
-def extrema(source: Data, columns: Sequence[str] | None = None, *, footers: bool = True) -> Extrema:
+def extrema(
+    source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None, footers: bool = True
+) -> Extrema:
     """The least and greatest values of the numeric columns, or of those named: shape (k,), in the file's order.
 
+    Those of an array are in the features' shape, as `Extrema.of(array, axis)`, unless columns are named.
+
     Args:
-        source, columns: as for `measure`.
+        source, columns, axis: as for `measure`.
         footers: go by the footers of Parquet files, and read those columns alone for which they say nothing that can be
             believed. They do not say how many values are NaN: the count of a column of floats is then NaN, not known.
 
@@ -29,11 +36,15 @@ def extrema(source: Data, columns: Sequence[str] | None = None, *, footers: bool
     >>> extrema(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).max
     array([ 3., 20.])
     """
+    if axis is not None or not is_data_set(source):
+        source = opened(source, axis)
+        if isinstance(source, ArraySource) and columns is None:
+            return of_features(source, quiet)[2]
     return (ranges(source, columns) if footers else measure(source, columns)).extrema
 
 
 def ranges(
-    source: Data,
+    source: Input,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,

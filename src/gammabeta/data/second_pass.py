@@ -13,7 +13,7 @@ from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
 from gammabeta.data.dataset import data_set, is_data_set
 from gammabeta.data.files import replacing
-from gammabeta.data.first_pass import Progress, infinite, measure, quiet
+from gammabeta.data.first_pass import Input, Progress, infinite, measure, quiet
 from gammabeta.data.ledger import Finished, silent
 from gammabeta.data.looked import used_up
 from gammabeta.data.manner import Manner
@@ -21,7 +21,7 @@ from gammabeta.data.ranges import ranges
 from gammabeta.data.record import Files
 from gammabeta.data.remote import Place
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
-from gammabeta.data.sources import Data, check_output, opened, sink_for
+from gammabeta.data.sources import check_output, opened, sink_for
 from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
@@ -46,7 +46,7 @@ class Written:
 
 
 def scale(
-    source: Data,
+    source: Input,
     out: str | Path,
     *,
     recipe: Recipe | None = None,
@@ -64,7 +64,7 @@ def scale(
         y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, a table, frame or query that can be read twice, or
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file; a table, frame or query that can be read twice; or
             several files as for `measure`.
         out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole. Of
             several files the folder to write them to, under their own names, apart from the source.
@@ -119,7 +119,7 @@ def scale(
 
 def apply(
     stats: Statistics | str | Path,
-    source: Data,
+    source: Input,
     out: str | Path,
     *,
     workers: int | None = None,
@@ -152,7 +152,7 @@ def apply(
 
 def invert(
     stats: Statistics | str | Path,
-    source: Data,
+    source: Input,
     out: str | Path,
     *,
     workers: int | None = None,
@@ -178,7 +178,7 @@ def invert(
 
 def _mapped(
     stats: Statistics | str | Path,
-    source: Data,
+    source: Input,
     out: str | Path,
     direction: Callable[[Affine], Affine],
     manner: Manner,
