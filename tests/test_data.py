@@ -231,7 +231,7 @@ def test_no_rows(tmp_path, name):
 def test_statistics_do_not_depend_on_the_format(tmp_path, name):
     source = written(tmp_path / f"in.{name}", table())
     assert data.moments(source, ["x", "count"]) == Moments.of(np.stack([numbers(), np.arange(ROWS) % 90], axis=1))
-    assert data.extrema(source, ["x"]) == Extrema.of(numbers()[:, None])
+    assert data.extrema(source, ["x"], footers=False) == Extrema.of(numbers()[:, None])
     parts = [Moments.of(chunk["x"]) for chunk in data.scan(source)]
     assert sum(parts) == Moments.of(numbers())
 
