@@ -194,9 +194,9 @@ def dense(features=10):
 
 
 def close(folded, model, raw, scaler):
-    """In float64: n + 2 half ULPs of the first layer's raw terms, on each side; the last layer's 8 weights are below 8^-½.
+    """In float64: n + 2 half ULPs of the first layer's raw terms, on each side, and what the last layer makes of it.
 
-    So it hands on less than three times what came in.
+    That has 8 weights below 8^-½, and hands on less than three times what came in.
     """
     with torch.no_grad():
         want = model(torch.tensor(scaler(raw) if isinstance(scaler, gb.Affine) else scaler.transform(raw)))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+    from gammabeta.networks import parity
     from gammabeta.scalers import MinMaxScaler, StandardScaler, fold
     from gammabeta.statistics import Extrema, Moments
 
@@ -51,6 +52,7 @@ __all__ = [
     "group_norm",
     "instance_norm",
     "layer_norm",
+    "parity",
     "rms_norm",
 ]
 
@@ -71,6 +73,7 @@ _HOME = {
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
+    "parity": "networks",
     "rms_norm": "functional",
 }
 
