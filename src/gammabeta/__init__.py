@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.scalers import MinMaxScaler, StandardScaler
+    from gammabeta.networks import parity
+    from gammabeta.scalers import MinMaxScaler, StandardScaler, fold
     from gammabeta.statistics import Extrema, Moments
 
 __version__ = "0.1.0"
@@ -47,9 +48,11 @@ __all__ = [
     "__version__",
     "batch_norm",
     "data",
+    "fold",
     "group_norm",
     "instance_norm",
     "layer_norm",
+    "parity",
     "rms_norm",
 ]
 
@@ -66,9 +69,11 @@ _HOME = {
     "Moments": "statistics",
     "StandardScaler": "scalers",
     "batch_norm": "functional",
+    "fold": "scalers",
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
+    "parity": "networks",
     "rms_norm": "functional",
 }
 

@@ -6,5 +6,6 @@ layer = BatchNorm(64, rngs=nnx.Rngs(0))     # Param and BatchStat as flax's, bot
 """
 
 from gammabeta.flax.layer import BatchNorm
+from gammabeta.flax.port import adopt, learned
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "adopt", "learned"]

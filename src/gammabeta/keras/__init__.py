@@ -6,5 +6,6 @@ layer = BatchNormalization()    # arguments, weights and saved files as Keras', 
 """
 
 from gammabeta.keras.layer import BatchNormalization
+from gammabeta.keras.port import adopt, learned
 
-__all__ = ["BatchNormalization"]
+__all__ = ["BatchNormalization", "adopt", "learned"]

@@ -6,7 +6,8 @@ how they come to their numbers: the statistic is kept (`moments_`, `extrema_`), 
 NumPy, scipy.sparse, data frames of any library, tensors of torch, TensorFlow and JAX.
 """
 
+from gammabeta.scalers.linear import fold
 from gammabeta.scalers.minmax import MinMaxScaler
 from gammabeta.scalers.standard import StandardScaler
 
-__all__ = ["MinMaxScaler", "StandardScaler"]
+__all__ = ["MinMaxScaler", "StandardScaler", "fold"]

@@ -7,7 +7,9 @@ layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
 from gammabeta.torch.convert import convert, revert
+from gammabeta.torch.fold import fold
 from gammabeta.torch.layer import BatchNorm
+from gammabeta.torch.port import adopt, learned
 from gammabeta.torch.running import accumulate
 
-__all__ = ["BatchNorm", "accumulate", "convert", "revert"]
+__all__ = ["BatchNorm", "accumulate", "adopt", "convert", "fold", "learned", "revert"]
