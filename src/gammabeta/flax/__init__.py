@@ -7,5 +7,6 @@ layer = BatchNorm(64, rngs=nnx.Rngs(0))     # Param and BatchStat as flax's, bot
 
 from gammabeta.flax.layer import BatchNorm
 from gammabeta.flax.port import adopt, learned
+from gammabeta.flax.recalibrate import recalibrate
 
-__all__ = ["BatchNorm", "adopt", "learned"]
+__all__ = ["BatchNorm", "adopt", "learned", "recalibrate"]

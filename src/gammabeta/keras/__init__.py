@@ -7,5 +7,6 @@ layer = BatchNormalization()    # arguments, weights and saved files as Keras', 
 
 from gammabeta.keras.layer import BatchNormalization
 from gammabeta.keras.port import adopt, learned
+from gammabeta.keras.recalibrate import recalibrate
 
-__all__ = ["BatchNormalization", "adopt", "learned"]
+__all__ = ["BatchNormalization", "adopt", "learned", "recalibrate"]

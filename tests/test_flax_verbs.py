@@ -1,0 +1,229 @@
+"""What is done to trained nnx models: recalibrated, frozen, adapted and folded; and refused with the reason else."""
+
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import gammabeta as gb
+from gammabeta.errors import DataError, KindError
+
+jax = pytest.importorskip("jax")
+pytest.importorskip("flax")
+from flax import nnx  # noqa: E402
+from jax import numpy as jnp  # noqa: E402
+
+from gammabeta.flax import BatchNorm, recalibrate  # noqa: E402
+
+
+def table(rows=203, features=3, seed=0):
+    return np.random.default_rng(seed).normal(1e3, 2, (rows, features)).astype(np.float32)
+
+
+def split(x, size):
+    return [x[i : i + size] for i in range(0, len(x), size)]
+
+
+def rngs(seed=0):
+    return nnx.Rngs(seed)
+
+
+def exact(layer, x, axis=0, ddof=0):
+    """Whether a layer's statistics are the correctly rounded ones of x."""
+    moments = gb.Moments.of(np.asarray(x), axis=axis)
+    mean, var = np.asarray(layer.mean[...]), np.asarray(layer.var[...])
+    return (mean == moments.mean.astype(mean.dtype)).all() and (
+        var == moments.variance(ddof=ddof).astype(var.dtype)
+    ).all()
+
+
+def values(model):
+    return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model)))
+
+
+def same(a, b):
+    return all((one == other).all() for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+class Network(nnx.Module):
+    """Two norms, of both kinds, and a dropout."""
+
+    def __init__(self):
+        self.first = nnx.Linear(3, 4, rngs=rngs())
+        self.norm = nnx.BatchNorm(4, rngs=rngs())
+        self.dropout = nnx.Dropout(0.5, rngs=rngs())
+        self.second = nnx.Linear(4, 2, use_bias=False, rngs=rngs(1))
+        self.last = BatchNorm(2, unbiased=True, rngs=rngs())
+
+    def __call__(self, values, *, scale=1.0):
+        x = nnx.relu(self.norm(self.first(values * scale)))
+        return self.last(self.second(self.dropout(x)))
+
+
+# recalibrate: the same data, cut and ordered in any way.
+
+
+@pytest.mark.parametrize("kind", [nnx.BatchNorm, BatchNorm])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_any_batch_size_gives_the_same_bits(kind, sequential):
+    x = table()
+    for size in (1, 7, 64, 203):
+        report = recalibrate(layer := kind(3, rngs=rngs()), split(x, size), sequential=sequential)
+        assert exact(layer, x)
+        assert report[""].calls == -(-203 // size)
+        assert report[""].count == (203, 203)
+        assert report.settled
+
+
+def test_each_layer_has_the_exact_statistics_of_what_it_is_given():
+    x, model = table(60), Network()
+    before = values(model)
+    report = recalibrate(model, split(x, 20), sequential=True)
+    assert (report.passes, report.settled) == (2, True)
+    assert [layer.name for layer in report.layers] == ["norm", "last"]
+    assert exact(model.norm, np.concatenate([model.first(jnp.asarray(part)) for part in split(x, 20)]))
+    model.eval()
+    hidden = [model.second(nnx.relu(model.norm(model.first(jnp.asarray(part))))) for part in split(x, 20)]
+    assert exact(model.last, np.concatenate(hidden), ddof=1)
+    recalibrate(again := Network(), split(x, 20)[::-1], sequential=True)
+    assert same(values(model), values(again))
+    after = values(model)
+    for name in ("first", "second", "dropout"):
+        assert same(before[name], after[name])
+
+
+def test_modes_come_back():
+    model = Network()
+    model.norm.use_running_average, model.dropout.deterministic = None, False
+    recalibrate(model, [table()])
+    assert (model.norm.use_running_average, model.last.use_running_average) == (None, False)
+    assert model.dropout.deterministic is False
+
+
+@dataclass
+class Sample:
+    values: object
+    label: int = 0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x: x,
+        lambda x: (x, np.zeros(len(x))),
+        lambda x: {"values": x, "label": 0},
+        lambda x: Sample(x),
+        lambda x: namedtuple("Pair", "x y")(x, 0),
+        jnp.asarray,
+    ],
+    ids=["array", "tuple", "mapping", "dataclass", "named tuple", "jax"],
+)
+def test_batches_of_every_kind(kind):
+    class Picky(nnx.Module):
+        def __init__(self):
+            self.norm = nnx.BatchNorm(3, rngs=rngs())
+
+        def __call__(self, values, *, scale=1.0):
+            return self.norm(values * scale, use_running_average=False)
+
+    x = table()
+    recalibrate(model := Picky(), [kind(part) for part in split(x, 50)])
+    assert exact(model.norm, x)
+    recalibrate(model, split(x, 50), call=lambda model, batch: model(values=batch, scale=2.0))
+    assert exact(model.norm, 2 * x)
+
+
+def test_a_layer_used_twice_and_one_that_is_not_reached():
+    class Twice(nnx.Module):
+        def __init__(self):
+            self.norm = nnx.BatchNorm(3, rngs=rngs())
+            self.shared = self.norm
+            self.spares = nnx.List([nnx.BatchNorm(3, rngs=rngs())])
+
+        def __call__(self, a, b):
+            return self.norm(a), self.shared(b)
+
+    a, b = table(50), table(30, seed=1) - 1e3
+    report = recalibrate(model := Twice(), [(a, b)], call=lambda model, batch: model(*batch))
+    assert exact(model.norm, np.concatenate([a, b]))
+    assert report["norm"].calls == 2
+    assert report.left_alone == {"spares.0": "not reached"}
+    with pytest.raises(DataError, match=r"a batch must reach a layer .*, 1 reached none of norm, spares.0: call the"):
+        recalibrate(model, [a], call=lambda model, batch: batch)
+
+
+def test_masks_axes_types_and_counts():
+    x = table(60).reshape(4, 15, 3)
+    kept = np.arange(15) < np.array([15, 3, 1, 0])[:, None]
+    given = x[kept]
+    x[~kept] = np.nan
+    batches = list(zip(split(x, 3), split(kept, 3), strict=True))
+    for kind in (nnx.BatchNorm, BatchNorm):
+        recalibrate(layer := kind(3, rngs=rngs()), batches, mask=lambda batch: batch[1])
+        assert exact(layer, given)
+        recalibrate(layer, batches, call=lambda layer, batch: layer(batch[0], mask=jnp.asarray(batch[1])[..., None]))
+        assert exact(layer, given)
+    x = np.random.default_rng(0).normal(3, 1, (24, 4, 5)).astype(np.float32)
+    recalibrate(layer := BatchNorm((4, 5), axis=(1, 2), momentum=None, rngs=rngs()), split(x, 7))
+    assert exact(layer, x)
+    assert int(layer.batches[...]) == 4
+    recalibrate(layer := nnx.BatchNorm(4, axis=1, rngs=rngs()), split(jnp.asarray(x, jnp.bfloat16), 7))
+    assert exact(layer, jnp.asarray(x, jnp.bfloat16), (0, 2))
+
+
+# recalibrate: what comes back, and what stays.
+
+
+class BrokenError(Exception):
+    """What a loader may raise."""
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_after_an_error_halfway_the_model_is_as_it_was(sequential):
+    x, model = table(), Network()
+    model.train()
+    before, call = values(model), (nnx.BatchNorm.__call__, BatchNorm.__call__)
+
+    class Loader:
+        def __iter__(self):
+            yield x[:20]
+            raise BrokenError
+
+    with pytest.raises(BrokenError):
+        recalibrate(model, Loader(), sequential=sequential)
+    poisoned = x.copy()
+    poisoned[150, 0] = np.nan
+    with pytest.raises(DataError, match="norm: there must be no NaN") as error:
+        recalibrate(model, split(poisoned, 50), sequential=sequential)
+    assert "in batch 4; the model is as it was before" in error.value.__notes__
+    poisoned[150, 0] = np.inf
+    with pytest.raises(DataError, match="norm must be given finite values, got infinities in features"):
+        recalibrate(model, split(poisoned, 50), sequential=sequential)
+    assert same(before, values(model))
+    assert (nnx.BatchNorm.__call__, BatchNorm.__call__) == call
+    assert not model.norm.use_running_average
+
+
+def test_what_is_refused():
+    layer = nnx.BatchNorm(3, rngs=rngs())
+    with pytest.raises(KindError, match=r"model must be a flax.nnx.Module, got int"):
+        recalibrate(3, [table()])
+    with pytest.raises(DataError, match=r"recalibrate needs a layer with running statistics .*, Linear has none"):
+        recalibrate(nnx.Linear(3, 3, rngs=rngs()), [table()])
+    with pytest.raises(KindError, match=r"batches must be a list .* got ndarray: one batch alone is \[batch\]"):
+        recalibrate(layer, table())
+    with pytest.raises(DataError, match="sequential=True goes through the batches more than once, and list_iterator"):
+        recalibrate(layer, iter([table()]), sequential=True)
+    with pytest.raises(DataError, match="batches must give at least one batch, got none"):
+        recalibrate(layer, [])
+    with pytest.raises(KindError, match=r"a batch must be an array, .* got str: say how the model takes it with call="):
+        recalibrate(layer, ["a"])
+    with pytest.raises(DataError, match="a batch must have an entry that the model names, which are"):
+        recalibrate(layer, [{"a": 1}])
+    with pytest.raises(DataError, match="x must have features"):
+        recalibrate(layer, [table(5, 4)])
+    for call in (lambda model, batch: nnx.jit(model)(batch), lambda model, batch: jax.jit(model)(batch)):
+        with pytest.raises(DataError, match=r"must be called with values, and x is traced: call the model outside"):
+            recalibrate(layer, [table()], call=call)
+    assert layer.var[...].tolist() == [1, 1, 1]
