@@ -39,7 +39,12 @@ def exact(layer, x, axis=0, ddof=0):
 
 
 def values(model):
-    return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model)))
+    def plain(value):
+        return np.asarray(
+            jax.random.key_data(value) if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key) else value
+        )
+
+    return jax.tree.map(plain, nnx.to_pure_dict(nnx.state(model)))
 
 
 def same(a, b):

@@ -107,7 +107,7 @@ def evaluating(model: Any) -> Iterator[None]:
 @contextmanager
 def _watched(kind: Any, names: dict[int, str], before: Before) -> Iterator[None]:
     """flax has no hooks: the class' call is exchanged."""
-    call = kind.__call__
+    call, own = kind.__call__, "__call__" in vars(kind)
 
     @wraps(call)
     def called(layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
@@ -116,7 +116,7 @@ def _watched(kind: Any, names: dict[int, str], before: Before) -> Iterator[None]
                 "the layers must be called with values, and x is traced: call the model outside jax.jit, vmap, scan "
                 "and remat, as by call=lambda model, batch: model(batch)"
             )
-        if id(layer) not in names:
+        if id(layer) not in names or type(layer) is not kind:
             return call(layer, x, use_running_average, **given)
         before(names[id(layer)], layer, x, given.get("mask"))
         return call(layer, x, True, **given)
@@ -125,4 +125,7 @@ def _watched(kind: Any, names: dict[int, str], before: Before) -> Iterator[None]
     try:
         yield
     finally:
-        kind.__call__ = call
+        if own:
+            kind.__call__ = call
+        else:
+            del kind.__call__

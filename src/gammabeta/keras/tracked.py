@@ -118,11 +118,15 @@ def _watched(name: str, layer: Any, before: Before) -> Iterator[None]:
         before(name, layer, inputs, mask)
         return call(inputs, training=False, mask=mask)
 
+    before_that = held.get("call")
     held["call"] = called
     try:
         yield
     finally:
-        del held["call"]
+        if before_that is None:
+            del held["call"]
+        else:
+            held["call"] = before_that
 
 
 def _without_gradients() -> Any:
