@@ -6,10 +6,25 @@ model = convert(model)          # every torch.nn.BatchNorm* in it; parameters, h
 layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
+from gammabeta.torch.adapt import adapt
 from gammabeta.torch.convert import convert, revert
 from gammabeta.torch.fold import fold
+from gammabeta.torch.freeze import freeze, unfreeze
 from gammabeta.torch.layer import BatchNorm
 from gammabeta.torch.port import adopt, learned
+from gammabeta.torch.recalibrate import recalibrate
 from gammabeta.torch.running import accumulate
 
-__all__ = ["BatchNorm", "accumulate", "adopt", "convert", "fold", "learned", "revert"]
+__all__ = [
+    "BatchNorm",
+    "accumulate",
+    "adapt",
+    "adopt",
+    "convert",
+    "fold",
+    "freeze",
+    "learned",
+    "recalibrate",
+    "revert",
+    "unfreeze",
+]

@@ -1,0 +1,172 @@
+"""Recalibration against torch's update_bn: what it does to a network's accuracy and to a variance, and what it costs.
+
+    python benchmarks/recalibrate.py [--quick]
+
+A residual network learns scikit-learn's digits (1,200 of 1,797) in batches of two, so that its running statistics are
+noise; the other digits tell the accuracy. Overhead: the time beyond the bare forward passes, of larger pictures.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import results
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import update_bn
+
+import gammabeta as gb
+from gammabeta.torch import BatchNorm, recalibrate
+
+Batches = Sequence[torch.Tensor]
+TRAINED = 1200
+
+
+class Block(nn.Module):
+    """relu(x + norm(conv(relu(norm(conv(x))))))"""
+
+    def __init__(self, width: int, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(width, width, 3, padding=1, bias=False), norm(width)
+        self.conv2, self.norm2 = nn.Conv2d(width, width, 3, padding=1, bias=False), norm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(x + self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x))))))
+
+
+def network(channels: int, width: int, norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
+    """A residual network of nine convolutions, in two resolutions."""
+
+    def stage(inside: int, outside: int, stride: int) -> list[nn.Module]:
+        first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        return [first, norm(outside), nn.ReLU(), Block(outside, norm), Block(outside, norm)]
+
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 10)
+    return nn.Sequential(*stage(channels, width, 1), *stage(width, 2 * width, 2), *head)
+
+
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    """(1797, 1, 8, 8) from 0 to 1, shuffled, and their classes."""
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    return torch.tensor(found.images[order], dtype=torch.float32)[:, None] / 16, torch.tensor(found.target[order])
+
+
+def trained(steps: int) -> nn.Module:
+    """The network after some steps with two pictures each."""
+    torch.manual_seed(0)
+    x, y = digits()
+    model = network(1, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(steps):
+        at = torch.randint(0, TRAINED, (2,))
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x[at]), y[at]).backward()
+        optimizer.step()
+    return model
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module) -> str:
+    """The share of the other digits that a model gets right, in percent."""
+    x, y = digits()
+    return f"{100 * (model.eval()(x[TRAINED:]).argmax(1) == y[TRAINED:]).double().mean().item():.1f} %"
+
+
+def accuracies(steps: int) -> list[list[str]]:
+    """For each way to cut the digits: stale, update_bn, ours in one pass, ours layer after layer."""
+    x, y = digits()
+    model = trained(steps)
+    by_class = x[:TRAINED][y[:TRAINED].argsort()]
+    ways: dict[str, Batches] = {
+        "batches of 2": x[:TRAINED].split(2),
+        "batches of 100": x[:TRAINED].split(100),
+        "batches of 100, sorted by class": by_class.split(100),
+    }
+    rows = []
+    for name, batches in ways.items():
+        row = [name, accuracy(copy.deepcopy(model))]
+        changes: list[Callable[[nn.Module], object]] = [
+            lambda m, b=batches: update_bn(b, m),
+            lambda m, b=batches: recalibrate(m, b),
+            lambda m, b=batches: recalibrate(m, b, sequential=True),
+        ]
+        for change in changes:
+            change(changed := copy.deepcopy(model))
+            row.append(accuracy(changed))
+        rows.append(row)
+    return rows
+
+
+def variances() -> list[list[str]]:
+    """A sorted column's variance, in batches of which the last is short."""
+    x = torch.from_numpy(np.sort(np.random.default_rng(0).normal(0, 2, 1000))).float()[:, None]
+    truth = float(gb.Moments.of(x.numpy()).variance(ddof=1)[0])
+    rows = []
+    for size in (500, 300, 64):
+        update_bn(x.split(size), theirs := nn.BatchNorm1d(1))
+        recalibrate(ours := nn.BatchNorm1d(1), x.split(size))
+        assert ours.running_var.item() == np.float32(truth)
+        rows.append(
+            [f"batches of {size}", *(f"{v:.4f}" for v in (truth, theirs.running_var.item(), ours.running_var.item()))]
+        )
+    return rows
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def overhead(width: int, size: int, norm: type[nn.Module], runs: int) -> list[str]:
+    """The least times of both in turn, and what recalibration takes beyond the passes."""
+    batches = [torch.randn(size, 3, 32, 32) for _ in range(4)]
+    model = network(3, width, norm).eval()
+
+    @torch.no_grad()
+    def forward() -> None:
+        for batch in batches:
+            model(batch)
+
+    forward(), recalibrate(model, batches)
+    pairs = [(timed(forward), timed(lambda: recalibrate(model, batches))) for _ in range(runs)]
+    bare, all_ = (min(times) for times in zip(*pairs, strict=True))
+    name = f"{width} and {2 * width} channels, 4 batches of {size}, {norm.__module__.split('.')[0]}'s layers"
+    return [name, f"{1e3 * bare:.0f}", f"{1e3 * all_:.0f}", f"{all_ / bare - 1:.0%}"]
+
+
+def main() -> None:
+    """Print the tables, and write them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="short training, small pictures; nothing is written")
+    quick = parser.parse_args().quick
+    tables = [
+        results.table(
+            ["test accuracy, trained in batches of 2", "stale", "update_bn", "ours, one pass", "ours, sequential"],
+            accuracies(100 if quick else 1500),
+        ),
+        results.table(["a sorted column's variance", "truth", "update_bn", "ours"], variances()),
+        results.table(
+            ["ms, 3 × 32 × 32 pictures, nine convolutions", "forward passes", "recalibrate", "overhead"],
+            [
+                overhead(width, size, norm, 1 if quick else 3)
+                for width, size in (((8, 8),) if quick else ((32, 64), (64, 32)))
+                for norm in (nn.BatchNorm2d, BatchNorm)
+            ],
+        ),
+    ]
+    text = "\n\n".join(tables)
+    if quick:
+        print(text)
+    else:
+        results.write("Recalibration", f"{results.machine('gammabeta', 'torch', 'numpy')}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
