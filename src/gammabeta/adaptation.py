@@ -43,15 +43,13 @@ def check_prior(prior: float) -> None:
 
 
 def samples(space: Space, x: Any, kept: Any, away: Axes) -> Any:
-    """How many rows along axis 0 have a value that counts; one if axis 0 is not reduced. kept: of x's shape, or None."""
-    if kept is None:
-        return space.lengths(x)[0] if 0 in away else 1
-    others = [1] + [-1] if 0 in away else [-1]
+    """How many rows along axis 0 have a value that counts, by `kept` of x's shape; one if axis 0 is not reduced."""
     if 0 not in away:
-        return space.cast(space.any(kept), space.xp.int32)
-    rows = space.xp.reshape(space.cast(kept, space.xp.int32), [space.lengths(x)[0], *others[1:]])
-    found = space.largest(rows, (1,))
-    return space.sum(found, (0, 1))
+        return 1 if kept is None else space.cast(space.any(kept), space.xp.int32)
+    if kept is None:
+        return space.lengths(x)[0]
+    rows = space.xp.reshape(space.cast(kept, space.xp.int32), [space.lengths(x)[0], -1])
+    return space.sum(space.largest(rows, (1,)), (0, 1))
 
 
 def mixed(space: Space, prior: float, count: Any, trained: Any, batch: Any) -> Any:

@@ -129,6 +129,13 @@ def _watched(name: str, layer: Any, before: Before) -> Iterator[None]:
             held["call"] = before_that
 
 
+def recompile(model: Any) -> None:
+    """Let `fit`, `evaluate` and `predict` compile anew what they run."""
+    for name in ("train_function", "test_function", "predict_function"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+
+
 def _without_gradients() -> Any:
     if keras.config.backend() != "torch":
         return nullcontext()
