@@ -1,5 +1,7 @@
 """What is done to trained nnx models: recalibrated, frozen, adapted and folded; and refused with the reason else."""
 
+import copy
+import pickle
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ pytest.importorskip("flax")
 from flax import nnx  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-from gammabeta.flax import BatchNorm, recalibrate  # noqa: E402
+from gammabeta.flax import BatchNorm, adapt, freeze, recalibrate, unfreeze  # noqa: E402
 
 
 def table(rows=203, features=3, seed=0):
@@ -45,6 +47,11 @@ def values(model):
         )
 
     return jax.tree.map(plain, nnx.to_pure_dict(nnx.state(model)))
+
+
+def leaves(model):
+    """The paths of what may be learned."""
+    return [path for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))]
 
 
 def same(a, b):
@@ -86,7 +93,7 @@ def test_each_layer_has_the_exact_statistics_of_what_it_is_given():
     before = values(model)
     report = recalibrate(model, split(x, 20), sequential=True)
     assert (report.passes, report.settled) == (2, True)
-    assert [layer.name for layer in report.layers] == ["norm", "last"]
+    assert [layer.name for layer in report.layers] == ["last", "norm"]
     assert exact(model.norm, np.concatenate([model.first(jnp.asarray(part)) for part in split(x, 20)]))
     model.eval()
     hidden = [model.second(nnx.relu(model.norm(model.first(jnp.asarray(part))))) for part in split(x, 20)]
@@ -232,3 +239,124 @@ def test_what_is_refused():
         with pytest.raises(DataError, match=r"must be called with values, and x is traced: call the model outside"):
             recalibrate(layer, [table()], call=call)
     assert layer.var[...].tolist() == [1, 1, 1]
+
+
+# freeze and unfreeze.
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_frozen_statistics_survive_training(affine):
+    x = jnp.asarray(table())
+    model = freeze(Network(), affine=affine)
+    model.norm.mean[...] = model.norm.mean[...] + 3
+    before = values(model)
+    model.train()
+    assert type(model.norm).__name__ == "FrozenBatchNorm"
+    assert "FrozenBatchNorm" in repr(model.norm)
+    assert isinstance(model.norm, nnx.BatchNorm)
+    assert isinstance(model.last, BatchNorm)
+
+    @nnx.jit
+    def step(model, optimizer, x):
+        slopes = nnx.grad(lambda model: (model(x) ** 2).mean())(model)
+        optimizer.update(model, slopes)
+
+    optax = pytest.importorskip("optax")
+    step(model, nnx.Optimizer(model, optax.adamw(0.1), wrt=nnx.Param), x)
+    model.norm(model.first(x), use_running_average=False)
+    after = values(model)
+    for layer in ("norm", "last"):
+        for name in ("mean", "var"):
+            assert same(before[layer][name], after[layer][name])
+        for name in ("scale", "bias"):
+            assert same(before[layer][name], after[layer][name]) is affine
+    assert not same(before["first"], after["first"])
+
+
+def test_unfreezing_gives_back_what_was_there():
+    model = Network()
+    before, params = values(model), leaves(model)
+    freeze(model)
+    freeze(model, affine=False)
+    assert leaves(model) == params
+    freeze(model)
+    assert len(leaves(model)) == 3
+    model.eval()
+    assert unfreeze(model) is model
+    assert (type(model.norm), type(model.last)) == (nnx.BatchNorm, BatchNorm)
+    assert model.norm.use_running_average
+    assert same(before, values(model))
+    assert leaves(model) == params
+    assert unfreeze(model) is model
+
+
+def test_frozen_copies_and_states():
+    model = freeze(Network())
+    for other in (copy.deepcopy(model), nnx.clone(model), pickle.loads(pickle.dumps(model.norm))):
+        norm = getattr(other, "norm", other)
+        assert norm.is_frozen
+        assert type(unfreeze(norm)) is nnx.BatchNorm
+    plain = nnx.to_pure_dict(nnx.state(Network(), nnx.BatchStat))
+    state = nnx.state(model, nnx.BatchStat)
+    nnx.replace_by_pure_dict(state, plain)
+    nnx.update(model, state)
+    assert recalibrate(nnx.List([model, Network()]), [table()], call=lambda m, b: (m[0](b), m[1](b))).left_alone == {
+        "0.norm": "frozen",
+        "0.last": "frozen",
+    }
+    with pytest.raises(DataError, match=r"recalibrate needs a layer with running statistics .*; last: frozen; norm:"):
+        recalibrate(model, [table()])
+    with pytest.raises(DataError, match=r"freeze needs a layer with running statistics .*, Linear has none"):
+        freeze(model.first)
+
+
+# adapt.
+
+
+@pytest.mark.parametrize("kind", [nnx.BatchNorm, BatchNorm])
+@pytest.mark.parametrize("jit", [False, True])
+def test_the_mixture_is_by_count(kind, jit):
+    """float32: ten roundings of values below 4, which are divided by a deviation of about 1."""
+    layer = kind(2, use_running_average=True, rngs=rngs())
+    x = np.random.default_rng(0).normal(1, 0.5, (24, 3, 2)).astype(np.float32)
+    call = nnx.jit(lambda layer, x: layer(x)) if jit else lambda layer, x: layer(x)
+    plain, before = call(layer, x), values(layer)
+    for prior in (0, 16):
+        share = 24 / (24 + prior)
+        mean = share * x.mean((0, 1), np.float64)
+        var = (1 - share) + share * x.var((0, 1), np.float64)
+        with adapt(layer, prior=prior) as adaptation:
+            assert repr(adaptation) == f"Adaptation(1 layers, prior={prior})"
+            y = np.asarray(call(layer, x))
+            assert same(before, values(layer))
+        assert np.abs(y - (x - mean) / np.sqrt(var + 1e-5)).max() <= 10 * 4 * 2.0**-23
+        assert repr(adaptation) == "Adaptation(undone)"
+        assert type(layer) is kind
+        assert same(call(layer, x), plain)
+
+
+def test_adaptation_by_masks_and_in_training():
+    layer = BatchNorm(2, use_running_average=True, rngs=rngs())
+    x = np.random.default_rng(0).normal(1, 0.5, (6, 3, 2)).astype(np.float32)
+    mask = np.zeros((6, 3), bool)
+    with adapt(layer, prior=0):
+        assert same(layer(x, mask=mask), np.zeros_like(x))
+        assert layer(x[:0]).shape == (0, 3, 2)
+        mask[:2] = True
+        y = layer(x, mask=mask)
+        x[2:] = np.nan
+        assert same(layer(x, mask=mask), y)
+        assert same(y[:2], layer(x[:2]))
+        assert layer.mean[...].tolist() == [0, 0]
+        layer(x[:2], use_running_average=False)
+        assert layer.mean[...].tolist() != [0, 0]
+        with pytest.raises(DataError, match="the model is adapted already: undo that first"):
+            adapt(layer)
+        with pytest.raises(DataError, match="the model is adapted: undo that before freezing it"):
+            freeze(layer)
+    with pytest.raises(DataError, match="prior, the number of samples that the trained statistics are worth"):
+        adapt(layer, prior=-1)
+    with pytest.raises(
+        DataError, match=r"adapt needs a layer with running statistics .*, FrozenBatchNorm has none; the"
+    ):
+        adapt(freeze(layer))

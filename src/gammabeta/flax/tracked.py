@@ -86,6 +86,16 @@ def normalizing(model: Any) -> dict[str, Any]:
     return {name: module for name, module in modules(model).items() if isinstance(module, nnx.BatchNorm)}
 
 
+def become(layer: Any, kind: Any) -> None:
+    """Give a layer another class of the same attributes."""
+    object.__setattr__(layer, "__class__", kind)
+
+
+def is_adapted(layer: Any) -> bool:
+    """Whether `adapt` has begun with a layer and not been undone."""
+    return bool(getattr(layer, "is_adapted", False))
+
+
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Every module in evaluation mode; afterwards each in the mode it was in."""
