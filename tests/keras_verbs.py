@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import gammabeta as gb
 from gammabeta.errors import DataError, KindError
-from gammabeta.keras import BatchNormalization, recalibrate
+from gammabeta.keras import BatchNormalization, adapt, fold, freeze, recalibrate, unfreeze
 from keras_backend import BACKEND, to_numpy
 
 Theirs = layers.BatchNormalization
@@ -270,3 +270,261 @@ def test_progress_and_a_single_row():
     report = recalibrate(layer := built(Theirs(), (3,)), [table(1)])
     assert report.left_alone == {"": "fewer than two values of each feature"}
     assert statistics(layer)[1].tolist() == [1, 1, 1]
+
+
+# freeze and unfreeze.
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_keras_9522_frozen_statistics_survive_a_trainable_model(affine, tmp_path):
+    """`trainable=False` is undone by the model's `trainable = True`; a frozen layer's statistics stay."""
+    model = network()
+    for layer in model.layers:
+        layer.trainable = False
+    model.trainable = True
+    assert all(layer.trainable for layer in model.layers)
+    freeze(model, affine=affine).trainable = True
+    before, x = values(model), images()
+    assert len(model.trainable_variables) == 3 + (0 if affine else 4)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(x, np.ones((40, 2, 2, 3)), batch_size=20, verbose=0)
+    model(x, training=True)
+    for weight, old in zip(model.weights, before, strict=True):
+        norm = any(name in weight.path for name in ("first", "second"))
+        stays = norm and (affine or "moving" in weight.path)
+        assert (to_numpy(weight) == old).all() == stays, weight.path
+    model.save(tmp_path / "frozen.keras")
+    again = keras.models.load_model(tmp_path / "frozen.keras")
+    assert same(values(again), values(model))
+    assert len(again.trainable_variables) == len(model.trainable_variables)
+    norm = again.get_layer("first")
+    more = "" if affine else ", learning γ and β"
+    assert repr(norm) == f"<FrozenBatchNormalization name=first, built=True{more}>"
+    assert isinstance(norm, Theirs) and isinstance(again.get_layer("second"), BatchNormalization)
+    assert recalibrate(keras.Sequential([again, built(Theirs(), (2, 2, 3))]), [x]).left_alone.keys() == {
+        f"{again.name}/first",
+        f"{again.name}/second",
+    }
+
+
+def test_unfreezing_gives_back_what_was_there():
+    model = network()
+    model.get_layer("second").trainable = False
+    before = values(model)
+    freeze(model)
+    freeze(model, affine=False)
+    assert len(model.trainable_variables) == 5  # that of "second" is False still
+    assert unfreeze(model) is model
+    assert (type(model.get_layer("first")), type(model.get_layer("second"))) == (Theirs, BatchNormalization)
+    assert (model.get_layer("first").trainable, model.get_layer("second").trainable) == (True, False)
+    assert same(before, values(model))
+    first = freeze(built(Theirs(), (3,)))
+    first.trainable = False
+    assert unfreeze(first).trainable is False
+    with pytest.raises(DataError, match=r"freeze needs a layer with running statistics .*, Dense has none"):
+        freeze(layers.Dense(3))
+
+
+# adapt.
+
+
+@pytest.mark.parametrize("kind", [Theirs, BatchNormalization])
+def test_the_mixture_is_by_count(kind):
+    """float32: ten roundings of values below 4, which are divided by a deviation of about 1."""
+    x = np.random.default_rng(0).normal(1, 0.5, (24, 3, 2)).astype(np.float32)
+    model = keras.Sequential([keras.Input((3, 2)), kind(name="norm")])
+    plain, before = model.predict(x, verbose=0), values(model)
+    for prior in (0, 16):
+        share = 24 / (24 + prior)
+        mean = share * x.mean((0, 1), np.float64)
+        var = (1 - share) + share * x.var((0, 1), np.float64)
+        with adapt(model, prior=prior) as adaptation:
+            assert repr(adaptation) == f"Adaptation(1 layers, prior={prior})"
+            for y in (model(x), model.predict(x, verbose=0)):
+                assert np.abs(to_numpy(y) - (x - mean) / np.sqrt(var + 1e-3)).max() <= 10 * 4 * 2.0**-23
+            assert same(before, values(model))
+            with pytest.raises(DataError, match="norm is adapted already: undo that first"):
+                adapt(model)
+        assert repr(adaptation) == "Adaptation(undone)"
+        assert (model.predict(x, verbose=0) == plain).all()
+    with pytest.raises(DataError, match="prior, the number of samples that the trained statistics are worth"):
+        adapt(model, prior=-1)
+
+
+def test_adaptation_by_masks_and_in_training():
+    layer = built(BatchNormalization(), (3, 2))
+    x = np.random.default_rng(0).normal(1, 0.5, (6, 3, 2)).astype(np.float32)
+    mask = np.zeros((6, 3), bool)
+    with adapt(layer, prior=0):
+        assert (to_numpy(layer(x, mask=ops.convert_to_tensor(mask))) == 0).all()
+        mask[:2] = True
+        x[2:] = np.nan
+        y = to_numpy(layer(x, mask=ops.convert_to_tensor(mask)))
+        assert (y[:2] == to_numpy(layer(x[:2]))).all()
+        assert statistics(layer)[0].tolist() == [0, 0]
+        layer(x[:2], training=True)
+        assert statistics(layer)[0].tolist() != [0, 0]
+    with pytest.raises(DataError, match=r"adapt needs a layer with running statistics .* has none; the model: frozen"):
+        adapt(freeze(layer))
+
+
+# fold.
+
+
+def trained(model):
+    """Statistics, γ, β and biases that are not what they began with."""
+    draw = np.random.default_rng(0)
+    for weight in model.weights:
+        if "variance" in weight.path or "gamma" in weight.path:
+            weight.assign(draw.uniform(0.5, 2, weight.shape))
+        elif any(name in weight.path for name in ("mean", "beta", "bias")):
+            weight.assign(draw.normal(0, 0.3, weight.shape))
+    return model
+
+
+def chain(shape, *steps):
+    """A model of inputs and outputs."""
+    x = inputs = keras.Input(shape)
+    for step in steps:
+        x = step(x)
+    return keras.Model(inputs, x)
+
+
+def test_layers_of_every_kind_in_both_orders():
+    """Outputs of at most 72 products, ten layers deep, rounded in another order: √(10 · 72) half ULPs, and a margin."""
+    model = trained(
+        chain(
+            (9, 9, 4),
+            layers.SeparableConv2D(6, 3),
+            Theirs(),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False),
+            layers.Dropout(0.5),
+            BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2DTranspose(6, 3, strides=2),
+            Theirs(scale=False),
+            layers.ReLU(),
+            layers.Conv2D(8, 3, groups=2 if BACKEND != "tensorflow" else 1),
+            Theirs(center=False),
+            layers.ReLU(),
+            Theirs(name="before"),
+            layers.SpatialDropout2D(0.2),
+            layers.Conv2D(4, 3, activation="relu", name="taking"),
+            BatchNormalization(name="flat"),
+            layers.Flatten(),
+            layers.Dense(5, name="dense"),
+            Theirs(),
+        )
+    )
+    before, x = values(model), np.random.default_rng(1).normal(1, 2, (3, 9, 9, 4)).astype(np.float32)
+    folded, report = fold(model, example=x)
+    assert not report.kept
+    orders = {f.norm: (f.into, f.order) for f in report.folded}
+    assert (orders["before"], orders["flat"]) == ((("taking",), "after"), (("dense",), "after"))
+    assert list(orders.values()).count((("dense",), "before")) == 1
+    assert report.difference.ulps <= 4 * np.sqrt(10 * 72)
+    assert same(before, values(model))
+    assert not any(hasattr(layer, "moving_mean") for layer in folded.layers)
+    assert np.abs(to_numpy(folded(x)) - to_numpy(model(x))).max() == report.difference.absolute
+
+
+def test_embeddings_nested_and_sequential_models():
+    inner = keras.Sequential([keras.Input((4, 3)), layers.Conv1D(5, 2, name="conv"), Theirs(name="norm")], name="inner")
+    model = trained(chain((4,), layers.Embedding(7, 3, name="rows"), Theirs(name="first"), inner, layers.Dense(2)))
+    folded, report = fold(model, example=np.arange(28).reshape(7, 4) % 7)
+    assert [f.into for f in report.folded] == [("rows",), ("inner/conv",)]
+    assert report.difference.ulps <= 4 * np.sqrt(3 * 10)
+    assert type(folded.get_layer("inner")) is keras.Sequential
+    _, report = fold(inner)
+    assert report.folded[0].into == ("conv",)
+
+
+def test_a_network_that_others_wrote():
+    """52 norms, 52 convolutions deep: each rounds some hundreds of products."""
+    model = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
+    x = np.random.default_rng(0).normal(0, 1, (2, 32, 32, 3)).astype(np.float32)
+    recalibrate(model, [x])
+    _, report = fold(model, example=x)
+    assert (len(report.folded), report.kept) == (52, ())
+    assert report.difference.ulps <= 4 * np.sqrt(52 * 336)
+
+
+def test_what_is_not_proven_stays_with_its_reason():
+    shared, branch = layers.Dense(3, name="shared"), layers.Dense(3, name="branch")
+
+    class Mine(Theirs):
+        pass
+
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm = Theirs(name="within")
+
+        def call(self, x):
+            return self.norm(x)
+
+    def residual(x):
+        x = branch(x)
+        return Theirs()(x) + x
+
+    image = (5, 5, 3)
+    for shape, steps, why in (
+        (image, [Theirs()], r"it normalizes the model's input; its output is the model's"),
+        (
+            image,
+            [layers.Dense(3, activation="relu", name="d"), Theirs()],
+            r"d \(Dense\), which has an activation, relu",
+        ),
+        (image, [Theirs(), layers.Conv2D(2, 3, padding="same", name="c")], r"c cannot take it: it pads with zeros"),
+        (image, [Theirs(), layers.ZeroPadding2D(name="z"), layers.Conv2D(2, 3)], r"z \(ZeroPadding2D\), which is not"),
+        (image, [Theirs(), layers.Conv2DTranspose(2, 3)], r"adds up fewer taps at some places"),
+        ((3,), [shared, Theirs(), layers.ReLU(), shared], r"shared, which is also called elsewhere"),
+        ((3,), [residual], r"branch, before it, also goes to the function add"),
+        ((3,), [layers.Dense(3), Mine()], r"Mine has a forward pass of its own"),
+        (image, [layers.Conv2D(5, 1, name="o"), Theirs(axis=1)], r"its features lie on another axis than those of o"),
+        ((3,), [layers.Dense(3), Block()], r"it is within .*, whose calls Keras does not keep"),
+        (
+            (4, 3),
+            [layers.Masking(), layers.Dense(3), BatchNormalization()],
+            r"called with a mask, where its output is 0",
+        ),
+        ((3,), [layers.Dense(3), lambda x: Theirs()(x, training=True)], r"it is called with training=True"),
+    ):
+        _, report = fold(chain(shape, *steps))
+        assert not report.folded
+        with pytest.raises(DataError, match=why):
+            raise DataError(report.kept[0].why)
+
+
+def test_a_scaler_folds_into_the_first_layer():
+    """Raw data of mean 1000 and deviation 2: the note says that float32 sees them to 500 · 2⁻²³ = 6e-5 of one."""
+    x = table()
+    scaler = gb.StandardScaler().fit(x)
+    model = trained(chain((3,), layers.Dense(4, name="dense"), Theirs(), layers.ReLU()))
+    folded, report = fold(model, scaler=scaler, example=x)
+    want = to_numpy(model(scaler.transform(x)))
+    kernel = np.abs(to_numpy(folded.get_layer("dense").kernel)).max() * 2  # of a deviation
+    assert np.abs(to_numpy(folded(x)) - want).max() <= 3 * 3 * 500 * 2.0**-23 * kernel
+    assert report.folded[-1] == type(report.folded[-1])("scaler", ("dense",), "after")
+    assert "raw data lie up to" in report.notes[0]
+    images_ = gb.Affine(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    _, report = fold(network(), scaler=images_, example=images())
+    assert report.difference.ulps <= 4 * np.sqrt(2 * 36)
+    with pytest.raises(DataError, match="the input must go into linear layers of the scaler's features and nowhere"):
+        fold(chain((3,), layers.ReLU()), scaler=scaler)
+    with pytest.raises(DataError, match="takes 4 features, and the map has"):
+        fold(chain((4,), layers.Dense(3)), scaler=scaler)
+
+
+def test_what_has_no_graph_is_refused():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(DataError, match="whose graph Keras keeps, got Own: fold such models within it"):
+        fold(Own())
+    with pytest.raises(KindError, match="model must be a Keras model, got int"):
+        fold(3)
+    with pytest.raises(DataError, match="there is nothing to fold"):
+        fold(chain((3,), layers.ReLU()))

@@ -16,7 +16,7 @@ pytest.importorskip("flax")
 from flax import nnx  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-from gammabeta.flax import BatchNorm, adapt, freeze, recalibrate, unfreeze  # noqa: E402
+from gammabeta.flax import BatchNorm, adapt, fold, freeze, recalibrate, unfreeze  # noqa: E402
 
 
 def table(rows=203, features=3, seed=0):
@@ -360,3 +360,144 @@ def test_adaptation_by_masks_and_in_training():
         DataError, match=r"adapt needs a layer with running statistics .*, FrozenBatchNorm has none; the"
     ):
         adapt(freeze(layer))
+
+
+# fold.
+
+
+def trained(model):
+    """Statistics, γ and β that are not what they began with."""
+    draw = np.random.default_rng(0)
+    for _, layer in nnx.iter_modules(model):
+        if isinstance(layer, nnx.BatchNorm):
+            n = layer.mean[...].shape
+            layer.mean[...], layer.var[...] = draw.normal(0, 0.3, n), draw.uniform(0.5, 2, n)
+            if layer.scale is not None:
+                layer.scale[...] = draw.uniform(0.5, 2, n)
+    return model
+
+
+def conv(*sizes, kind=nnx.Conv, padding="VALID", **options):
+    return kind(*sizes, (3, 3), padding=padding, rngs=rngs(), **options)
+
+
+def norm(n, kind=nnx.BatchNorm, **options):
+    return kind(n, rngs=rngs(), **options)
+
+
+def test_layers_of_every_kind_in_both_orders():
+    """Outputs of some hundred products each, rounded in another order: √(layers · products) half ULPs, and a margin."""
+    model = trained(
+        nnx.Sequential(
+            norm(4),
+            conv(4, 6, padding="CIRCULAR"),
+            norm(6, BatchNorm),
+            nnx.relu,
+            nnx.Sequential(conv(6, 8, feature_group_count=2, use_bias=False), nnx.Dropout(0.5, rngs=rngs()), norm(8)),
+            conv(8, 5, kind=nnx.ConvTranspose, transpose_kernel=True),
+            norm(5, use_scale=False),
+            conv(5, 4, kind=nnx.ConvTranspose),
+            norm(4, use_bias=False),
+            nnx.relu,
+            norm(4),
+            nnx.Linear(4, 3, use_bias=False, rngs=rngs()),
+        )
+    )
+    x = np.random.default_rng(1).normal(1, 2, (3, 9, 9, 4)).astype(np.float32)
+    before = values(model)
+    folded, report = fold(model, example=x)
+    assert [(f.norm, f.into, f.order) for f in report.folded] == [
+        ("layers.0", ("layers.1",), "after"),
+        ("layers.10", ("layers.11",), "after"),
+        ("layers.2", ("layers.1",), "before"),
+        ("layers.4.layers.2", ("layers.4.layers.0",), "before"),
+        ("layers.6", ("layers.5",), "before"),
+        ("layers.8", ("layers.7",), "before"),
+    ]
+    assert (report.kept, report.difference.dtype) == ((), "float32")
+    assert report.difference.ulps <= 4 * np.sqrt(6 * 72)
+    assert same(before, values(model))
+    assert not any(isinstance(layer, nnx.BatchNorm) for _, layer in nnx.iter_modules(folded))
+    model.eval()
+    assert np.abs(folded(x) - model(x)).max() == report.difference.absolute
+
+
+def test_embeddings_and_frozen_norms():
+    model = freeze(trained(nnx.Sequential(nnx.Embed(7, 3, rngs=rngs()), norm(3, BatchNorm))))
+    _, report = fold(model, example=np.arange(7))
+    assert report.folded[0].into == ("layers.0",)
+    assert report.difference.ulps <= 4
+
+
+def test_what_is_not_proven_stays_with_its_reason():
+    relu, shared = nnx.relu, nnx.Linear(3, 3, rngs=rngs())
+
+    class Mine(nnx.BatchNorm):
+        pass
+
+    half = nnx.Linear(3, 3, param_dtype=jnp.float16, rngs=rngs())
+    small = norm(3)
+    small.var[...] = jnp.full(3, 1e-14)
+    small.epsilon = 1e-14
+    masked = conv(3, 3, mask=jnp.ones((3, 3, 3, 3)))
+    for layers, why in (
+        ([norm(3)], "it normalizes the model's input; its output is the model's"),
+        ([conv(3, 3), relu, norm(3), conv(3, 3, padding="SAME")], "comes from the function relu, which is not linear"),
+        (
+            [norm(3), conv(3, 3, padding="SAME")],
+            "pads with zeros \\(padding='SAME'\\), which the norm would have shifted",
+        ),
+        ([norm(3), conv(3, 3, kind=nnx.ConvTranspose)], "a transposed convolution adds up fewer taps"),
+        ([shared, norm(3), relu, shared], "layers.0, which is also called elsewhere"),
+        ([shared, Mine(3, rngs=rngs())], "Mine has a forward pass of its own"),
+        ([conv(3, 3), norm(3, axis=3)], "it has axis=3, and only -1 is the last axis whatever x's shape"),
+        ([half, small], "the folded weights are beyond float16: up to"),
+        ([masked, norm(3)], "layers.0 \\(Conv\\), which has a mask on its weights"),
+    ):
+        _, report = fold(nnx.Sequential(*layers))
+        assert not report.folded
+        with pytest.raises(DataError, match=why):
+            raise DataError(report.kept[0].why)
+
+
+def test_code_of_ones_own_is_folded_only_where_the_caller_says():
+    class Model(nnx.Module):
+        def __init__(self, shared=False):
+            self.encoder = trained(nnx.Sequential(nnx.Linear(3, 4, rngs=rngs()), norm(4), nnx.relu))
+            self.head = nnx.Linear(4, 2, rngs=rngs())
+            self.others = nnx.List([self.encoder.layers[0]] if shared else [])
+
+        def __call__(self, x):
+            return self.head(self.encoder(x))
+
+    with pytest.raises(DataError, match=r"the way through Model is code of its own, .*; give within=\['encoder'\]"):
+        fold(Model())
+    _, report = fold(Model(), within=["encoder"], example=table(5))
+    assert report.folded[0].into == ("encoder.layers.0",)
+    _, report = fold(Model(shared=True), within=["encoder"])
+    assert "encoder.layers.0, which is also held elsewhere in the model" in report.kept[0].why
+    with pytest.raises(DataError, match=r"within must name nnx.Sequential modules of the model, got \['head'\]"):
+        fold(Model(), within=["head"])
+    with pytest.raises(DataError, match="there is nothing to fold"):
+        fold(Model().head)
+    with pytest.raises(KindError, match=r"model must be a flax.nnx.Module, got int"):
+        fold(3)
+
+
+def test_a_scaler_folds_into_the_first_layer():
+    """Raw data of mean 1000 and deviation 2: the note says that float32 sees them to 500 · 2⁻²³ = 6e-5 of one."""
+    x = table()
+    scaler = gb.StandardScaler().fit(x)
+    model = nnx.Sequential(nnx.Linear(3, 4, rngs=rngs()), nnx.relu)
+    model.eval()
+    folded, report = fold(model, scaler=scaler, example=x)
+    want = model(scaler.transform(x))
+    assert np.abs(folded(x) - want).max() <= 3 * 500 * 2.0**-23 * float(np.abs(model.layers[0].kernel[...]).max() * 3)
+    assert "raw data lie up to" in report.notes[0]
+    assert report.folded[-1].norm == "scaler"
+    with pytest.raises(DataError, match="the input must go into linear layers of the scaler's features and nowhere"):
+        fold(nnx.Sequential(nnx.relu, model.layers[0]), scaler=scaler)
+    with pytest.raises(DataError, match="takes 4 features, and the map has"):
+        fold(nnx.Sequential(nnx.Linear(4, 4, rngs=rngs())), scaler=scaler)
+    with pytest.raises(DataError, match="lie on another axis than those of layers.0, the last"):
+        fold(nnx.Sequential(conv(3, 4)), scaler=scaler)

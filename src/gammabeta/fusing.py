@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gammabeta import folding
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
 from gammabeta.folded import Folded, Kept, RefusalError
-from gammabeta.folding import Features, Linear
+from gammabeta.folding import Features, Floats, Linear
 
 
 class Link(NamedTuple):
@@ -67,6 +69,24 @@ class Graph(ABC):
     @abstractmethod
     def check_written(self, layer: str, linear: Linear) -> None:
         """Refuse weights that the layer's type cannot hold."""
+
+
+def from_channels_last(kernel: Floats, groups: int = 1) -> Floats:
+    """A kernel (*taps, inputs / groups, outputs) as `Linear` has its weight; of a dense layer without taps."""
+    weight = kernel.reshape(-1, *kernel.shape[-2:]).transpose(2, 1, 0)
+    return weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
+def to_channels_last(weight: Floats, shape: tuple[int, ...]) -> Floats:
+    """`from_channels_last` undone, for a kernel of that shape."""
+    return weight.reshape(-1, *weight.shape[2:]).transpose(2, 1, 0).reshape(shape)
+
+
+def check_size(values: Floats, dtype: str, most: float, least: float) -> None:
+    """Refuse weights beyond the largest number of a type, or all below its least normal one."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest <= most or 0 < largest < least:
+        raise RefusalError(f"the folded weights are beyond {dtype}: up to {largest:.3g}")
 
 
 class Folding:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from gammabeta.folded import RefusalError
 from gammabeta.folding import Linear
+from gammabeta.fusing import check_size, from_channels_last, to_channels_last
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -23,20 +23,17 @@ def read(layer: Any) -> Linear:
 
     An embedding is a dense layer of as many inputs as it has rows.
     """
-    values = floats(_weight(layer))
-    if type(layer) in (layers.Dense, layers.Embedding):
-        weight = values.T[None, :, :, None]
-    else:
-        weight = values.reshape(-1, *values.shape[-2:]).transpose(2, 1, 0)[None]  # (1, out, in, taps)
+    values, groups = floats(_weight(layer)), 1
     if type(layer) in TRANSPOSED:
-        weight = weight.swapaxes(1, 2)
-    if type(layer) in DEPTHWISE:  # (1, multiplier, in, taps)
-        weight = weight[0].swapaxes(0, 1)[:, :, None]
-    groups = getattr(layer, "groups", 1) if type(layer) in CONVOLUTIONS else 1
-    weight = weight.reshape(groups * weight.shape[0], weight.shape[1] // groups, *weight.shape[2:])
-    outputs = weight.shape[0] * weight.shape[1]
+        values = values.swapaxes(-1, -2)
+    if type(layer) in DEPTHWISE:
+        groups = values.shape[-2]
+        values = values.reshape(*values.shape[:-2], 1, -1)
+    if type(layer) in CONVOLUTIONS:
+        groups = layer.groups
+    weight = from_channels_last(values, groups)
     bias = getattr(layer, "bias", None)
-    return Linear(weight, np.zeros(outputs) if bias is None else floats(bias))
+    return Linear(weight, np.zeros(weight.shape[0] * weight.shape[1]) if bias is None else floats(bias))
 
 
 def written(layer: Any, linear: Linear) -> tuple[Any, Any]:
@@ -45,16 +42,15 @@ def written(layer: Any, linear: Linear) -> tuple[Any, Any]:
     Raises:
         RefusalError: the layer's type cannot hold them.
     """
-    like, weight, bias = _weight(layer), linear.weight, linear.bias
-    if type(layer) is layers.Embedding:
-        return _rounded(weight[0, :, :, 0].T + bias, like.dtype), None
-    if type(layer) in DEPTHWISE:
-        weight = weight[:, :, 0].swapaxes(0, 1)[None]
-    weight = weight.reshape(1, -1, *weight.shape[2:])
+    like = _weight(layer)
+    shape = tuple(like.shape)
     if type(layer) in TRANSPOSED:
-        weight = weight.swapaxes(1, 2)
-    values = weight[0].transpose(2, 1, 0).reshape(tuple(like.shape))
-    return _rounded(values, like.dtype), _rounded(bias, like.dtype)
+        values = to_channels_last(linear.weight, (*shape[:-2], *shape[:-3:-1])).swapaxes(-1, -2)
+    else:
+        values = to_channels_last(linear.weight, shape)
+    if type(layer) is layers.Embedding:
+        return _rounded(values + linear.bias, like.dtype), None
+    return _rounded(values, like.dtype), _rounded(linear.bias, like.dtype)
 
 
 def write(layer: Any, source: Any, linear: Linear) -> None:
@@ -123,10 +119,6 @@ def _others(layer: Any, own: Any) -> list[Any]:
 
 
 def _rounded(values: Any, dtype: Any) -> Any:
-    size = np.abs(values[values != 0])
     bounds = limits(dtype)
-    if not np.isfinite(values).all() or size.max(initial=0) > float(bounds.max):
-        raise RefusalError(f"the folded weights are beyond {dtype}: up to {size.max(initial=0):.3g}")
-    if size.size and size.max() < float(bounds.smallest_normal):
-        raise RefusalError(f"the folded weights are beyond {dtype}: up to {size.max():.3g}")
+    check_size(values, str(dtype), float(bounds.max), float(bounds.smallest_normal))
     return ops.convert_to_tensor(values.astype(bounds.dtype), dtype)
