@@ -442,9 +442,8 @@ def test_embeddings_nested_and_sequential_models():
 
 def test_a_network_that_others_wrote():
     """52 norms, 52 convolutions deep: each rounds some hundreds of products."""
-    model = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
+    model = trained(keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10))
     x = np.random.default_rng(0).normal(0, 1, (2, 32, 32, 3)).astype(np.float32)
-    recalibrate(model, [x])
     _, report = fold(model, example=x)
     assert (len(report.folded), report.kept) == (52, ())
     assert report.difference.ulps <= 4 * np.sqrt(52 * 336)
@@ -457,8 +456,8 @@ def test_what_is_not_proven_stays_with_its_reason():
         pass
 
     class Block(layers.Layer):
-        def __init__(self):
-            super().__init__()
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
             self.norm = Theirs(name="within")
 
         def call(self, x):
@@ -491,7 +490,7 @@ def test_what_is_not_proven_stays_with_its_reason():
         ),
         ((3,), [layers.Dense(3), lambda x: Theirs()(x, training=True)], r"it is called with training=True"),
     ):
-        _, report = fold(chain(shape, *steps))
+        _, report = fold(trained(chain(shape, *steps)))
         assert not report.folded
         with pytest.raises(DataError, match=why):
             raise DataError(report.kept[0].why)
@@ -526,5 +525,17 @@ def test_what_has_no_graph_is_refused():
         fold(Own())
     with pytest.raises(KindError, match="model must be a Keras model, got int"):
         fold(3)
+
+    class Uncopied(layers.Dense):
+        def __init__(self, size):
+            super().__init__(size)
+
+        def get_config(self):
+            return {}
+
+    with pytest.raises(
+        DataError, match=r"uncopied \(Uncopied\) must be one that its class' from_config can make again"
+    ):
+        fold(trained(chain((3,), layers.Dense(3), Theirs(), Uncopied(2))))
     with pytest.raises(DataError, match="there is nothing to fold"):
         fold(chain((3,), layers.ReLU()))

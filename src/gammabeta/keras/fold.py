@@ -115,7 +115,13 @@ class _Copies:
         config = layer.get_config()
         if name in self.work.layers and "use_bias" in config:
             config["use_bias"] = True
-        return type(layer).from_config(config)
+        try:
+            return type(layer).from_config(config)
+        except Exception as error:
+            raise DataError(
+                f"{name} ({type(layer).__name__}) must be one that its class' from_config can make again from its "
+                f"get_config, as for saving the model, and it is not: {str(error).splitlines()[0]}. Nothing is folded"
+            ) from None
 
 
 def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
