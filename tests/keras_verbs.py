@@ -281,9 +281,12 @@ def test_keras_9522_frozen_statistics_survive_a_trainable_model(affine, tmp_path
     model = network()
     for layer in model.layers:
         layer.trainable = False
-    model.trainable = True
+    for now in (False, True):
+        model.trainable = now
     assert all(layer.trainable for layer in model.layers)
-    freeze(model, affine=affine).trainable = True
+    freeze(model, affine=affine)
+    for now in (False, True):
+        model.trainable = now
     before, x = values(model), images()
     assert len(model.trainable_variables) == 3 + (0 if affine else 4)
     model.compile(keras.optimizers.SGD(0.1), "mse")
@@ -360,7 +363,7 @@ def test_adaptation_by_masks_and_in_training():
         mask[:2] = True
         x[2:] = np.nan
         y = to_numpy(layer(x, mask=ops.convert_to_tensor(mask)))
-        assert (y[:2] == to_numpy(layer(x[:2]))).all()
+        assert np.abs(y[:2] - to_numpy(layer(x[:2]))).max() <= 10 * 4 * 2.0**-23  # as above: kernels may sum otherwise
         assert statistics(layer)[0].tolist() == [0, 0]
         layer(x[:2], training=True)
         assert statistics(layer)[0].tolist() != [0, 0]
@@ -440,13 +443,15 @@ def test_embeddings_nested_and_sequential_models():
     assert report.folded[0].into == ("conv",)
 
 
-def test_a_network_that_others_wrote():
-    """52 norms, 52 convolutions deep: each rounds some hundreds of products."""
-    model = trained(keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10))
-    x = np.random.default_rng(0).normal(0, 1, (2, 32, 32, 3)).astype(np.float32)
-    _, report = fold(model, example=x)
-    assert (len(report.folded), report.kept) == (52, ())
-    assert report.difference.ulps <= 4 * np.sqrt(52 * 336)
+if BACKEND == "torch":  # the others compile each operation and each shape by itself, which takes a minute
+
+    def test_a_network_that_others_wrote():
+        """52 norms, 52 convolutions deep: each rounds some hundreds of products."""
+        model = trained(keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10))
+        x = np.random.default_rng(0).normal(0, 1, (2, 32, 32, 3)).astype(np.float32)
+        _, report = fold(model, example=x)
+        assert (len(report.folded), report.kept) == (52, ())
+        assert report.difference.ulps <= 4 * np.sqrt(52 * 336)
 
 
 def test_what_is_not_proven_stays_with_its_reason():
