@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import import_module
@@ -13,6 +15,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from hypothesis import settings
+
+with suppress(ImportError):
+    import_module("triton._C.libtriton")  # before TensorFlow: each brings an LLVM, and in the other order they abort
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax")
 
@@ -52,6 +57,31 @@ def _framework() -> Callable[[str], ModuleType]:
 @pytest.fixture(name="program", scope="session")
 def _program() -> Callable[[str], str]:
     return program
+
+
+@pytest.fixture(name="spark", scope="session")
+def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Spark session whose workers are two processes of this interpreter, without pages or noise."""
+    program("java")
+    framework("pyspark")
+    from pyspark.sql import SparkSession
+
+    options = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.local.dir": tmp_path_factory.mktemp("spark"),
+        "spark.sql.shuffle.partitions": 2,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    builder = SparkSession.builder.master("local[2]").config(map=options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

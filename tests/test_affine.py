@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gammabeta import Affine, DataError, Extrema, KindError, MinMaxScaler, Moments
-from gammabeta.affine import minmax_scale, standard_scale
+from gammabeta.affine import constant, minmax_scale, standard_scale
 
 EPS = np.finfo(np.float64).eps
 NUMBERS = st.floats(-1e6, 1e6)
@@ -240,3 +240,33 @@ def test_minmax_of_what_is_wider_than_float64() -> None:
 
 def test_a_variance_below_the_range_is_no_constant() -> None:
     np.testing.assert_array_equal(standard_scale(Moments.of([[1e-200, 5e-324], [3e-200, 0.0]])), [1e-200, 1])
+
+
+def doubled(m: Moments, times: int) -> Moments:
+    """m added to itself again and again: of 2^times as many rows."""
+    for _ in range(times):
+        m = m + m
+    return m
+
+
+@pytest.mark.parametrize("power", [0, 14, 34])
+def test_more_rows_take_no_spread_for_constant(power: int) -> None:
+    # a Unix time in seconds, an hour's spread, a second's, and one of 2⁻²² s, the values' own rounding
+    x = 1.7e9 + np.array([[0.0, 0.0, 0.0], [3600.0, 1.0, 2.0**-22]])
+    m = doubled(Moments.of(x), power)
+    assert (m.count == 2.0 ** (power + 1)).all()
+    np.testing.assert_array_equal(standard_scale(m), [1800.0, 0.5, 1.0])
+
+
+def test_the_constant_bound_is_scikit_learns_up_to_16384_rows() -> None:
+    from sklearn.preprocessing._data import _is_constant_feature
+
+    x = 1e3 + np.array([[-1.0], [1.0]]) * np.exp2(np.arange(-43, -20))
+    for power in range(14):
+        m = doubled(Moments.of(x), power)
+        theirs = _is_constant_feature(m.var, m.mean, 2 ** (power + 1))
+        assert theirs.any() and not theirs.all()
+        np.testing.assert_array_equal(constant(m), theirs)
+    more = doubled(m, 6)
+    np.testing.assert_array_equal(constant(more), constant(m))
+    assert _is_constant_feature(more.var, more.mean, 2**20).sum() > constant(more).sum()

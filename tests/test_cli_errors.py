@@ -46,7 +46,7 @@ TROUBLE = {
     "scale inf.csv -o out.csv": "column 'b' of 'inf.csv' holds -inf in row 2",
     "scale inf.csv": "column 'b' of 'inf.csv' holds -inf in row 2",
     "scale data.xlsx -o out.csv": "a data file's name must end in .csv",
-    "scale folder.csv -o out.csv": "'folder.csv' is a folder; name one file in it",
+    "scale folder.csv -o out.csv": "at least one data file is needed, there is none in 'folder.csv'",
     "scale cut.parquet -o out.csv": "'cut.parquet' cannot be read as Parquet",
     "scale object.npy -o out.npy": "holds Python objects, which are never unpickled",
     "scale good.csv -o out.xlsx": "must end in .csv",

@@ -64,7 +64,9 @@ def run_python(page: Path) -> int:
 
 
 @pytest.mark.parametrize("page", pages("python"), ids=lambda page: page.name)
-def test_every_python_block_runs(page, tmp_path, monkeypatch):
+def test_every_python_block_runs(page, tmp_path, monkeypatch, request):
+    if "SparkSession" in page.read_text(encoding="utf-8"):
+        request.getfixturevalue("spark")
     make_tables(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run_python(page) == steps(page) > 0

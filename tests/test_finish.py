@@ -30,7 +30,8 @@ TABLES = {
 def test_the_compiled_finish_is_that_of_integers(table: str) -> None:
     m = Moments.of(TABLES[table])
     sums = m._weight, m._sum, m._squares
-    np.testing.assert_array_equal(finish.population(*sums), rounding.population(*sums))
+    for ddof in (0.0, 1.0, 1.5, -2.0, 0.3, 5.0, 1e9):
+        np.testing.assert_array_equal(finish.population(*sums, ddof), rounding.population(*sums, ddof))
     few = m[:50]
     np.testing.assert_array_equal(m.mean[:50], few.mean)
     np.testing.assert_array_equal(m.var[:50], few.var)
@@ -41,7 +42,7 @@ def test_it_is_certain_of_ordinary_features() -> None:
     m = Moments.of(TABLES["ordinary"])
     found, sure = np.empty((3, N)), np.zeros(N, np.bool_)
     (_, counts), (s, sums), (q, squares) = m._weight, m._sum, m._squares
-    finish._finish(counts[0], sums, 32 * s, squares, 32 * q, found, sure)
+    finish._finish(counts[0], sums, 32 * s, squares, 32 * q, 0.0, found, sure)
     assert sure.mean() > 0.95  # a mean of 50 floats is a tie, half an ULP from two, one time in a hundred
 
 

@@ -69,6 +69,7 @@ def test_import_contracts():
         ("unplaced", "", "lower floors"),
         ("axes", "import torch", "No framework"),
         ("scalers", "def late():\n    from jax import numpy", "No framework"),
+        ("data", "import dask.array", "No framework"),
         ("statistics", "import sklearn.base", "scikit-learn is for"),
         ("statistics", "from numba import njit", "Numba is for"),
         ("scalers", "import pyarrow", "Arrow is for"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval  # noqa: E402
 
-from gammabeta.torch import BatchNorm, convert, fold  # noqa: E402
+from gammabeta.torch import BatchNorm, convert, fold, freeze  # noqa: E402
 from networks import Residual, accuracy, digits, one_thread, perceptron, settled, trained  # noqa: E402
 
 with warnings.catch_warnings():
@@ -69,6 +69,21 @@ def why(report):
     """The reason of the one norm that was kept."""
     (kept,) = report.kept
     return kept.why
+
+
+def test_the_comparison_can_fail(monkeypatch):
+    """A weight that is wrong in its ninth digit is found."""
+
+    right = fold
+
+    def wrong(model, **given):
+        folded, report = right(model, **given)
+        folded[0].weight.data *= 1 + 1e-8
+        return folded, report
+
+    monkeypatch.setitem(unchanged.__globals__, "fold", wrong)
+    with pytest.raises(AssertionError):
+        unchanged(settled(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))), torch.randn(5, 3))
 
 
 CONVOLUTIONS = [
@@ -419,17 +434,26 @@ def test_a_norm_of_the_sequence_is_never_taken_for_one_of_the_features():
     assert "rank=2" in str(folded)
 
 
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
 @pytest.mark.parametrize("residual", [False, True])
-def test_what_was_fused_into_a_norm_stays(relu, residual):
+def test_what_was_fused_into_a_norm_stays(activation, residual):
     def way(m, x):
         return m.norm(m.conv(x), residual=x) if residual else m.norm(m.conv(x))
 
-    model = settled(Own(way, conv=conv(), norm=BatchNorm(3, activation="relu" if relu else None)))
+    model = settled(Own(way, conv=conv(), norm=BatchNorm(3, activation=activation)))
     assert paths(unchanged(model, PICTURES)) == [("norm", ("conv",), "before")]
-    assert (fold(model)[0](PICTURES).min() >= 0) == relu
+    assert (fold(model)[0](PICTURES).min() >= 0) == (activation == "relu")
     after = settled(Own(lambda m, x: m.conv(m.norm(x)), conv=nn.Conv2d(3, 3, 3), norm=BatchNorm(3, activation="relu")))
     assert "a ReLU or a residual follows within it" in why(fold(after)[1])
+
+
+def test_frozen_norms_fold():
+    model = settled(nn.Sequential(conv(), norm(), nn.ReLU()))
+    frozen = freeze(copy.deepcopy(model)).train()
+    folded, report = fold(frozen)
+    assert paths(report) == [("1", ("0",), "before")]
+    assert torch.equal(folded(PICTURES), fold(model)[0](PICTURES))
+    assert "frozen=True" in repr(frozen[1]) and not frozen[1].weight.requires_grad
 
 
 def test_norms_after_norms():
@@ -524,6 +548,14 @@ def test_bad_input():
         with pytest.raises(DataError, match=r"model must have batch norms .* or scaler= be given"):
             fold(model)
     assert why(fold(nn.BatchNorm1d(3))[1]).startswith("it normalizes the model's input; its output is the model's")
+
+    with pytest.raises(DataError, match=r"within must name submodules of the model, got \['none'\]"):
+        fold(nn.Sequential(conv(), norm()), within=["none"])
+    with pytest.raises(DataError, match=r"lazy layers must have seen a batch, and these have not: 0.weight, 0.bias"):
+        fold(nn.Sequential(nn.LazyLinear(3), nn.BatchNorm1d(3)))
+    for wrapped in (nn.DataParallel(norm()), torch.compile(norm())):
+        with pytest.raises(KindError, match=r"model must be the module itself, got \w+: give what it was made of"):
+            fold(wrapped)
 
     class Asks(nn.Module):
         def __init__(self):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
     from gammabeta.networks import parity
-    from gammabeta.scalers import MinMaxScaler, StandardScaler, fold
-    from gammabeta.statistics import Extrema, Moments
+    from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold, fold_scalers
+    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,8 @@ __all__ = [
     "Extrema",
     "FileError",
     "GammabetaError",
+    "GroupedExtrema",
+    "GroupedMoments",
     "KindError",
     "MinMaxScaler",
     "Moments",
@@ -47,13 +49,16 @@ __all__ = [
     "StateError",
     "__version__",
     "batch_norm",
+    "cross_validate",
     "data",
     "fold",
+    "fold_scalers",
     "group_norm",
     "instance_norm",
     "layer_norm",
     "parity",
     "rms_norm",
+    "sliding",
 ]
 
 _HOME = {
@@ -65,16 +70,21 @@ _HOME = {
     "Affine": "affine",
     "Convention": "conventions",
     "Extrema": "statistics",
+    "GroupedExtrema": "statistics",
+    "GroupedMoments": "statistics",
     "MinMaxScaler": "scalers",
     "Moments": "statistics",
     "StandardScaler": "scalers",
     "batch_norm": "functional",
+    "cross_validate": "scalers",
     "fold": "scalers",
+    "fold_scalers": "scalers",
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
     "parity": "networks",
     "rms_norm": "functional",
+    "sliding": "statistics",
 }
 
 

@@ -98,7 +98,8 @@ class Linear:
 
 def origin_of(a: Affine) -> Floats:
     """a(0): what an affine map gives for zeros."""
-    return a(np.zeros(a.shape))
+    origin: Floats = a(np.zeros(a.shape))
+    return origin
 
 
 def distance(a: Affine) -> float:

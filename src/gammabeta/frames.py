@@ -35,6 +35,8 @@ def is_frame(x: Any) -> bool:
     Raises:
         KindError: x is a lazy frame, or another table that has to be computed first.
     """
+    if type(x).__module__.startswith("dask.dataframe"):
+        raise KindError("X must be a data frame that is in memory, got a Dask one; take gammabeta.data.dask's scalers")
     frame = nw.from_native(x, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         raise KindError(f"X must be a data frame that is in memory, got the lazy {type(x).__name__}; collect it first")

@@ -4,7 +4,8 @@ Each framework's folder reads its models into a `Network` and writes one into a 
 layer meets which, and where two networks part, is here.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,7 +82,7 @@ class Parity:
     Attributes:
         layers: the pairs of layers, in order, by their names.
         first: the first layer whose output differs, or whose input does, and why; None if none does.
-        rules: what is set differently, such as eps, layer by layer, whether it shows or not.
+        rules: where eps, decay or the running variance's estimator are other ones, whether it shows or not.
         difference: between the outputs of the last layers, of the largest value.
     """
 
@@ -108,7 +109,7 @@ def parity(one: Network, other: Network) -> Parity:
         StateError: they have other layers; the message names the first.
     """
     pairs = matched(one, other)
-    rules = [line for a, b in pairs for line in _rules(a, b)]
+    rules = [line for a, b in pairs for line in _rules(a, b, ("eps", "decay", "unbiased"))]
     first = next((reason for reason in map(_parting, pairs, [None, *pairs]) if reason), None)
     last = apart(pairs[-1][0].gave, pairs[-1][1].gave)
     return Parity(tuple((a.name, b.name) for a, b in pairs), first, tuple(rules), last)
@@ -147,8 +148,8 @@ def matched(one: Network, other: Network) -> list[tuple[Layer, Layer]]:
         if not network.layers:
             raise StateError(f"a model must have layers with weights, and the {network.framework} model has none")
     for a, b in zip(one.layers, other.layers, strict=False):
-        mine, yours = _needed(a, b), _needed(b, a)
-        if a.kind != b.kind or mine != yours:
+        mine, yours = _common(a, b), {name: value.shape for name, value in b.weights.items()}
+        if a.kind != b.kind or not mine.items() <= yours.items():
             raise StateError(
                 f"layers must match in the order in which they are used, and the first that do not are {a} of "
                 f"{one.framework} with {mine} and {b} of {other.framework} with {yours}. Nothing is written"
@@ -171,7 +172,7 @@ def filled(source: Layer, own: Layer) -> dict[str, Array]:
     }
 
 
-def _needed(layer: Layer, other: Layer) -> dict[str, tuple[int, ...]]:
+def _common(layer: Layer, other: Layer) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights that another layer must have too: all but those that make no difference."""
     return {
         name: value.shape
@@ -183,43 +184,44 @@ def _needed(layer: Layer, other: Layer) -> dict[str, tuple[int, ...]]:
 def _parting(pair: tuple[Layer, Layer], before: tuple[Layer, Layer] | None) -> str | None:
     """Why two layers part, if they do: before them, or in them."""
     a, b = pair
-    if a.given.shape != b.given.shape:
-        return f"{a.name} and {b.name}: they are given {a.given.shape} and {b.given.shape}, features last"
+    if apart(a.gave, b.gave) <= ROUNDING:
+        return None
     order = None if before is None else reordering(a.given, b.given, before[0].gave.shape[-1])
-    if apart(a.given if order is None else a.given[..., order], b.given) > ROUNDING:
-        place = "the model's input" if before is None else f"{before[0].name} and {before[1].name}, which agree"
-        return f"{a.name} and {b.name}: they are given other values, by something after {place}"
+    shapes = ""
     if a.gave.shape != b.gave.shape:
-        return f"{a.name} and {b.name}: they give {a.gave.shape} and {b.gave.shape}, features last; {_why(a, b, order)}"
-    if apart(a.gave, b.gave) > ROUNDING:
-        return f"{a.name} and {b.name}: from the same input they give other values; {_why(a, b, order)}"
-    return None
+        shapes = f" of other shapes, {a.gave.shape} and {b.gave.shape} with features last"
+    if apart(a.given if order is None else a.given[..., order], b.given) <= ROUNDING:
+        return f"{a.name} and {b.name}: from the same input they give other values{shapes}; {_why(a, b, order)}"
+    place = "the model's input" if before is None else f"{before[0].name} and {before[1].name}, which agree"
+    return f"{a.name} and {b.name}: they are given other values, by something after {place}"
 
 
 def _why(a: Layer, b: Layer, order: Array | None) -> str:
     weights = a.weights if order is None else {**a.weights, "weight": a.weights["weight"][:, order]}
     other = [n for n in b.weights if n in weights and apart(weights[n], b.weights[n]) > ROUNDING]
     reasons = [f"other {' and '.join(other)}"] if other else []
-    return "; ".join([*reasons, *(line for line in _rules(a, b) if _LATER not in line)]) or "the arithmetic differs"
+    evaluated = [name for name in a.rules if name not in _WORDS]
+    return "; ".join([*reasons, *_rules(a, b, evaluated)]) or "the arithmetic differs"
 
 
-def _rules(a: Layer, b: Layer) -> list[str]:
+def _rules(a: Layer, b: Layer, names: Iterable[str]) -> list[str]:
     return [
         f"{a.name} has {name} {a.rules[name]}, {b.name} has {b.rules[name]}{_WORDS.get(name, '')}"
-        for name in a.rules
-        if name in b.rules and a.rules[name] != b.rules[name]
+        for name in names
+        if name in a.rules and name in b.rules and a.rules[name] != b.rules[name]
     ]
 
 
-_LATER = "they will differ after further training"
 _WORDS = {
-    "decay": f": {_LATER} (decay is the weight of the old value)",
-    "unbiased": f": {_LATER} (whether the running variance is the unbiased one)",
+    "decay": " (the weight of the old value): they will differ after further training",
+    "unbiased": " (whether the running variance is the unbiased one): they will differ after further training",
 }
 
 
 def apart(a: Array, b: Array) -> float:
-    """The largest difference of two arrays, of their largest value; 0 where both are NaN."""
+    """The largest difference of two arrays, of their largest value; 0 where both are NaN, infinity of other shapes."""
+    if np.shape(a) != np.shape(b):
+        return math.inf
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     with np.errstate(invalid="ignore"):

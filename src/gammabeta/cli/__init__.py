@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+from gammabeta.cli.interrupts import Interrupted
 from gammabeta.errors import GammabetaError
 
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing was changed", 130)
+    except Interrupted as ended:
+        return _fail(str(ended), ended.status)
     except BrokenPipeError:
         # whoever read our output has had enough; keep Python from complaining when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

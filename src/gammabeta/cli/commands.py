@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli.diagnose import diagnose
+from gammabeta.cli.folder import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
+from gammabeta.cli.groups import By
 from gammabeta.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,7 +46,9 @@ FeatureRange = Annotated[
     tuple[float, float] | None, typer.Option(help="The range that minmax scales into; 0 1 without it.", metavar="A B")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Report to stdout as JSON, for machines.")]
-Out = Annotated[Path, typer.Option("--output", "-o", help="The file to write; its extension is its format.")]
+Out = Annotated[
+    Path, typer.Option("--output", "-o", help="The file to write, its extension is its format; or the folder.")
+]
 Stats = Annotated[Path, typer.Argument(metavar="S.json", help="Statistics that scale or stats wrote.")]
 Input = Annotated[Path, typer.Argument(metavar="IN", help="CSV, Parquet, Feather, Arrow IPC or .npy.")]
 
@@ -74,19 +79,22 @@ def gammabeta(
       gammabeta invert s.json out.csv -o back.csv    the way back
       gammabeta stats jan.parquet feb.parquet -o both.json
       gammabeta report in.csv -o report.html         a page: each column's shape, and what to watch
+      gammabeta diagnose my.networks:make --data inputs.npy     a network's batch norms, and what to watch
       gammabeta lab                                  see why, in a page that computes
 
-    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy.
+    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy,
+    .npz; Zarr and folders of images are measured too; s3://, http:// and the like are read from.
     """
 
 
 @app.command()
 def scale(
-    source: Annotated[
-        Path | None, typer.Argument(metavar="IN", help="CSV, Parquet, Feather, Arrow IPC or .npy.")
-    ] = None,
+    source: Annotated[Path | None, typer.Argument(metavar="IN", help=ONE_OR_MANY)] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write. Without it: a look, nothing is written.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file to write, or the folder. Without it: a look, nothing is written."
+        ),
     ] = None,
     method: MethodOption = None,
     columns: Columns = None,
@@ -96,6 +104,11 @@ def scale(
         Path | None, typer.Option(help="Keep the statistics here, for apply and invert.", metavar="S.json")
     ] = None,
     ddof: Ddof = None,
+    footers: Annotated[
+        bool, typer.Option("--footers/--no-footers", help="minmax by what a Parquet file's footer says, where it does.")
+    ] = True,
+    workers: Workers = None,
+    skip_bad: SkipBad = False,
     example: Annotated[bool, typer.Option("--example", help="Take scikit-learn's breast cancer table for IN.")] = False,
     json: Json = False,
 ) -> None:
@@ -107,9 +120,11 @@ def scale(
       gammabeta scale in.csv -o out.csv --method minmax --feature-range -1 1
       gammabeta scale in.csv -o out.csv --columns age,income --stats s.json
       gammabeta scale in.csv -o out.csv --exclude "id,*_code" --ddof 1
+      gammabeta scale folder -o scaled               every file of a folder, by the statistics of all
 
     Other columns pass through untouched. Floats keep their type, integers become float64.
-    OUT may be IN: it is replaced when the new file is whole.
+    OUT may be IN: it is replaced when the new file is whole. A folder goes into another folder:
+    whatever stopped it, the same command goes on from there, and does nothing twice.
     """
     from gammabeta import data
     from gammabeta.cli import report
@@ -118,7 +133,13 @@ def scale(
 
     if (source is None) != example:
         raise DataError("one file is needed: gammabeta scale IN, or gammabeta scale --example")
-    table = data.sources.opened(source) if source is not None else breast_cancer()
+    many = source is not None and data.dataset.is_data_set(source)
+    if many and output is None:
+        raise DataError(
+            f"a folder is scaled into another: gammabeta scale {source} -o OUT; its statistics: gammabeta stats"
+        )
+    table = breast_cancer() if source is None else source if many else data.sources.opened(source)
+    name = str(getattr(table, "path", table))
     if getattr(table, "looks_headless", False):
         typer.echo("gammabeta: note: the first line is taken for the columns' names, but it holds numbers", err=True)
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
@@ -127,24 +148,47 @@ def scale(
             raise DataError("--stats goes with -o OUT; to keep statistics alone: gammabeta stats IN -o S.json")
         with Meter() as meter:
             found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=report.bins(), progress=meter)
-        report.show_preview(str(table.path), found, json)
+        report.show_preview(name, found, json)
         return
-    with Meter() as meter:
-        written = data.scale(table, output, recipe=recipe, columns=only, exclude=but, stats=stats, progress=meter)
-    report.show_written("scaled", str(table.path), written, json, stats)
+    with at_work(source, output) as meter:
+        written = data.scale(
+            table,
+            output,
+            recipe=recipe,
+            columns=only,
+            exclude=but,
+            stats=stats,
+            footers=footers,
+            workers=workers,
+            skip_bad=skip_bad,
+            progress=meter,
+            finished=meter.finished,
+        )
+    show_written("scaled", name, written, json, stats)
 
 
 @app.command("stats")
 def stats_(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Data files and stats files, in any mixture.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="IN...", help="Data files, folders, patterns in quotes, stats files, in any mixture."),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Keep the statistics here.", metavar="S.json")
     ] = None,
     columns: Columns = None,
     exclude: Exclude = None,
+    by: By = None,
     method: MethodOption = None,
     feature_range: FeatureRange = None,
     ddof: Ddof = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Of many files: leave out those that cannot be read.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of many files: read a sample of those that are known again, and compare.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Which sample --check takes.", metavar="N")] = 0,
     json: Json = False,
 ) -> None:
     """Take the statistics of files and add them up.
@@ -153,62 +197,89 @@ def stats_(
       gammabeta stats in.parquet
       gammabeta stats jan.csv feb.csv -o year.json
       gammabeta stats year.json mar.csv -o year.json
+      gammabeta stats photos -o photos.json          a folder of images: all pixels, by channel
       gammabeta stats year.json --exclude id -o less.json
       gammabeta stats year.json --method minmax -o year-minmax.json
+      gammabeta stats in.csv --by kind -o kinds.json     of each group of rows
+      gammabeta stats data/ -o data.json             and again: only new and changed files are read
+      gammabeta stats "data/**/*.parquet" -o data.json --check
 
     The sums are exact: in any order, from any number of files. A stats file says how to scale
     too, so that apply and invert need no options.
+
+    Of a folder, a pattern or several files, -o S.json keeps each file's statistics in S.ledger:
+    broken off at any moment, the same command goes on from there.
     """
     from gammabeta import data
-    from gammabeta.cli import report
+    from gammabeta.cli import groups, ledger, report
     from gammabeta.cli.progress import Meter
 
-    recipe = _recipe(method, ddof, feature_range)
+    recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
+    if by is not None or any(map(data.by.is_grouped, sources)):
+        if recipe is not None:
+            raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
+        groups.stats(sources, by, output, only, but, json)
+        return
     if output is not None:
         data.store.statistics_path(output)
+    names = [str(path) for path in sources]
+    found = ledger.data_set_of(sources)
+    if found is not None:
+        ledger.tell_ignored(found, output)
+    if found is not None and output is not None:
+        done = ledger.updated(found, output, only, but, recipe, skip_bad, seed if check else None)
+        report.show_statistics(names, done.statistics, json, output, done)
+        return
+    ledger.refuse(skip_bad, check)
     with Meter() as meter:
-        found = data.gather(list(sources), _names(columns), _names(exclude), recipe=recipe, progress=meter)
+        total = data.gather(list(sources), only, but, recipe=recipe, progress=meter)
     if output is not None:
-        data.save(found, output)
-    report.show_statistics([str(path) for path in sources], found, json, output)
+        data.save(total, output)
+    report.show_statistics(names, total, json, output)
 
 
 @app.command()
-def apply(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
+def apply(
+    stats: Stats, source: Inputs, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+) -> None:
     """Scale a file by the statistics of another.
 
     \b
       gammabeta scale train.csv -o train-scaled.csv --stats s.json
       gammabeta apply s.json test.csv -o test-scaled.csv
+      gammabeta apply s.json folder -o folder-scaled
 
     It is scaled in the way that the stats file says. Columns are found by name, in any order;
     those without statistics pass through.
     """
     from gammabeta import data
-    from gammabeta.cli import report
-    from gammabeta.cli.progress import Meter
 
-    with Meter() as meter:
-        written = data.apply(stats, source, output, progress=meter)
-    report.show_written("scaled", str(source), written, json, None)
+    with at_work(source, output) as meter:
+        written = data.apply(
+            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, finished=meter.finished
+        )
+    show_written("scaled", str(source), written, json, None)
 
 
 @app.command()
-def invert(stats: Stats, source: Input, output: Out, json: Json = False) -> None:
+def invert(
+    stats: Stats, source: Inputs, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+) -> None:
     """Take a scaled file back to its original units.
 
     \b
       gammabeta invert s.json train-scaled.csv -o train-back.csv
+      gammabeta invert s.json folder-scaled -o folder-back
 
     Columns that were integers come back as float64, within rounding.
     """
     from gammabeta import data
-    from gammabeta.cli import report
-    from gammabeta.cli.progress import Meter
 
-    with Meter() as meter:
-        written = data.invert(stats, source, output, progress=meter)
-    report.show_written("taken back", str(source), written, json, None)
+    with at_work(source, output) as meter:
+        written = data.invert(
+            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, finished=meter.finished
+        )
+    show_written("taken back", str(source), written, json, None)
 
 
 @app.command("report")
@@ -271,6 +342,9 @@ def lab(
         if browser:
             Thread(target=_browse, args=(address,), daemon=True).start()  # a browser in a terminal waits for the page
         server.serve(listening)
+
+
+app.command()(diagnose)
 
 
 def _browse(address: str) -> None:

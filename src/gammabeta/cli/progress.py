@@ -1,4 +1,4 @@
-"""How far the work is: a bar with rate and time left, on a terminal, once it has taken a second."""
+"""How far the work is: a bar with rates and time left, on a terminal, once it has taken a second."""
 
 import sys
 from time import monotonic
@@ -12,13 +12,15 @@ PATIENCE = 1.0  # seconds
 
 
 class Meter:
-    """Call it with the bytes done and the bytes to do."""
+    """Call it with the bytes done and the bytes to do; where there are several files, tell it of each in `finished`."""
 
     def __init__(self) -> None:
         self._start = monotonic()
         self._on = sys.stderr.isatty()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._files = ""
+        self.files = (0, 0)
 
     def __call__(self, done: int, size: int) -> None:
         if not self._on or monotonic() - self._start < PATIENCE:
@@ -26,15 +28,29 @@ class Meter:
         if self._bar is None:
             self._begin(done, size)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=size)
+            self._bar.update(self._task, completed=done, total=size, files=self._files)
+
+    def finished(self, done: int, files: int, rows: int) -> None:
+        """So many files are done, and so many rows of them have been read."""
+        self.files = done, files
+        rate = rows / max(monotonic() - self._start, 1e-3)
+        self._files = f"{done:,}/{files:,} files, {rate:,.0f} rows/s"
 
     def _begin(self, done: int, size: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        told = TextColumn("{task.fields[files]}", markup=False)
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), told, TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", completed=done, total=size)
+        self._task = self._bar.add_task("", completed=done, total=size, files=self._files)
         self._bar.start()
 
     def __enter__(self) -> "Meter":

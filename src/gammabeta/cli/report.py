@@ -3,14 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gammabeta.data import Column, Preview, Statistics, Written
+    from gammabeta.data import Column, Files, Preview, Ranges, Statistics, Updated, Written
 
 SHOWN = 40  # columns in a table; --json has them all
 NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
@@ -85,24 +85,30 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
             _head(name, written.statistics, written.rows)
             | {"columns": _columns(written.statistics)}
             | _others(written)
+            | ({} if written.files is None else {"files": _outputs(written.files)})
             | outputs
         )
         return
     console = _console()
     columns = _many(len(written.statistics.columns), "column")
-    _say(console, f"{name}: {_many(written.rows, 'row')}, {columns} {verb} → {written.path}")
+    files = "" if written.files is None else f"{_many(written.files.written + written.files.kept, 'file')}, "
+    _say(console, f"{name}: {files}{_many(written.rows, 'row')}, {columns} {verb} → {written.path}")
     _tell_others(console, written)
+    if written.files is not None:
+        _tell_outputs(console, written.files)
     if stats is not None:
         _say(console, f"statistics kept in {stats}, for: gammabeta apply {stats} IN -o OUT")
 
 
-def show_statistics(names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None) -> None:
-    """Statistics, as a table."""
+def show_statistics(
+    names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None, files: "Updated | None" = None
+) -> None:
+    """Statistics, as a table. files: which files they are of, where there is a ledger."""
     name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     if as_json:
-        _dump(
-            _head(list(names), found) | {"columns": _columns(found), "output": None if output is None else str(output)}
-        )
+        told = {} if files is None else {"files": _files(files)}
+        kept = None if output is None else str(output)
+        _dump(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
         return
     console = _console()
     _say(console, f"{name}: {_many(found.rows, 'row')}")
@@ -110,8 +116,27 @@ def show_statistics(names: Sequence[str], found: "Statistics", as_json: bool, ou
     values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
     rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
     _print_table(console, found, ["type", "mean", "std", "min", "max"], rows)
+    if files is not None:
+        _tell_files(console, files)
     if output is not None:
         _say(console, f"kept in {output}, for: gammabeta apply {output} IN -o OUT")
+
+
+def _files(files: "Updated") -> dict[str, Any]:
+    bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
+    told = {"read": files.read, "gone": files.gone, "checked": files.checked}
+    return {"kept": files.kept, **{key: list(value) for key, value in told.items()}, "bad": bad}
+
+
+def _tell_files(console: "Console", files: "Updated") -> None:
+    parts = [f"{_many(len(files.read), 'file')} read", f"{files.kept:,} as before"]
+    parts += [f"{len(files.gone):,} gone"] if files.gone else []
+    parts += [f"{len(files.bad):,} left out"] if files.bad else []
+    _say(console, ", ".join(parts))
+    if files.checked:
+        shown = ", ".join(files.checked[:8])
+        more = f" and {len(files.checked) - 8} more" if len(files.checked) > 8 else ""
+        _say(console, f"read again and found the same: {shown}{more}")
 
 
 def show_page(found: dict[str, Any], output: Path, as_json: bool) -> None:
@@ -193,16 +218,19 @@ def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
     return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
 
 
-def _head(name: Any, found: "Statistics", rows: int | None = None) -> dict[str, Any]:
+def _head(name: Any, found: "Statistics | Ranges", rows: int | None = None) -> dict[str, Any]:
     return {"input": name, "rows": found.rows if rows is None else rows, "scaling": found.recipe.document()}
 
 
-def _columns(found: "Statistics") -> list[dict[str, Any]]:
+def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
+    from gammabeta.data import Ranges
+
     affine = found.affine()
+    unknown = [nan] * len(found.columns)
     values = {
-        "count": found.moments.count,
-        "mean": found.moments.mean,
-        "std": found.moments.deviation(found.recipe.ddof),
+        "count": found.extrema.count,
+        "mean": unknown if isinstance(found, Ranges) else found.moments.mean,
+        "std": unknown if isinstance(found, Ranges) else found.moments.deviation(found.recipe.ddof),
         "min": found.extrema.min,
         "max": found.extrema.max,
         "center": affine.center,
@@ -213,6 +241,23 @@ def _columns(found: "Statistics") -> list[dict[str, Any]]:
         {"name": column.name, "type": column.type, **{key: _or_none(value[i]) for key, value in values.items()}}
         for i, column in enumerate(found.columns)
     ]
+
+
+def _outputs(files: "Files") -> dict[str, Any]:
+    bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
+    stale, left_out = list(files.stale), list(files.left_out)
+    return {"written": files.written, "kept": files.kept, "bad": bad, "stale": stale, "left_out": left_out}
+
+
+def _tell_outputs(console: "Console", files: "Files") -> None:
+    if files.kept:
+        _say(console, f"{_many(files.kept, 'file')} of an earlier run as before, {files.written:,} written")
+    for title, names in (
+        ("no data, left out", files.left_out),
+        ("left over from earlier runs, of files that were not scaled now", files.stale),
+    ):
+        if names:
+            _say(console, f"{title}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
 
 
 def _others(found: "Preview | Written") -> dict[str, Any]:

@@ -6,33 +6,69 @@
     data.scale("table.parquet", "scaled.parquet", stats="stats.json")
     data.apply("stats.json", "new.csv", "new-scaled.csv")    # columns are found by name
     data.invert("stats.json", "scaled.parquet", "back.parquet")
+    data.scale("folder", "scaled")                           # many files, by the statistics of all
 
-CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
+CSV, Parquet, Arrow IPC (Feather), `.npy` and `.npz`, here or elsewhere; Zarr arrays, folders of images, frames,
+queries, loaders and whatever comes in chunks (docs/sources.md). What `gammabeta` does on the command line is in these
+functions. `gammabeta.data.dask` and `gammabeta.data.spark` do the same where those engines hold the data.
 """
 
-from gammabeta.data.first_pass import extrema, measure, moments, scan
+from importlib import import_module
+
+from gammabeta.data.batches import batches
+from gammabeta.data.by import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
+from gammabeta.data.chunked import zarr
+from gammabeta.data.dataset import DataSet, Part, data_set
+from gammabeta.data.first_pass import measure, moments, scan
+from gammabeta.data.ledger import Updated, update
 from gammabeta.data.look import Preview, preview
+from gammabeta.data.npz import npz
+from gammabeta.data.pictures import images
+from gammabeta.data.ranges import extrema
+from gammabeta.data.record import Files
 from gammabeta.data.second_pass import Written, apply, invert, scale
 from gammabeta.data.source import Chunk, Column
-from gammabeta.data.state import Recipe, Statistics
+from gammabeta.data.state import Ranges, Recipe, Statistics
 from gammabeta.data.store import gather, load, save
 
 __all__ = [
     "Chunk",
     "Column",
+    "DataSet",
+    "Files",
+    "GroupStatistics",
+    "Part",
     "Preview",
+    "Ranges",
     "Recipe",
     "Statistics",
+    "Updated",
     "Written",
     "apply",
+    "batches",
+    "data_set",
     "extrema",
     "gather",
+    "gather_groups",
+    "images",
     "invert",
     "load",
+    "load_groups",
     "measure",
+    "measure_by",
     "moments",
+    "npz",
     "preview",
     "save",
+    "save_groups",
     "scale",
     "scan",
+    "update",
+    "zarr",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("dask", "spark"):
+        return import_module(f"gammabeta.data.{name}")
+    raise AttributeError(f"module 'gammabeta.data' has no attribute {name!r}")

@@ -8,14 +8,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 1, *, here: bool = False) -> Iterator[T]:
     """The same items in the same order, made by a thread of their own, up to `depth` before they are asked for.
 
     What the thread raises is raised here. When the caller stops early the thread stops too, and is waited for.
+    `here`: no thread after all, since they are made by code that may know no other than the caller's.
 
     >>> list(ahead(n * n for n in range(4)))
     [0, 1, 4, 9]
     """
+    if here:
+        yield from items
+        return
     ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()
 

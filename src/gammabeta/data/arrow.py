@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from gammabeta.data.codec import codec_of_file, codec_of_stream
-from gammabeta.data.files import reading
+from gammabeta.data.files import arrow_file, reading
+from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
@@ -26,10 +27,11 @@ class ArrowSource(Source):
     A record batch of any size is read in slices, unless it is compressed: Arrow decompresses whole batches.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path, self.size, self.rows = path, path.stat().st_size, None
-        with reading(path, "Arrow IPC"), path.open("rb") as file:
-            magic = file.read(6)
+        with reading(path, "Arrow IPC"):
+            with path.open("rb") as file:
+                magic = file.read(6)
             if magic.startswith(b"FEA1"):
                 raise FileError(
                     f"{str(path)!r} is of Feather version 1; write it again with pyarrow.feather (version 2)"
@@ -46,26 +48,27 @@ class ArrowSource(Source):
 
     def _open(self, source: Any = None, fields: list[int] | None = None) -> Any:
         options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=True)
-        opened = source or pa.OSFile(str(self.path), "rb")
+        opened = source or arrow_file(self.path)
         return (ipc.open_file if self._is_file else ipc.open_stream)(opened, options=options)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
         """The rows in order, some columns or all; a new pass at each call."""
         fields = None
-        if names is not None and self.compression:  # else Arrow would copy what it can leave where it is
+        far = isinstance(self.path, Remote)
+        if names is not None and (far or self.compression):  # else Arrow would copy what it can leave where it is
             fields = sorted(self.schema.get_field_index(name) for name in names)
-        with reading(self.path, "Arrow IPC"), self.path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with reading(self.path, "Arrow IPC"):
+            mapped = None if isinstance(self.path, Remote) else _mapped(self.path)
             start = read = 0
-            with self._open(pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
+            with self._open(mapped and pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
                 for batch in _batches(reader, self._is_file):
                     if names is not None and fields is None:
                         batch = batch.select(list(names))
-                    for part in _slices(batch):
+                    for part in slices(batch):
                         start += part.num_rows
                         read += part.nbytes
                         yield TableChunk(part, start - part.num_rows, min(self.size, read))
-                        if read % _HELD < part.nbytes and hasattr(mmap, "MADV_DONTNEED"):
+                        if mapped and read % _HELD < part.nbytes and hasattr(mmap, "MADV_DONTNEED"):
                             mapped.madvise(mmap.MADV_DONTNEED)
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
@@ -76,11 +79,16 @@ class ArrowSource(Source):
     def compression(self) -> str | None:
         """How the first record batch's buffers are compressed: lz4, zstd or not at all."""
         find = codec_of_file if self._is_file else codec_of_stream
-        with reading(self.path, "Arrow IPC"), self.path.open("rb") as file:
+        with reading(self.path, "Arrow IPC"), arrow_file(self.path) as file:
             try:
-                return find(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                return find(file)
             except struct.error:  # a layout unlike any known one: no reason not to read the file
                 return None
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
@@ -91,7 +99,7 @@ def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
         yield reader.get_batch(i)
 
 
-def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """A record batch in pieces of about `CHUNK_BYTES`."""
     if not batch.num_rows:
         return

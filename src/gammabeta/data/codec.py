@@ -5,7 +5,6 @@ and of the table and then where each field is, 0 if it is absent. The tables and
 files: Footer.recordBatches[0] → Message.header → RecordBatch.compression → BodyCompression.codec.
 """
 
-import mmap
 import struct
 
 import pyarrow as pa
@@ -15,22 +14,22 @@ _CODECS = {0: "lz4", 1: "zstd"}
 _TAIL = 10  # the footer's size in 4 bytes, and the magic word
 
 
-def codec_of_file(content: mmap.mmap) -> str | None:
-    """The codec of the first record batch in a file's bytes: lz4, zstd or None."""
-    data = memoryview(content)
-    (size,) = struct.unpack_from("<i", data, len(data) - _TAIL)
-    footer = data[len(data) - _TAIL - size : len(data) - _TAIL]
+def codec_of_file(file: pa.NativeFile) -> str | None:
+    """The codec of the first record batch in a file: lz4, zstd or None."""
+    end = file.size() - _TAIL
+    (size,) = struct.unpack("<i", file.read_at(4, end))
+    footer = memoryview(file.read_at(size, end - size))
     batches = _followed(footer, _root(footer), 3)
     if not batches or not struct.unpack_from("<I", footer, batches)[0]:
         return None
     offset, length = struct.unpack_from("<qi", footer, batches + 4)
-    message = data[offset : offset + length]
+    message = memoryview(file.read_at(length, offset))
     return _codec(message[8:] if bytes(message[:4]) == b"\xff\xff\xff\xff" else message[4:])
 
 
-def codec_of_stream(content: mmap.mmap) -> str | None:
-    """The codec of the first record batch in a stream's bytes: lz4, zstd or None."""
-    for message in ipc.MessageReader.open_stream(pa.BufferReader(pa.py_buffer(content))):
+def codec_of_stream(file: pa.NativeFile) -> str | None:
+    """The codec of the first record batch in a stream: lz4, zstd or None."""
+    for message in ipc.MessageReader.open_stream(file):
         if message.type == "record batch":
             return _codec(memoryview(message.metadata))
     return None

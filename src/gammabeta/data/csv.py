@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from gammabeta.data import text, vectors
-from gammabeta.data.files import kind_of, reading
+from gammabeta.data.files import arrow_file, kind_of, reading
+from gammabeta.data.remote import Place
 from gammabeta.data.source import (
     PIECE_BYTES,
     Block,
@@ -78,7 +79,7 @@ class CsvSource(Source):
     until a later one says otherwise: then all of the file is looked through, and the pass begins anew (`Restart`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path, self.size, self.rows = path, path.stat().st_size, None
         with reading(path, "CSV"):
             try:
@@ -111,7 +112,7 @@ class CsvSource(Source):
 
     def _open(self) -> tuple[Any, Any]:
         """The file, and its text."""
-        raw = pa.OSFile(str(self.path), "rb")
+        raw = arrow_file(self.path)
         compression = kind_of(self.path).compression
         return raw, pa.CompressedInputStream(raw, compression) if compression else raw
 
@@ -204,11 +205,11 @@ class CsvSource(Source):
             yield tuple(names), chunk
 
 
-def _not_utf8(path: Path) -> FileError:
+def _not_utf8(path: Place) -> FileError:
     return FileError(f"{str(path)!r} must be in UTF-8, some text is not; convert it (iconv -f latin1 -t utf8)")
 
 
-def _is_tabbed(path: Path) -> bool:
+def _is_tabbed(path: Place) -> bool:
     return ".tsv" in (suffix.lower() for suffix in path.suffixes[-2:])
 
 

@@ -6,10 +6,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from gammabeta.data.remote import Place, Remote, located
 from gammabeta.errors import DataError, FileError, GammabetaError, KindError
 
 FORMATS = {
@@ -21,10 +22,18 @@ FORMATS = {
     ".feather": "arrow",
     ".ipc": "arrow",
     ".npy": "npy",
+    ".npz": "npz",
     ".json": "statistics",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather or .npy"
+KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
+
+
+P = TypeVar("P", Path, Remote, Place)
+
+
+class OutputError(FileError):
+    """The place of an output is at fault: to read another file instead would not help."""
 
 
 class Kind(NamedTuple):
@@ -34,7 +43,7 @@ class Kind(NamedTuple):
     compression: str | None = None
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Place) -> Kind:
     """The kind of file that a name stands for.
 
     Raises:
@@ -49,16 +58,19 @@ def kind_of(path: Path) -> Kind:
     return Kind(found, compression)
 
 
-def existing(path: Path) -> Path:
+def existing(path: P) -> P:
     """The path, if it is a file with something in it.
 
     Raises:
-        FileError: there is no such file, it is a folder, or it is empty.
+        FileError: there is no such file, it is a folder, it is empty, or its name is not in UTF-8.
     """
+    _check_text(path)
     try:
         found = path.stat()
+    except FileError:
+        raise
     except OSError as error:
-        raise FileError(f"cannot read {str(path)!r}: {_reason(error)}") from None
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
     if path.is_dir():
         raise FileError(f"a data file is needed, but {str(path)!r} is a folder; name one file in it")
     if found.st_size == 0 and path.is_file():
@@ -66,7 +78,21 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _reason(error: BaseException) -> str:
+def _check_text(path: Place) -> None:
+    """Refuse a name that is no text: neither Arrow nor a terminal could take it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise FileError(f"a file's name must be in UTF-8, got {str(path)!r}; rename it") from None
+
+
+def arrow_file(path: Place) -> pa.NativeFile:
+    """A file for Arrow to read, from one end to the other or at any place."""
+    return path.arrow_file() if isinstance(path, Remote) else pa.OSFile(str(path), "rb")
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
     if isinstance(error, OSError) and error.errno:
         return "no such file" if error.errno == errno.ENOENT else os.strerror(error.errno)
     lines = str(error).strip().splitlines()
@@ -74,14 +100,17 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
+def reading(path: Place, what: str) -> Iterator[None]:
     """Turn what PyArrow, NumPy and the system raise while a file is read into one `FileError` that names the file."""
     try:
         yield
     except GammabetaError:
         raise
-    except (OSError, pa.ArrowException, UnicodeDecodeError, EOFError) as error:
-        raise FileError(f"{str(path)!r} cannot be read as {what}: {_reason(error)}") from error
+    except Exception as error:
+        known = (OSError, pa.ArrowException, UnicodeDecodeError, EOFError)
+        if not isinstance(error, known) and not isinstance(path, Remote):  # file systems elsewhere have their own
+            raise
+        raise FileError(f"{str(path)!r} cannot be read as {what}: {reason(error)}") from error
 
 
 @contextmanager
@@ -93,28 +122,35 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         kept = "the old file is as it was" if path.exists() else "nothing was written"
-        raise FileError(f"cannot write {str(path)!r}: {_reason(error)}; {kept}") from error
+        raise OutputError(f"cannot write {str(path)!r}: {reason(error)}; {kept}") from error
     except pa.ArrowNotImplementedError as error:
-        raise KindError(f"cannot write {str(path)!r}: {_reason(error)}; choose another format") from error
+        raise KindError(f"cannot write {str(path)!r}: {reason(error)}; choose another format") from error
     except pa.ArrowException as error:
-        raise DataError(f"cannot write {str(path)!r}: {_reason(error)}") from error
+        raise DataError(f"cannot write {str(path)!r}: {reason(error)}") from error
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place when all went well and is removed when not.
 
     The file is made at once, so that a folder nobody may write in is found out before any work. A name that is a link
-    keeps being one: what it points at is replaced. Where an old file gives way, the new one is on the disk first.
+    keeps being one: what it points at is replaced. Where an old file gives way, or it is to be durable, the new one is
+    on the disk first: even a power cut leaves one whole file or none.
 
     Raises:
-        FileError: the folder is missing or cannot be written in, or `path` is a folder.
+        FileError: the folder is missing or cannot be written in, `path` is a folder, elsewhere, or not in UTF-8.
     """
+    if isinstance(located(path), Remote):
+        raise FileError(
+            f"the output must be a file of this machine, got {str(located(path))!r}; write it, then copy it"
+        )
+    _check_text(path)
     target = path.resolve()
+    _check_text(target)
     if target.is_dir():
-        raise FileError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
+        raise OutputError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
     if not target.parent.is_dir():
-        raise FileError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
+        raise OutputError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     with writing(path):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -122,6 +158,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             if target.exists():
                 temporary.chmod(target.stat().st_mode & 0o7777)
+            if durable or target.exists():
                 _to_disk(temporary)
             temporary.replace(target)
         except BaseException:

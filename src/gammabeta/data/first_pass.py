@@ -1,20 +1,24 @@
-"""The first pass: the exact statistics of a file's columns."""
+"""The first pass: the exact statistics of a file's columns, or of a data set's."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
+from gammabeta.axes import Axis
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
+from gammabeta.data.array import ArraySource
+from gammabeta.data.dataset import data_set, is_data_set
+from gammabeta.data.features import of_features
+from gammabeta.data.remote import Place
 from gammabeta.data.select import selected
 from gammabeta.data.source import Chunk, Column, Restart, Source
-from gammabeta.data.sources import opened
+from gammabeta.data.sources import Data, opened
 from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import DataError
 from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics.beside import beside
 
 Progress = Callable[[int, int], None]  # bytes read, of how many
 Both = tuple[Moments, Extrema]
@@ -25,47 +29,60 @@ def quiet(done: int, size: int) -> None:
 
 
 def measure(
-    source: Source | pa.Table | str | Path,
+    source: Data,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
+    axis: Axis | None = None,
     recipe: Recipe | None = None,
     progress: Progress = quiet,
 ) -> Statistics:
-    """The exact count, mean, variance, minimum and maximum of a file's numeric columns, in bounded memory.
+    """The exact count, mean, variance, minimum and maximum of numeric columns of a file, or of many, in bounded memory.
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, or an Arrow table.
+        source: a CSV, Parquet, Arrow IPC (Feather), `.npy` or `.npz` file, here or at an address; several files of one
+            format: a folder, a pattern such as "data/**/*.parquet", or a list of paths, where Hive's partitions are no
+            columns; a Zarr array, a folder of images; a table, frame, lazy frame or query; an array; an iterable of
+            chunks (docs/sources.md).
         columns: the columns to look at, names or patterns; without it every column of integers, floats or decimals.
         exclude: the columns to leave out, names or patterns.
+        axis: of an array, the axes that are reduced, as in NumPy; the first without it. The columns are what is left.
         recipe: how the columns are to be scaled, kept with the statistics; standardization without it.
-        progress: called with the bytes read so far and the size of the file.
+        progress: called with the bytes read so far and the bytes to read, 0 where that is not known.
 
+    Columns are found by name, and must be of numbers in every file if they are in one, of whatever type.
     Missing values (nulls, NaN, empty cells) are left out, column by column. Decimals count as the nearest float64.
 
     Raises:
         FileError: the file cannot be read as what its name says.
-        DataError: ±inf, an unknown column, no numeric column.
-        KindError: a column named in `columns` is not of numbers.
+        DataError: ±inf, an unknown column, no numeric column, files whose formats or columns differ.
+        KindError: a column named in `columns` is not of numbers, or this is no kind of data.
 
     >>> import pyarrow as pa
     >>> found = measure(pa.table({"height": [1.5, None, 2.5], "name": ["a", "b", "c"]}))
     >>> found.names, found.moments.count, found.moments.mean
     (('height',), array([2.]), array([2.]))
     """
-    source = opened(source)
+    if is_data_set(source):
+        from gammabeta.data.several import measure_set
+
+        return measure_set(data_set(source), columns, exclude, recipe, progress)
+    source = opened(source, axis)
     while True:
         try:
-            return _measured(source, selected(source.columns, columns, exclude, source.path), recipe, progress)
+            return measured(source, selected(source.columns, columns, exclude, source.path), recipe, progress)
         except Restart:
             continue
 
 
-def _measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None, progress: Progress) -> Statistics:
+def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None, progress: Progress) -> Statistics:
+    """The statistics of some columns of numbers, one at least. Raises `Restart` where the source says so."""
     names = tuple(column.name for column in columns)
+    if isinstance(source, ArraySource):
+        return _measured_array(source, columns, recipe, progress)
     totals: dict[tuple[str, ...], Both] = {}
     rows = dict.fromkeys(names, 0)
-    for group, piece in ahead(source.pieces(names)):
+    for group, piece in ahead(source.pieces(names), here=source.here):
         for name in group:
             rows[name] += piece.rows
         for at, values in piece.present(group):
@@ -77,6 +94,15 @@ def _measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None
         progress(piece.done, source.size)
     moments, extrema = in_order(totals, names)
     return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe())
+
+
+def _measured_array(
+    source: ArraySource, columns: tuple[Column, ...], recipe: Recipe | None, progress: Progress
+) -> Statistics:
+    rows, moments, extrema = of_features(source, progress)
+    places = [source.place[column.name] for column in columns]
+    index = np.unravel_index(places, source.features) if source.features else np.newaxis
+    return Statistics(columns, rows, moments[index], extrema[index], recipe or Recipe())
 
 
 def both_of(values: Vector) -> Both:
@@ -95,6 +121,12 @@ def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Bot
     """The totals of blocks as one of shape (k,), in the order of the names."""
     if list(totals) == [names] and len(names) > 1:
         return totals[names]
+    met = [name for key in totals for name in key]
+    if sorted(met) == sorted(names):
+        moments, extrema = beside(list(totals.values()))
+        place = {name: i for i, name in enumerate(met)}
+        at = [place[name] for name in names]
+        return moments[at], extrema[at]
     single: dict[str, Both] = dict.fromkeys(names, both_of(np.empty(0)))
     for key, (moments, extrema) in totals.items():
         for i, name in enumerate(key):
@@ -103,7 +135,7 @@ def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Bot
     return Moments.stack([m for m, _ in single.values()]), Extrema.stack([e for _, e in single.values()])
 
 
-def _refuse_infinity(path: Path, piece: Chunk, names: Sequence[str]) -> None:
+def _refuse_infinity(path: Place, piece: Chunk, names: Sequence[str]) -> None:
     for name in names:
         values = piece[name]
         at = vectors.first_infinity(values)
@@ -111,7 +143,7 @@ def _refuse_infinity(path: Path, piece: Chunk, names: Sequence[str]) -> None:
             raise infinite(name, float(values[at]), piece.start + at, path)
 
 
-def infinite(name: str, value: float, row: int, path: Path) -> DataError:
+def infinite(name: str, value: float, row: int, path: Place) -> DataError:
     """The error that says where an infinity is. row: from 0."""
     return DataError(
         f"values must be finite or missing, column {name!r} of {str(path)!r} holds {value} in row {row + 1} "
@@ -119,28 +151,23 @@ def infinite(name: str, value: float, row: int, path: Path) -> DataError:
     )
 
 
-def moments(source: Source | pa.Table | str | Path, columns: Sequence[str] | None = None) -> Moments:
-    """The exact moments of a file's numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
+def moments(source: Data, columns: Sequence[str] | None = None, *, axis: Axis | None = None) -> Moments:
+    """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
+
+    Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named.
 
     >>> import pyarrow as pa
     >>> moments(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).mean
     array([ 2., 15.])
     """
+    source = opened(source, axis)
+    if isinstance(source, ArraySource) and columns is None:
+        return of_features(source, quiet)[1]
     return measure(source, columns).moments
 
 
-def extrema(source: Source | pa.Table | str | Path, columns: Sequence[str] | None = None) -> Extrema:
-    """The least and greatest values of a file's numeric columns, or of those named: shape (k,). See `measure`.
-
-    >>> import pyarrow as pa
-    >>> extrema(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).max
-    array([ 3., 20.])
-    """
-    return measure(source, columns).extrema
-
-
-def scan(source: Source | pa.Table | str | Path, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
-    """The rows of a file in order, in chunks that fit in memory.
+def scan(source: Data, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """The rows of a file, or of a data set's files, in order, in chunks that fit in memory.
 
     `chunk[name]` is a numeric column as a NumPy array of shape (rows,), float64 with NaN where integers are missing;
     `chunk.batch` is the whole chunk as an Arrow record batch; `chunk.start` the number of its first row, from 0.
@@ -151,6 +178,11 @@ def scan(source: Source | pa.Table | str | Path, columns: Sequence[str] | None =
     >>> sum(Moments.of(chunk["a"]) for chunk in scan(pa.table({"a": [1.0, 3.0]}))).mean
     array(2.)
     """
+    if is_data_set(source):
+        from gammabeta.data.several import scan_set
+
+        yield from ahead(scan_set(data_set(source), columns))
+        return
     source = opened(source)
     source.learn()
     names = None
@@ -160,4 +192,4 @@ def scan(source: Source | pa.Table | str | Path, columns: Sequence[str] | None =
             if name not in known:
                 raise DataError(f"there is no column {name!r} in {str(source.path)!r}; it has {listed(known)}")
         names = list(columns)
-    yield from ahead(source.chunks(names))
+    yield from ahead(source.chunks(names), here=source.here)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 
 from gammabeta.data.ahead import ahead
 from gammabeta.data.first_pass import Progress, measure, quiet
+from gammabeta.data.looked import used_up
 from gammabeta.data.second_pass import unscaled
-from gammabeta.data.source import Column, Scaling, Source
-from gammabeta.data.sources import opened
+from gammabeta.data.source import Column, Scaling
+from gammabeta.data.sources import Data, opened
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.data.vectors import Vector
 from gammabeta.data.write import outcome
@@ -41,7 +41,7 @@ class Preview:
 
 
 def preview(
-    source: Source | pa.Table | str | Path,
+    source: Data,
     *,
     recipe: Recipe | None = None,
     columns: Sequence[str] | None = None,
@@ -59,6 +59,8 @@ def preview(
     ([[1, 2, 0, 1]], [[1, 2, 0, 1]], array([-1.]))
     """
     source = opened(source)
+    if source.once:
+        raise DataError(used_up(str(source.path)))
     found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
     if not found.rows:
         raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
@@ -68,7 +70,7 @@ def preview(
     low, high = affine(found.extrema.min), affine(found.extrema.max)
     before, after = np.zeros((2, len(names), bins), np.int64)
     step = max(1, found.rows // SAMPLE)
-    for chunk in ahead(source.chunks(names)):
+    for chunk in ahead(source.chunks(names), here=source.here):
         scaled = chunk.scaled(scaling)
         first = -chunk.start % step
         for i, name in enumerate(names):

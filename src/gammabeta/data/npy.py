@@ -1,125 +1,87 @@
 """`.npy`: one array, whose first axis is the rows; every place along the others is a feature, as in `Moments.of`."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from gammabeta.data.archive import opened_member, zipped
+from gammabeta.data.array import ArraySource, BlockChunk, Part, native
 from gammabeta.data.files import reading
-from gammabeta.data.source import CHUNK_BYTES, Block, Chunk, Column, Scaling, Source
-from gammabeta.data.vectors import Vector
+from gammabeta.data.remote import Place
+from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk
 from gammabeta.data.write import Sink
 from gammabeta.errors import DataError, FileError, KindError
 
 
-class BlockChunk(Chunk):
-    """Rows of an array. `array` has the file's shape but for the first axis."""
+class NpySource(ArraySource):
+    """A `.npy` file, or one in the zip file that `.npz` is: `member` is its name there."""
 
-    def __init__(self, array: NDArray[Any], place: Mapping[str, int], start: int, done: int) -> None:
-        self.array, self.start, self.rows, self.done = array, start, len(array), done
-        self._place = place
-
-    def _table(self) -> NDArray[Any]:
-        return self.array.reshape(self.rows, len(self._place))
-
-    def _is_all(self, names: Sequence[str]) -> bool:
-        return len(names) == len(self._place) and tuple(names) == tuple(self._place)
-
-    def _places(self, names: Sequence[str]) -> list[int]:
-        return [self._place[name] for name in names]
-
-    def __getitem__(self, name: str) -> Vector:
-        """A feature, by its index. Shape (rows,)."""
-        return self._table()[:, self._place[name]]
-
-    def present(self, names: Sequence[str]) -> Iterator[Block]:
-        """The features asked for, as one block."""
-        yield Block(tuple(range(len(names))), self._chosen(names))
-
-    def _chosen(self, names: Sequence[str]) -> NDArray[Any]:
-        table = self._table()
-        return table if self._is_all(names) else table[:, self._places(names)]
-
-    def scaled(self, scaling: Scaling) -> "BlockChunk":
-        """The same rows with the features of `scaling` mapped, the others untouched."""
-        at = tuple(range(len(scaling.names)))
-        result = scaling.part(at, 2)(self._chosen(scaling.names))
-        if not self._is_all(scaling.names):
-            whole = self._table().astype(result.dtype)
-            whole[:, self._places(scaling.names)] = result
-            result = whole
-        chunk = BlockChunk(result.reshape(self.array.shape), self._place, self.start, self.done)
-        chunk.suspect = bool(np.isinf(result).any())
-        return chunk
-
-    @property
-    def batch(self) -> pa.RecordBatch:
-        """The rows as an Arrow record batch, a column for each feature."""
-        columns = [pa.array(np.ascontiguousarray(column)) for column in self._table().T]
-        return pa.RecordBatch.from_arrays(columns, names=list(self._place))
-
-
-class NpySource(Source):
-    """A `.npy` file: features are named by their index, "3" in an array of two dimensions, "0,3" in one of three."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.size = path, path.stat().st_size
-        with reading(path, "NumPy's .npy"), path.open("rb") as file:
+    def __init__(self, path: Place, member: str = "") -> None:
+        self.path, self.size, self._member = path, path.stat().st_size, member
+        self.label = member.removesuffix(".npy")
+        with reading(path, "NumPy's .npy"), self._open() as file:
+            first = file.tell()
             self.shape, self.fortran, self.dtype = _header(file, path)
             self._offset = file.tell()
         if not self.shape:
             raise DataError(f"an array of at least one dimension is needed, {str(path)!r} holds a single number")
-        expected = self._offset + prod(self.shape) * self.dtype.itemsize
+        expected = self._offset - first + prod(self.shape) * self.dtype.itemsize
+        if member:
+            with zipped(path) as archive:
+                self.size = archive.getinfo(member).file_size
         if self.size < expected:
             raise FileError(
                 f"{str(path)!r} cannot be read as NumPy's .npy: it should have {expected} bytes, it has {self.size}"
             )
         self.rows = self.shape[0]
-        features = self.shape[1:]
-        self.names = tuple(",".join(map(str, index)) for index in np.ndindex(*features)) if features else ("0",)
-        self._place = {name: i for i, name in enumerate(self.names)}
-        kind = pa.from_numpy_dtype(self.dtype.newbyteorder("="))
-        self.schema = pa.schema([(name, kind) for name in self.names])
-        barred = "" if self.dtype.kind in "iuf" else "not numeric"
-        self._columns = tuple(Column(name, str(self.dtype.newbyteorder("=")), barred) for name in self.names)
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """Every feature, in C order."""
-        return self._columns
+    def _open(self) -> Any:
+        """The file, at its beginning."""
+        if not self._member:
+            return self.path.open("rb", buffering=0)
+        return opened_member(self.path, self._member, to_and_fro=self.fortran)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
         """The rows in order; a new pass at each call. Every feature is read, also those not in `names`."""
-        rows = self.shape[0]
-        step = max(1, CHUNK_BYTES // max(1, len(self.names) * self.dtype.itemsize))
-        with reading(self.path, "NumPy's .npy"), self.path.open("rb", buffering=0) as file:
-            for start in range(0, rows, step):
-                stop = min(start + step, rows)
-                array = (self._down if self.fortran else self._across)(file, start, stop)
-                if not array.dtype.isnative:
-                    array = array.astype(array.dtype.newbyteorder("="))
-                yield BlockChunk(array, self._place, start, self.size * stop // rows)
+        start, rows = 0, self.shape[0]
+        for array in self.slabs(max(1, CHUNK_BYTES // self.row_bytes)):
+            yield BlockChunk(array, self.place, start, self.size * (start + len(array)) // rows)
+            start += len(array)
+
+    def parts(self) -> Iterator[Part]:
+        """Slabs of rows."""
+        start, rows = 0, self.shape[0]
+        for array in self.slabs(max(1, PIECE_BYTES // self.row_bytes)):
+            yield Part(array, (start, *(0 for _ in self.shape[1:])), self.size * (start + len(array)) // rows)
+            start += len(array)
+
+    def slabs(self, step: int) -> Iterator[NDArray[Any]]:
+        """The array in pieces of `step` rows."""
+        with reading(self.path, "NumPy's .npy"), self._open() as file:
+            for start in range(0, self.shape[0], step):
+                stop = min(start + step, self.shape[0])
+                yield native((self._down if self.fortran else self._across)(file, start, stop))
 
     def _across(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
         array = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        _read_at(file, self._offset + start * len(self.names) * self.dtype.itemsize, array)
+        _read_at(file, self._offset + start * prod(self.shape[1:]) * self.dtype.itemsize, array)
         return array
 
     def _down(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
         """Rows of an array in Fortran order: a stretch of each feature's column."""
         array = np.empty((*self.shape[:0:-1], stop - start), self.dtype)
-        for j, column in enumerate(array.reshape(len(self.names), stop - start)):
+        for j, column in enumerate(array.reshape(prod(self.shape[1:]), stop - start)):
             _read_at(file, self._offset + (j * self.shape[0] + start) * self.dtype.itemsize, column)
         return array.T
 
 
-def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: BinaryIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type, from a header that is parsed and never executed."""
     try:
         version = npy_format.read_magic(file)
@@ -149,7 +111,7 @@ def _read_at(file: BinaryIO, offset: int, into: NDArray[Any]) -> None:
 class NpySink(Sink):
     """Writes a `.npy` file of the same shape, memory order and byte order."""
 
-    def __init__(self, path: Path, source: NpySource) -> None:
+    def __init__(self, path: Path, source: ArraySource) -> None:
         kind = source.dtype if source.dtype.kind == "f" else np.dtype(np.float64)
         self._source, self._dtype = source, kind
         self._file = path.open("wb", buffering=0)

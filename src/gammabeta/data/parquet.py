@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gammabeta.data import vectors
+from gammabeta.data import footers, vectors
 from gammabeta.data.files import reading
+from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
 from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
+from gammabeta.statistics import Extrema
 
 GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
 GROUP_ROWS = 1 << 20
@@ -28,7 +30,7 @@ class ParquetSource(Source):
 
     metadata: pq.FileMetaData = None  # read once: the footer of a wide file takes its time
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path, self.size = path, path.stat().st_size
         with reading(path, "Parquet"), self._open() as file:
             self.metadata = file.metadata
@@ -44,6 +46,8 @@ class ParquetSource(Source):
     def _open(self) -> pq.ParquetFile:
         leaves = self.metadata.num_columns if self.metadata else 1
         buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 8 // max(leaves, 1)))
+        if isinstance(self.path, Remote):  # whole column chunks: many small requests would take their time
+            return pq.ParquetFile(self.path.arrow_file(whole=False), metadata=self.metadata, pre_buffer=True)
         return pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TableChunk]:
@@ -54,7 +58,7 @@ class ParquetSource(Source):
             size = self._chunk_rows(file, wanted)
             together = self._open_together(wanted)
             whole = len(together) == 1 and names is None
-            batches = file.iter_batches(size, columns=None if whole else wanted)
+            batches = self._batches(file, size, None if whole else wanted)
             for batch in batches if len(together) == 1 else turned(file, together, size, self.scratch):
                 start += batch.num_rows
                 yield TableChunk(batch, start - batch.num_rows, self.size * start // max(rows, 1))
@@ -62,6 +66,20 @@ class ParquetSource(Source):
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
         yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
+
+    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema that the footer tells, of those columns for which it can be believed."""
+        leaf = {name: i for i, name in enumerate(self._top_names)}
+        with reading(self.path, "Parquet"):
+            found = footers.stated(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
+        return {name: found[leaf[name]] for name in names if leaf[name] in found}
+
+    def _batches(self, file: pq.ParquetFile, size: int, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+        if not isinstance(self.path, Remote):
+            yield from file.iter_batches(size, columns=names)
+            return
+        for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
+            yield from file.iter_batches(size, row_groups=[group], columns=names)
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""
@@ -95,7 +113,7 @@ class ParquetSource(Source):
         widths = [vectors.width(field.type) for field in fields]
         a_row = float(sum(widths))
         if 0 in widths and self.rows:
-            first = next(iter(file.iter_batches(min(1024, self.rows), columns=names)))
+            first = next(self._batches(file, min(1024, self.rows), names))
             a_row = max(a_row, first.get_total_buffer_size() / first.num_rows)
         return int(max(16, min(chunk_bytes(len(fields)) // max(a_row, 1), GROUP_ROWS)))
 

@@ -1,10 +1,9 @@
 """The second pass: a file's columns are mapped, and the file is written anew."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,58 +11,76 @@ import pyarrow as pa
 from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
+from gammabeta.data.dataset import data_set, is_data_set
 from gammabeta.data.files import replacing
 from gammabeta.data.first_pass import Progress, infinite, measure, quiet
+from gammabeta.data.ledger import Finished, silent
+from gammabeta.data.looked import used_up
+from gammabeta.data.manner import Manner
+from gammabeta.data.ranges import ranges
+from gammabeta.data.record import Files
+from gammabeta.data.remote import Place
 from gammabeta.data.source import Chunk, Column, Restart, Scaling, Source
-from gammabeta.data.sources import check_output, opened, sink_for
-from gammabeta.data.state import Recipe, Statistics, listed
+from gammabeta.data.sources import Data, check_output, opened, sink_for
+from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, KindError
 
-Input: TypeAlias = Source | pa.Table | str | Path
-
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a file.
+    """What became of a file, or of many.
 
-    `statistics`: what the columns were scaled by; `rows`: how many were written; `converted`: the columns that were
-    integers or decimals and are float64 now; `passed`: those that were left as they were.
+    `statistics`: what the columns were scaled by, no more than `Ranges` if footers told them; `rows`: how many were
+    written; `converted`: the columns that were integers or decimals and are float64 now; `passed`: those that were left
+    as they were. Of many files `path` is the folder, the columns are those of the first, and `files` tells of each.
     """
 
     path: Path
     rows: int
-    statistics: Statistics
+    statistics: Statistics | Ranges
     converted: tuple[Column, ...]
     passed: tuple[Column, ...]
+    files: Files | None = None
 
 
 def scale(
-    source: Input,
+    source: Data,
     out: str | Path,
     *,
     recipe: Recipe | None = None,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     stats: str | Path | None = None,
+    footers: bool = True,
+    workers: int | None = None,
+    skip_bad: bool = False,
     progress: Progress = quiet,
+    finished: Finished = silent,
 ) -> Written:
-    """Scale a file's numeric columns by their own exact statistics, in two passes and bounded memory.
+    """Scale numeric columns of a file, or of many, by their own exact statistics, in two passes and bounded memory.
 
         y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
 
     Args:
-        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, or an Arrow table.
-        out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole.
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file, a table, frame or query that can be read twice, or
+            several files as for `measure`.
+        out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole. Of
+            several files the folder to write them to, under their own names, apart from the source.
         recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
         columns, exclude: which columns, as for `measure`.
         stats: where to keep the statistics, for `apply` and `invert`.
+        footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
+        workers: of several files so many at once; as many as there are processors without it, 4 at most.
+        skip_bad: of several files leave out those that cannot be read, and go on.
         progress: called with the bytes read so far and the bytes to read, the file's size twice.
+        finished: called with the files done, the files there are and the rows written, after each of several files.
 
     Floats keep their type, integers and decimals become float64; all other columns, the order of columns, missing
     values, metadata and, in Parquet, compression stay. A constant column becomes zeros (its scale is 1), one without
-    values stays without.
+    values stays without. Of several files those are kept that are done, whatever ends the process: the same call goes
+    on from there. The statistics are those of `update`, in `out` if `stats` names no other place.
 
     Raises:
         FileError: the file cannot be read, or the output not be written.
@@ -76,25 +93,45 @@ def scale(
     ...     pq.read_table(done.path)["age"].to_pylist()
     [-1.224744871391589, 0.0, 1.224744871391589]
     """
+    if is_data_set(source):
+        from gammabeta.data.folder import scale_folder
+
+        manner = Manner(workers, skip_bad, progress, finished)
+        return scale_folder(data_set(source), Path(out), columns, exclude, recipe, stats, footers, manner)
     source, out = opened(source), Path(out)
     check_output(out, source)
+    if source.once:
+        raise DataError(used_up(str(source.path)))
     with ExitStack() as stack:
         kept = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None
         temporary = stack.enter_context(replacing(out))
-        found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
+        found: Statistics | Ranges
+        if footers and kept is None and recipe is not None and recipe.method == "minmax":
+            found = ranges(source, columns, exclude, recipe=recipe, progress=_first_half(progress))
+        else:
+            found = measure(source, columns, exclude, recipe=recipe, progress=_first_half(progress))
+            if kept is not None:
+                kept.write_text(found.to_json(), "utf-8")
         if not found.rows:
             raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
-        if kept is not None:
-            kept.write_text(found.to_json(), "utf-8")
         return _write(source, found, found.affine(), temporary, out, _second_half(progress))
 
 
-def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+def apply(
+    stats: Statistics | str | Path,
+    source: Data,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress = quiet,
+    finished: Finished = silent,
+) -> Written:
     """Scale another file by statistics that were taken before. Columns are found by name, in any order.
 
     Args:
         stats: `Statistics`, or the file that `scale` or `measure(...)` wrote them to; it says how to scale too.
-        source, out, progress: as for `scale`.
+        source, out, workers, skip_bad, progress, finished: as for `scale`.
 
     Columns that have no statistics pass through. A column may have changed from one numeric type to another.
 
@@ -110,10 +147,19 @@ def apply(stats: Statistics | str | Path, source: Input, out: str | Path, *, pro
     ...     pq.read_table(done.path).to_pylist()
     [{'b': 'x', 'a': 4.0}]
     """
-    return _mapped(stats, source, out, progress, inverse=False)
+    return _mapped(stats, source, out, lambda affine: affine, Manner(workers, skip_bad, progress, finished))
 
 
-def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, progress: Progress = quiet) -> Written:
+def invert(
+    stats: Statistics | str | Path,
+    source: Data,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress = quiet,
+    finished: Finished = silent,
+) -> Written:
     """Take a scaled file back to its original units. Arguments, result and errors are those of `apply`.
 
         x = y · std + mean    or    x = (y − a) / (b − a) · (max − min) + min
@@ -127,28 +173,43 @@ def invert(stats: Statistics | str | Path, source: Input, out: str | Path, *, pr
     ...     pq.read_table(done.path).to_pylist()
     [{'a': 5.0}]
     """
-    return _mapped(stats, source, out, progress, inverse=True)
+    return _mapped(stats, source, out, Affine.inverse, Manner(workers, skip_bad, progress, finished))
 
 
 def _mapped(
-    stats: Statistics | str | Path, source: Input, out: str | Path, progress: Progress, *, inverse: bool
+    stats: Statistics | str | Path,
+    source: Data,
+    out: str | Path,
+    direction: Callable[[Affine], Affine],
+    manner: Manner,
 ) -> Written:
     known = stats if isinstance(stats, Statistics) else load(stats)
     if not known.rows:
         raise DataError("statistics of at least one row are needed to scale by, these are of none")
+    affine = direction(known.affine())
+    if is_data_set(source):
+        from gammabeta.data.folder import map_folder
+
+        return map_folder(known, affine, data_set(source), Path(out), manner)
     source, out = opened(source), Path(out)
     check_output(out, source)
-    affine = known.affine().inverse() if inverse else known.affine()
     with replacing(out) as temporary:
-        while True:
-            _check_columns(known, source)
-            try:
-                return _write(source, known, affine, temporary, out, progress)
-            except Restart:
-                continue
+        return write_mapped(source, known, affine, temporary, out, manner.progress)
 
 
-def _check_columns(known: Statistics, source: Source) -> None:
+def write_mapped(
+    source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: Progress
+) -> Written:
+    """Write, under its temporary name, the file `out`: the columns that are known mapped, and all others."""
+    while True:
+        _check_columns(known, source)
+        try:
+            return _write(source, known, affine, temporary, out, progress)
+        except Restart:
+            continue
+
+
+def _check_columns(known: Statistics | Ranges, source: Source) -> None:
     """Refuse a file that lacks a fitted column, or where one is not of numbers any more."""
     here = {column.name: column for column in source.columns}
     missing = [name for name in known.names if name not in here]
@@ -167,7 +228,7 @@ def _check_columns(known: Statistics, source: Source) -> None:
 
 
 def _write(
-    source: Source, known: Statistics, affine: Affine, temporary: Path, out: Path, progress: Progress
+    source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: Progress
 ) -> Written:
     here = {column.name: column for column in source.columns}
     # a CSV column without one value has no type, and nothing to scale
@@ -179,7 +240,7 @@ def _write(
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
-        for chunk in ahead(_scaled(source, scaling)):
+        for chunk in ahead(_scaled(source, scaling), here=source.here):
             sink.write(chunk)
             rows += chunk.rows
             progress(chunk.done, source.size)
@@ -200,15 +261,20 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
-    for chunk in ahead(source.chunks()):
-        result = chunk.scaled(scaling)
-        for name in scaling.names:
-            if result.suspect:
-                _refuse_infinity(source.path, chunk, result, name)
-        yield result
+    for chunk in ahead(source.chunks(), here=source.here):
+        yield image(chunk, scaling, source.path)
 
 
-def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None:
+def image(chunk: Chunk, scaling: Scaling, path: Place) -> Chunk:
+    """The chunk with its columns mapped. Raises `DataError` for an infinity that goes in or comes out."""
+    result = chunk.scaled(scaling)
+    for name in scaling.names:
+        if result.suspect:
+            _refuse_infinity(path, chunk, result, name)
+    return result
+
+
+def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> None:
     values, results = before[name], after[name]
     at = vectors.first_infinity(results)
     if at < 0:
@@ -219,6 +285,10 @@ def _refuse_infinity(path: Path, before: Chunk, after: Chunk, name: str) -> None
         f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in row "
         f"{before.start + at + 1} (the first row of data is 1) would leave it; convert the column to float64"
     )
+
+
+def _first_half(progress: Progress) -> Progress:
+    return lambda done, size: progress(done, 2 * size)
 
 
 def _second_half(progress: Progress) -> Progress:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from gammabeta.data.remote import Place
 from gammabeta.data.source import Column
 from gammabeta.data.state import listed
 from gammabeta.errors import DataError, KindError
 
 
 def selected(
-    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place
 ) -> tuple[Column, ...]:
     """The columns to scale, in the file's order.
 
@@ -21,8 +21,7 @@ def selected(
         KindError: a column named in `columns` is not of numbers.
     """
     names = [column.name for column in available]
-    wanted = set(names) if columns is None else _matching(columns, names, path)
-    wanted -= _matching(exclude or (), names, path)
+    wanted = asked(names, columns, exclude, path)
     barred = [column for column in available if column.name in wanted and column.barred]
     if columns is not None:
         for column in barred:
@@ -40,11 +39,22 @@ def selected(
     return chosen
 
 
-def _matching(wanted: Sequence[str], names: Sequence[str], path: Path) -> set[str]:
+def asked(names: Sequence[str], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place) -> set[str]:
+    """The names that are meant, be they of numbers or not. Raises `DataError` where one is no column."""
+    wanted = set(names) if columns is None else _matching(columns, names, path)
+    return wanted - _matching(exclude or (), names, path)
+
+
+def matches(pattern: str, names: Sequence[str]) -> list[str]:
+    """The names that a name or a pattern stands for: a column of just that name goes before the pattern."""
+    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _matching(wanted: Sequence[str], names: Sequence[str], path: Place) -> set[str]:
     found = set()
     for name in wanted:
-        matches = [name] if name in names else [known for known in names if fnmatchcase(known, name)]
-        if not matches:
+        known = matches(name, names)
+        if not known:
             raise DataError(f"there is no column {name!r} in {str(path)!r}; it has {listed(names)}")
-        found.update(matches)
+        found.update(known)
     return found

@@ -16,13 +16,16 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data import vectors
+from gammabeta.data.remote import Place
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import KindError
+from gammabeta.statistics import Extrema
 
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
 PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
 PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
 STACK_BELOW = 1 << 14  # rows: under it a call for each column costs more than copying the columns side by side
+SUM_BELOW = 1 << 17  # the same for statistics, whose calls cost more
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def chunk_bytes(columns: int) -> int:
 def blocks(columns: Sequence[pa.Array], *, drop_nulls: bool) -> Iterator[Block]:
     """Arrow columns as blocks: each as it is, or, where rows are few, those of equal types side by side."""
     alike: dict[np.dtype[Any], list[int]] = {}
-    stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
+    stacking = len(columns) > 1 and len(columns[0]) < (SUM_BELOW if drop_nulls else STACK_BELOW)
     for i, column in enumerate(columns):
         if stacking and not (drop_nulls and column.null_count):
             alike.setdefault(_standing(column.type), []).append(i)
@@ -177,13 +180,16 @@ class Source(ABC):
     """A file, or a table in memory, that can be read in chunks as often as needed.
 
     `columns` may be a guess until `learn` or a whole pass has gone through: text says what it is only at its end.
-    `rows` is None where the format does not tell, `size` is in bytes.
+    `rows` is None where the format does not tell, `size` is in bytes, 0 where nobody knows. What can be read `once` is
+    measured, but not scaled by its own statistics.
     """
 
-    path: Path
+    path: Place
     schema: pa.Schema
     rows: int | None
     size: int
+    once: bool = False
+    here: bool = False  # read in the caller's thread: chunks are made by the caller's own code
     scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
     @property
@@ -199,6 +205,10 @@ class Source(ABC):
         """All values of the columns, in pieces of some columns and some rows, for what does not ask for order."""
         for chunk in self.chunks(names):
             yield tuple(names), chunk
+
+    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema that the file itself states, without its values being read, of those columns that it does for."""
+        return {}
 
     def learn(self) -> None:  # noqa: B027
         """Make sure of the columns' types, with a pass of its own if need be."""

@@ -1,28 +1,68 @@
 """From a path to what reads it, and from an output's name to what writes it: the one place that knows the formats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from gammabeta.axes import Axis
+from gammabeta.data.array import ArraySource, as_array, is_array
+from gammabeta.data.batches import batches
+from gammabeta.data.chunked import is_store, is_zarr, zarr, zarr_at
 from gammabeta.data.files import KNOWN, existing, kind_of
+from gammabeta.data.grid import GridSource
+from gammabeta.data.pictures import holds_images, images
+from gammabeta.data.remote import Place, Remote, located
 from gammabeta.data.source import Source
+from gammabeta.data.streams import table_of
 from gammabeta.data.tables import TableSource
 from gammabeta.data.write import Sink
 from gammabeta.errors import FileError, KindError
 
+Data: TypeAlias = Any  # whatever `opened` knows: a type for each would need every library
 
-def opened(source: Source | pa.Table | str | Path) -> Source:
-    """What reads a file, by its extension, or a table in memory.
+
+def opened(source: Data, axis: Axis | None = None) -> Source:
+    """What reads data of any kind. axis: the axes of an array that are reduced.
 
     Raises:
         FileError: there is no such file, its extension is not known, or it is not what it says.
+        KindError: it is no kind of data that is known, or there is an axis and no array.
     """
-    if isinstance(source, Source):
-        return source
+    found = source if isinstance(source, Source) else _opened(source)
+    if axis is None:
+        return found
+    if not isinstance(found, ArraySource):
+        raise KindError(f"axis goes with arrays, {str(found.path)!r} is a table, of which the rows are reduced")
+    return found.over(axis)
+
+
+def _opened(source: Any) -> Source:
+    if isinstance(source, str | Path | Remote):
+        return _opened_place(located(source))
     if isinstance(source, pa.Table):
         return TableSource(source, "table")
-    path = Path(source)
+    if is_array(source):
+        return GridSource(as_array(source), Path(type(source).__name__))
+    if is_zarr(source):
+        return zarr(source)
+    found = table_of(source)
+    if found is not None:
+        return found
+    if isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
+        return batches(source)
+    raise KindError(
+        "data must be a file, an array, a table, something that speaks Arrow or an iterable of chunks, "
+        f"got {type(source).__name__}"
+    )
+
+
+def _opened_place(path: Place) -> Source:
+    if is_store(path):
+        return zarr_at(path)
+    if isinstance(path, Path) and path.is_dir() and holds_images(path):
+        return images(path)
     form = kind_of(existing(path)).format
     if form == "parquet":
         from gammabeta.data.parquet import ParquetSource
@@ -36,6 +76,10 @@ def opened(source: Source | pa.Table | str | Path) -> Source:
         from gammabeta.data.npy import NpySource
 
         return NpySource(path)
+    if form == "npz":
+        from gammabeta.data.npz import opened_npz
+
+        return opened_npz(path)
     if form == "csv":
         from gammabeta.data.csv import CsvSource
 
@@ -53,9 +97,17 @@ def check_output(target: Path, source: Source) -> None:
     form = kind_of(target).format
     if form == "statistics":
         raise FileError(f"the scaled data cannot go to {str(target)!r}: its name must end in {KNOWN}")
-    is_array = source.path.suffix.lower() == ".npy"
-    if (form == "npy") != is_array:
-        kind = "one array" if is_array else "a table"
+    if form == "npz":
+        raise FileError(
+            f"the scaled data cannot go to {str(target)!r}: no .npz is written, choose .npy or a table's format"
+        )
+    one_array = isinstance(source, ArraySource)
+    if one_array and source.rows is None:
+        raise KindError(
+            f"{str(source.path)!r} can be measured, and not be scaled: there is no file for the result to be"
+        )
+    if (form == "npy") != one_array:
+        kind = "one array" if one_array else "a table"
         raise KindError(f"{str(source.path)!r} holds {kind} and cannot become {str(target)!r}; keep to its extension")
 
 
@@ -71,9 +123,9 @@ def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, s
 
         return ArrowSink(temporary, schema, source, target)
     if form == "npy":
-        from gammabeta.data.npy import NpySink, NpySource
+        from gammabeta.data.npy import NpySink
 
-        if isinstance(source, NpySource):
+        if isinstance(source, ArraySource):
             return NpySink(temporary, source)
     from gammabeta.data.csv import CsvSink
 

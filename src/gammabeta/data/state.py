@@ -124,8 +124,9 @@ class Statistics:
                 f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
                 f"{other.recipe.document()}; say which"
             )
-        other = other.select(self.names)
-        columns = tuple(map(_joined, self.columns, other.columns))
+        if other.names != self.names:
+            other = other.select(self.names)
+        columns = tuple(map(joined, self.columns, other.columns))
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
         return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
 
@@ -146,7 +147,7 @@ class Statistics:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
         document = states.load(text, FORMAT, _FIELDS)
-        columns = _columns(document["columns"])
+        columns = columns_of_document(document["columns"])
         (rows,) = states.counts([document["rows"]], 1, "rows")
         recipe = Recipe.of_document(document["scaling"])
         moments = Moments.from_json(json.dumps(document["moments"]))
@@ -160,10 +161,35 @@ class Statistics:
             raise StateError(f"a stats file of {rows} rows cannot count more values in a column")
         if moments.infinities.any() or np.isinf([extrema.min, extrema.max]).any():
             raise StateError("a stats file cannot hold infinities: they are refused where statistics are taken")
+        if np.isnan(moments.mean[moments.count > 0]).any():
+            raise StateError("a stats file cannot count NaN: missing values are left out where statistics are taken")
         return cls(columns, rows, moments, extrema, recipe)
 
 
-def _columns(value: Any) -> tuple[Column, ...]:
+@dataclass(frozen=True)
+class Ranges:
+    """The least and the greatest values of a file's columns: what min-max scaling goes by, and no more.
+
+    `columns`, `rows`, `extrema` and `recipe` are those of `Statistics`.
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+    extrema: Extrema
+    recipe: Recipe
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def affine(self) -> Affine:
+        """The map that scales the columns, of shape (k,)."""
+        return Affine.minmax(self.extrema, self.recipe.feature_range)
+
+
+def columns_of_document(value: Any) -> tuple[Column, ...]:
+    """The columns in a JSON document; `StateError` if these are none."""
     if not isinstance(value, list) or not value:
         raise StateError("columns must be a list of names and types, with one at least")
     for column in value:
@@ -178,7 +204,7 @@ def _texts(column: dict[str, Any]) -> bool:
     return all(isinstance(text, str) for text in column.values())
 
 
-def _joined(a: Column, b: Column) -> Column:
+def joined(a: Column, b: Column) -> Column:
     """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
     if a.type == b.type:
         return a

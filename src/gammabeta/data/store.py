@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gammabeta.data.files import existing, replacing
 from gammabeta.data.first_pass import Progress, measure, quiet
-from gammabeta.data.select import selected
+from gammabeta.data.remote import Place, located
+from gammabeta.data.select import matches, selected
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.errors import DataError, FileError, StateError
 
@@ -30,16 +30,17 @@ def save(statistics: Statistics, path: str | Path) -> None:
         temporary.write_text(statistics.to_json(), "utf-8")
 
 
-def load(path: str | Path) -> Statistics:
+def load(path: str | Place) -> Statistics:
     """The statistics in a file that `save` wrote.
 
     Raises:
         FileError: there is no such file, or it cannot be read.
         StateError: it is not a stats file, is damaged or of another version.
     """
-    path = existing(Path(path))
+    path = existing(located(path))
     try:
-        return Statistics.from_json(path.read_bytes())
+        with path.open("rb") as file:
+            return Statistics.from_json(file.read())
     except StateError as error:
         raise StateError(f"{str(path)!r} is not a stats file to be used: {error}") from None
     except OSError as error:
@@ -74,7 +75,7 @@ def gather(
     """
     if not paths:
         raise DataError("at least one file is needed, got none")
-    named = [Path(path) for path in paths]
+    named = [located(path) for path in paths]
     stats = [path for path in named if path.suffix.lower() == ".json"]
     # what a data file has and a stats file lacks need not be left out there
     strict = len(stats) == len(named)
@@ -96,14 +97,14 @@ def gather(
 
 
 def _chosen(
-    found: Statistics, path: Path, columns: Sequence[str] | None, exclude: Sequence[str], strict: bool
+    found: Statistics, path: Place, columns: Sequence[str] | None, exclude: Sequence[str], strict: bool
 ) -> Statistics:
     if not strict:
-        exclude = [name for name in exclude if any(known == name or fnmatchcase(known, name) for known in found.names)]
+        exclude = [name for name in exclude if matches(name, found.names)]
     return found.select([column.name for column in selected(found.columns, columns, exclude, path)])
 
 
-def _common_recipe(kept: dict[Path, Statistics]) -> Recipe:
+def _common_recipe(kept: dict[Place, Statistics]) -> Recipe:
     recipes = {found.recipe for found in kept.values()}
     if len(recipes) > 1:
         told = ", ".join(sorted(str(recipe.document()) for recipe in recipes))

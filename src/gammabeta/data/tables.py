@@ -7,11 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from gammabeta.data import vectors
+from gammabeta.data.remote import Place
 from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.errors import DataError
 
+LANES = 16  # columns
 
-def columns_of(schema: pa.Schema, path: Path) -> tuple[Column, ...]:
+
+def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
     """A schema's columns; those that pandas keeps its index in are not to be scaled.
 
     Raises:
@@ -21,7 +24,7 @@ def columns_of(schema: pa.Schema, path: Path) -> tuple[Column, ...]:
     index = _pandas_index(schema)
     columns = []
     for field in schema:
-        barred = "" if vectors.is_number(field.type) else "not numeric"
+        barred = "" if vectors.is_number(field.type) else "empty" if pa.types.is_null(field.type) else "not numeric"
         columns.append(
             Column(field.name, vectors.type_name(field.type), "the index" if field.name in index else barred)
         )
@@ -31,11 +34,13 @@ def columns_of(schema: pa.Schema, path: Path) -> tuple[Column, ...]:
 def gathered(chunks: Iterator[Chunk], rows: int) -> Iterator[TableChunk]:
     """Consecutive chunks as fewer, of `rows` rows or more."""
     held: list[Chunk] = []
+    here = 0
     for chunk in chunks:
         held.append(chunk)
-        if sum(part.rows for part in held) >= rows:
+        here += chunk.rows
+        if here >= rows:
             yield _together(held)
-            held = []
+            held, here = [], 0
     if held:
         yield _together(held)
 
@@ -56,21 +61,23 @@ def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterato
 
 
 def _groups(schema: pa.Schema, names: Sequence[str], rows: int) -> Iterator[tuple[str, ...]]:
-    """Columns in groups of which `rows` rows fit in a chunk; columns that are narrow keep together."""
-    group: list[str] = []
-    width = 0
+    """Columns in groups of which `rows` rows fit in a chunk; columns that are narrow keep together.
+
+    Groups of many are of multiples of 16: a kernel goes down a table of 41 columns at half the speed of one of 32.
+    """
+    group: list[tuple[str, int]] = []
     for name in names:
         more = vectors.width(schema.field(name).type)
-        if len(group) > 1 and (width + more) * rows > PIECE_BYTES:
-            yield tuple(group)
-            group, width = [], 0
-        group.append(name)
-        width += more
+        if len(group) > 1 and (sum(width for _, width in group) + more) * rows > PIECE_BYTES:
+            full = len(group) // LANES * LANES or len(group)
+            yield tuple(known for known, _ in group[:full])
+            group = group[full:]
+        group.append((name, more))
     if group:
-        yield tuple(group)
+        yield tuple(known for known, _ in group)
 
 
-def unique(names: Sequence[str], path: Path) -> None:
+def unique(names: Sequence[str], path: Place) -> None:
     """Refuse names that come twice: columns are told apart by name."""
     seen: set[str] = set()
     for name in names:

@@ -8,30 +8,39 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gammabeta.kernels import limbs, rounding
+from gammabeta.kernels import limbs, rounding, threads
 from gammabeta.kernels.intrinsics import bits, fma, number
 from gammabeta.kernels.limbs import Limbs
 
 Floats = NDArray[np.float64]
 
-_LARGEST = 2**53  # counts that float64 holds
+_LARGEST = 2**52  # counts of which float64 holds the halves
+_LARGEST_DDOF = 2**20
+_SPLIT = 2**12  # features worth a thread
 _EXPONENT = np.uint64(0x7FF0_0000_0000_0000)
 _FRACTION = np.uint64(2**52 - 1)
 _RANGE = 960  # exponents far enough from the ends of float64's range for nothing to be cut off
 
 
-def population(weight: Limbs, total: Limbs, squares: Limbs) -> Floats:
+def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -> Floats:
     """`rounding.population`, of many features."""
     features = weight[1].shape[1]
     found = np.full((3, features), np.nan)
     sure = np.zeros(features, np.bool_)
     counts = weight[1][0]
-    if len(weight[1]) == 1 and weight[0] == 0 and counts.max() < _LARGEST:
-        _finish(counts, total[1], 32 * total[0], squares[1], 32 * squares[0], found, sure)
+    exact = abs(ddof) < _LARGEST_DDOF and ddof % 0.5 == 0  # so is count − ddof
+    if len(weight[1]) == 1 and weight[0] == 0 and counts.max(initial=0) < _LARGEST and exact:
+
+        def part(between: tuple[int, int]) -> None:
+            at = slice(*between)
+            own = counts[at], total[1][:, at], 32 * total[0], squares[1][:, at], 32 * squares[0]
+            _finish(*own, float(ddof), found[:, at], sure[at])
+
+        threads.run(part, threads.ranges(features, _SPLIT))
     rest = np.flatnonzero(~sure)
     if len(rest):
         weight, total, squares = (limbs.take(part, rest) for part in (weight, total, squares))
-        found[:, rest] = rounding.population(weight, total, squares)
+        found[:, rest] = rounding.population(weight, total, squares, ddof)
     return found
 
 
@@ -54,6 +63,8 @@ def _add_product(a, b, at, sign, out):
     for i in range(len(a)):
         carry = np.int64(0)
         for j in range(len(out) - i - at):
+            if j >= len(b) and carry == 0:
+                break
             product = a[i] * b[j] if j < len(b) else np.uint64(0)
             low, high = np.int64(product & np.uint64(0xFFFFFFFF)), np.int64(product >> np.uint64(32))
             digit = np.int64(out[i + j + at]) + carry + sign * low
@@ -94,8 +105,11 @@ def _certain(high, low):
 
 
 @njit(nogil=True, cache=True)
-def _finish(counts, sums, sum_exponent, squares, square_exponent, found, sure):
-    """Mean, variance and deviation of every feature that can be rounded with certainty. found: (3, f); sure: (f,)."""
+def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, found, sure):
+    """Mean, variance and deviation of every feature that can be rounded with certainty.
+
+    found: (3, f), NaN before; sure: (f,). count − ddof must be a float64.
+    """
     base = min(2 * sum_exponent, square_exponent)
     sum_at, square_at = (2 * sum_exponent - base) // 32, (square_exponent - base) // 32
     total, square = np.zeros(len(sums) + 1, np.uint64), np.zeros(len(squares) + 1, np.uint64)
@@ -104,6 +118,7 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, found, sure):
     for f in range(len(counts)):
         n = counts[f]
         if n == 0:
+            sure[f] = True
             continue
         size[0], size[1] = np.uint64(n & 0xFFFFFFFF), np.uint64(n >> 32)
         negative = _magnitude(sums, f, total)
@@ -118,8 +133,13 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, found, sure):
         certain = high == 0 or (_certain(mean, mean_low) and abs(exponent) < _RANGE)
         found[0, f] = np.ldexp(-mean if negative else mean, exponent)
         high, low, exponent = _pair(spread)
-        square_of_n = np.float64(n) * np.float64(n)
-        variance, variance_low = _quotient(high, low, square_of_n, fma(np.float64(n), np.float64(n), -square_of_n))
+        divisor = np.float64(n) - ddof
+        if divisor <= 0:
+            found[1, f] = found[2, f] = np.nan
+            sure[f] = certain
+            continue
+        square_of_n = np.float64(n) * divisor
+        variance, variance_low = _quotient(high, low, square_of_n, fma(np.float64(n), divisor, -square_of_n))
         exponent += base
         found[1, f] = found[2, f] = 0.0
         if high != 0:

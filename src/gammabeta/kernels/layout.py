@@ -26,7 +26,7 @@ SPLIT = 2**16  # elements worth a thread
 SHORT = 2**15  # values of a feature below which copying several as a table costs less than a call for each
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_LARGEST_EXACT = 2**53
+LARGEST_EXACT = 2**53
 
 
 class Reduction(NamedTuple):
@@ -103,7 +103,7 @@ def plain(x: Array) -> Array:
         return np.ascontiguousarray(x, native)
     if size <= 2:
         return np.ascontiguousarray(x, np.float32)
-    if size <= 4 or x.size == 0 or (x.max() <= _LARGEST_EXACT and x.min() >= -_LARGEST_EXACT):
+    if size <= 4 or x.size == 0 or (x.max() <= LARGEST_EXACT and x.min() >= -LARGEST_EXACT):
         return np.ascontiguousarray(x, np.float64)
     return np.ascontiguousarray(x, native)
 

@@ -38,16 +38,16 @@ def _extent(x, lanes, low, high, missing):
 
 def extent(x: Array, axis: axes.Axis) -> Range:
     """The range of every feature over `axis`."""
-    found: Range = layout.reduced(x, axis, layout.Reduction(_table, _added, _concatenated))
+    found: Range = layout.reduced(x, axis, layout.Reduction(_table, added, concatenated))
     return found
 
 
-def _added(parts: list[Range], features: int) -> Range:
+def added(parts: list[Range], features: int) -> Range:
     nothing = np.full(features, np.inf), np.full(features, -np.inf), np.zeros(features, np.int64)
     return reduce(lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1]), a[2] + b[2]), parts, nothing)
 
 
-def _concatenated(parts: list[Range]) -> Range:
+def concatenated(parts: list[Range]) -> Range:
     low, high, missing = (np.concatenate(column) for column in zip(*parts, strict=True))
     return low, high, missing
 
@@ -63,7 +63,7 @@ def _table(x: Array) -> Range:
     parts = [_lanes(flat[:whole], several * features, features)]
     if whole < len(flat):
         parts.append(_lanes(flat[whole:], features, features))
-    return _added(parts, features)
+    return added(parts, features)
 
 
 def _lanes(flat: Array, lanes: int, features: int) -> Range:

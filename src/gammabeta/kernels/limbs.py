@@ -93,6 +93,13 @@ def take(a: Limbs, index: NDArray[np.intp]) -> Limbs:
     return canonical(a[0], a[1][:, index])
 
 
+def spread(a: Limbs, index: NDArray[np.intp], n: int) -> Limbs:
+    """A vector of n numbers, number i of `a` at index[i] and zeros elsewhere."""
+    digits = np.zeros((len(a[1]), n), np.int64)
+    digits[:, index] = a[1]
+    return a[0], digits
+
+
 def across(a: Limbs, n: int) -> Limbs:
     """Number i added to sum i mod n."""
     base, digits = a

@@ -27,7 +27,7 @@ ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
 
 def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     """The exact sums of x over `axis`, NaN counted in Σw unless `omit`."""
-    _, total, squares, specials = layout.reduced(x, axis, layout.Reduction(_table, _added, _concatenated))
+    _, total, squares, specials = layout.reduced(x, axis, layout.Reduction(_table, added, concatenated))
     rows = x.size // max(1, layout.features(x, axis))
     counts = rows - specials[singly.NAN] * omit
     return limbs.from_counts(counts), total, squares, specials
@@ -46,14 +46,14 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
                 piece.transpose(order).reshape(piece.size // max(1, features), features) for piece in pair
             )
             parts.append(_weighted(layout.plain(values), factors, omit))
-        return _added(parts, features)
+        return added(parts, features)
 
     long = x.shape[layout.longest(x, axis)]
     ranges = threads.ranges(long, layout.SPLIT * long // max(1, x.size))
-    return _added(threads.run(part, ranges), features)
+    return added(threads.run(part, ranges), features)
 
 
-def _added(parts: list[Sums], features: int) -> Sums:
+def added(parts: list[Sums], features: int) -> Sums:
     """The total of parts over the same features."""
     nothing = limbs.zeros(features), limbs.zeros(features), limbs.zeros(features), np.zeros((3, features), np.int64)
 
@@ -63,7 +63,7 @@ def _added(parts: list[Sums], features: int) -> Sums:
     return reduce(plus, parts) if parts else nothing
 
 
-def _concatenated(parts: list[Sums]) -> Sums:
+def concatenated(parts: list[Sums]) -> Sums:
     """The sums of parts over different features."""
     if len(parts) == 1:
         return parts[0]
@@ -113,7 +113,7 @@ def _table(x: Array) -> Sums:
         rest = np.zeros(lanes, x.dtype)
         rest[: (n - whole) * features] = flat[whole * features :]
         parts.append(_lanes(rest, lanes, features))
-    return _added(parts, features)
+    return added(parts, features)
 
 
 def _lanes(flat: Array, lanes: int, features: int) -> Sums:
@@ -126,7 +126,7 @@ def _lanes(flat: Array, lanes: int, features: int) -> Sums:
         run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width, known)
         total, squares = _window(run, width, (_SUM, _SQUARES), specials)
         parts.append((limbs.zeros(width), total, squares, specials))
-    _, total, squares, specials = _concatenated(parts)
+    _, total, squares, specials = concatenated(parts)
     counts = specials.reshape(3, -1, features).sum(axis=1)
     return limbs.zeros(features), limbs.across(total, features), limbs.across(squares, features), counts
 

@@ -47,10 +47,20 @@ def integers(weight: Limbs, total: Limbs, squares: Limbs) -> tuple[list[int], li
     return weights, sums, spreads, sum_exponent - weight_exponent, exponent - 2 * weight_exponent
 
 
-def population(weight: Limbs, total: Limbs, squares: Limbs) -> NDArray[np.float64]:
-    """Σw·x / Σw, Σw·(x − mean)² / Σw and the root of that, (3, f), correctly rounded; NaN where Σw = 0."""
+def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -> NDArray[np.float64]:
+    """Σw·x / Σw, Σw·(x − mean)² / (Σw − ddof) and the root of that, (3, f), correctly rounded.
+
+    NaN where a divisor is not positive.
+    """
     weights, sums, spreads, mean, variance = integers(weight, total, squares)
-    found = np.empty((3, len(weights)))
+    top, bottom = float(ddof).as_integer_ratio()
+    # Σw − ddof = (w·bottom·2^e − top) / bottom, the power of two put on whichever side keeps integers
+    exponent = limbs.BITS * weight[0]
+    up, down = max(exponent, 0), max(-exponent, 0)
+    found = np.full((3, len(weights)), nan)
     for i, (w, s, v) in enumerate(zip(weights, sums, spreads, strict=True)):
-        found[0, i], found[1, i], found[2, i] = ratio(s, w, mean), ratio(v, w * w, variance), root(v, w * w, variance)
+        found[0, i] = ratio(s, w, mean)
+        divisor, dividend = w * ((w * bottom << up) - (top << down)), v * bottom << up
+        if divisor > 0:
+            found[1, i], found[2, i] = ratio(dividend, divisor, variance), root(dividend, divisor, variance)
     return found

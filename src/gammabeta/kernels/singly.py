@@ -81,33 +81,53 @@ def accumulate_integers(x, lanes, sum_limbs, square_limbs, touched):
         add_square(square_limbs, SQUARES_BASE, touched[1], i % lanes, size, exponent)
 
 
+@njit(cache=True)
+def add_weighted(v, w, lane, omit, weights, weight_base, sums, sum_base, squares, square_base, specials, touched):
+    """Add w, w·v and w·v² to a lane of limbs with these bases; where w = 0, v counts for nothing.
+
+    v: float64, int64 or uint64; w: float64, finite, ≥ 0; omit: whether the weight of a NaN is left out.
+    """
+    if w == 0:
+        return
+    weight, place, _ = split(w)
+    if not (omit and np.isnan(v)):
+        add_shifted(weights, weight_base, touched[0], lane, weight, place, POSITIVE)
+    if not np.isfinite(v):
+        specials[NAN if np.isnan(v) else PLUS_INF if v > 0 else MINUS_INF, lane] += 1
+        return
+    size, exponent, negative = split(v)
+    place += exponent
+    add_shifted(sums, sum_base, touched[1], lane, size * weight, place, negative)
+    add_shifted(sums, sum_base, touched[1], lane, multiply_high(size, weight), place + 64, negative)
+    place += exponent
+    lower, upper = size * size, multiply_high(size, size)
+    middle = multiply_high(lower, weight) + upper * weight
+    carry = np.uint64(middle < upper * weight)
+    highest = multiply_high(upper, weight) + carry
+    add_shifted(squares, square_base, touched[2], lane, lower * weight, place, POSITIVE)
+    add_shifted(squares, square_base, touched[2], lane, middle, place + 64, POSITIVE)
+    add_shifted(squares, square_base, touched[2], lane, highest, place + 128, POSITIVE)
+
+
 @njit(nogil=True, cache=True)
 def accumulate_weighted(x, weights, lanes, omit, weight_limbs, sum_limbs, square_limbs, specials, touched):
-    """Add w, w·x and w·x² number by number, whole; where w = 0, x counts for nothing.
+    """Add w, w·x and w·x² number by number, whole.
 
     x: 1-d, row i being x[i·lanes : (i + 1)·lanes], float64, int64 or uint64; weights: float64, as many, finite, ≥ 0;
     omit: whether the weight of a NaN is left out; touched: int64 (3, 2), for the weights' limbs first.
     """
     for i in range(len(x)):
-        lane, v = i % lanes, x[i]
-        if weights[i] == 0:
-            continue
-        weight, place, _ = split(weights[i])
-        if not (omit and np.isnan(v)):
-            add_shifted(weight_limbs, SUM_BASE, touched[0], lane, weight, place, POSITIVE)
-        if not np.isfinite(v):
-            specials[NAN if np.isnan(v) else PLUS_INF if v > 0 else MINUS_INF, lane] += 1
-            continue
-        size, exponent, negative = split(v)
-        place += exponent
-        add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, size * weight, place, negative)
-        add_shifted(sum_limbs, SQUARES_BASE, touched[1], lane, multiply_high(size, weight), place + 64, negative)
-        place += exponent
-        lower, upper = size * size, multiply_high(size, size)
-        middle = multiply_high(lower, weight) + upper * weight
-        carry = np.uint64(middle < upper * weight)
-        add_shifted(square_limbs, CUBES_BASE, touched[2], lane, lower * weight, place, POSITIVE)
-        add_shifted(square_limbs, CUBES_BASE, touched[2], lane, middle, place + 64, POSITIVE)
-        add_shifted(
-            square_limbs, CUBES_BASE, touched[2], lane, multiply_high(upper, weight) + carry, place + 128, POSITIVE
+        add_weighted(
+            x[i],
+            weights[i],
+            i % lanes,
+            omit,
+            weight_limbs,
+            SUM_BASE,
+            sum_limbs,
+            SQUARES_BASE,
+            square_limbs,
+            CUBES_BASE,
+            specials,
+            touched,
         )

@@ -129,6 +129,11 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     return [result for result, _ in in_order]
 
 
+def alone() -> None:
+    """From now on this thread does all of its own work: for one of several that have the processors busy already."""
+    _inside.work = True
+
+
 def ranges(n: int, least: int, multiple: int = 1, pieces: int = 1) -> list[tuple[int, int]]:
     """0…n in at most `count()` ranges about equally long, each of `least` or more, cut at multiples of `multiple`.
 

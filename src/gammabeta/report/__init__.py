@@ -20,13 +20,14 @@ from gammabeta.data.first_pass import Progress, quiet
 from gammabeta.data.select import selected
 from gammabeta.data.source import Column, Source
 from gammabeta.data.sources import opened
+from gammabeta.diagnosis import Diagnosis
 from gammabeta.errors import DataError, FileError
 from gammabeta.report import document
 from gammabeta.report.document import Document
 from gammabeta.report.drift import Drift
 from gammabeta.report.look import profiles
 
-__all__ = ["Document", "compare", "describe", "write"]
+__all__ = ["Document", "compare", "describe", "network", "write"]
 
 Input: TypeAlias = Source | pa.Table | str | Path
 
@@ -130,6 +131,26 @@ def write(
 
         temporary.write_text(rendered(found), "utf-8", newline="\n")
     return found
+
+
+def network(diagnosis: Diagnosis, out: str | Path = "network.html") -> None:
+    """Write the page of what `gammabeta.torch.diagnose` found: what to watch, and a picture of each layer.
+
+    One HTML file without a script, that asks no server for anything. An old one stays as it was until the new is whole.
+
+    Raises:
+        FileError: the output cannot be written, or its name does not end in .html.
+        DataError: Jinja2 is not installed.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise FileError(f"a page's name must end in .html, got {str(out)!r}")
+    if find_spec("jinja2") is None:
+        raise DataError("a page is made with Jinja2: pip install 'gammabeta[report]'")
+    from gammabeta.report.layers import rendered
+
+    with replacing(out) as temporary:
+        temporary.write_text(rendered(diagnosis.document()), "utf-8", newline="\n")
 
 
 def check_installed() -> None:

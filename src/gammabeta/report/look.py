@@ -62,7 +62,7 @@ def _groups(
     source: Source, columns: Sequence[Column], progress: Progress, against: Mapping[str, Profile]
 ) -> Iterator[list[Profile]]:
     known = {column.name: column for column in columns}
-    for group, stream in groupby(ahead(source.pieces(list(known)), AHEAD), key=itemgetter(0)):
+    for group, stream in groupby(ahead(source.pieces(list(known)), AHEAD, here=source.here), key=itemgetter(0)):
         first = First(group)
         for _, piece in stream:
             first.add(piece)
@@ -77,7 +77,7 @@ def _groups(
 
 
 def _again(source: Source, group: Group) -> Iterator[Block]:
-    for _, piece in ahead(source.pieces(group)):
+    for _, piece in ahead(source.pieces(group), here=source.here):
         yield from piece.present(group)
 
 

@@ -37,7 +37,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         if self._is_frame(X):
             self._check_frame(X, first)
             parts = self._frame_parts(X, self._weights(sample_weight, np.broadcast_to(0.0, X.shape)))
-            return _side_by_side(parts, X.shape[1]), X.shape[0]
+            return side_by_side(parts, X.shape[1]), X.shape[0]
         values = self._values(X, sparse_formats)
         self._check_features(X, values, first)
         weights = self._weights(sample_weight, values)
@@ -113,7 +113,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return _check_sample_weight(arrays.to_numpy(sample_weight), values, dtype=np.float64)
 
     def _finite(self, statistic: Any, dtype: np.dtype[Any]) -> Any:
-        self._refuse_infinities(_has_infinities(statistic), dtype)
+        self._refuse_infinities(has_infinities(statistic), dtype)
         return statistic
 
     def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Any:
@@ -180,13 +180,13 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         raise NotImplementedError
 
 
-def _has_infinities(statistic: Moments | Extrema) -> bool:
+def has_infinities(statistic: Moments | Extrema) -> bool:
     if isinstance(statistic, Moments):
         return bool(statistic.infinities.any())
     return bool((statistic.min == -np.inf).any() or (statistic.max == np.inf).any())
 
 
-def _side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
+def side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
     """The statistic of a table from those of its blocks: pieces of the same columns add up, columns come together."""
     blocks: dict[tuple[int, ...], Any] = {}
     for places, part in parts:

@@ -74,12 +74,12 @@ class MinMaxScaler(Scaler):
 
     @classmethod
     def from_extrema(cls, extrema: Extrema, **parameters: Any) -> Self:
-        """A scaler fitted on what `extrema` has seen.
+        """A scaler fitted on what `extrema` has seen; where it does not know its count, `n_samples_seen_` is 0.
 
         >>> MinMaxScaler.from_extrema(Extrema.of([[1.0], [3.0]])).data_range_
         array([2.])
         """
-        return cls(**parameters)._adopt(extrema, int(extrema.count.max(initial=0)), False, None)
+        return cls(**parameters)._adopt(extrema, int(np.nan_to_num(extrema.count).max(initial=0)), False, None)
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn least and greatest values of X, which is as in `StandardScaler.fit` but not sparse."""

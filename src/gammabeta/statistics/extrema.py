@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from functools import cached_property
 from math import inf, nan, prod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import arrays, axes, states
-from gammabeta.errors import StateError
+from gammabeta.errors import DataError, StateError
 from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.statistics.common import Counts, Floats, MissingRule, checked, chosen, refuse_nan, same_features
 
+if TYPE_CHECKING:
+    from gammabeta.statistics.grouped import GroupedExtrema
+
 _KIND = "gammabeta.extrema"
+_UNKNOWN = -1  # in the place of a count
 
 
 class Extrema(Immutable):
@@ -37,19 +41,36 @@ class Extrema(Immutable):
             array.flags.writeable = False
         self.__dict__.update(_shape=shape, _low=low, _high=high, _counts=counts)
 
+    @overload
     @classmethod
-    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, nan: MissingRule = "omit") -> Self:
+    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: None = None, nan: MissingRule = "omit") -> Self: ...
+
+    @overload
+    @classmethod
+    def of(
+        cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: ArrayLike, nan: MissingRule = "omit"
+    ) -> "GroupedExtrema": ...
+
+    @classmethod
+    def of(
+        cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: ArrayLike | None = None, nan: MissingRule = "omit"
+    ) -> "Self | GroupedExtrema":
         """The extrema of x over `axis`, the reduced axes; the others are the features.
 
         Args:
             x: real numbers, as for `Moments.of`. 64-bit integers beyond 2⁵³ go to the nearest float64.
             axis: an axis or several, as in NumPy.
+            groups: a label for each row, as for `Moments.of`: the result is then `GroupedExtrema`.
             nan: "omit" leaves NaN out, feature by feature; "propagate" makes both extrema NaN; "raise" refuses.
 
         Raises:
             DataError: a wrong axis, or NaN with "raise".
             KindError: x is not of real numbers of at most 64 bits.
         """
+        if groups is not None:
+            from gammabeta.statistics import grouped
+
+            return grouped.extrema(x, axis, groups, nan)
         from gammabeta.kernels import least
 
         place = arrays.elsewhere(x)
@@ -63,11 +84,61 @@ class Extrema(Immutable):
         return cls(shape, low, high, counts)
 
     @classmethod
+    def between(cls, low: ArrayLike, high: ArrayLike, count: ArrayLike = nan) -> Self:
+        """Extrema that are known without the data: a pixel's 0 and 255, what the footer of a file says.
+
+        Args:
+            low, high: the least and the greatest value of each feature, NaN in both where there is none.
+            count: how many values there are, NaN where that is not known; so is then the count of every sum.
+
+        All three are real numbers, of one shape or broadcast to one: that of the features.
+
+        Raises:
+            DataError: a least value above the greatest, or a count that is none.
+
+        >>> Extrema.between(0, 255)
+        Extrema(shape=(), count=nan, min=0., max=255.)
+        """
+        low, high, count = np.broadcast_arrays(*(np.asarray(p, np.float64) for p in (low, high, count)))
+        none = np.isnan(low) & np.isnan(high)
+        if not np.where(none, ~(count > 0), (low <= high) & (count != 0)).all():
+            raise DataError("low must be at most high, both NaN and the count 0 where there is no value")
+        if not (np.isnan(count) | ((count >= 0) & (count == np.floor(count)) & (count < 2**62))).all():
+            raise DataError(f"count must be whole numbers, 0 or more, NaN where they are not known, got {short(count)}")
+        known = np.where(np.isnan(count), _UNKNOWN, count).astype(np.int64).reshape(-1)
+        counts = np.stack([known, np.zeros_like(known)])
+        low, high = np.where(none, inf, low + 0.0), np.where(none, -inf, high + 0.0)  # −0.0 + 0.0 = 0.0
+        return cls(none.shape, low.reshape(-1), high.reshape(-1), counts)
+
+    @classmethod
     def stack(cls, parts: Sequence["Extrema"]) -> Self:
         """Extrema of the same shape as one of a shape with one more axis, the first: columns become a table."""
         same_features(parts)
         low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_low", "_high"))
         return cls((len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1))
+
+    def spread(self, places: NDArray[Any], n: int) -> "Extrema":
+        """These extrema at some places of the first axis of n, those of no values at the others."""
+        each = prod(self._shape[1:])
+        at = (places[:, None] * each + np.arange(each)).reshape(-1)
+        low, high, counts = np.full(n * each, inf), np.full(n * each, -inf), np.zeros((2, n * each), np.int64)
+        low[at], high[at], counts[:, at] = self._low, self._high, self._counts
+        return Extrema((n, *self._shape[1:]), low, high, counts)
+
+    def total(self) -> "Extrema":
+        """All along the first axis together: the sum of self[0], self[1], …
+
+        >>> Extrema.of([[1.0, 2.0, 6.0]]).total() == Extrema.of([1.0, 2.0, 6.0])
+        True
+        """
+        if not self._shape:
+            raise DataError("extrema must have an axis to be added up along, got those of one feature")
+        shape = self._shape[0], prod(self._shape[1:])
+        low, high = (
+            self._low.reshape(shape).min(axis=0, initial=inf),
+            self._high.reshape(shape).max(axis=0, initial=-inf),
+        )
+        return Extrema(self._shape[1:], low, high, self._counts.reshape(2, *shape).sum(axis=1))
 
     def __getitem__(self, index: Any) -> "Extrema":
         """The extrema of some features, chosen as NumPy would choose from an array of the features' shape."""
@@ -81,8 +152,8 @@ class Extrema(Immutable):
 
     @cached_property
     def count(self) -> Floats:
-        """How many values each feature has: float64."""
-        return frozen(self._counts[0].astype(np.float64), self._shape)
+        """How many values each feature has, NaN where that is not known: float64."""
+        return frozen(np.where(self._counts[0] == _UNKNOWN, nan, self._counts[0]), self._shape)
 
     @cached_property
     def min(self) -> Floats:
@@ -99,7 +170,8 @@ class Extrema(Immutable):
             return NotImplemented
         same_features((self, other))
         low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
-        return Extrema(self._shape, low, high, self._counts + other._counts)
+        unknown = (self._counts == _UNKNOWN) | (other._counts == _UNKNOWN)
+        return Extrema(self._shape, low, high, np.where(unknown, _UNKNOWN, self._counts + other._counts))
 
     def __radd__(self, other: object) -> "Extrema":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -127,12 +199,15 @@ class Extrema(Immutable):
     def to_json(self) -> str:
         """A JSON document, floats in hexadecimal, which `from_json` reads back to the same bits.
 
+        A count that is not known is null.
+
         >>> Extrema.of([1.5, 2.5]).to_json()
         '{"format": "gammabeta.extrema", "version": 1, "shape": [], "min": ["0x1.8000000000000p+0"], \
 "max": ["0x1.4000000000000p+1"], "count": [2], "nan": [0]}'
         """
         floats = {"min": states.floats_to_text(self._low), "max": states.floats_to_text(self._high)}
-        counts = {"count": self._counts[0].tolist(), "nan": self._counts[1].tolist()}
+        known = [None if count == _UNKNOWN else count for count in self._counts[0].tolist()]
+        counts = {"count": known, "nan": self._counts[1].tolist()}
         return states.dump(_KIND, {"shape": list(self._shape), **floats, **counts})
 
     @classmethod
@@ -145,8 +220,18 @@ class Extrema(Immutable):
         document = states.load(text, _KIND, ("shape", "min", "max", "count", "nan"))
         shape = states.shape(document["shape"])
         low, high = (states.floats_from_text(document[name], prod(shape), name) for name in ("min", "max"))
-        counts = np.array([states.counts(document[name], prod(shape), name) for name in ("count", "nan")], np.int64)
+        count = np.array(_counted(document["count"], prod(shape)), np.int64)
+        missing = np.array(states.counts(document["nan"], prod(shape), "nan"), np.int64)
         none = (low == inf) & (high == -inf)
-        if not bool(np.where(none, counts[0] == counts[1], (low <= high) & (counts[0] > counts[1])).all()):
+        fits = np.where(none, count == missing, count > missing) | (count == _UNKNOWN)
+        if not bool((fits & (none | (low <= high))).all()):
             raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
-        return cls(shape, low, high, counts)
+        return cls(shape, low, high, np.stack([count, missing]))
+
+
+def _counted(value: Any, n: int) -> list[int]:
+    """The counts in a document, where null stands for what is not known."""
+    if not isinstance(value, list):
+        return states.counts(value, n, "count")
+    known = states.counts([0 if count is None else count for count in value], n, "count")
+    return [_UNKNOWN if count is None else found for count, found in zip(value, known, strict=True)]

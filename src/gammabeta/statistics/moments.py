@@ -1,12 +1,13 @@
 """Count, mean and variance of every feature, exactly."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import cached_property
 from math import inf, nan, prod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import arrays, axes, states
 from gammabeta.errors import DataError, StateError
@@ -23,6 +24,9 @@ from gammabeta.statistics.common import (
     refuse_nan,
     same_features,
 )
+
+if TYPE_CHECKING:
+    from gammabeta.statistics.grouped import GroupedMoments
 
 _KIND = "gammabeta.moments"
 _MANY = 16  # features from which compiled code is worth its loading
@@ -60,16 +64,48 @@ class Moments(Immutable):
             array.flags.writeable = False
         self.__dict__.update(_shape=shape, _weight=weight, _sum=sum_, _squares=squares, _specials=specials)
 
+    @overload
     @classmethod
     def of(
-        cls, x: ArrayLike, axis: axes.Axis = 0, *, weights: ArrayLike | None = None, nan: MissingRule = "omit"
-    ) -> Self:
+        cls,
+        x: ArrayLike,
+        axis: axes.Axis = 0,
+        *,
+        groups: None = None,
+        weights: ArrayLike | None = None,
+        nan: MissingRule = "omit",
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def of(
+        cls,
+        x: ArrayLike,
+        axis: axes.Axis = 0,
+        *,
+        groups: ArrayLike,
+        weights: ArrayLike | None = None,
+        nan: MissingRule = "omit",
+    ) -> "GroupedMoments": ...
+
+    @classmethod
+    def of(
+        cls,
+        x: ArrayLike,
+        axis: axes.Axis = 0,
+        *,
+        groups: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        nan: MissingRule = "omit",
+    ) -> "Self | GroupedMoments":
         """The moments of x over `axis`, the reduced axes; the others are the features.
 
         Args:
             x: real numbers, of any shape, strides and byte order: float16, bfloat16, float32, float64, integers, bool.
                 A torch tensor on a GPU is read where it lies.
             axis: an axis or several, as in NumPy.
+            groups: a label for each row, or for each place along the reduced axes: the result is then `GroupedMoments`,
+                the moments of each group. Integers, text, dates or what else has an order; None or NaN is a group too.
             weights: how much each value counts, finite and ≥ 0, exact too: of x's shape, or one for each place along
                 the reduced axes. Where a weight is 0, x is not looked at.
             nan: "omit" leaves NaN out, feature by feature; "propagate" makes the feature's mean NaN; "raise" refuses.
@@ -82,6 +118,10 @@ class Moments(Immutable):
 
         After Demmel and Nguyen, "Parallel Reproducible Summation" (2015), with integers for accumulators.
         """
+        if groups is not None:
+            from gammabeta.statistics import grouped
+
+            return grouped.moments(x, axis, groups, weights, nan)
         from gammabeta.kernels import moments as kernel
 
         place = arrays.elsewhere(x) if weights is None else None
@@ -110,6 +150,28 @@ class Moments(Immutable):
             np.concatenate([part._specials for part in parts], axis=1),
         )
 
+    def spread(self, places: NDArray[Any], n: int) -> "Moments":
+        """These moments at some places of the first axis of n, those of no values at the others."""
+        each = prod(self._shape[1:])
+        at = (places[:, None] * each + np.arange(each)).reshape(-1)
+        specials = np.zeros((3, n * each), np.int64)
+        specials[:, at] = self._specials
+        weight, total, squares = (limbs.spread(part, at, n * each) for part in self._limbs)
+        return Moments((n, *self._shape[1:]), weight, total, squares, specials)
+
+    def total(self) -> "Moments":
+        """All along the first axis together: the sum of self[0], self[1], …
+
+        >>> Moments.of([[1.0, 2.0, 6.0]]).total() == Moments.of([1.0, 2.0, 6.0])
+        True
+        """
+        if not self._shape:
+            raise DataError("moments must have an axis to be added up along, got those of one feature")
+        each = prod(self._shape[1:])
+        weight, total, squares = (limbs.across(part, each) for part in self._limbs)
+        specials = self._specials.reshape(3, self._shape[0], each).sum(axis=1)
+        return Moments(self._shape[1:], weight, total, squares, specials)
+
     def __getitem__(self, index: Any) -> "Moments":
         """The moments of some features, chosen as NumPy would choose from an array of the features' shape."""
         shape, at = chosen(self._shape, index)
@@ -129,11 +191,17 @@ class Moments(Immutable):
     @cached_property
     def _population(self) -> Floats:
         """Mean, variance and deviation of the finite values, (3, f)."""
+        return self._rounded(0.0)
+
+    def _rounded(self, ddof: float) -> Floats:
+        """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
+        if not np.isfinite(ddof):
+            raise DataError(f"ddof must be a finite number, got {ddof!r}")
         if self._weight[1].shape[1] < _MANY:
-            return rounding.population(*self._limbs)
+            return rounding.population(*self._limbs, ddof)
         from gammabeta.kernels import finish
 
-        return finish.population(*self._limbs)
+        return finish.population(*self._limbs, ddof)
 
     def _shaped(self, values: ArrayLike, of_infinities: Callable[[bool, bool], float]) -> Floats:
         """Values by feature, those of features with NaN or infinities put right."""
@@ -178,13 +246,7 @@ class Moments(Immutable):
         >>> float(Moments.of([1.0, 2.0, 6.0]).variance(ddof=1))
         7.0
         """
-        if ddof == 0:
-            return self.var
-        divisors, spreads, exponent = self._variance(ddof)
-        pairs = zip(spreads, divisors, strict=True)
-        return self._shaped(
-            [rounding.ratio(v, d, exponent) if d > 0 else nan for v, d in pairs], lambda plus, minus: nan
-        )
+        return self._shaped(self._rounded(ddof)[1], lambda plus, minus: nan) if ddof else self.var
 
     def deviation(self, ddof: float = 0) -> Floats:
         """√variance(ddof), taken from the exact variance and correctly rounded.
@@ -192,24 +254,7 @@ class Moments(Immutable):
         >>> float(Moments.of([1e200, -1e200]).deviation())
         1e+200
         """
-        if ddof == 0:
-            return self.std
-        divisors, spreads, exponent = self._variance(ddof)
-        pairs = zip(spreads, divisors, strict=True)
-        return self._shaped([rounding.root(v, d, exponent) for v, d in pairs], lambda plus, minus: nan)
-
-    def _variance(self, ddof: float) -> tuple[list[int], list[int], int]:
-        """The exact variance as integers: divisors, dividends and the exponent of their ratio's unit."""
-        if not np.isfinite(ddof):
-            raise DataError(f"ddof must be a finite number, got {ddof!r}")
-        weights, _, spreads, _, exponent = self._integers
-        weight_exponent = limbs.BITS * self._weight[0]
-        top, bottom = float(ddof).as_integer_ratio()
-        # Σw − ddof = (w·bottom·2^e − top) / bottom, the power of two put on whichever side keeps integers
-        up, down = max(weight_exponent, 0), max(-weight_exponent, 0)
-        divisors = [w * ((w * bottom << up) - (top << down)) for w in weights]
-        dividends = [v * bottom << up for v in spreads]
-        return divisors, dividends, exponent
+        return self._shaped(self._rounded(ddof)[2], lambda plus, minus: nan) if ddof else self.std
 
     def __add__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
@@ -224,19 +269,25 @@ class Moments(Immutable):
     def __sub__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
             return NotImplemented
+        return self._less(other)._possible("what is taken away must have been added before")
+
+    def _less(self, other: "Moments") -> "Moments":
+        """These sums less the other's, whether or not some data could have what is left: see `_possible`."""
         same_features((self, other))
         weight, total, squares = map(limbs.subtract, self._limbs, other._limbs)
-        left = Moments(self._shape, weight, total, squares, self._specials - other._specials)
-        return left._possible("what is taken away must have been added before")
+        return Moments(self._shape, weight, total, squares, self._specials - other._specials)
 
     def _possible(self, invariant: str) -> Self:
         """Self, if some data could have these sums: no count and no square below zero, nothing left of no values."""
         weights, sums, spreads, _, _ = self._integers
-        for i in range(len(weights)):
-            empty = weights[i] == 0 and (sums[i] != 0 or self._squares[1][:, i].any())
-            if weights[i] < 0 or spreads[i] < 0 or empty or (self._specials[:, i] < 0).any():
+        least = Fraction(2) ** (-1074 - limbs.BITS * self._weight[0])  # no weight is below the least float
+        specials = self._specials.sum(axis=0).tolist()
+        negative, squares = np.any(self._specials < 0, axis=0).tolist(), np.any(self._squares[1], axis=0).tolist()
+        for i, (weight, total, spread) in enumerate(zip(weights, sums, spreads, strict=True)):
+            few = weight < 0 or negative[i] or (specials[i] and specials[i] * least > weight)
+            if few or spread < 0 or (weight == 0 and (total != 0 or squares[i])):
                 at = tuple(int(j) for j in np.unravel_index(i, self._shape)) if self._shape else ()
-                what = "count" if weights[i] < 0 or (self._specials[:, i] < 0).any() else "sum of squares"
+                what = "count" if few else "sum of squares"
                 raise StateError(f"{invariant}: feature {at} would be left with an impossible {what}")
         return self
 

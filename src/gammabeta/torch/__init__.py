@@ -8,6 +8,7 @@ layer = BatchNorm(64)           # state_dict as torch's, both ways
 
 from gammabeta.torch.adapt import adapt
 from gammabeta.torch.convert import convert, revert
+from gammabeta.torch.diagnose import diagnose
 from gammabeta.torch.fold import fold
 from gammabeta.torch.freeze import freeze, unfreeze
 from gammabeta.torch.layer import BatchNorm
@@ -21,6 +22,7 @@ __all__ = [
     "adapt",
     "adopt",
     "convert",
+    "diagnose",
     "fold",
     "freeze",
     "learned",

@@ -88,3 +88,16 @@ def iterable(batches: Any, again: str = "") -> None:
             f"{again} goes through the batches more than once, and {type(batches).__name__} can be gone through only "
             f"once: give a list or a DataLoader"
         )
+
+
+def tensors(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors of floating type in whatever a model takes or gives."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors(part)

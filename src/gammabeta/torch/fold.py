@@ -11,11 +11,12 @@ from torch import fx, nn
 
 from gammabeta import arrays, folded, folding
 from gammabeta.affine import Affine
-from gammabeta.errors import DataError, KindError
+from gammabeta.errors import DataError
 from gammabeta.folding import Features
 from gammabeta.scalers.maps import features_of
-from gammabeta.torch import linear, norms, trace
+from gammabeta.torch import linear, modules, norms, trace
 from gammabeta.torch.chains import Chains, Link
+from gammabeta.torch.freeze import is_frozen, thawed
 from gammabeta.torch.remains import Folded, Kept, RefusalError, Report, difference
 
 Module = nn.Module
@@ -47,9 +48,9 @@ def fold(
         The folded model, a copy in evaluation mode, and the report. The model itself stays as it is.
 
     Raises:
-        KindError: model is no `torch.nn.Module`.
-        DataError: there is nothing to fold, the model cannot be traced (the message names the line), or the scaler
-            cannot be folded into the first layer.
+        KindError: model is no `torch.nn.Module`, or one that is compiled, scripted or spread over devices.
+        DataError: there is nothing to fold, a lazy layer has not seen a batch, the model cannot be traced (the message
+            names the line), or the scaler cannot be folded into the first layer.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
     >>> folded, report = fold(model)
@@ -63,14 +64,16 @@ def fold(
       (2): ReLU()
     )
     """
-    if not isinstance(model, Module):
-        raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if trace.leaf(model):
+    modules.check(model)
+    if any(map(is_frozen, model.modules())):
+        model = thawed(modules.skeleton(model))
+    within = tuple(within)
+    if modules.leaf(model):
         whole, report = fold(nn.Sequential(model), scaler=scaler, example=example)
         return whole.get_submodule("0"), report
     features = None if scaler is None else features_of(scaler)
     scaled = example if example is None or features is None else _scaled(example, scaler)
-    work = _Folding(model, scaled, tuple(within))
+    work = _Folding(model, scaled, within)
     if not work.norms and features is None:
         raise DataError(
             "model must have batch norms (torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm or gammabeta.torch.BatchNorm), "
@@ -84,7 +87,7 @@ def fold(
     report = Report(tuple(work.done), work.kept(), work.trace.how, notes=notes)
     if example is not None:
         with torch.no_grad():
-            outputs = trace.called(result, example), trace.called(trace.skeleton(model), scaled)
+            outputs = modules.called(result, example), modules.called(modules.skeleton(model), scaled)
         found = difference(*outputs)
         notes = notes if found else (*notes, "the output has no tensors to be compared")
         report = replace(report, difference=found, notes=notes)
@@ -107,7 +110,7 @@ class _Folding:
 
     def __init__(self, model: Module, example: Any, within: tuple[str, ...]) -> None:
         self.model, self.within = model, within
-        self.norms = [path for path, layer in model.named_modules() if trace.is_norm(layer)]
+        self.norms = [path for path, layer in model.named_modules() if modules.is_norm(layer)]
         self.ranks = {} if example is None else norms.ranks(model, self.norms, example)
         self.trace = trace.traced(model, example, within)
         self.chains = Chains(model, self.trace)
@@ -259,7 +262,7 @@ class _Folding:
 
 def _scaled(example: Any, scaler: Any) -> Any:
     """The example with its first argument scaled."""
-    args, kwargs = trace.arguments(example)
+    args, kwargs = modules.arguments(example)
     name = "" if args else next(iter(kwargs))
     raw = args[0] if args else kwargs[name]
     image = scaler(arrays.to_numpy(raw)) if isinstance(scaler, Affine) else scaler.transform(arrays.to_numpy(raw))

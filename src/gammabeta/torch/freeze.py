@@ -57,11 +57,25 @@ def unfreeze(model: Module) -> Module:
     return model
 
 
+def is_frozen(layer: Module) -> bool:
+    """Whether `freeze` has frozen a layer."""
+    return isinstance(layer, _Frozen)
+
+
+def thawed(model: Module) -> Module:
+    """A copy's frozen layers as their own classes in evaluation, whatever else `unfreeze` would put back."""
+    for layer in model.modules():
+        if isinstance(layer, _Frozen):
+            del layer.__dict__["_before_freeze"]
+            layer.__class__ = layer.thawed
+    return model
+
+
 class _Frozen(Module):
     """What a frozen layer does otherwise than its class, which comes behind this one among its bases."""
 
     is_frozen = True
-    thawed: type[Module]
+    thawed: Any
 
     def train(self, mode: bool = True) -> Any:
         """Remember the mode, for `unfreeze`, and stay in evaluation."""

@@ -10,7 +10,7 @@ from torch import fx, nn
 from gammabeta import arrays
 from gammabeta.affine import Affine
 from gammabeta.folding import Features, lying
-from gammabeta.torch import trace
+from gammabeta.torch import modules, trace
 from gammabeta.torch.chains import Chains
 from gammabeta.torch.convert import SOURCES
 from gammabeta.torch.layer import BatchNorm
@@ -62,7 +62,7 @@ def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.M
     rank = None if ranks is None or type(layer) in _EXACT_RANK else next(iter(ranks))
     if rank is None and not more:
         return nn.Identity(), True
-    return Remains(rank, getattr(layer, "activation", None) == "relu"), not more
+    return Remains(rank, getattr(layer, "activation", None)), not more
 
 
 def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:
@@ -75,14 +75,14 @@ def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:
 
 def ranks(model: nn.Module, paths: list[str], example: Any) -> dict[str, set[int]]:
     """How many axes the data have that norms are given, for an example."""
-    own, found = trace.skeleton(model), {path: set[int]() for path in paths}
+    own, found = modules.skeleton(model), {path: set[int]() for path in paths}
     for path in paths:
         own.get_submodule(path).register_forward_pre_hook(
             lambda layer, args, kwargs, path=path: found[path].add(next(iter((*args, *kwargs.values()))).ndim),
             with_kwargs=True,
         )
     with torch.no_grad():
-        trace.called(own, example)
+        modules.called(own, example)
     return found
 
 

@@ -51,7 +51,7 @@ def through(model: Any, layers: dict[str, Any], feed: Feed, adapting: bool) -> S
     with tracked.evaluating(model), tracked.watching(layers, watch.before):
         for count, batch in numbered(feed.batches, feed.progress):
             with in_batch(count):
-                watch.masks = None if feed.mask is None else _masks(feed.mask(batch), layers)
+                watch.masks = None if feed.mask is None else masks(feed.mask(batch), layers)
                 feed.call(model, batch)
     return Seen(watch.moments, watch.calls, count)
 
@@ -76,7 +76,7 @@ class _Watch:
             tracked.put(layer, recalibration.so_far(self.moments[name], tracked.unbiased(layer), self.old[name]))
 
 
-def _masks(given: Any, layers: dict[str, Any]) -> Any:
+def masks(given: Any, layers: dict[str, Any]) -> Any:
     """A batch's mask, or masks by the names of layers."""
     if isinstance(given, Mapping):
         if unknown := set(given) - set(layers):

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from gammabeta import arrays, axes, networks
-from gammabeta.errors import KindError
 from gammabeta.networks import Array, Layer, Network, Parity
-from gammabeta.torch import trace
+from gammabeta.torch import modules
 from gammabeta.torch.convert import SOURCES
 from gammabeta.torch.layer import BatchNorm
 from gammabeta.torch.linear import CONVOLUTIONS, TRANSPOSED
@@ -29,9 +28,8 @@ def learned(model: nn.Module, example: Any) -> Network:
     >>> [str(layer) for layer in network.layers]
     ['0 (dense)', '2 (layer norm)']
     """
-    if not isinstance(model, nn.Module):
-        raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    own, seen = trace.skeleton(model), dict[str, Layer]()
+    modules.check(model)
+    own, seen = modules.skeleton(model), dict[str, Layer]()
 
     def watch(path: str, layer: Any) -> None:
         def write_down(layer: Any, args: Any, y: torch.Tensor) -> None:
@@ -44,10 +42,10 @@ def learned(model: nn.Module, example: Any) -> Network:
         if _kind(layer) is not None:
             watch(path, layer)
     with torch.no_grad():
-        trace.called(own, example)
-    held = (path for path, layer in own.named_modules() if layer._parameters or trace.is_norm(layer))
+        modules.called(own, example)
+    held = (path for path, layer in own.named_modules() if layer._parameters or modules.is_norm(layer))
     loose = [f"{path} ({type(own.get_submodule(path)).__name__})" for path in held if path not in seen]
-    given = tuple(arrays.to_numpy(x) for x in trace.arguments(example)[0])
+    given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
     images = any(layer.kind in (networks.CONVOLUTION, networks.TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
     return Network("torch", tuple(seen.values()), example, True, tuple(loose))

@@ -17,12 +17,12 @@ class Remains(nn.Module):
 
     Args:
         rank: how many axes x must have for the folding to be right, where the norm took others as well.
-        relu: whether a ReLU was fused into it.
+        activation: what was fused into it: "relu", "silu" or None.
     """
 
-    def __init__(self, rank: int | None, relu: bool) -> None:
+    def __init__(self, rank: int | None, activation: str | None) -> None:
         super().__init__()
-        self.rank, self.relu = rank, relu
+        self.rank, self.activation = rank, activation
 
     def forward(self, x: torch.Tensor, mask: None = None, residual: torch.Tensor | None = None) -> torch.Tensor:
         if self.rank is not None:
@@ -30,11 +30,12 @@ class Remains(nn.Module):
                 x.ndim == self.rank, f"x must have {self.rank} axes, for which a batch norm was folded away here"
             )
         y = x if residual is None else x + residual
-        return torch.relu(y) if self.relu else y
+        return y if self.activation is None else getattr(torch.nn.functional, self.activation)(y)
 
     def extra_repr(self) -> str:
         """What it does."""
-        return ", ".join(["relu"] * self.relu + [f"rank={self.rank}"] * (self.rank is not None))
+        rank = None if self.rank is None else f"rank={self.rank}"
+        return ", ".join(word for word in (self.activation, rank) if word is not None)
 
 
 def difference(got: Any, want: Any) -> Difference | None:

@@ -1,11 +1,10 @@
 """What a model does with its input, as a graph of calls: symbolically, for any values, or on an example."""
 
-import copy
 import inspect
 import sys
 import traceback
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -13,13 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gammabeta.errors import DataError
+from gammabeta.torch.modules import arguments, is_norm, leaf, skeleton
 
 Module = nn.Module
 
@@ -47,46 +45,6 @@ class Trace(NamedTuple):
         return [(node.op, str(self.paths.get(node, node.target))) for node in nodes if node.op != "get_attr"]
 
 
-def is_norm(layer: Module) -> bool:
-    """Whether a module is a batch norm, whosoever: it has a running mean and variance, or could have."""
-    held = layer._buffers.keys() >= {"running_mean", "running_var"}
-    return isinstance(layer, _BatchNorm) or (held and not isinstance(layer, _InstanceNorm))
-
-
-def leaf(module: Module) -> bool:
-    """Whether a module is one step, whatever it is made of: a norm, torch's own, and this library's."""
-    if is_norm(module):
-        return True
-    home = type(module).__module__
-    own = home.startswith(("torch.nn", "torch.ao.nn", "gammabeta.torch"))
-    return own and not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
-
-
-def called(model: Module, example: Any) -> Any:
-    """model(example): a tuple or list is its arguments, a mapping its keyword arguments."""
-    args, kwargs = arguments(example)
-    return model(*args, **kwargs)
-
-
-def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An example as positional and keyword arguments."""
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example), {}) if isinstance(example, tuple | list) else ((example,), {})
-
-
-def skeleton(model: Module) -> Module:
-    """A copy in evaluation mode whose parameters and buffers are the model's own."""
-    held = {id(t): t for t in chain(model.parameters(), model.buffers())}
-    try:
-        return copy.deepcopy(model, held).eval()
-    except (RuntimeError, TypeError) as error:
-        raise DataError(
-            f"model must be one that copy.deepcopy can copy, and it is not: {_first(error)}. Where that is for the "
-            f"weight_norm or spectral_norm of old, torch.nn.utils.remove_weight_norm and remove_spectral_norm help"
-        ) from None
-
-
 def traced(model: Module, example: Any = None, within: Iterable[str] = ()) -> Trace:
     """The graph of a model's forward pass in evaluation; or of the submodules that `within` names, each alone.
 
@@ -97,6 +55,8 @@ def traced(model: Module, example: Any = None, within: Iterable[str] = ()) -> Tr
     """
     own = skeleton(model)
     if within:
+        if unknown := set(within) - {path for path, _ in own.named_modules()}:
+            raise DataError(f"within must name submodules of the model, got {sorted(unknown)}")
         parts = [(f"{path}.", own.get_submodule(path)) for path in within]
         return _joined(own, [(prefix, _symbolic(part, None)) for prefix, part in parts], "each part symbolically")
     try:

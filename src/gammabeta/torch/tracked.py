@@ -1,8 +1,9 @@
 """Which layers of a model keep running statistics, whoever wrote them, and which of a call's values count there."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -51,9 +52,19 @@ def tracked(model: Any) -> Tracked:
 
 def inside(model: Any) -> Any:
     """The model itself, without what compiles it or spreads it over processes."""
-    while isinstance(model, torch._dynamo.OptimizedModule | nn.parallel.DistributedDataParallel):
-        model = model._orig_mod if isinstance(model, torch._dynamo.OptimizedModule) else model.module
+    while isinstance(model, Module):
+        if "_orig_mod" in model._modules:  # torch.compile's
+            model = model._orig_mod
+        elif isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            break
     return model
+
+
+def uncompiled() -> Any:
+    """Where compiled modules run as they were written, so that hooks run; the compiler takes seconds to import."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def some(model: Any, verb: str) -> Tracked:
@@ -118,7 +129,7 @@ def moments(name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> Moments
     """
     away = reduced(name, layer, x)
     try:
-        found = _moments(x.detach(), away, mask)
+        found = exact(x.detach(), away, mask)
     except DataError as error:
         raise DataError(f"{name or 'the model'}: {error}; find where it arises with gammabeta.torch.diagnose") from None
     if found.infinities.any():
@@ -130,16 +141,18 @@ def moments(name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> Moments
     return found
 
 
-def _moments(x: torch.Tensor, away: tuple[int, ...], mask: torch.Tensor | None) -> Moments:
-    values = arrays.to_numpy(x)
+def exact(
+    x: torch.Tensor, away: tuple[int, ...], mask: torch.Tensor | None, nan: Literal["omit", "raise"] = "raise"
+) -> Moments:
+    """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
     if mask is None:
-        return Moments.of(values, axis=away, nan="raise")
-    kept = arrays.to_numpy(formula.spread(spaces.of(x), mask, x, away))
+        return Moments.of(x, axis=away, nan=nan)
+    kept = formula.spread(spaces.of(x), mask, x, away)
     features = axes.kept(away, x.ndim)
-    if any(kept.strides[i] for i in features):
-        return Moments.of(values, axis=away, weights=kept, nan="raise")
-    rows = tuple(0 if i in features else slice(None) for i in range(x.ndim))
-    return Moments.of(np.moveaxis(values, features, range(-len(features), 0))[kept[rows]], axis=0, nan="raise")
+    if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
+        return Moments.of(arrays.to_numpy(x), axis=away, weights=arrays.to_numpy(kept), nan=nan)
+    rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
+    return Moments.of(x.movedim(features, tuple(range(-len(features), 0)))[rows], axis=0, nan=nan)
 
 
 def statistics(layer: Any) -> tuple[Floats, Floats]:
@@ -162,7 +175,7 @@ def evaluating(model: Module) -> Iterator[None]:
     try:
         for module, _ in modes:
             module.training = False
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        with torch.no_grad(), uncompiled():
             yield
     finally:
         for module, mode in modes:

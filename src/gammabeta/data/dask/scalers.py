@@ -1,0 +1,96 @@
+"""The scalers for Dask collections: `fit` reads them once, `transform` is lazy."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+import gammabeta.scalers as core
+from gammabeta import axes, frames
+from gammabeta.affine import Affine
+from gammabeta.data.dask import blocks, partitions
+from gammabeta.data.dask.parts import Part, together
+from gammabeta.data.dask.statistics import is_array, is_frame
+from gammabeta.errors import DataError, KindError
+from gammabeta.scalers.base import Scaler
+
+
+class _OnDask(Scaler):
+    """What both do with Dask collections; anything else goes the core's way."""
+
+    def _learned(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
+        if is_array(X):
+            return self._seen(self._array_part(X, sample_weight), X.dtype)
+        if is_frame(X):
+            return self._seen(self._frame_part(X, sample_weight), np.dtype(np.float64))
+        return super()._learned(X, sample_weight, sparse_formats)
+
+    def _seen(self, part: Part, dtype: np.dtype[Any]) -> tuple[Any, int]:
+        """A part's statistic and its rows, if there are some and nothing is infinite."""
+        (statistic,) = part.statistics
+        if not part.rows:
+            check_array(np.empty((0, *statistic.shape)), estimator=self, input_name="X", allow_nd=True)  # says so
+        return self._finite(statistic, dtype), part.rows
+
+    def _array_part(self, X: Any, weights: Any) -> Part:
+        axis = self.axis or 0
+        blocks.check(X, axis)
+        template = self._values(blocks.template(X, axis))
+        self._check_features(template, template, not hasattr(self, "n_samples_seen_"))
+        if weights is not None and axes.reduced(axis, X.ndim) != (0,):
+            raise DataError(f"sample_weight of a Dask array is one for each row: axis must be 0, got {axis}")
+        return together(blocks.total(X, axis, (self._kept,), weights).compute(), axis)
+
+    def _frame_part(self, X: Any, weights: Any) -> Part:
+        self._refuse_axis()
+        self._check_frame(X._meta_nonempty, not hasattr(self, "n_samples_seen_"))
+        list(frames.blocks(X._meta_nonempty))  # refuses columns that are not numeric
+        part: Part = partitions.total(X, (self._kept,), refuse=False, weights=weights).compute().item()
+        return part
+
+    def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
+        if not (is_array(X) or is_frame(X)):
+            return super()._applied(X, affine, copy=copy, forward=forward)
+        if self._container() is not None:
+            raise KindError("a Dask collection comes back as one: set_output must be left alone, or compute X first")
+        if is_array(X):
+            axis = self.axis or 0
+            blocks.check(X, axis)
+            like = super()._applied(blocks.template(X, axis), affine, copy=True, forward=forward)
+            return blocks.image(X, self, affine, forward, like.dtype)
+        self._refuse_axis()
+        meta = super()._applied(X._meta_nonempty, affine, copy=True, forward=forward).iloc[:0]
+        return partitions.image(X, self, affine, forward, meta)
+
+    def _refuse_axis(self) -> None:
+        if self.axis not in (None, 0):
+            raise DataError(f"a Dask DataFrame's columns are its features: axis must be None or 0, got {self.axis!r}")
+
+
+class StandardScaler(_OnDask, core.StandardScaler):
+    """`gammabeta.StandardScaler` for Dask arrays and DataFrames: the same parameters, attributes, errors and bits.
+
+    `fit` and `partial_fit` compute at once, in one reading of the collection; `transform` and `inverse_transform` are
+    lazy and keep chunks, unknown ones too, or partitions, divisions, index, names and each column's floating type.
+    Nothing is changed in place, whatever `copy` says. An infinity is an error: of `fit`, and of the computation that
+    meets it in `transform`. `sample_weight`: an array of (rows,) for an array, a Dask Series for a frame. What is no
+    Dask collection goes as in the core.
+
+    >>> import dask.array as da
+    >>> x = da.from_array([[0.0, 1.0], [0.0, 3.0], [3.0, 5.0], [3.0, 7.0]], chunks=(2, 1))
+    >>> scaler = StandardScaler().fit(x)
+    >>> scaler.mean_
+    array([1.5, 4. ])
+    >>> scaler.transform(x)[2:].compute()[:, 0]
+    array([1., 1.])
+    """
+
+
+class MinMaxScaler(_OnDask, core.MinMaxScaler):
+    """`gammabeta.MinMaxScaler` for Dask arrays and DataFrames, as `StandardScaler` is.
+
+    >>> import dask.array as da
+    >>> x = da.from_array([[-1.0, 2.0], [0.0, 6.0], [1.0, 18.0]], chunks=2)
+    >>> MinMaxScaler().fit(x).transform(x).compute()[1]
+    array([0.5 , 0.25])
+    """

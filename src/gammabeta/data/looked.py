@@ -1,0 +1,74 @@
+"""Iterables that are looked at before they are read, and read again if they can be."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from gammabeta.errors import DataError
+
+
+def name_of(x: Any) -> str:
+    """What an object without a name of its own is called in messages."""
+    return type(x).__name__
+
+
+class Looked:
+    """An iterable whose first item is known. Its first pass goes on from there, so that nothing is made twice.
+
+    `once`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
+
+    Raises:
+        DataError: it has no item.
+    """
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.name = name_of(items)
+        self._items, self._begun = items, iter(items)
+        self.once = self._begun is items
+        try:
+            with Noted(self.name, 1):
+                self.first = next(self._begun)
+        except StopIteration:
+            raise DataError(f"at least one chunk is needed, {self.name!r} gives none") from None
+
+    def __iter__(self) -> Iterator[Any]:
+        """A pass over all items."""
+        begun = self._begun
+        if begun is not None:
+            self._begun = None  # type: ignore[assignment]
+            return self._watched(chain([self.first], begun))
+        if self.once:
+            raise DataError(used_up(self.name))
+        return self._watched(iter(self._items))
+
+    def _watched(self, items: Iterator[Any]) -> Iterator[Any]:
+        number = 0
+        while True:
+            number += 1
+            with Noted(self.name, number):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+
+class Noted:
+    """Adds to whatever is raised inside where it was."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self._note = f"raised by {name!r} when gammabeta asked it for chunk {number}"
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            error.add_note(self._note)
+
+
+def used_up(name: str) -> str:
+    """What is said of an iterator that is needed once more."""
+    return (
+        f"what is read twice must be there twice, {name!r} can be read once: it can be measured, but not scaled by its "
+        "own statistics; make a table or a file of it, or scale by statistics that are known: gammabeta.data.apply"
+    )

@@ -1,0 +1,65 @@
+"""The sum of the statistics of a data set's files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gammabeta.data.agree import Agreement, meant
+from gammabeta.data.entry import Entry
+from gammabeta.data.select import selected
+from gammabeta.data.state import Recipe, Statistics
+from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics.beside import beside
+
+
+class Total:
+    """Adds up files in any order.
+
+    where: what the data set is called; columns, exclude: which columns, as for `measure`.
+    """
+
+    def __init__(self, where: str, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> None:
+        self._where, self._columns, self._exclude = where, columns, exclude
+        self._agreement = Agreement(columns, exclude)
+        none = np.empty((0, 0))
+        self._sum = Statistics((), 0, Moments.of(none), Extrema.of(none))
+
+    def covers(self, entry: Entry, path: Path) -> bool:
+        """Whether a file's statistics are of all the columns that are meant."""
+        names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
+        return all(column.name in known for column in entry.columns if column.name in names and not column.barred)
+
+    def add(self, place: int, path: Path, entry: Entry) -> None:
+        """Add a file. place: where it stands in the data set, from 0.
+
+        Raises:
+            DataError: its columns do not agree with those of another file, or one that is asked for is not there.
+        """
+        self._agreement.look(place, path, entry.columns)
+        found, names = entry.statistics, [name for name in entry.statistics.names if name in self._agreement.numbers]
+        if len(names) < len(found.names):
+            found = found.select(names)
+        self._sum = _filled(self._sum, found) + _filled(found, self._sum)
+
+    def statistics(self, recipe: Recipe | None) -> Statistics:
+        """The sum of all, its columns in the order of the data set's first file.
+
+        Raises:
+            DataError: there is no column of numbers.
+            KindError: a column named in `columns` has no value anywhere.
+        """
+        columns = selected(self._agreement.together(), self._columns, self._exclude, Path(self._where))
+        found = self._sum.select([column.name for column in columns])
+        return replace(found, columns=columns, recipe=recipe or Recipe())
+
+
+def _filled(found: Statistics, other: Statistics) -> Statistics:
+    """Statistics with the columns too that only `other` has, as ones without a value."""
+    if found.names == other.names:
+        return found
+    more = tuple(column for column in other.columns if column.name not in set(found.names))
+    none = np.empty((0, len(more)))
+    moments, extrema = beside([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
+    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema)

@@ -1,0 +1,257 @@
+"""Statistics of many groups at once: one pass, memory for the groups, and the same algebra."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from math import prod
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gammabeta import axes, states
+from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.immutable import Immutable
+from gammabeta.kernels import parted
+from gammabeta.kernels.parted import Codes
+from gammabeta.statistics import labels as naming
+from gammabeta.statistics.common import Counts, MissingRule, checked, full_weights, refuse_nan
+from gammabeta.statistics.extrema import Extrema
+from gammabeta.statistics.labels import Labels
+from gammabeta.statistics.moments import Moments
+
+S = TypeVar("S", Moments, Extrema)
+
+
+class Grouped(Immutable, Generic[S]):
+    """A statistic of each of several groups of rows, found by their labels. Make one with `of(x, groups=labels)`."""
+
+    labels: Labels
+    rows: Counts
+    each: S
+
+    _class: type[S]
+    _kind: str
+
+    def __init__(self, labels: Labels, rows: Counts, each: S) -> None:
+        for array in (labels, rows):
+            array.flags.writeable = False
+        self.__dict__.update(labels=labels, rows=rows, each=each)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[tuple[Any, S]]:
+        """Each label and its statistic."""
+        times = self.labels.dtype.kind in "mM"  # of which `tolist` may make integers
+        return ((label, self.each[i]) for i, label in enumerate(self.labels if times else self.labels.tolist()))
+
+    def __contains__(self, label: Any) -> bool:
+        """Whether there is a group of that label."""
+        with suppress(DataError, KindError):
+            return self[label] is not None
+        return False
+
+    def __getitem__(self, label: Any) -> S:
+        """The statistic of one group, of the features' shape; `DataError` if there is no such group."""
+        wanted = np.empty((), object)
+        wanted[()] = label
+        return self.each[int(self.find(np.asarray(label) if np.ndim(label) == 0 else wanted))]
+
+    def find(self, labels: ArrayLike) -> NDArray[np.intp]:
+        """The place of each label among `self.labels`: what picks each row's own statistic, or its own map.
+
+        Raises:
+            DataError: there is no group of that label.
+            KindError: labels that cannot be compared with these.
+        """
+        return naming.found(self.labels, labels)
+
+    def total(self) -> S:
+        """The statistic of all groups together."""
+        return self.each.total()
+
+    def _joined(self, other: Self) -> tuple[Labels, Counts, Counts, S, S]:
+        """The labels of both, and rows and statistics of each side spread over them."""
+        shapes = self.each.shape[1:], other.each.shape[1:]
+        if shapes[0] != shapes[1]:
+            raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
+        both, mine, others = naming.united(self.labels, other.labels)
+        rows = np.zeros((2, len(both)), np.int64)
+        rows[0, mine], rows[1, others] = self.rows, other.rows
+        return both, rows[0], rows[1], self.each.spread(mine, len(both)), other.each.spread(others, len(both))
+
+    def __add__(self, other: object) -> Self:
+        if type(other) is not type(self):
+            return NotImplemented
+        labels, rows, more, each, others = self._joined(other)
+        return type(self)(labels, rows + more, each + others)
+
+    def __radd__(self, other: object) -> Self:
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(_comparable(self.labels)), self.rows.tobytes(), self.each
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.labels, self.rows, self.each)
+
+    def __repr__(self) -> str:
+        shown = np.array2string(self.labels, threshold=6, edgeitems=2, separator=", ")
+        return f"{type(self).__name__}({len(self)} groups: {shown}, features={self.each.shape[1:]})"
+
+    def to_json(self) -> str:
+        """A JSON document of labels, rows and exact statistics, which `from_json` reads back to the same bits.
+
+        Raises:
+            KindError: labels other than text, numbers and dates.
+        """
+        statistic = json.loads(self.each.to_json())
+        named = naming.to_document(self.labels)
+        return states.dump(self._kind, {"labels": named, "rows": self.rows.tolist(), "statistic": statistic})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """What is in a document that `to_json` wrote.
+
+        Raises:
+            StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
+        """
+        document = states.load(text, cls._kind, ("labels", "rows", "statistic"))
+        labels = naming.from_document(document["labels"])
+        rows = np.array(states.counts(document["rows"], len(labels), "rows"), np.int64)
+        each = cls._class.from_json(json.dumps(document["statistic"]))
+        if each.shape[:1] != labels.shape or not rows.all():
+            raise StateError(f"{cls._kind} must hold rows and a statistic for each of its {len(labels)} labels")
+        return cls(labels, rows, each)
+
+
+def _comparable(labels: Labels) -> list[Any]:
+    """Labels as Python compares them, None for the missing one."""
+    return [None if label != label else label for label in labels.tolist()]
+
+
+class GroupedMoments(Grouped[Moments]):
+    """Count, mean and variance of every feature in each of several groups, exactly.
+
+    Make one with `Moments.of(x, groups=labels)`. Those of the same features add up, whichever groups each has, and can
+    be taken away; a group of which no row is left is no longer there.
+
+    Attributes:
+        labels: the groups' labels, sorted, the missing one last: (groups,).
+        rows: how many rows each group has, those of NaN among them: int64 (groups,).
+        moments: their `Moments`, of shape (groups, *features).
+
+    >>> import numpy as np
+    >>> g = Moments.of(np.array([1.0, 2.0, 3.0, 10.0]), groups=["a", "b", "a", "b"])
+    >>> g.labels.tolist(), g.moments.mean
+    (['a', 'b'], array([2., 6.]))
+    >>> g["b"] == Moments.of([2.0, 10.0])
+    True
+    >>> more = Moments.of(np.array([5.0]), groups=["c"])
+    >>> (g + more).labels.tolist(), (g + more) - more == g
+    (['a', 'b', 'c'], True)
+    """
+
+    _class, _kind = Moments, "gammabeta.grouped_moments"
+
+    @property
+    def moments(self) -> Moments:
+        """The moments of each group, of shape (groups, *features)."""
+        return self.each
+
+    def __sub__(self, other: object) -> Self:
+        if type(other) is not type(self):
+            return NotImplemented
+        labels, rows, less, each, others = self._joined(other)
+        left, rest = rows - less, each._less(others)
+        rest[np.flatnonzero(less)]._possible("what is taken away must have been added before")
+        kept = np.flatnonzero(left)
+        gone = rest[np.flatnonzero(left == 0)]
+        if (left < 0).any() or gone.count.any() or gone.infinities.any():
+            raise StateError("what is taken away must have been added before: a group would have too few rows")
+        return type(self)(naming.factorized(labels[kept])[0], left[kept], rest[kept])
+
+
+class GroupedExtrema(Grouped[Extrema]):
+    """The least and the greatest value of every feature in each of several groups.
+
+    Make one with `Extrema.of(x, groups=labels)`. Those of the same features add up, whichever groups each has.
+
+    Attributes:
+        labels: the groups' labels, sorted, the missing one last: (groups,).
+        rows: how many rows each group has, those of NaN among them: int64 (groups,).
+        extrema: their `Extrema`, of shape (groups, *features).
+
+    >>> import numpy as np
+    >>> g = Extrema.of(np.array([[1.0], [2.0], [3.0]]), groups=[2021, 2020, 2021])
+    >>> g.labels, g.extrema.max
+    (array([2020, 2021]), array([[2.],
+           [3.]]))
+    """
+
+    _class, _kind = Extrema, "gammabeta.grouped_extrema"
+
+    @property
+    def extrema(self) -> Extrema:
+        """The extrema of each group, of shape (groups, *features)."""
+        return self.each
+
+
+def moments(
+    x: ArrayLike, axis: axes.Axis, labels: ArrayLike, weights: ArrayLike | None, nan: MissingRule
+) -> GroupedMoments:
+    """`Moments.of(x, axis, groups=labels, …)`."""
+    array = checked(x, nan)
+    names, codes, rows, shape = _grouped(array, axis, labels)
+    table = _rows(array, axis)
+    if weights is None:
+        sums = parted.sums(table, codes, rows, nan == "omit")
+    else:
+        factors = _rows(full_weights(weights, axis, array.shape), axis)
+        sums = parted.weighted_sums(table, factors, codes, nan == "omit")
+    specials = sums[3]
+    if nan == "raise":
+        refuse_nan(specials[0].reshape(shape))
+    if nan == "omit":
+        specials[0] = 0
+    return GroupedMoments(names, rows, Moments(shape, *sums))
+
+
+def extrema(x: ArrayLike, axis: axes.Axis, labels: ArrayLike, nan: MissingRule) -> GroupedExtrema:
+    """`Extrema.of(x, axis, groups=labels, …)`."""
+    array = checked(x, nan)
+    names, codes, rows, shape = _grouped(array, axis, labels)
+    low, high, missing = parted.extent(_rows(array, axis), codes, rows)
+    if nan == "raise":
+        refuse_nan(missing.reshape(shape))
+    values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")
+    counts = np.stack([values, missing * (nan == "propagate")])
+    return GroupedExtrema(names, rows, Extrema(shape, low, high, counts))
+
+
+def _rows(x: NDArray[Any], axis: axes.Axis) -> NDArray[Any]:
+    """x as a table (rows, features)."""
+    away, kept = axes.reduced(axis, x.ndim), axes.kept(axis, x.ndim)
+    features = prod(x.shape[i] for i in kept)
+    return x.transpose(away + kept).reshape(prod(x.shape[i] for i in away), features)
+
+
+def _grouped(x: NDArray[Any], axis: axes.Axis, labels: ArrayLike) -> tuple[Labels, Codes, Counts, tuple[int, ...]]:
+    """The labels, each row's place among them, how many rows each has, and the shape (groups, *features)."""
+    along = tuple(x.shape[i] for i in axes.reduced(axis, x.ndim))
+    given = naming.as_array(labels)
+    if given.shape not in (along, along[:1]):
+        wanted = f"{along[:1]}" if len(along) == 1 else f"{along[:1]}, one for each place of the first axis, or {along}"
+        raise DataError(f"groups must have a label for each row, of shape {wanted}, got {given.shape}")
+    names, codes, rows = naming.factorized(given.reshape(-1) if prod(along) else given.reshape(-1)[:0])
+    inner = prod(along) // max(1, given.size)
+    if given.shape != along and inner > 1:
+        codes, rows = Codes(np.repeat(codes.values, inner), codes.low, codes.size), rows * inner
+    return names, codes, rows, (len(names), *(x.shape[i] for i in axes.kept(axis, x.ndim)))

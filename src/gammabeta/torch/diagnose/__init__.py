@@ -1,0 +1,87 @@
+"""What a model's batch-norm layers do on data: the numbers of each channel, and what to watch, in words."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+
+from gammabeta.diagnosis import Diagnosis
+from gammabeta.errors import DataError
+from gammabeta.torch import batches as feeding
+from gammabeta.torch import tracked
+from gammabeta.torch.batches import Call, Progress, quiet
+from gammabeta.torch.diagnose import arising, step
+from gammabeta.torch.diagnose.watch import Watch
+from gammabeta.torch.passes import Feed, Mask, masks
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    model: torch.nn.Module,
+    batches: Iterable[Any],
+    *,
+    call: Call | None = None,
+    mask: Mask | None = None,
+    training_step: bool = True,
+    progress: Progress = quiet,
+) -> Diagnosis:
+    """Look at every batch-norm layer of a model on data, in evaluation, and say what to watch.
+
+    - how far evaluation's output is from training's, predicted from the data's exact statistics and the running ones;
+    - how many independent values a batch's mean is worth, from how much the means vary between batches;
+    - channels that are dead (γ about 0) and what β then gives the activation; never active or saturated ones;
+    - |mean| / std, and the digits that it costs; an eps larger than the variance;
+    - in which module, by which operation, a NaN or an infinity first arose, batch norm or not;
+    - layers that one training step moves twice, that no batch has moved, or fewer than others.
+
+    The model is as it was before, also after an error: mode, statistics, gradients, random state.
+
+    Args:
+        model, batches, call, mask, progress: as for `recalibrate`; with two batches or more also the effective values.
+        training_step: whether to try a step in training mode on the first batch, the model being put back after it.
+
+    Returns:
+        a `gammabeta.diagnosis.Diagnosis`: print it, ask its `findings`, keep its `to_json()`, or make a page of it by
+        `gammabeta.report.network`.
+
+    Raises:
+        DataError: no layer with running statistics, or no batch.
+        KindError: a batch of a kind that needs `call`.
+
+    >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.ReLU())
+    >>> found = diagnose(model, torch.randn(64, 2).split(32))
+    >>> print(found.findings[0].text)
+    No batch has moved its running statistics.
+    """
+    feeding.iterable(batches)
+    model = tracked.inside(model)
+    layers = _layers(model)
+    feed = Feed(batches, call or feeding.called, mask, progress)
+    watch = Watch(layers)
+    first: list[Any] = []
+    bad: list[tuple[int, Any]] = []
+    count = 0
+    with watch.on(model):
+        for count, batch in feeding.numbered(feed.batches, feed.progress):
+            with feeding.in_batch(count):
+                watch.begin(None if mask is None else masks(mask(batch), layers))
+                if watch.look(partial(feed.call, model, batch)):
+                    bad = bad or [(count, batch)]
+            first = first or [batch]
+    if not count:
+        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+    origins = arising.in_weights(model)
+    if bad and not origins:
+        origins = arising.found(model, partial(feed.call, model, bad[0][1]), bad[0][0])
+    moves, notes = step.tried(model, layers, partial(feed.call, model, first[0])) if training_step else ({}, ())
+    return Diagnosis(type(model).__name__, count, watch.layers(moves), origins, notes)
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    """The layers with running statistics, the frozen ones too."""
+    found = tracked.tracked(model)
+    frozen = {name for name, reason in found.others.items() if reason == "frozen"}
+    layers = {name: layer for name, layer in model.named_modules() if name in found.layers or name in frozen}
+    return layers or tracked.some(model, "diagnose").layers

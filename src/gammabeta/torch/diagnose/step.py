@@ -1,0 +1,74 @@
+"""How often one training step moves each layer's running statistics; afterwards the model is as it was."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from gammabeta.torch import tracked
+from gammabeta.torch.batches import tensors
+from gammabeta.torch.layer import BatchNorm
+from gammabeta.torch.running import recomputing
+
+
+class Moves(NamedTuple):
+    """How often a step moved a layer's statistics, and how many of these were repetitions by checkpointing."""
+
+    updates: int
+    repeated: int
+
+
+def tried(model: Any, layers: dict[str, Any], run: Callable[[], Any]) -> tuple[dict[str, Moves], tuple[str, ...]]:
+    """What a step in training mode does to each layer, and why it could not be done if so."""
+    calls = {name: [0, 0] for name in layers}
+
+    def counting(name: str) -> Any:
+        def hook(layer: Any, *given: Any) -> None:
+            if layer.training:
+                calls[name][recomputing()] += 1
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(counting(name)) for name, layer in layers.items()]
+    try:
+        with _put_back(model), torch.enable_grad(), tracked.uncompiled():
+            model.train()
+            total: Any = sum(t.double().sum() for t in tensors(run()) if t.requires_grad)
+            if isinstance(total, torch.Tensor):
+                total.backward()
+    except Exception as error:
+        why = str(error).partition("\n")[0][:200]
+        return {}, (f"a training step could not be tried: {type(error).__name__}: {why}",)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: _moves(layers[name], *counts) for name, counts in calls.items()}, ()
+
+
+def _moves(layer: Any, first: int, again: int) -> Moves:
+    """This library's layer does not move in a repetition."""
+    again = 0 if isinstance(layer, BatchNorm) else again
+    return Moves(first + again, again)
+
+
+@contextmanager
+def _put_back(model: Any) -> Iterator[None]:
+    """Modes, buffers, gradients and random state, as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    gradients = [(p, p.grad) for p in model.parameters()]
+    devices = {p.device for p in model.parameters() if p.is_cuda}
+    with torch.random.fork_rng([device.index for device in devices]):
+        try:
+            for parameter, _ in gradients:
+                parameter.grad = None
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
