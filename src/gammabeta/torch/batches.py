@@ -90,6 +90,12 @@ def iterable(batches: Any, again: str = "") -> None:
         )
 
 
+def some(count: int) -> None:
+    """Refuse to have had no batch."""
+    if not count:
+        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+
+
 def tensors(value: Any) -> Iterator[torch.Tensor]:
     """The tensors of floating type in whatever a model takes or gives."""
     if isinstance(value, torch.Tensor):

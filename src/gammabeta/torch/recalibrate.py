@@ -95,8 +95,7 @@ def recalibrate(
 
 def _settle(layers: dict[str, Any], seen: Seen, old: Statistics) -> Statistics:
     """Give each layer the statistics of what it has seen."""
-    if not seen.batches:
-        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+    feeding.some(seen.batches)
     if not seen.moments:
         raise DataError(
             f"a batch must reach a layer with running statistics, {seen.batches} reached none of {', '.join(layers)}: "

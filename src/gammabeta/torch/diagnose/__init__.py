@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from gammabeta.diagnosis import Diagnosis
-from gammabeta.errors import DataError
 from gammabeta.torch import batches as feeding
 from gammabeta.torch import tracked
 from gammabeta.torch.batches import Call, Progress, quiet
@@ -70,8 +69,7 @@ def diagnose(
                 if watch.look(partial(feed.call, model, batch)):
                     bad = bad or [(count, batch)]
             first = first or [batch]
-    if not count:
-        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+    feeding.some(count)
     origins = arising.in_weights(model)
     if bad and not origins:
         origins = arising.found(model, partial(feed.call, model, bad[0][1]), bad[0][0])

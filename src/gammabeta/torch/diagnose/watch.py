@@ -95,18 +95,14 @@ class Watch:
 
     def _add(self, seen: _Seen, x: torch.Tensor, away: tuple[int, ...], mask: torch.Tensor | None) -> None:
         finite = torch.isfinite(x)
-        kept = finite if mask is None else finite & formula.spread(spaces.of(x), mask, x, away)
         wanted = (
-            x.numel()
-            if mask is None
-            else int(torch.broadcast_to(formula.spread(spaces.of(x), mask, x, away), x.shape).sum())
+            torch.ones_like(finite) if mask is None else formula.spread(spaces.of(x), mask, x, away).expand(x.shape)
         )
-        missing = wanted - int(kept.sum())
-        if missing:
-            self._bad = True
-            seen.not_finite += missing
+        missing = int((wanted & ~finite).sum())
+        seen.not_finite += missing
+        self._bad |= missing > 0
         if mask is not None or missing:
-            x = torch.where(kept, x, torch.nan)
+            x = torch.where(wanted & finite, x, torch.nan)
         part = tracked.exact(x, away, None, "omit")
         seen.calls += 1
         seen.moments = part if seen.moments is None else seen.moments + part
