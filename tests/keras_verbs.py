@@ -250,6 +250,10 @@ def test_what_is_refused_before_anything_runs():
         recalibrate(layer, [])
     with pytest.raises(KindError, match=r"a batch must be an array, .* got str: say how the model takes it with call="):
         recalibrate(layer, ["a"])
+    with pytest.raises(
+        DataError, match=r"statistics must be within float32, .* got up to .*: scale the layer's inputs"
+    ):
+        recalibrate(layer, [table(5) * np.float32(1e30)])
     inputs = keras.Input((3,), name="values")
     model = keras.Model(inputs, layer(inputs))
     with pytest.raises(DataError, match=r"a batch must have an entry that the model names, which are \['values'\]"):
@@ -289,7 +293,7 @@ def test_keras_9522_frozen_statistics_survive_a_trainable_model(affine, tmp_path
         model.trainable = now
     before, x = values(model), images()
     assert len(model.trainable_variables) == 3 + (0 if affine else 4)
-    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.compile(keras.optimizers.SGD(0.001), "mse")
     model.fit(x, np.ones((40, 2, 2, 3)), batch_size=20, verbose=0)
     model(x, training=True)
     for weight, old in zip(model.weights, before, strict=True):

@@ -233,6 +233,10 @@ def test_what_is_refused():
         recalibrate(layer, ["a"])
     with pytest.raises(DataError, match="a batch must have an entry that the model names, which are"):
         recalibrate(layer, [{"a": 1}])
+    with pytest.raises(
+        DataError, match=r"statistics must be within float32, .* got up to .*: scale the layer's inputs"
+    ):
+        recalibrate(layer, [table(5) * np.float32(1e30)])
     with pytest.raises(DataError, match="x must have features"):
         recalibrate(layer, [table(5, 4)])
     for call in (lambda model, batch: nnx.jit(model)(batch), lambda model, batch: jax.jit(model)(batch)):

@@ -209,3 +209,19 @@ def moments(name: str, x: Array, away: axes.Axis, kept: Array | None) -> Moments
             f"where they arise in the layers before it"
         )
     return found
+
+
+def rounded(value: Floats, dtype: Any) -> Array:
+    """A statistic in a layer's type.
+
+    Raises:
+        DataError: it is beyond that type.
+    """
+    with np.errstate(over="ignore"):
+        result: Array = value.astype(dtype)
+    if not np.isfinite(result.astype(np.float64)).all():
+        raise DataError(
+            f"statistics must be within {np.dtype(dtype).name}, the type in which the layer keeps them, got up to "
+            f"{np.abs(value).max():.3g}: scale the layer's inputs"
+        )
+    return result

@@ -45,7 +45,7 @@ class Tracked(settling.Tracked):
 
     def put(self, layer: Any, values: Pair) -> None:
         for variable, value in zip((layer.mean, layer.var), values, strict=True):
-            self.write(variable, value.astype(variable.dtype))
+            self.write(variable, settling.rounded(value, variable.dtype))
 
     def counted(self, layer: Any, calls: int) -> None:
         for counter in self.variables(layer)[2:]:

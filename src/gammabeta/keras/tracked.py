@@ -52,7 +52,7 @@ class Tracked(settling.Tracked):
         deviation = np.sqrt(var + layer.epsilon)
         given = (mean, var, deviation, mean, deviation)
         for variable, value in zip(self.variables(layer), given, strict=False):
-            variable.assign(value.astype(self.read(variable).dtype))
+            variable.assign(settling.rounded(value, self.read(variable).dtype))
 
     def counted(self, layer: Any, calls: int) -> None:
         """Keras counts no batches."""
