@@ -37,8 +37,10 @@ def freeze(model: keras.layers.Layer, *, affine: bool = True) -> keras.layers.La
     >>> layer = keras.layers.BatchNormalization(name="norm")
     >>> layer.build((None, 2))
     >>> freeze(layer).trainable = True
-    >>> layer, layer.trainable, unfreeze(layer).trainable
-    (<FrozenBatchNormalization name=norm, built=True>, False, True)
+    >>> layer, layer.trainable
+    (<FrozenBatchNormalization name=norm, built=True>, False)
+    >>> unfreeze(layer).trainable
+    True
     """
     found = tracked.normalizing(model)
     if not found:
