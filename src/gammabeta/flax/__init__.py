@@ -5,7 +5,11 @@ from gammabeta.flax import BatchNorm
 layer = BatchNorm(64, rngs=nnx.Rngs(0))     # Param and BatchStat as flax's, both ways
 """
 
+from gammabeta.flax.adapt import adapt
+from gammabeta.flax.fold import fold
+from gammabeta.flax.freeze import freeze, unfreeze
 from gammabeta.flax.layer import BatchNorm
 from gammabeta.flax.port import adopt, learned
+from gammabeta.flax.recalibrate import recalibrate
 
-__all__ = ["BatchNorm", "adopt", "learned"]
+__all__ = ["BatchNorm", "adapt", "adopt", "fold", "freeze", "learned", "recalibrate", "unfreeze"]

@@ -58,9 +58,10 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
         raise DataError(f"x must have at least one axis beside those of the features, {along}, got shape {x.shape}")
     away = axes.kept(along, x.ndim)
     found = tuple(n for i, n in enumerate(x.shape) if i not in away)
-    if found != layer.features:
+    features = tuple(layer.mean.shape)
+    if found != features:
         raise DataError(
-            f"x must have features {layer.features} at axis {layer.axis}, got {found} in shape {x.shape}; give the "
+            f"x must have features {features} at axis {layer.axis}, got {found} in shape {x.shape}; give the "
             f"layer num_features={found[0] if len(found) == 1 else found}, or another axis="
         )
     return away

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from gammabeta import arrays, folding
+from gammabeta import arrays, folded, folding
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
 from gammabeta.folding import Features
@@ -81,17 +81,17 @@ def fold(
         )
     work.fold_norms()
     notes = () if features is None else work.fold_scaler(features)
-    folded = work.result()
-    if trace.traced(folded, scaled, within).steps() != work.trace.steps():
+    result = work.result()
+    if trace.traced(result, scaled, within).steps() != work.trace.steps():
         raise DataError("the forward pass must not ask what its batch norms are: folded, it goes another way")
     report = Report(tuple(work.done), work.kept(), work.trace.how, notes=notes)
     if example is not None:
         with torch.no_grad():
-            outputs = modules.called(folded, example), modules.called(modules.skeleton(model), scaled)
+            outputs = modules.called(result, example), modules.called(modules.skeleton(model), scaled)
         found = difference(*outputs)
         notes = notes if found else (*notes, "the output has no tensors to be compared")
         report = replace(report, difference=found, notes=notes)
-    return folded, report
+    return result, report
 
 
 class _Plan(NamedTuple):
@@ -271,14 +271,5 @@ def _scaled(example: Any, scaler: Any) -> Any:
 
 
 def _digits(affine: Affine, weight: Any) -> tuple[str, ...]:
-    """What raw data cost the first layer, where that is a digit or more."""
-    away = folding.distance(affine)
-    if away < 10:
-        return ()
-    right, kind = away * torch.finfo(weight.dtype).eps, str(weight.dtype).removeprefix("torch.")
-    note = (
-        f"raw data lie up to {away:.3g} deviations from 0, which W·x + b adds up and takes away again: in {kind} the "
-        f"first layer sees its input to about {right:.1g} of a deviation; where that is too little, keep the scaler, "
-        f"or fold model.double()"
-    )
-    return (note,)
+    kind = str(weight.dtype).removeprefix("torch.")
+    return folded.digits(affine, torch.finfo(weight.dtype).eps, kind, "model.double()")

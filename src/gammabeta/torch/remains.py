@@ -1,16 +1,15 @@
-"""What folding leaves: the module in a norm's place, and the report."""
+"""What folding leaves in a norm's place, and how far apart the outputs are."""
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from gammabeta import arrays, folded
+from gammabeta.folded import Difference, Folded, Kept, RefusalError, Report
 
-class RefusalError(Exception):
-    """Why something is not folded; never seen by a caller."""
+__all__ = ["Difference", "Folded", "Kept", "RefusalError", "Remains", "Report", "difference"]
 
 
 class Remains(nn.Module):
@@ -39,61 +38,6 @@ class Remains(nn.Module):
         return ", ".join(word for word in (self.activation, rank) if word is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """A norm, or "scaler", and the layers that it was folded into: those before it, or those after."""
-
-    norm: str
-    into: tuple[str, ...]
-    order: str
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A norm that stays, and why."""
-
-    norm: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The largest difference of two outputs: itself, and in ULPs of the largest value of the one it is in."""
-
-    ulps: float
-    absolute: float
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{self.ulps:.3g} ULPs of {self.dtype} ({self.absolute:.3g})"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `fold` has done.
-
-    Attributes:
-        folded, kept: each norm of the model is in one of them.
-        traced: how the way through the model was found.
-        difference: between the folded and the unfolded model's output on the example; None without one.
-        notes: what else there is to know.
-    """
-
-    folded: tuple[Folded, ...]
-    kept: tuple[Kept, ...]
-    traced: str
-    difference: Difference | None = None
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.folded)} folded, {len(self.kept)} kept; traced {self.traced}"]
-        lines += [f"  {f.norm} folded into {', '.join(f.into)}, {f.order} it" for f in self.folded]
-        lines += [f"  {k.norm} kept: {k.why}" for k in self.kept]
-        if self.difference is not None:
-            lines.append(f"  largest difference on the example: {self.difference}")
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
-
-
 def difference(got: Any, want: Any) -> Difference | None:
     """The largest difference of two outputs, tensors or structures of them, by the second's ULPs; None without any."""
     pairs = zip(*(_tensors(result) for result in (got, want)), strict=True)
@@ -106,9 +50,6 @@ def _tensors(result: Any) -> list[torch.Tensor]:
 
 
 def _difference(got: torch.Tensor, want: torch.Tensor) -> Difference:
-    a, b = got.double(), want.double()
-    apart = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, (a - b).abs()).nan_to_num(nan=math.inf).max().item()
-    largest = b[b.isfinite()].abs().max().item() if bool(b.isfinite().any()) else 0.0
     limits = torch.finfo(want.dtype)
-    ulp = limits.eps * 2.0 ** math.floor(math.log2(max(largest, limits.smallest_normal)))
-    return Difference(apart / ulp, apart, str(want.dtype).removeprefix("torch."))
+    a, b = (arrays.to_numpy(t.detach().cpu()) for t in (got, want))
+    return folded.difference(a, b, limits.eps, limits.smallest_normal)
