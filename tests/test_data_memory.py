@@ -28,8 +28,8 @@ sys.exit(status)
 def peak(*arguments: object) -> int:
     """The most resident memory, in MB, that `gammabeta scale` takes.
 
-    Of files that are not in the system's cache, as those larger than memory are not: what was just written lies there in
-    pages of up to 2 MB, each of which counts whole once a byte of it is mapped.
+    Of files that are not in the system's cache, as those larger than memory are not: what was just written lies there
+    in pages of up to 2 MB, each of which counts whole once a byte of it is mapped.
     """
     for path in arguments:
         if isinstance(path, Path) and path.exists():
