@@ -6,6 +6,7 @@
     data.scale("table.parquet", "scaled.parquet", stats="stats.json")
     data.apply("stats.json", "new.csv", "new-scaled.csv")    # columns are found by name
     data.invert("stats.json", "scaled.parquet", "back.parquet")
+    data.update("events/", "events.json")                    # many files: only new and changed ones are read again
 
 CSV, Parquet, Arrow IPC (Feather) and `.npy`. What `gammabeta` does on the command line is in these functions.
 """
