@@ -1,5 +1,6 @@
 """Scaling a folder, killed at any moment and begun again: nothing is lost, and nothing is to be seen of it."""
 
+import os
 import random
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 FILES, ROWS = 24, 20_000
+KILLS = int(os.environ.get("KILLS", "15"))  # each takes a second or two: KILLS=100 is for when this code is changed
 
 # Says that it begins, since a kill while Python starts up would test nothing, and kills itself before or after the
 # n-th time that something is written; says at the end how often that was.
@@ -118,11 +120,11 @@ def test_a_few_kills(folder):
 
 
 @pytest.mark.slow
-def test_a_hundred_kills(folder):
+def test_many_kills(folder):
     plain = Undisturbed()
     choice = random.Random()
     seen, killed = set(), 0
-    while killed < 100:
+    while killed < KILLS:
         out = f"out{killed // 5}"  # a run that is often killed has little left to do
         by_time = choice.random() < 0.5
         process = begun(out, 0 if by_time else choice.randint(1, plain.steps))
@@ -133,6 +135,6 @@ def test_a_hundred_kills(folder):
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
         seen.add(plain.check(out))
-    for i in range(20):
+    for i in range(-(-KILLS // 5)):
         plain.check_end(f"out{i}")
-    assert len(seen) > 5  # they came at many a moment
+    assert len(seen) > 2  # they came at many a moment
