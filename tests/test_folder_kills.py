@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 FILES, ROWS = 24, 20_000
-KILLS = int(os.environ.get("KILLS", "15"))  # each takes a second or two: KILLS=100 is for when this code is changed
+KILLS = int(os.environ.get("KILLS", "5"))  # each takes a second or two: KILLS=100 is for when this code is changed
 
 # Says that it begins, since a kill while Python starts up would test nothing, and kills itself before or after the
 # n-th time that something is written; says at the end how often that was.
@@ -137,4 +137,4 @@ def test_many_kills(folder):
         seen.add(plain.check(out))
     for i in range(-(-KILLS // 5)):
         plain.check_end(f"out{i}")
-    assert len(seen) > 2  # they came at many a moment
+    assert len(seen) > 1  # they came at more than one moment
