@@ -1,6 +1,5 @@
 """Scaling a folder, killed at any moment and begun again: nothing is lost, and nothing is to be seen of it."""
 
-import os
 import random
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 FILES, ROWS = 24, 20_000
-KILLS = int(os.environ.get("KILLS", "5"))  # each takes a second or two: KILLS=100 is for when this code is changed
+KILLS = 100
 
 # Says that it begins, since a kill while Python starts up would test nothing, and kills itself before or after the
 # n-th time that something is written; says at the end how often that was.
@@ -119,8 +118,8 @@ def test_a_few_kills(folder):
     plain.check_end("out")
 
 
-@pytest.mark.slow
-def test_many_kills(folder):
+@pytest.mark.long
+def test_a_hundred_kills(folder):
     plain = Undisturbed()
     choice = random.Random()
     seen, killed = set(), 0
@@ -137,4 +136,4 @@ def test_many_kills(folder):
         seen.add(plain.check(out))
     for i in range(-(-KILLS // 5)):
         plain.check_end(f"out{i}")
-    assert len(seen) > 1  # they came at more than one moment
+    assert len(seen) > 5  # they came at many a moment

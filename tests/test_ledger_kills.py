@@ -76,7 +76,7 @@ assert data.update("d", "s.json").kept == {FILES}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks, which Windows cannot")
-@pytest.mark.parametrize("kills", [15, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [15, pytest.param(100, marks=pytest.mark.long)])
 def test_kills_lose_nothing(tmp_path, kills):
     command = [sys.executable, "-c", CODE, str(kills), str(kills)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
