@@ -169,12 +169,3 @@ def array(request: pytest.FixtureRequest) -> Kind:
     if not kind.is_numpy:
         framework(kind.name)
     return kind
-
-
-@pytest.fixture(autouse=True)
-def _narrow_again():
-    """JAX's 64 bits, which some tests ask for, end with the test: one that leaves them on would change the others."""
-    yield
-    jax = sys.modules.get("jax")
-    if jax is not None and hasattr(jax, "config") and jax.config.jax_enable_x64:
-        jax.config.update("jax_enable_x64", False)

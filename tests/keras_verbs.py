@@ -241,7 +241,7 @@ def test_what_is_refused_before_anything_runs():
     with pytest.raises(DataError, match=r"recalibrate needs a layer with running statistics .*, Dense has none"):
         recalibrate(layers.Dense(3), [table()])
     with pytest.raises(
-        KindError, match=r"batches must be a list of batches .* got ndarray: one batch alone is \[batch\]"
+        KindError, match=r"batches must be a list of batches, .* got ndarray: one batch alone is \[batch\]"
     ):
         recalibrate(layer, table())
     with pytest.raises(DataError, match="sequential=True goes through the batches more than once, and list_iterator"):

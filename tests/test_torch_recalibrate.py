@@ -475,7 +475,7 @@ def test_what_is_refused_before_anything_runs():
     with pytest.raises(KindError, match=r"a batch must be a tensor, .* got str: say how the model takes it with call="):
         recalibrate(nn.BatchNorm1d(3), ["a"])
     with pytest.raises(
-        DataError, match=r"a batch must have an entry that forward names, which are \['values', 'scale'\]"
+        DataError, match=r"a batch must have an entry that the model names, which are \['values', 'scale'\]"
     ):
         recalibrate(Picky(), [{"a": 1}])
     with pytest.raises(StateError, match="needs a process group"):

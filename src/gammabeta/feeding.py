@@ -55,13 +55,13 @@ def iterable(batches: Any, again: str = "") -> None:
     """Refuse what is no iterable of batches, or if they are needed `again` what can be gone through only once."""
     if arrays.kind(batches) != "other" or isinstance(batches, Mapping | str) or not isinstance(batches, Iterable):
         raise KindError(
-            f"batches must be a list of batches or another iterable, got {type(batches).__name__}: one batch alone is "
-            f"[batch]"
+            f"batches must be a list of batches, a loader or another iterable, got {type(batches).__name__}: one batch "
+            f"alone is [batch]"
         )
     if again and iter(batches) is batches:
         raise DataError(
             f"{again} goes through the batches more than once, and {type(batches).__name__} can be gone through only "
-            f"once: give a list, or another iterable that starts anew"
+            f"once: give a list, a loader or another iterable that starts anew"
         )
 
 

@@ -8,9 +8,9 @@ from torch import distributed
 
 from gammabeta import recalibration
 from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.feeding import Call, Progress, in_batch, numbered
 from gammabeta.statistics import Moments
 from gammabeta.torch import tracked
-from gammabeta.torch.batches import Call, Progress, in_batch, numbered
 
 Mask = Callable[[Any], torch.Tensor | Mapping[str, torch.Tensor]]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from gammabeta import recalibration
+from gammabeta import feeding, recalibration
 from gammabeta.errors import DataError
+from gammabeta.feeding import Call, Progress, quiet
 from gammabeta.recalibration import LayerReport, Recalibration
-from gammabeta.torch import batches as feeding
+from gammabeta.torch import batches as kinds
 from gammabeta.torch import sync as processes
 from gammabeta.torch import tracked
-from gammabeta.torch.batches import Call, Progress, quiet
 from gammabeta.torch.passes import Feed, Mask, Seen, through, together
 
 Statistics = dict[str, tuple[Any, Any]]
@@ -76,7 +76,7 @@ def recalibrate(
     feeding.iterable(batches, "sequential=True" if sequential else "")
     model = tracked.inside(model)
     found = tracked.some(model, "recalibrate")
-    feed = Feed(batches, call or feeding.called, mask, progress)
+    feed = Feed(batches, call or kinds.called, mask, progress)
     group = None if sync is False else processes.group(sync)
     old = {name: tracked.statistics(layer) for name, layer in found.layers.items()}
     with _undone_on_error(found.layers):
@@ -95,7 +95,7 @@ def recalibrate(
 
 def _settle(layers: dict[str, Any], seen: Seen, old: Statistics) -> Statistics:
     """Give each layer the statistics of what it has seen."""
-    feeding.some(seen.batches)
+    kinds.some(seen.batches)
     if not seen.moments:
         raise DataError(
             f"a batch must reach a layer with running statistics, {seen.batches} reached none of {', '.join(layers)}: "

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from gammabeta import feeding
 from gammabeta.diagnosis import Diagnosis
-from gammabeta.torch import batches as feeding
+from gammabeta.feeding import Call, Progress, quiet
+from gammabeta.torch import batches as kinds
 from gammabeta.torch import tracked
-from gammabeta.torch.batches import Call, Progress, quiet
 from gammabeta.torch.diagnose import arising, step
 from gammabeta.torch.diagnose.watch import Watch
 from gammabeta.torch.passes import Feed, Mask, masks
@@ -57,7 +58,7 @@ def diagnose(
     feeding.iterable(batches)
     model = tracked.inside(model)
     layers = _layers(model)
-    feed = Feed(batches, call or feeding.called, mask, progress)
+    feed = Feed(batches, call or kinds.called, mask, progress)
     watch = Watch(layers)
     first: list[Any] = []
     bad: list[tuple[int, Any]] = []
@@ -69,7 +70,7 @@ def diagnose(
                 if watch.look(partial(feed.call, model, batch)):
                     bad = bad or [(count, batch)]
             first = first or [batch]
-    feeding.some(count)
+    kinds.some(count)
     origins = arising.in_weights(model)
     if bad and not origins:
         origins = arising.found(model, partial(feed.call, model, bad[0][1]), bad[0][0])

@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 from gammabeta import formula, spaces
 from gammabeta.diagnosis import Layer
 from gammabeta.statistics import Moments
-from gammabeta.torch import batches as feeding
 from gammabeta.torch import tracked
+from gammabeta.torch.batches import tensors
 from gammabeta.torch.diagnose.step import Moves
 
 Floats = NDArray[np.float64]
@@ -77,7 +77,7 @@ class Watch:
         """Run the model; whether a NaN or an infinity came to a layer or out of the model."""
         with _Activations(self._activated):
             result = run()
-        return self._bad or any(not bool(torch.isfinite(t).all()) for t in feeding.tensors(result))
+        return self._bad or any(not bool(torch.isfinite(t).all()) for t in tensors(result))
 
     def _after(self, layer: Any, given: tuple[Any, ...], named: dict[str, Any], y: Any) -> None:
         name = self._names[layer]
