@@ -202,7 +202,7 @@ def test_inputs_that_cannot_be_read(tmp_path):
     for name, message in [
         ("none.csv", "cannot read '.*none.csv': no such file"),
         ("empty.csv", "empty.csv' is empty: it has 0 bytes"),
-        ("folder.parquet", "is a folder; name one file in it"),
+        ("folder.parquet", "at least one data file is needed, there is none in"),
         ("data.txt", r"a data file's name must end in \.csv"),
     ]:
         with pytest.raises(FileError, match=message):
