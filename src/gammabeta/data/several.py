@@ -16,7 +16,7 @@ from gammabeta.data.total import Total
 from gammabeta.errors import FileError
 from gammabeta.kernels import threads
 
-AT_ONCE = 4  # files at most, on any number of processors: each has its chunks in memory
+AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
 TICK = 0.1  # seconds from one report of progress to the next
 
 Outcome = tuple[Part, Entry | FileError]

@@ -26,6 +26,7 @@ PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
 PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
 STACK_BELOW = 1 << 14  # rows: under it a call for each column costs more than copying the columns side by side
 SUM_BELOW = 1 << 17  # the same for statistics, whose calls cost more
+STACK_ROWS = 2048  # at a time
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,20 @@ def blocks(columns: Sequence[pa.Array], *, drop_nulls: bool) -> Iterator[Block]:
         else:
             yield Block((i,), vectors.present(column) if drop_nulls else vectors.raw(column))
     for dtype, at in alike.items():
-        table = np.empty((len(at), len(columns[0])), dtype)
-        for row, i in zip(table, at, strict=True):
-            row[:] = vectors.raw(columns[i])
-        # statistics go down 64 neighbouring columns at once: they want rows in one piece, 100 times faster
-        yield Block(tuple(at), np.ascontiguousarray(table.T) if drop_nulls else table.T)
+        side = [vectors.raw(columns[i]) for i in at]
+        yield Block(tuple(at), _rows(side, dtype) if drop_nulls else np.stack(side, dtype=dtype).T)
+
+
+def _rows(columns: Sequence[Vector], dtype: np.dtype[Any]) -> Vector:
+    """Columns as a table of rows in one piece: statistics, which go down 64 columns at once, are 100 times faster so.
+
+    Some rows at a time, of every column, stay in the cache: three times as fast as the whole turned in one go.
+    """
+    table = np.empty((len(columns[0]), len(columns)), dtype)
+    for start in range(0, len(table), STACK_ROWS):
+        rows = slice(start, start + STACK_ROWS)
+        np.stack([column[rows] for column in columns], axis=1, out=table[rows])
+    return table
 
 
 def _standing(kind: pa.DataType) -> np.dtype[Any]:
