@@ -87,10 +87,10 @@ def test_nav_names_every_page():
 
 
 def test_a_page_that_nav_lacks_is_found(checkout):
-    (checkout / "docs" / "large.md").write_text("# Large\n", encoding="utf-8")
+    (checkout / "docs" / "unlisted.md").write_text("# Unlisted\n", encoding="utf-8")
     configuration = (checkout / "mkdocs.yml").read_text(encoding="utf-8")
     assert missing_from_nav(checkout / "docs", configuration) == [
-        "docs/large.md is not in mkdocs.yml's nav: give it a line there"
+        "docs/unlisted.md is not in mkdocs.yml's nav: give it a line there"
     ]
 
 
