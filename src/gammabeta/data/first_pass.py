@@ -7,6 +7,7 @@ import numpy as np
 
 from gammabeta.axes import Axis
 from gammabeta.data import vectors
+from gammabeta.data.abreast import Told, abreast
 from gammabeta.data.ahead import ahead
 from gammabeta.data.array import ArraySource
 from gammabeta.data.dataset import data_set, is_data_set
@@ -24,6 +25,10 @@ from gammabeta.statistics.beside import beside
 Input: TypeAlias = Data  # and what stands for several files
 Progress = Callable[[int, int], None]  # bytes read, of how many
 Both = tuple[Moments, Extrema]
+Group = tuple[str, ...]
+Totals = dict[Group, Both]
+
+AT_ONCE = 8  # shares of a file's columns at most, on any number of processors: each takes some 20 MB
 
 
 def quiet(done: int, size: int) -> None:
@@ -82,20 +87,45 @@ def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None,
     names = tuple(column.name for column in columns)
     if isinstance(source, ArraySource):
         return _measured_array(source, columns, recipe, progress)
-    totals: dict[tuple[str, ...], Both] = {}
+    totals: Totals = {}
     rows = dict.fromkeys(names, 0)
-    for group, piece in ahead(source.pieces(names), here=source.here):
+    for part, found in _parts(source, names, progress):
+        rows |= found
+        for key, both in part.items():
+            totals[key] = added(totals[key], both) if key in totals else both
+    moments, extrema = in_order(totals, names)
+    return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe())
+
+
+def _parts(source: Source, names: tuple[str, ...], progress: Progress) -> Iterator[tuple[Totals, dict[str, int]]]:
+    """The totals of blocks of columns, and the rows of each column, of every share of the columns."""
+
+    def share(group: tuple[str, ...], told: Told) -> tuple[Totals, dict[str, int]]:
+        return _total(source, source.pieces(group), lambda done: told(done * len(group) // len(names)))
+
+    shares = source.shares(names)
+    if len(shares) == 1:
+        yield _total(source, ahead(source.pieces(names), here=source.here), lambda done: progress(done, source.size))
+        return
+    sizes = [source.size * len(group) // len(names) for group in shares]
+    for _, found in abreast(share, shares, sizes, AT_ONCE, lambda done: progress(done, source.size)):
+        yield found
+
+
+def _total(source: Source, pieces: Iterator[tuple[Group, Chunk]], told: Told) -> tuple[Totals, dict[str, int]]:
+    totals: Totals = {}
+    rows: dict[str, int] = {}
+    for group, piece in pieces:
         for name in group:
-            rows[name] += piece.rows
+            rows[name] = rows.get(name, 0) + piece.rows
         for at, values in piece.present(group):
             both = both_of(values)
             if both[0].infinities.any():
                 _refuse_infinity(source.path, piece, group)
             key = tuple(group[i] for i in at)
             totals[key] = added(totals[key], both) if key in totals else both
-        progress(piece.done, source.size)
-    moments, extrema = in_order(totals, names)
-    return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe())
+        told(piece.done)
+    return totals, rows
 
 
 def _measured_array(

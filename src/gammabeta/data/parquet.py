@@ -14,8 +14,9 @@ from gammabeta.data.files import arrow_file, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
-from gammabeta.data.tables import by_column_groups, columns_of
+from gammabeta.data.tables import column_groups, columns_of
 from gammabeta.data.write import Sink
+from gammabeta.kernels import threads
 from gammabeta.statistics import Extrema
 
 GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
@@ -65,13 +66,28 @@ class ParquetSource(Source):
                 start += batch.num_rows
                 yield TableChunk(batch, start - batch.num_rows, self.size * start // max(rows, 1))
 
+    def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """A few columns at a time, so that each comes in long stretches."""
+        return column_groups(self.schema, names, self._piece_rows)
+
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
-        """All values of the columns: a few columns at a time, so that each comes in long stretches."""
-        yield from by_column_groups(self, names, min(PIECE_ROWS, self.rows or 1))
+        """All values of the columns, share by share."""
+        shares = self.shares(names)
+        for i, share in enumerate(shares):
+            start = 0
+            with reading(self.path, "Parquet"), self._open() as file:
+                for batch in self._batches(file, self._piece_rows, list(share)):
+                    start += batch.num_rows
+                    done = self.size * (i + start / (self.rows or 1)) // len(shares)
+                    yield share, TableChunk(batch, start - batch.num_rows, int(done))
+
+    @property
+    def _piece_rows(self) -> int:
+        return min(PIECE_ROWS, self.rows or 1)
 
     def _batches(self, file: pq.ParquetFile, size: int, names: list[str] | None) -> Iterator[pa.RecordBatch]:
         if not isinstance(self.path, Remote):
-            yield from file.iter_batches(size, columns=names)
+            yield from file.iter_batches(size, columns=names, use_threads=threads.count() > 1)
             return
         for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
             yield from file.iter_batches(size, row_groups=[group], columns=names)

@@ -1,10 +1,8 @@
 """The files of a data set, several at a time: while one waits for its disk or is decoded, another is computed with."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
-from threading import Event
+from collections.abc import Iterator, Sequence
 
+from gammabeta.data.abreast import Told, abreast
 from gammabeta.data.agree import Agreement
 from gammabeta.data.dataset import DataSet, Part
 from gammabeta.data.entry import Entry, entry_of
@@ -14,16 +12,10 @@ from gammabeta.data.sources import opened
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.data.total import Total
 from gammabeta.errors import FileError
-from gammabeta.kernels import threads
 
 AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
-TICK = 0.1  # seconds from one report of progress to the next
 
 Outcome = tuple[Part, Entry | FileError]
-
-
-class _Stopped(Exception):  # noqa: N818
-    """Nobody waits for this file any more."""
 
 
 def measure_set(
@@ -49,66 +41,17 @@ def each(
     exclude: Sequence[str] | None,
     progress: Progress = quiet,
 ) -> Iterator[Outcome]:
-    """Every file's entry, or why it cannot be read, in the order in which they are done.
+    """Every file's entry, or why it cannot be read, in the order in which they are done. Otherwise as `abreast`."""
+    sizes = [_size(part) for part in parts]
+    size = sum(sizes)
 
-    What else goes wrong is raised at once. Whoever stops early, be it by Ctrl-C, leaves no thread at work.
-    """
-    meter, stop = _Bytes(parts, progress), Event()
-    left = iter(parts)
-    at_once = min(threads.count(), AT_ONCE)
-    busy = at_once == threads.count() and len(parts) >= at_once
-    with ThreadPoolExecutor(at_once, "gammabeta-file", threads.alone if busy else None) as pool:
-
-        def begin(part: Part) -> tuple[Future[Entry | FileError], Part]:
-            return pool.submit(_read, part, columns, exclude, meter.of(part, stop)), part
-
-        running = dict(map(begin, islice(left, at_once)))
+    def read(part: Part, told: Told) -> Entry | FileError:
         try:
-            while running:
-                for future in wait(running, TICK, FIRST_COMPLETED).done:
-                    part = running.pop(future)
-                    running |= map(begin, islice(left, 1))
-                    meter.finish(part)
-                    yield part, future.result()
-                meter.report()
-        finally:
-            stop.set()
+            return entry_of(part, columns, exclude, lambda done, size: told(done))
+        except FileError as error:
+            return error
 
-
-def _read(
-    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress
-) -> Entry | FileError:
-    try:
-        return entry_of(part, columns, exclude, progress)
-    except FileError as error:
-        return error
-
-
-class _Bytes:
-    """How many bytes of all files are read; threads tell of theirs, the caller reports."""
-
-    def __init__(self, parts: Sequence[Part], progress: Progress) -> None:
-        self._sizes = {part.name: _size(part) for part in parts}
-        self._size, self._progress = sum(self._sizes.values()), progress
-        self._done: dict[str, int] = {}
-
-    def of(self, part: Part, stop: Event) -> Callable[[int, int], None]:
-        """What the thread that reads a file calls."""
-
-        def told(done: int, size: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            self._done[part.name] = min(done, self._sizes[part.name])
-
-        return told
-
-    def finish(self, part: Part) -> None:
-        """A file has been read, or been given up."""
-        self._done[part.name] = self._sizes[part.name]
-
-    def report(self) -> None:
-        """Tell the caller how much of all has been read."""
-        self._progress(sum(list(self._done.values())), self._size)
+    yield from abreast(read, parts, sizes, AT_ONCE, lambda done: progress(done, size))
 
 
 def _size(part: Part) -> int:

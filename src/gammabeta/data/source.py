@@ -216,6 +216,10 @@ class Source(ABC):
         for chunk in self.chunks(names):
             yield tuple(names), chunk
 
+    def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """The columns in groups whose `pieces` threads may read at the same time: one if they are read in one go."""
+        return [tuple(names)]
+
     def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
         """The extrema that the file itself states, without its values being read, of those columns that it does for."""
         return {}

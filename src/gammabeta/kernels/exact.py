@@ -132,7 +132,7 @@ def fold(x, offset, stride, magic, sums, high, low):
     """Add a tile, and find the largest |x| and the smallest |x| ≠ 0, less one, of each lane, as bits."""
 
 
-@overload(fold, inline="always")
+@overload(fold)
 def _fold(x, offset, stride, magic, sums, high, low):
     if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32:
         return lambda x, offset, stride, magic, sums, high, low: _fold_single(x, offset, stride, magic, sums, high, low)
@@ -261,44 +261,53 @@ def _regrid(folds, binades, high, low, grid, magic):
                 magic[part * LANES + j] = _magic(_unit(part, top))
 
 
+@njit(cache=True)
+def _add_tile(x, offset, stride, rows, lanes, block, known, specials, out):
+    """Add a tile, or what there is of one: `rows` rows of `lanes` lanes, of the block whose lanes these are."""
+    folds, binades, constants, totals, grids, pending, room, scratch = known
+    high, low, before = room[0:64], room[64:128], room[128:512]
+    first = block * LANES
+    grid, magic, sums = grids[block], constants[block], totals[block]
+    if rows == ROWS and lanes == LANES and pending[block] <= FLUSH:
+        copy(sums, before)
+        fill(high, _ZERO)
+        fill(low, _NOTHING)
+        fold(x, offset, stride, magic, sums, high, low)
+        if _within(high, low, grid):
+            pending[block] += ROWS
+            return
+        copy(before, sums)
+    _finite_copy(x, offset, stride, rows, lanes, scratch, first, specials)
+    _extent(scratch, high, low)
+    for j in range(LANES):
+        above, below = _exponents(high[j], low[j])
+        if high[j] != 0 and (above - below > binades - 1 or below < -450 or above > 500):
+            _add_singly(scratch, j, first, out)
+            high[j], low[j] = _ZERO, _NOTHING
+    if pending[block] > FLUSH or not _within(high, low, grid):
+        _flush(folds, first, grid, magic, sums, pending[block], out)
+        _regrid(folds, binades, high, low, grid, magic)
+        pending[block] = 0
+    fold(scratch, _START, _STRIDE, magic, sums, high, low)
+    pending[block] += ROWS
+
+
 @njit(nogil=True, cache=True)
 def accumulate(x, start, stride, rows, lanes, known, sum_limbs, square_limbs, specials, touched):
     """Add `rows` rows of `lanes` lanes, row i being x[start + i·stride : start + i·stride + lanes].
 
-    x: 1-d, contiguous, float32 or float64. known: new from `state`. sum_limbs, square_limbs: int64 (height, lanes);
+    x: 1-d, contiguous, float32 or float64. known: from `state`. sum_limbs, square_limbs: int64 (height, lanes);
     specials: int64 (3, lanes); touched: int64 (2, 2), the first and the last-plus-one row of limbs in use, for
     sum_limbs and square_limbs.
     """
-    folds, binades, constants, totals, grids, pending, room, scratch = known
-    high, low, before = room[0:64], room[64:128], room[128:512]
+    folds, _, constants, totals, grids, pending, _, _ = known
     out = (sum_limbs, square_limbs, touched)
     blocks = len(pending)
     for row in range(0, rows, ROWS):
         for block in range(blocks):
             first = block * LANES
             offset = start + row * stride + first
-            grid, magic, sums = grids[block], constants[block], totals[block]
-            if row + ROWS <= rows and first + LANES <= lanes and pending[block] <= FLUSH:
-                copy(sums, before)
-                fill(high, _ZERO)
-                fill(low, _NOTHING)
-                fold(x, offset, stride, magic, sums, high, low)
-                if _within(high, low, grid):
-                    pending[block] += ROWS
-                    continue
-                copy(before, sums)
-            _finite_copy(x, offset, stride, min(ROWS, rows - row), min(LANES, lanes - first), scratch, first, specials)
-            _extent(scratch, high, low)
-            for j in range(LANES):
-                above, below = _exponents(high[j], low[j])
-                if high[j] != 0 and (above - below > binades - 1 or below < -450 or above > 500):
-                    _add_singly(scratch, j, first, out)
-                    high[j], low[j] = _ZERO, _NOTHING
-            if pending[block] > FLUSH or not _within(high, low, grid):
-                _flush(folds, first, grid, magic, sums, pending[block], out)
-                _regrid(folds, binades, high, low, grid, magic)
-                pending[block] = 0
-            fold(scratch, _START, _STRIDE, magic, sums, high, low)
-            pending[block] += ROWS
+            _add_tile(x, offset, stride, min(ROWS, rows - row), min(LANES, lanes - first), block, known, specials, out)
     for block in range(blocks):
         _flush(folds, block * LANES, grids[block], constants[block], totals[block], pending[block], out)
+        pending[block] = 0

@@ -43,8 +43,13 @@ def extent(x: Array, axis: axes.Axis) -> Range:
 
 
 def added(parts: list[Range], features: int) -> Range:
-    nothing = np.full(features, np.inf), np.full(features, -np.inf), np.zeros(features, np.int64)
-    return reduce(lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1]), a[2] + b[2]), parts, nothing)
+    if parts:
+        return reduce(_joined, parts)
+    return np.full(features, np.inf), np.full(features, -np.inf), np.zeros(features, np.int64)
+
+
+def _joined(a: Range, b: Range) -> Range:
+    return np.minimum(a[0], b[0]), np.maximum(a[1], b[1]), a[2] + b[2]
 
 
 def concatenated(parts: list[Range]) -> Range:

@@ -57,8 +57,14 @@ def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
     return base, grown[0], grown[1]
 
 
+def _nothing(a: Limbs) -> bool:
+    return len(a[1]) == 1 and not np.count_nonzero(a[1])
+
+
 def add(a: Limbs, b: Limbs) -> Limbs:
     """a + b."""
+    if _nothing(a) or _nothing(b):
+        return b if _nothing(a) else a
     base, left, right = _aligned(a, b)
     return canonical(base, left + right)
 

@@ -22,7 +22,7 @@ _CUBES = int(singly.CUBES_BASE), singly.CUBES_HEIGHT
 
 _spare = threading.local()
 
-ROWS = 2**20  # rows of one kernel call: digits then stay below 2⁶²
+ROWS = 2**20  # rows that go into limbs at a time: of 64 lanes together they leave digits below 2⁶²
 
 
 def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
@@ -104,26 +104,29 @@ def _table(x: Array) -> Sums:
         return _integers(x)
     several = layout.lanes(n, features, exact.ROWS)
     lanes, whole = several * features, n // several * several
-    flat = x.reshape(-1)
+    flat = layout.readable(x.reshape(-1))
     step = ROWS * several
-    parts = [
-        _lanes(flat[at * features : min(at + step, whole) * features], lanes, features) for at in range(0, whole, step)
-    ]
+    cuts = [(at * features, min(at + step, whole) * features) for at in range(0, whole, step)]
+    parts = [[flat[first:last]] for first, last in cuts]
     if whole < n:
         rest = np.zeros(lanes, x.dtype)
         rest[: (n - whole) * features] = flat[whole * features :]
-        parts.append(_lanes(rest, lanes, features))
-    return added(parts, features)
+        parts = [*parts[:-1], [*(parts[-1] if parts else []), rest]]
+    return added([_lanes(part, lanes, features) for part in parts], features)
 
 
-def _lanes(flat: Array, lanes: int, features: int) -> Sums:
-    """The sums of whole rows of lanes, lane i belonging to feature i mod `features`."""
+def _lanes(tables: list[Array], lanes: int, features: int) -> Sums:
+    """The sums of whole rows of lanes, one table of them after another, lane i belonging to feature i mod `features`."""
     parts = []
     for first in range(0, lanes, layout.PANEL):
         width = min(layout.PANEL, lanes - first)
         specials = np.zeros((3, width), np.int64)
-        known = exact.state(width, flat.dtype)
-        run = partial(exact.accumulate, layout.readable(flat), first, lanes, len(flat) // lanes, width, known)
+        known = exact.state(width, tables[0].dtype)
+
+        def run(*out: Any, first: int = first, width: int = width, known: tuple[Any, ...] = known) -> None:
+            for flat in tables:
+                exact.accumulate(flat, first, lanes, len(flat) // lanes, width, known, *out)
+
         total, squares = _window(run, width, (_SUM, _SQUARES), specials)
         parts.append((limbs.zeros(width), total, squares, specials))
     _, total, squares, specials = concatenated(parts)

@@ -30,7 +30,9 @@ def _available() -> int:
 
 
 def count() -> int:
-    """How many threads a large piece of work is split over."""
+    """How many threads a large piece of work is split over; within such work, none but its own."""
+    if getattr(_inside, "work", False):
+        return 1
     if _limit is not None:
         return _limit
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -111,7 +113,7 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     processor being busy with another library's, delays nobody.
     """
     helpers = min(count(), len(items)) - 1
-    if helpers < 1 or getattr(_inside, "work", False):
+    if helpers < 1:
         return [work(item) for item in items]
     if _started < helpers:
         _start(helpers)
