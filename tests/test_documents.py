@@ -190,16 +190,18 @@ def test_the_picture_shows_the_same_shape():
 
 def test_the_proof_is_of_the_kernels_numbers():
     """What docs/exact.md says of binades, units, rows and exponents is what the kernels have."""
-    from gammabeta.kernels import exact, layout, moments
+    from gammabeta.kernels import layout, moments, tile
 
     page = (ROOT / "docs" / "exact.md").read_text(encoding="utf-8")
     proof = " ".join(page.split())
-    folds = {part: exact._unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
+    folds = {part: tile._unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
     assert f"g = T − {-folds[0]}" in proof and f"g = T − {-folds[3]}" in proof
     assert f"2T − {-folds[1]}, 2T − {-folds[2]} |" in proof and f"2T − {-folds[4]}, 2T − {-folds[5]} |" in proof
-    single, double = (exact.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
+    single, double = (tile.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
     assert f"2^(T−{double}) ≤ |x| < 2^T for every x but zeros: {double} binades ({single} for float32" in proof
-    assert f"{layout.LANES} lanes side by side" in proof and f"{exact.ROWS} rows at a time" in proof
-    assert f"R ≤ {exact.FLUSH + exact.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows" in proof
-    source = (ROOT / "src" / "gammabeta" / "kernels" / "exact.py").read_text(encoding="utf-8")
+    assert f"{layout.LANES} lanes side by side" in proof and f"{tile.ROWS} rows at a time" in proof
+    assert (
+        f"R ≤ {tile.FLUSH + tile.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
+    )
+    source = (ROOT / "src" / "gammabeta" / "kernels" / "tile.py").read_text(encoding="utf-8")
     assert "below < -450 or above > 500" in source and "−450 ≤ E ≤ 500" in proof

@@ -1,4 +1,4 @@
-"""Several things are worked on at the same time, each by a thread; the caller waits, tells how far they are, can stop."""
+"""Several things are worked on at the same time, each by a thread, while the caller waits and can stop them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait

@@ -76,6 +76,10 @@ class BlockChunk(Chunk):
         """The features asked for, as one block."""
         yield Block(tuple(range(len(names))), self._chosen(names))
 
+    def columns(self, names: Sequence[str]) -> list[Vector]:
+        """The features asked for."""
+        return [self[name] for name in names]
+
     def _chosen(self, names: Sequence[str]) -> NDArray[Any]:
         table = self._table()
         return table if self._is_all(names) else table[:, self._places(names)]

@@ -64,6 +64,10 @@ class TextChunk(Chunk):
         """The columns' values, without nulls, as blocks in any order."""
         return blocks([self._typed.column(name) for name in names], drop_nulls=True)
 
+    def columns(self, names: Sequence[str]) -> list[Vector]:
+        """Each column's values, without nulls."""
+        return [vectors.present(self._typed.column(name)) for name in names]
+
     def scaled(self, scaling: Scaling) -> "TextChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
         typed, suspect = mapped(self._typed, scaling)

@@ -19,8 +19,9 @@ from gammabeta.data.sources import Data, opened
 from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import DataError
+from gammabeta.kernels import threads
 from gammabeta.statistics import Extrema, Moments
-from gammabeta.statistics.beside import beside
+from gammabeta.statistics.beside import beside, of_columns
 
 Input: TypeAlias = Data  # and what stands for several files
 Progress = Callable[[int, int], None]  # bytes read, of how many
@@ -104,8 +105,10 @@ def _parts(source: Source, names: tuple[str, ...], progress: Progress) -> Iterat
         return _total(source, source.pieces(group), lambda done: told(done * len(group) // len(names)))
 
     shares = source.shares(names)
-    if len(shares) == 1:
-        yield _total(source, ahead(source.pieces(names), here=source.here), lambda done: progress(done, source.size))
+    alone = threads.count() == 1
+    if alone or len(shares) == 1:
+        pieces = ahead(source.pieces(names), here=source.here or alone)
+        yield _total(source, pieces, lambda done: progress(done, source.size))
         return
     sizes = [source.size * len(group) // len(names) for group in shares]
     for _, found in abreast(share, shares, sizes, AT_ONCE, lambda done: progress(done, source.size)):
@@ -118,12 +121,10 @@ def _total(source: Source, pieces: Iterator[tuple[Group, Chunk]], told: Told) ->
     for group, piece in pieces:
         for name in group:
             rows[name] = rows.get(name, 0) + piece.rows
-        for at, values in piece.present(group):
-            both = both_of(values)
-            if both[0].infinities.any():
-                _refuse_infinity(source.path, piece, group)
-            key = tuple(group[i] for i in at)
-            totals[key] = added(totals[key], both) if key in totals else both
+        both = of_columns(piece.columns(group))
+        if both[0].infinities.any():
+            _refuse_infinity(source.path, piece, group)
+        totals[group] = added(totals[group], both) if group in totals else both
         told(piece.done)
     return totals, rows
 

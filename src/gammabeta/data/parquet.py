@@ -23,6 +23,7 @@ GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is h
 GROUP_ROWS = 1 << 20
 READ_AHEAD = 64 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
 OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
+SHARE_BYTES = 16 << 20  # the same, of columns that a thread reads while others read others
 PAGE_BYTES = 1 << 20  # what writers put on a page, and in a dictionary, before compression
 READER_BYTES = 48 << 10  # what PyArrow needs to read a column, beside its pages; measured
 
@@ -68,7 +69,8 @@ class ParquetSource(Source):
 
     def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """A few columns at a time, so that each comes in long stretches."""
-        return column_groups(self.schema, names, self._piece_rows)
+        open_together = _within(self._needs(names), SHARE_BYTES)
+        return [share for some in open_together for share in column_groups(self.schema, some, self._piece_rows)]
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, share by share."""
@@ -101,6 +103,11 @@ class ParquetSource(Source):
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""
+        needs = self._needs(names)
+        return [list(names)] if sum(needs.values()) <= OPEN_BYTES else _within(needs, OPEN_BYTES // 3)
+
+    def _needs(self, names: Sequence[str]) -> dict[str, int]:
+        """The bytes that the open pages of each column take."""
         needs: dict[str, int] = dict.fromkeys(names, 0)
         for i in range(self.metadata.num_columns if self.metadata.num_row_groups else 0):
             chunk = self.metadata.row_group(0).column(i)
@@ -108,17 +115,7 @@ class ParquetSource(Source):
             top = self._top_names[i]
             if top in needs:
                 needs[top] += min(chunk.total_uncompressed_size, pages * PAGE_BYTES) + READER_BYTES
-        if sum(needs.values()) <= OPEN_BYTES:
-            return [list(names)]
-        groups: list[list[str]] = [[]]
-        held = 0
-        for name, need in needs.items():
-            if groups[-1] and held + need > OPEN_BYTES // 3:
-                groups.append([])
-                held = 0
-            groups[-1].append(name)
-            held += need
-        return groups
+        return needs
 
     @cached_property
     def _top_names(self) -> list[str]:
@@ -156,6 +153,19 @@ class ParquetSource(Source):
     def group_rows(self) -> int:
         """The rows of the largest row group."""
         return max((self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)), default=1)
+
+
+def _within(needs: dict[str, int], most: int) -> list[list[str]]:
+    """Names in groups that need `most` together, or are of one."""
+    groups: list[list[str]] = [[]]
+    held = 0
+    for name, need in needs.items():
+        if groups[-1] and held + need > most:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += need
+    return groups
 
 
 def _leaves(field: pa.Field) -> int:

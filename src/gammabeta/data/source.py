@@ -92,6 +92,10 @@ class Chunk(ABC):
         """The columns' values, without nulls, as blocks in any order."""
 
     @abstractmethod
+    def columns(self, names: Sequence[str]) -> list[Vector]:
+        """Each column's values, without nulls, perhaps with NaN: shape (rows − nulls,)."""
+
+    @abstractmethod
     def scaled(self, scaling: Scaling) -> "Chunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
 
@@ -122,6 +126,10 @@ class TableChunk(Chunk):
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The columns' values, without nulls, as blocks in any order."""
         return blocks([self._batch.column(name) for name in names], drop_nulls=True)
+
+    def columns(self, names: Sequence[str]) -> list[Vector]:
+        """Each column's values, without nulls."""
+        return [vectors.present(self._batch.column(name)) for name in names]
 
     def scaled(self, scaling: Scaling) -> "TableChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""

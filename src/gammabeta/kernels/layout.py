@@ -5,7 +5,7 @@ rows are reduced; otherwise each feature is a column of its own. What the kernel
 is read where it lies; anything else is copied in pieces that fit a core's cache.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import gcd, prod
 from typing import Any, NamedTuple
 
@@ -23,10 +23,21 @@ LINE = 64  # bytes of a cache line
 PANEL = 2048  # lanes whose state stays in a core's L2 cache: at most 120 bytes each
 PIECE = 2**17  # elements copied at a time
 SPLIT = 2**16  # elements worth a thread
-SHORT = 2**15  # values of a feature below which copying several as a table costs less than a call for each
+SHORT = 2**11  # values of a feature below which copying several as a table costs less than one after the other
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 LARGEST_EXACT = 2**53
+
+
+class Runs(NamedTuple):
+    """Features whose values lie in stretches of memory."""
+
+    memory: Array
+    """1-d, float32 or float64: from the first value to the last, whatever lies between; read, never written."""
+    starts: NDArray[np.int64]
+    """Where in it each feature's runs begin, (f, runs)."""
+    lengths: NDArray[np.int64]
+    """How long a feature's runs are, (f,)."""
 
 
 class Reduction(NamedTuple):
@@ -34,6 +45,8 @@ class Reduction(NamedTuple):
 
     table: Callable[[Array], Any]
     """The statistic of a contiguous table (n, f), n ≥ 1, of what `plain` gives."""
+    runs: Callable[[Runs], Any]
+    """The statistic of runs."""
     added: Callable[[list[Any], int], Any]
     """The statistic of parts, perhaps none, with the same features, and how many these are."""
     concatenated: Callable[[list[Any]], Any]
@@ -111,14 +124,14 @@ def plain(x: Array) -> Array:
 class _Readable:
     """Memory that a kernel only reads, shown as writable."""
 
-    def __init__(self, x: Array) -> None:
-        self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
-        self.owner = x
+    def __init__(self, owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
+        self.owner = owner
 
 
 def readable(x: Array) -> Array:
-    """x for a kernel that only reads it: Numba compiles a kernel anew for read-only arrays, which takes seconds."""
-    return x if x.flags.writeable else np.asarray(_Readable(x))
+    """x, contiguous, for a kernel that only reads it: Numba compiles it anew for read-only arrays, taking seconds."""
+    return x if x.flags.writeable else np.asarray(_Readable(x, x.ctypes.data, x.shape, x.dtype))
 
 
 def lanes(rows: int, columns: int, tile: int) -> int:
@@ -147,10 +160,46 @@ def _block(x: Array, statistic: Reduction) -> Any:
         several = max(1, PIECE // max(1, rows))
         beside = [x[:, at : at + several].transpose(0, 2, 1) for at in range(0, x.shape[1], several)]
         return statistic.concatenated([_block(part.reshape(rows, -1, 1), statistic) for part in beside])
+    if _is_readable(x):
+        return statistic.runs(_runs(x))
     columns = [_pieces(x[:, feature]) for feature in range(x.shape[1])]
     return statistic.concatenated(
         [statistic.added([statistic.table(piece.reshape(-1, 1)) for piece in column], 1) for column in columns]
     )
+
+
+def _is_readable(x: Array) -> bool:
+    """Whether a block's runs are what kernels take, each in one piece."""
+    whole = x.strides[2] == x.itemsize and x.ctypes.data % x.itemsize == 0
+    return x.dtype in _FLOATS and whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
+
+
+def _runs(x: Array) -> Runs:
+    """The runs of a block that is readable."""
+    rows, features, length = x.shape
+    down, across = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
+    starts = np.arange(features)[:, None] * across + np.arange(rows) * down
+    size = (rows - 1) * down + (features - 1) * across + length
+    memory = np.asarray(_Readable(x, x.ctypes.data, (size,), x.dtype))
+    return Runs(memory, starts, np.full(features, length))
+
+
+def side_by_side(columns: Sequence[Array]) -> Runs:
+    """Vectors of one type, float32 or float64, that `plain` gave, wherever each of them lies. Keep them meanwhile."""
+    size = columns[0].itemsize
+    lying = [column if column.ctypes.data % size == 0 else column.copy() for column in columns]
+    places, lengths = np.array([column.ctypes.data for column in lying]), np.array([len(column) for column in lying])
+    starts = (places - places.min()) // size
+    memory = np.asarray(_Readable(lying, int(places.min()), (int((starts + lengths).max()),), columns[0].dtype))
+    return Runs(memory, starts[:, None], lengths)
+
+
+def over_features(runs: Runs, statistic: Reduction) -> Any:
+    """A statistic of runs, over threads."""
+    mean = int(runs.lengths.sum()) * runs.starts.shape[1] // len(runs.lengths)
+    ranges = threads.ranges(len(runs.lengths), SPLIT // max(1, mean))
+    parts = threads.run(lambda r: statistic.runs(Runs(runs.memory, *(part[slice(*r)] for part in runs[1:]))), ranges)
+    return statistic.concatenated(parts)
 
 
 def _pieces(x: Array) -> Iterator[Array]:

@@ -1,6 +1,7 @@
 """The least and the greatest value of every feature, of an array of any layout and type."""
 
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -36,9 +37,37 @@ def _extent(x, lanes, low, high, missing):
                     none[j] += v != v
 
 
+@njit(nogil=True, cache=True)
+def _extent_of_runs(x, starts, lengths, low, high, missing, least, most, none):
+    """The same, feature by feature, of x[starts[i, k] : starts[i, k] + lengths[i]]. low, …: room for 64 lanes."""
+    for feature in range(len(lengths)):
+        for j in range(layout.LANES):
+            low[j], high[j], missing[j] = least[feature], most[feature], 0
+        for run in range(starts.shape[1]):
+            first = starts[feature, run]
+            last = first + lengths[feature]
+            for at in range(first, last, layout.LANES):
+                width = min(layout.LANES, last - at)
+                values = x[at : at + width]
+                for j in range(width):
+                    v = values[j]
+                    low[j] = v if v < low[j] else low[j]
+                    high[j] = v if v > high[j] else high[j]
+                    missing[j] += v != v
+        for j in range(layout.LANES):
+            least[feature], most[feature] = min(least[feature], low[j]), max(most[feature], high[j])
+            none[feature] += missing[j]
+
+
 def extent(x: Array, axis: axes.Axis) -> Range:
     """The range of every feature over `axis`."""
-    found: Range = layout.reduced(x, axis, layout.Reduction(_table, added, concatenated))
+    found: Range = layout.reduced(x, axis, _REDUCTION)
+    return found
+
+
+def columns(given: layout.Runs) -> Range:
+    """The range of vectors."""
+    found: Range = layout.over_features(given, _REDUCTION)
     return found
 
 
@@ -72,9 +101,29 @@ def _table(x: Array) -> Range:
 
 
 def _lanes(flat: Array, lanes: int, features: int) -> Range:
-    low, high = np.full(lanes, np.inf, flat.dtype), np.full(lanes, -np.inf, flat.dtype)
-    missing = np.zeros(lanes, np.int32 if flat.dtype == np.float32 else np.int64)  # as wide as the values: vectorizes
+    low, high, missing = _empty(lanes, flat.dtype)
     _extent(flat, lanes, low, high, missing)
     shape = -1, features
-    least, most = low.reshape(shape).min(axis=0) + 0.0, high.reshape(shape).max(axis=0) + 0.0  # −0.0 + 0.0 = 0.0
-    return least.astype(np.float64), most.astype(np.float64), missing.reshape(shape).sum(axis=0, dtype=np.int64)
+    least, most = low.reshape(shape).min(axis=0), high.reshape(shape).max(axis=0)
+    return _double(least), _double(most), missing.reshape(shape).sum(axis=0, dtype=np.int64)
+
+
+def _runs(given: layout.Runs) -> Range:
+    """The range of features that lie in runs."""
+    memory, starts, lengths = given
+    found, none = _empty(len(lengths), memory.dtype), np.zeros(len(lengths), np.int64)
+    _extent_of_runs(memory, starts, lengths, *_empty(layout.LANES, memory.dtype), *found[:2], none)
+    return _double(found[0]), _double(found[1]), none
+
+
+def _empty(n: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
+    """The range of no values, n times; what counts NaN is as wide as the values: so it vectorizes."""
+    missing = np.zeros(n, np.int32 if dtype == np.float32 else np.int64)
+    return np.full(n, np.inf, dtype), np.full(n, -np.inf, dtype), missing
+
+
+def _double(x: Array) -> Array:
+    return x.astype(np.float64) + 0.0  # −0.0 + 0.0 = 0.0
+
+
+_REDUCTION = layout.Reduction(_table, _runs, added, concatenated)

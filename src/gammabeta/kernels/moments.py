@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, layout, limbs, singly, threads
+from gammabeta.kernels import exact, layout, limbs, singly, threads, tile
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
@@ -27,10 +27,16 @@ ROWS = 2**20  # rows that go into limbs at a time: of 64 lanes together they lea
 
 def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     """The exact sums of x over `axis`, NaN counted in Σw unless `omit`."""
-    _, total, squares, specials = layout.reduced(x, axis, layout.Reduction(_table, added, concatenated))
+    _, total, squares, specials = layout.reduced(x, axis, _REDUCTION)
     rows = x.size // max(1, layout.features(x, axis))
     counts = rows - specials[singly.NAN] * omit
     return limbs.from_counts(counts), total, squares, specials
+
+
+def columns(given: layout.Runs) -> Sums:
+    """The exact sums of vectors, NaN left out."""
+    _, total, squares, specials = layout.over_features(given, _REDUCTION)
+    return limbs.from_counts(given.lengths - specials[singly.NAN]), total, squares, specials
 
 
 def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums:
@@ -102,7 +108,7 @@ def _table(x: Array) -> Sums:
     n, features = x.shape
     if x.dtype.kind != "f":
         return _integers(x)
-    several = layout.lanes(n, features, exact.ROWS)
+    several = layout.lanes(n, features, tile.ROWS)
     lanes, whole = several * features, n // several * several
     flat = layout.readable(x.reshape(-1))
     step = ROWS * several
@@ -116,22 +122,44 @@ def _table(x: Array) -> Sums:
 
 
 def _lanes(tables: list[Array], lanes: int, features: int) -> Sums:
-    """The sums of whole rows of lanes, one table of them after another, lane i belonging to feature i mod `features`."""
-    parts = []
-    for first in range(0, lanes, layout.PANEL):
-        width = min(layout.PANEL, lanes - first)
-        specials = np.zeros((3, width), np.int64)
-        known = exact.state(width, tables[0].dtype)
+    """The sums of whole rows of lanes, one table of them after another, lane i being of feature i mod `features`."""
+    panel = lanes if lanes > features else layout.PANEL
+    return concatenated([_panel(tables, lanes, at, min(panel, lanes - at), features) for at in range(0, lanes, panel)])
 
-        def run(*out: Any, first: int = first, width: int = width, known: tuple[Any, ...] = known) -> None:
-            for flat in tables:
-                exact.accumulate(flat, first, lanes, len(flat) // lanes, width, known, *out)
 
-        total, squares = _window(run, width, (_SUM, _SQUARES), specials)
-        parts.append((limbs.zeros(width), total, squares, specials))
-    _, total, squares, specials = concatenated(parts)
-    counts = specials.reshape(3, -1, features).sum(axis=1)
-    return limbs.zeros(features), limbs.across(total, features), limbs.across(squares, features), counts
+def _panel(tables: list[Array], lanes: int, first: int, width: int, features: int) -> Sums:
+    """The sums of the lanes from `first` on, `width` of them."""
+    known, several = tile.state(width, tables[0].dtype), min(width, features)
+    to = np.arange(-(-width // layout.LANES) * layout.LANES) % several
+
+    def run(*out: Any) -> None:
+        for flat in tables:
+            exact.accumulate(flat, first, lanes, len(flat) // lanes, width, known, to, *out)
+
+    return _canonical(run, several)
+
+
+def _runs(given: layout.Runs) -> Sums:
+    """The sums of features that lie in runs."""
+    memory, starts, lengths = given
+    runs, longest = starts.shape[1], int(lengths.max(initial=0))
+    if runs > 1 and runs * longest > ROWS * layout.LANES:
+        halves = starts[:, : runs // 2], starts[:, runs // 2 :]
+        return added([_runs(layout.Runs(memory, np.ascontiguousarray(half), lengths)) for half in halves], len(lengths))
+    if longest > ROWS * layout.LANES:
+        first = np.minimum(lengths, longest // 2)
+        parts = layout.Runs(memory, starts, first), layout.Runs(memory, starts + first[:, None], lengths - first)
+        return added([_runs(part) for part in parts], len(lengths))
+    known, to = tile.state(layout.LANES, memory.dtype), np.empty(layout.LANES, np.int64)
+    gathered = np.empty(tile.ROWS * layout.LANES, memory.dtype)
+    return _canonical(partial(exact.accumulate_runs, memory, starts, lengths, known, to, gathered), len(lengths))
+
+
+def _canonical(run: Callable[..., None], features: int) -> Sums:
+    """The sums that a kernel leaves in the limbs, specials and rows touched that it is given."""
+    specials = np.zeros((3, features), np.int64)
+    total, squares = _window(run, features, (_SUM, _SQUARES), specials)
+    return limbs.zeros(features), limbs.canonical(*total), limbs.canonical(*squares), specials
 
 
 def _integers(x: Array) -> Sums:
@@ -152,3 +180,6 @@ def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
     run = partial(singly.accumulate_weighted, values, factors, features, omit)
     counts, total, squares = _window(run, features, (_SUM, _SQUARES, _CUBES), specials)
     return limbs.canonical(*counts), limbs.canonical(*total), limbs.canonical(*squares), specials
+
+
+_REDUCTION = layout.Reduction(_table, _runs, added, concatenated)

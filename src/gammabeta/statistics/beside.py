@@ -1,8 +1,10 @@
 """Statistics of different features, put side by side."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gammabeta.kernels import limbs
 from gammabeta.statistics.extrema import Extrema
@@ -28,3 +30,36 @@ def beside(parts: Sequence[tuple[Moments, Extrema]]) -> tuple[Moments, Extrema]:
     low, high = (np.concatenate([getattr(e, name).reshape(-1) for e in extrema]) for name in ("_low", "_high"))
     shape = (counts.shape[1],)
     return Moments(shape, weight, total, squares, specials), Extrema(shape, low, high, counts)
+
+
+def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
+    """The statistics of k vectors of any lengths and types, wherever they lie, NaN left out: of shape (k,).
+
+    >>> moments, extrema = of_columns([np.array([1.0, 3.0]), np.array([7], np.uint8)])
+    >>> moments.mean, extrema.count
+    (array([2., 7.]), array([2., 1.]))
+    """
+    from gammabeta.kernels import layout, least
+    from gammabeta.kernels import moments as kernel
+
+    vectors = [layout.plain(column) for column in columns]
+    kinds = list(dict.fromkeys(vector.dtype for vector in vectors))
+    parts, order = [], []
+    for kind in kinds:
+        at = [i for i, vector in enumerate(vectors) if vector.dtype == kind]
+        if kind.kind == "f":
+            runs = layout.side_by_side([vectors[i] for i in at])
+            low, high, missing = least.columns(runs)
+            counts = np.stack([runs.lengths - missing, np.zeros_like(missing)])
+            weight, total, squares, specials = kernel.columns(runs)
+            specials[0] = 0
+            shape = (len(at),)
+            parts.append((Moments(shape, weight, total, squares, specials), Extrema(shape, low, high, counts)))
+        else:
+            parts += [(Moments.of(vectors[i][:, None]), Extrema.of(vectors[i][:, None])) for i in at]
+        order += at
+    if len(parts) == 1:
+        return parts[0]
+    moments, extrema = beside(parts)
+    back = np.argsort(order)
+    return moments[back], extrema[back]
