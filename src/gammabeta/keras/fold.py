@@ -138,7 +138,7 @@ def _restored(copy: Any, old: Any) -> None:
             with TemporaryDirectory() as folder:
                 part.save_assets(folder)
                 new.load_assets(folder)
-        elif hasattr(part, "finalize_state"):  # Normalization reads its weights once
+        elif isinstance(part, keras.layers.Normalization):  # reads its weights once
             new.finalize_state()
 
 
