@@ -37,7 +37,30 @@ def regnet():
     return transformers.RegNetForImageClassification(config)
 
 
-@pytest.fixture(scope="module", params=[resnet, mobilenet, regnet], ids=lambda make: make.__name__)
+def mobilenet_v1():
+    config = transformers.MobileNetV1Config(image_size=32, depth_multiplier=0.25, num_labels=5)
+    return transformers.MobileNetV1ForImageClassification(config)
+
+
+def efficientnet():
+    """Its depthwise convolutions are a subclass of torch's, with the forward pass of that.
+
+    Weights of deviation 0.02, as they begin, leave 1e-40 for the last of so narrow layers, and refuse to be folded.
+    """
+    config = transformers.EfficientNetConfig(
+        image_size=32,
+        width_coefficient=0.25,
+        depth_coefficient=0.5,
+        hidden_dim=320,
+        initializer_range=0.3,
+        num_labels=5,
+    )
+    return transformers.EfficientNetForImageClassification(config)
+
+
+@pytest.fixture(
+    scope="module", params=[resnet, mobilenet, regnet, mobilenet_v1, efficientnet], ids=lambda make: make.__name__
+)
 def network(request):
     """A network in evaluation, and its input."""
     torch.manual_seed(0)

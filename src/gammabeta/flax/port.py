@@ -64,6 +64,7 @@ def adopt(model: Any, network: Network, example: Any = None) -> Parity:
     Raises:
         StateError: the layers do not match; the message names the first, and nothing is written.
     """
+    networks.check(network)
     if example is None:
         example = network.inputs(channels_first=False)
 
