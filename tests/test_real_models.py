@@ -5,7 +5,7 @@ import pytest
 import gammabeta as gb
 from gammabeta.errors import DataError, KindError
 
-torch, keras = pytest.importorskip("torch"), pytest.importorskip("keras")
+torch, keras, nnx = pytest.importorskip("torch"), pytest.importorskip("keras"), pytest.importorskip("flax.nnx")
 from torch import nn  # noqa: E402
 
 from gammabeta.torch import adapt, adopt, fold, freeze, learned  # noqa: E402
@@ -62,9 +62,12 @@ def test_frozen_norms_are_read_and_written():
         y = layer(y)
     there = gb.keras.freeze(keras.Model(inputs, keras.layers.Dense(2)(keras.ops.relu(y))))
     assert gb.keras.adopt(there, learned(source, x)).same
+    rngs = nnx.Rngs(0)
+    layers = nnx.Linear(4, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs), nnx.relu, nnx.Linear(8, 2, rngs=rngs)
+    assert gb.flax.adopt(gb.flax.freeze(nnx.Sequential(*layers)), learned(source, x)).same
 
 
-@pytest.mark.parametrize("verb", [adopt, gb.keras.adopt], ids=["torch", "keras"])
+@pytest.mark.parametrize("verb", [adopt, gb.keras.adopt, gb.flax.adopt], ids=["torch", "keras", "flax"])
 def test_a_network_is_what_learned_gave(verb):
     with pytest.raises(KindError, match=r"network must be what learned\(model, example\) gave, got Sequential"):
         verb(network(), network())
