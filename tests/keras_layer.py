@@ -325,6 +325,21 @@ def test_a_wholly_masked_batch_moves_nothing(options):
         same(a, b, 0)
 
 
+def test_keras_masks_fail_with_one_channel_another_axis_and_nothing_to_count():
+    mask = np.arange(6) < np.array([6, 3, 2, 1])[:, None]
+    for shape, axis in (((4, 6, 1), -1), ((4, 5, 6), 1)):
+        x, options = random(*shape), {"axis": axis, "momentum": 0.0}
+        if shape[axis] != 1 or BACKEND != "tensorflow":  # its eager variables take the scalar for one channel
+            with pytest.raises(Exception, match=r"(?i)index out of range|incompatible|must match|broadcast"):
+                keras.layers.BatchNormalization(**options)(x, training=True, mask=ops.convert_to_tensor(mask))
+        layer = layer_for(shape, **options)
+        train(layer, x, mask=mask if axis == -1 else mask[:, None])
+        same(layer.moving_mean, np.moveaxis(x, axis, -1)[mask].mean(0), 32 * U)
+    theirs, nothing = keras.layers.BatchNormalization(momentum=0.5), np.zeros((4, 6), bool)
+    theirs(random(4, 6, 3), training=True, mask=ops.convert_to_tensor(nothing))
+    assert (to_numpy(theirs.moving_variance) == 0.5).all()  # on its way to 0; above, ours does not move
+
+
 def test_a_mask_comes_from_the_layer_before_and_goes_on():
     x = random(4, 6, 3)
     x[:, 4:] = 0

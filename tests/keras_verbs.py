@@ -436,6 +436,36 @@ def test_layers_of_every_kind_in_both_orders():
     assert np.abs(to_numpy(folded(x)) - to_numpy(model(x))).max() == report.difference.absolute
 
 
+def test_a_folded_model_shares_no_memory_with_the_model():
+    """On JAX `predict` gives its arrays away: one that two models share is gone from the other, "has been deleted"."""
+    steps = layers.SeparableConv2D(4, 3), Theirs(), layers.ReLU(), layers.Conv2D(2, 3), Theirs()
+    model, x = trained(chain((6, 6, 2), *steps)), images(4)
+    want = to_numpy(model(x))
+    folded, _ = fold(model)
+    for one in (folded, model, folded, model):
+        assert np.abs(one.predict(x, verbose=0) - want).max() <= 4 * np.sqrt(2 * 36) * 2.0**-23 * np.abs(want).max()
+
+
+def test_what_a_layer_learned_beside_its_weights_is_copied():
+    x = table(60)
+    scaled, binned = layers.Normalization(), layers.Discretization(num_bins=4)
+    scaled.adapt(x), binned.adapt(x[:, :1])
+    for first, shape, values in (([scaled], (3,), x), ([binned, layers.Embedding(5, 2)], (1,), x[:, :1])):
+        model = chain(shape, *first, trained(chain(shape if len(first) == 1 else (1, 2), layers.Dense(3), Theirs())))
+        _, report = fold(model, example=values)
+        assert report.difference.ulps <= 4 * np.sqrt(2 * 3)
+    if BACKEND == "tensorflow":
+        words = layers.StringLookup()
+        words.adapt(np.array(["a", "b", "c"]))
+        inputs = keras.Input((1,), dtype="string")
+        y = inputs
+        for step in (words, layers.Embedding(4, 2), layers.Dense(3), Theirs()):
+            y = step(y)
+        folded, report = fold(trained(keras.Model(inputs, y)), example=ops.convert_to_tensor([["b"], ["z"]]))
+        assert report.difference.ulps <= 4 * np.sqrt(2 * 3)
+        assert folded.layers[1].get_vocabulary() == words.get_vocabulary()
+
+
 def test_embeddings_nested_and_sequential_models():
     inner = keras.Sequential([keras.Input((4, 3)), layers.Conv1D(5, 2, name="conv"), Theirs(name="norm")], name="inner")
     model = trained(chain((4,), layers.Embedding(7, 3, name="rows"), Theirs(name="first"), inner, layers.Dense(2)))

@@ -62,3 +62,23 @@ def work(rank, port):
         same(gradient, 2 * model[0].weight.grad, 0)
     finally:
         distributed.destroy_process_group()
+
+
+def peers(rank, port):
+    """torch's synchronized layer takes no tensors of a CPU (#78081); ours takes uneven shares there (#22192)."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        x = batch()[0].float()
+        try:
+            nn.SyncBatchNorm(3)(x[SHARES[rank]])
+        except ValueError as error:
+            if "GPU" not in str(error):
+                raise
+        else:
+            raise AssertionError("torch's SyncBatchNorm takes a CPU's tensors")
+        ours, whole = BatchNorm(3, sync=True), nn.BatchNorm1d(3)
+        same(ours(x[SHARES[rank]]), whole(x)[SHARES[rank]], 1e3 * 28 * 2.0**-23)  # float32, sums of 28 values of 1e3
+        same(ours.running_mean, whole.running_mean, 1e2 * 28 * 2.0**-23)
+    finally:
+        distributed.destroy_process_group()

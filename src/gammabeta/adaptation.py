@@ -1,11 +1,12 @@
 """Statistics of the test batch, mixed with the trained ones by count, in any framework: until that is undone."""
 
 from collections.abc import Callable
+from numbers import Real
 from types import TracebackType
 from typing import Any, Self
 
 from gammabeta import recalibration
-from gammabeta.errors import DataError
+from gammabeta.errors import DataError, KindError
 from gammabeta.spaces import Axes, Space
 
 
@@ -35,6 +36,8 @@ class Adaptation:
 
 def check_prior(prior: float) -> None:
     """Refuse what is no number of samples."""
+    if not isinstance(prior, Real):
+        raise KindError(f"prior, a number of samples, must be a number, got {type(prior).__name__}")
     if not 0 <= prior < float("inf"):
         raise DataError(
             f"prior, the number of samples that the trained statistics are worth, must be finite and not below 0, got "

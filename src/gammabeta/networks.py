@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta.errors import StateError
+from gammabeta.errors import KindError, StateError
 
 Array = NDArray[Any]
 
@@ -102,6 +102,12 @@ class Parity:
         return "\n  ".join(lines)
 
 
+def check(network: Any) -> None:
+    """Refuse what `learned` did not give."""
+    if not isinstance(network, Network):
+        raise KindError(f"network must be what learned(model, example) gave, got {type(network).__name__}")
+
+
 def parity(one: Network, other: Network) -> Parity:
     """Where two networks part that were run on the same input.
 
@@ -140,6 +146,7 @@ def adopted(source: Network, read: Callable[[], Network], write: Callable[[str, 
 def matched(one: Network, other: Network) -> list[tuple[Layer, Layer]]:
     """The layers of two networks in pairs."""
     for network in (one, other):
+        check(network)
         if network.loose:
             raise StateError(
                 f"every layer with weights must be of a known kind and be used in the run, and in the "

@@ -64,6 +64,7 @@ def adopt(model: Any, network: Network, example: Any = None) -> Parity:
     Raises:
         StateError: the layers do not match; the message names the first, and nothing is written.
     """
+    networks.check(network)
     if example is None:
         example = network.inputs(channels_first=False)
 
@@ -93,7 +94,7 @@ def _watched(kind: Any, paths: dict[int, str], seen: dict[str, Layer]) -> Iterat
     def called(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = call(self, x, *args, **kwargs)
         path = paths.get(id(self))
-        if path is not None and type(self) is kind and path not in seen:
+        if path is not None and _class(self) is kind and path not in seen:
             seen[path] = _read(path, self, x, y)
         return y
 
@@ -104,9 +105,14 @@ def _watched(kind: Any, paths: dict[int, str], seen: dict[str, Layer]) -> Iterat
         kind.__call__ = call
 
 
+def _class(layer: Any) -> Any:
+    """The class of a layer, if it is frozen that of before."""
+    return getattr(type(layer), "thawed", type(layer))
+
+
 def _own(layer: Any) -> dict[str, str]:
     """The attributes that hold a layer's weights."""
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     if kind == networks.EMBEDDING:
         return {"weight": "embedding"}
     if kind in (networks.DENSE, networks.CONVOLUTION, networks.TRANSPOSED):
@@ -115,7 +121,7 @@ def _own(layer: Any) -> dict[str, str]:
 
 
 def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
     weights = {
         name: _turned(layer, name, _floats(value[...]), (-1, -2), (0, 1))
@@ -130,7 +136,7 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
 
     Without `transpose_kernel` a transposed convolution has its inputs before its outputs, and its taps backwards.
     """
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     if name != "weight" or kind == networks.EMBEDDING:
         return value
     if kind != networks.TRANSPOSED or layer.transpose_kernel:

@@ -1,6 +1,7 @@
 """Batch norm in evaluation is an affine map, and so is the layer before or after it: the two are one layer."""
 
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -92,7 +93,7 @@ class _Copies:
             if name in self.work.layers:
                 linear.write(copy, old, self.work.layers[name])
             elif name not in self.graph.gone and functional(old) is None:
-                copy.set_weights(old.get_weights())
+                _restored(copy, old)
         return new
 
     def _cloned(self, model: Any) -> Any:
@@ -127,6 +128,18 @@ class _Copies:
 def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
     """A layer's call; an identity in the place of a norm takes no mask, nor whether it is training."""
     return layer(*args, **kwargs) if type(layer) is not keras.layers.Identity else layer(*args[:1])
+
+
+def _restored(copy: Any, old: Any) -> None:
+    """Give a copy what a layer has learned: its weights, what it makes of them, and what is saved beside them."""
+    copy.set_weights(old.get_weights())
+    for new, part in zip(copy._flatten_layers(), old._flatten_layers(), strict=True):
+        if hasattr(part, "save_assets"):  # a vocabulary
+            with TemporaryDirectory() as folder:
+                part.save_assets(folder)
+                new.load_assets(folder)
+        elif isinstance(part, keras.layers.Normalization):  # reads its weights once
+            new.finalize_state()
 
 
 def _outputs(model: Any, example: Any) -> list[Any]:

@@ -58,7 +58,7 @@ def write(layer: Any, source: Any, linear: Linear) -> None:
     weight, bias = written(source, linear)
     own = _weight(layer)
     for new, old in zip(_others(layer, own), _others(source, _weight(source)), strict=True):
-        new.assign(old)
+        new.assign(np.array(ops.convert_to_numpy(old)))  # not shared: JAX's `predict` gives its arrays away
     own.assign(weight)
     if bias is not None:
         layer.bias.assign(bias)

@@ -44,7 +44,7 @@ def learned(model: Any, example: Any) -> Network:
     leaves, seen = _leaves(model), dict[str, Layer]()
     with ExitStack() as stack:
         for path, layer in leaves.items():
-            if type(layer) in _KINDS:
+            if _class(layer) in _KINDS:
                 stack.enter_context(_watched(path, layer, seen))
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
         model(taken[0] if len(taken) == 1 else taken, training=False)
@@ -66,6 +66,7 @@ def adopt(model: Any, network: Network, example: Any = None) -> Parity:
     Raises:
         StateError: the layers do not match; the message names the first, and nothing is written.
     """
+    networks.check(network)
     if example is None:
         example = network.inputs(channels_first=False)
         if network.layers[0].kind != networks.EMBEDDING:
@@ -119,9 +120,14 @@ def _watched(path: str, layer: Any, seen: dict[str, Layer]) -> Iterator[None]:
             held["activation"] = activation
 
 
+def _class(layer: Any) -> Any:
+    """The class of a layer, if it is frozen that of before."""
+    return getattr(type(layer), "thawed", type(layer))
+
+
 def _own(layer: Any) -> dict[str, str]:
     """The attributes that hold a layer's weights."""
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     if kind == networks.EMBEDDING:
         return {"weight": "embeddings"}
     if kind in (networks.DENSE, networks.CONVOLUTION, networks.TRANSPOSED):
@@ -130,7 +136,7 @@ def _own(layer: Any) -> dict[str, str]:
 
 
 def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
     weights = {name: _canonical(layer, name, _floats(value)) for name, value in held.items() if value is not None}
     axis = _axis(layer)
@@ -140,7 +146,7 @@ def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
 
 def _canonical(layer: Any, name: str, value: Array) -> Array:
     """A weight as `networks.Layer` has it."""
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     if name != "weight" or kind == networks.EMBEDDING:
         return value
     if isinstance(layer, _DEPTHWISE):  # (*taps, in, multiplier)
@@ -150,7 +156,7 @@ def _canonical(layer: Any, name: str, value: Array) -> Array:
 
 def _theirs(layer: Any, name: str, value: Array) -> Array:
     """`_canonical` undone; of a depthwise kernel up to its shape."""
-    plain = name != "weight" or _KINDS[type(layer)] == networks.EMBEDDING
+    plain = name != "weight" or _KINDS[_class(layer)] == networks.EMBEDDING
     return value if plain else np.moveaxis(value, (0, 1), (-1, -2))
 
 

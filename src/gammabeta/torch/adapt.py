@@ -5,8 +5,7 @@ from typing import Any, Self
 
 import torch
 
-from gammabeta import formula, recalibration, spaces
-from gammabeta.errors import DataError
+from gammabeta import adaptation, formula, recalibration, spaces
 from gammabeta.torch import functions, tracked
 from gammabeta.torch.functions import Plan
 
@@ -42,11 +41,7 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> "Adaptation":
     >>> layer(x).detach().round(decimals=3).tolist()
     [[8.0], [12.0]]
     """
-    if not 0 <= prior < float("inf"):
-        raise DataError(
-            f"prior, the number of samples that the trained statistics are worth, must be finite and not below 0, got "
-            f"{prior}"
-        )
+    adaptation.check_prior(prior)
     return Adaptation(tracked.some(tracked.inside(model), "adapt").layers, prior)
 
 

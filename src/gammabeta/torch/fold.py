@@ -65,6 +65,7 @@ def fold(
     )
     """
     modules.check(model)
+    modules.check_values(model)
     if any(map(is_frozen, model.modules())):
         model = thawed(modules.skeleton(model))
     within = tuple(within)

@@ -17,14 +17,29 @@ KINDS = (nn.Linear, nn.Embedding, *CONVOLUTIONS, *TRANSPOSED)
 _SIZES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+def kind(layer: Any) -> type:
+    """torch's class of a linear layer, also of a subclass that neither calls nor keeps its weights otherwise."""
+    own: type
+    for own in KINDS:
+        if isinstance(layer, own) and "weight" in vars(layer)["_parameters"] and _inherits(layer, own):
+            return own
+    return type(layer)
+
+
+def _inherits(layer: Any, own: type) -> bool:
+    names = ("__call__", "__getattr__", "forward", "_conv_forward", "_output_padding")
+    same = all(getattr(type(layer), name, None) is getattr(own, name, None) for name in names)
+    return same and not vars(layer).keys() & {"forward", "_conv_forward"}
+
+
 def read(layer: Any) -> Linear:
     """A layer's weight and bias in float64. An embedding is a dense layer of as many inputs as it has rows."""
     weight = _floats(layer.weight)
     groups = getattr(layer, "groups", 1)
-    if type(layer) is nn.Embedding:
+    if kind(layer) is nn.Embedding:
         weight = weight.T
     weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-    if type(layer) in TRANSPOSED:
+    if kind(layer) in TRANSPOSED:
         weight = weight.swapaxes(1, 2)
     bias = getattr(layer, "bias", None)
     outputs = weight.shape[0] * weight.shape[1]
@@ -38,11 +53,11 @@ def written(layer: Any, linear: Linear) -> tuple[torch.Tensor, torch.Tensor | No
         RefusalError: the layer's type cannot hold them.
     """
     weight, bias = linear.weight, None
-    if type(layer) is nn.Embedding:
+    if kind(layer) is nn.Embedding:
         weight = (weight.reshape(linear.outputs, -1) + linear.bias[:, None]).T
     else:
         bias = _rounded(linear.bias, layer.weight)
-    if type(layer) in TRANSPOSED:
+    if kind(layer) in TRANSPOSED:
         weight = weight.swapaxes(1, 2)
     return _rounded(weight.reshape(layer.weight.shape), layer.weight), bias
 
@@ -58,7 +73,7 @@ def replace(layer: Any, linear: Linear) -> None:
 
 def spatial(layer: Any) -> int:
     """How many spatial axes: 0 unless it is a convolution."""
-    return CONVOLUTIONS.get(type(layer), 0) or TRANSPOSED.get(type(layer), 0)
+    return CONVOLUTIONS.get(kind(layer), 0) or TRANSPOSED.get(kind(layer), 0)
 
 
 def channel_axis(layer: Any, rank: int, swapped: bool) -> int | None:
@@ -74,7 +89,7 @@ def unusable(layer: Any) -> str | None:
     """Why a layer's weight is not its own to change, if so."""
     if torch.nn.utils.parametrize.is_parametrized(layer):
         return "is parametrized: torch.nn.utils.parametrize.remove_parametrizations makes its weight one of its own"
-    if type(layer) not in KINDS:
+    if kind(layer) not in KINDS:
         return "is not linear or not known to be"
     if hooked(layer):
         return "has hooks (weight_norm and spectral_norm of old are such): remove them first"
@@ -92,11 +107,11 @@ def hooked(layer: Any) -> bool:
 
 def uneven(layer: Any) -> str | None:
     """Why a constant added to a layer's input does not add a constant to its output, if so."""
-    if type(layer) in TRANSPOSED:
+    if kind(layer) in TRANSPOSED:
         plain = all(n == 1 for n in (*layer.kernel_size, *layer.stride))
         if not plain or any((*layer.padding, *layer.output_padding)):
             return "a transposed convolution adds up fewer taps at some places than at others"
-    elif type(layer) in CONVOLUTIONS and layer.padding_mode == "zeros" and _pads(layer):
+    elif kind(layer) in CONVOLUTIONS and layer.padding_mode == "zeros" and _pads(layer):
         return f"it pads with zeros (padding={layer.padding!r}), which the norm would have shifted"
     return None
 

@@ -11,6 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from gammabeta.errors import DataError, KindError
+from gammabeta.torch import linear
 
 Module = nn.Module
 
@@ -31,6 +32,16 @@ def check(model: Any) -> None:
         raise DataError(f"lazy layers must have seen a batch, and these have not: {', '.join(lazy[:5])}")
 
 
+def check_values(model: Module) -> None:
+    """Refuse parameters and buffers that have no values."""
+    empty = [name for name, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]
+    if empty:
+        raise DataError(
+            f"model must have its values in memory, and these are on the meta device: {', '.join(empty[:5])}: load its "
+            f"weights first"
+        )
+
+
 def is_norm(layer: Module) -> bool:
     """Whether a module is a batch norm, whosoever: it has a running mean and variance, or could have."""
     held = layer._buffers.keys() >= {"running_mean", "running_var"}
@@ -39,7 +50,7 @@ def is_norm(layer: Module) -> bool:
 
 def leaf(module: Module) -> bool:
     """Whether a module is one step, whatever it is made of: a norm, torch's own, and this library's."""
-    if is_norm(module):
+    if is_norm(module) or linear.kind(module) in linear.KINDS:
         return True
     home = type(module).__module__
     own = home.startswith(("torch.nn", "torch.ao.nn", "gammabeta.torch"))

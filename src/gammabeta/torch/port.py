@@ -8,7 +8,7 @@ from torch import nn
 
 from gammabeta import arrays, axes, networks
 from gammabeta.networks import Array, Layer, Network, Parity
-from gammabeta.torch import modules
+from gammabeta.torch import linear, modules
 from gammabeta.torch.convert import SOURCES
 from gammabeta.torch.layer import BatchNorm
 from gammabeta.torch.linear import CONVOLUTIONS, TRANSPOSED
@@ -29,6 +29,7 @@ def learned(model: nn.Module, example: Any) -> Network:
     ['0 (dense)', '2 (layer norm)']
     """
     modules.check(model)
+    modules.check_values(model)
     own, seen = modules.skeleton(model), dict[str, Layer]()
 
     def watch(path: str, layer: Any) -> None:
@@ -65,6 +66,7 @@ def adopt(model: nn.Module, network: Network, example: Any = None) -> Parity:
     Raises:
         StateError: the layers do not match; the message names the first, and nothing is written.
     """
+    networks.check(network)
     if example is None:
         kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         given = (torch.from_numpy(np.ascontiguousarray(x)) for x in network.inputs(channels_first=True))
@@ -94,11 +96,16 @@ _KINDS = {
 
 
 def _kind(layer: Any) -> str | None:
-    return _KINDS.get(type(layer))
+    return _KINDS.get(_class(layer))
+
+
+def _class(layer: Any) -> type:
+    """The class of a layer, if it is frozen that of before, and of a subclass without a forward pass torch's."""
+    return getattr(type(layer), "thawed", None) or linear.kind(layer)
 
 
 def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> Layer:
-    kind = _KINDS[type(layer)]
+    kind = _KINDS[_class(layer)]
     names = {"weight": "weight", "bias": "bias"} if kind in _PLAIN else _NAMES
     weights = {
         name: _floats(getattr(layer, own)) for name, own in names.items() if getattr(layer, own, None) is not None
