@@ -126,15 +126,14 @@ def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
     with tracked.watching(before):
         for count, batch in feeding.numbered(feed.batches, feed.progress):
             with feeding.in_batch(count):
-                masks = None if feed.mask is None else _masks(feed.mask(batch), tracked.layers)
+                masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers)
                 feed.call(tracked.model, batch)
     return reached(Seen(moments, calls, count), tracked)
 
 
 def reached(seen: Seen, tracked: Tracked) -> Seen:
     """Refuse a pass in which there was nothing to see."""
-    if not seen.batches:
-        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+    feeding.some(seen.batches)
     if not seen.moments:
         raise DataError(
             f"a batch must reach a layer with running statistics, {seen.batches} reached none of "
@@ -143,8 +142,8 @@ def reached(seen: Seen, tracked: Tracked) -> Seen:
     return seen
 
 
-def _masks(given: Any, layers: dict[str, Any]) -> Any:
-    """A batch's mask, or masks by the names of layers."""
+def masked(given: Any, layers: dict[str, Any]) -> Any:
+    """What `mask` gave for a batch: a mask, or masks by the names of layers."""
     if isinstance(given, dict):
         if unknown := set(given) - set(layers):
             raise DataError(f"mask must name layers of the model, got {sorted(unknown)}: there are {', '.join(layers)}")
