@@ -22,6 +22,10 @@ Pair = tuple[Floats, Floats]
 Before = Callable[[str, Any, Any, Any], None]
 
 
+def unheard(name: str, layer: Any, x: Any, mask: Any) -> None:
+    """A `Before` for calls that nobody looks at."""
+
+
 class Tracked(ABC):
     """The layers of a model whose statistics may move, by name; and why those of others may not."""
 

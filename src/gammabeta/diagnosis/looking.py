@@ -6,7 +6,6 @@ How a framework's models are watched, read and put back, its `Looking` says.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, NamedTuple
 
 from gammabeta import feeding
@@ -16,7 +15,8 @@ from gammabeta.diagnosis.seen import Measure, Moves, Own, Seen
 from gammabeta.feeding import Feed
 from gammabeta.statistics import Moments
 
-Run = Callable[[], Any]
+Run = Callable[[Any], Any]
+"""run(model), of one batch."""
 
 
 class _Passed(NamedTuple):
@@ -36,6 +36,7 @@ class Looking(ABC):
     def __init__(self, model: Any, layers: dict[str, Any]) -> None:
         self.model, self.layers = model, layers
         self.seen = {name: Seen() for name in layers}
+        self.notes: list[str] = []
         self.masks: Any = None
         self.bad = False
         self._waiting: list[tuple[str, Any, Measure]] = []
@@ -69,8 +70,8 @@ class Looking(ABC):
         """Run the model in training: what that does to each layer, the model being as it was afterwards."""
 
     def running(self, run: Run) -> Any:
-        """Run the model on a batch."""
-        return run()
+        """Run the model while it is watched."""
+        return run(self.model)
 
     def mask(self, name: str, own: Any) -> Any:
         """A call's mask: its own, or what `mask` gave for the layer."""
@@ -103,15 +104,16 @@ class Looking(ABC):
         """All that `diagnose` does."""
         feeding.iterable(feed.batches)
         passed = self._through(feed)
-        run = partial(feed.call, self.model)
         origins = arising.in_weights(self.weights(), self.has)
         if passed.number and not origins:
-            origins = self.arising(partial(run, passed.bad), passed.number)
-        moves, notes = self._tried(partial(run, passed.first)) if training_step else ({}, ())
+            origins = self.arising(_on(feed, passed.bad), passed.number)
+        moves, notes = self._tried(_on(feed, passed.first)) if training_step else ({}, ())
         layers = tuple(
             self.seen[name].layer(name, self.own(layer), moves.get(name)) for name, layer in self.layers.items()
         )
-        return Diagnosis(type(self.model).__name__, passed.batches, layers, origins, notes, self.framework)
+        return Diagnosis(
+            type(self.model).__name__, passed.batches, layers, origins, (*self.notes, *notes), self.framework
+        )
 
     def _through(self, feed: Feed) -> _Passed:
         first: list[Any] = []
@@ -123,7 +125,7 @@ class Looking(ABC):
                     self.masks = None if feed.mask is None else self.checked(feed.mask(batch))
                     self.bad = False
                     self._waiting.clear()
-                    result = self.running(partial(feed.call, self.model, batch))
+                    result = self.running(_on(feed, batch))
                     if (self.bad or self.has(result)) and not bad[1]:
                         bad = batch, count
                 first = first or [batch]
@@ -135,9 +137,17 @@ class Looking(ABC):
         try:
             moves = self.step(run)
         except Exception as error:
-            why = str(error).partition("\n")[0][:200]
-            return {}, (f"a training step could not be tried: {type(error).__name__}: {why}",)
+            return {}, (f"a training step could not be tried: {reason(error)}",)
         idle = not any(move.updates for move in moves.values())
         if idle and not all(self.own(layer).frozen for layer in self.layers.values()):
             return moves, ("a training step moved no running statistics: does call= run the model in evaluation?",)
         return moves, ()
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in a line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+
+
+def _on(feed: Feed, batch: Any) -> Run:
+    return lambda model: feed.call(model, batch)

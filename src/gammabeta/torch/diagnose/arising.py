@@ -1,6 +1,6 @@
 """Where a NaN or an infinity first arose: the first operation whose inputs were free of it and whose output is not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,15 +9,16 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from gammabeta.diagnosis import Origin
 from gammabeta.diagnosis.arising import Trace
+from gammabeta.diagnosis.looking import Run
 from gammabeta.torch import tracked
 from gammabeta.torch.batches import tensors
 
 
-def found(model: Any, run: Callable[[], Any], batch: int) -> tuple[Origin, ...]:
+def found(model: Any, run: Run, batch: int) -> tuple[Origin, ...]:
     """Run the model again, looking at each operation: where an infinity first arose, and where a NaN did."""
     trace = Trace(has, batch)
     with tracked.evaluating(model), _modules(model, trace), _Operations(trace):
-        run()
+        run(model)
     return tuple(trace.origins.values())
 
 

@@ -1,11 +1,12 @@
 """How often one training step moves each layer's running statistics; afterwards the model is as it was."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from gammabeta.diagnosis.looking import Run
 from gammabeta.diagnosis.seen import Moves
 from gammabeta.torch import tracked
 from gammabeta.torch.batches import tensors
@@ -13,7 +14,7 @@ from gammabeta.torch.layer import BatchNorm
 from gammabeta.torch.running import recomputing
 
 
-def tried(model: Any, layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, Moves]:
+def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
     """What a step in training mode does to each layer."""
     calls = {name: [0, 0] for name in layers}
 
@@ -28,7 +29,7 @@ def tried(model: Any, layers: dict[str, Any], run: Callable[[], Any]) -> dict[st
     try:
         with _put_back(model), torch.enable_grad(), tracked.uncompiled():
             model.train()
-            total: Any = sum(t.double().sum() for t in tensors(run()) if t.requires_grad)
+            total: Any = sum(t.double().sum() for t in tensors(run(model)) if t.requires_grad)
             if isinstance(total, torch.Tensor):
                 total.backward()
     finally:

@@ -39,7 +39,7 @@ class Watch(Looking):
 
     def running(self, run: Run) -> Any:
         with _Activations(self.activated):
-            return run()
+            return run(self.model)
 
     def has(self, value: Any) -> set[str]:
         return arising.has(value)
