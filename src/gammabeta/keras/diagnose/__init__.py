@@ -36,8 +36,7 @@ def diagnose(
 
     Args:
         model, batches, call, mask, progress: as for `recalibrate`; with two batches or more also the effective values.
-        training_step: whether to try a forward pass with training=True on the first batch, the model being put back
-            after it.
+        training_step: whether to try a step with training=True on the first batch, the model being put back after it.
 
     Returns:
         a `gammabeta.diagnosis.Diagnosis`: print it, ask its `findings`, keep its `to_json()`, or make a page of it by

@@ -51,7 +51,7 @@ def has(value: Any) -> set[str]:
 
 
 def _has(x: Any) -> set[str]:
-    if not backend.is_float_dtype(backend.standardize_dtype(x.dtype)):
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         return set()
     try:
         return values.has(tracked.array("", x))

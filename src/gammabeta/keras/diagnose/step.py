@@ -1,4 +1,4 @@
-"""How often a forward pass in training moves each layer's statistics; afterwards the model is as it was."""
+"""How often one training step moves each layer's statistics; afterwards the model is as it was."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,10 +12,11 @@ from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from gammabeta.diagnosis.looking import Run
 from gammabeta.diagnosis.seen import Moves
 from gammabeta.keras import tracked
+from gammabeta.keras.diagnose import gradients
 
 
 def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
-    """What a pass in training does to each layer."""
+    """What a step in training does to each layer."""
     counts = dict.fromkeys(layers, 0)
 
     def counting(name: str, assign: Any) -> Any:
@@ -30,10 +31,11 @@ def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
         for name, layer in layers.items():
             mean = layer.moving_mean
             stack.enter_context(tracked.exchanged(mean, "assign", counting(name, mean.assign)))
-        stack.enter_context(_training())
-        stack.enter_context(tracked.without_gradients())
-        run(model)
-    return {name: Moves(count) for name, count in counts.items()}
+        with _training():
+            back = gradients.forward(model, run)
+        first = dict(counts)
+        back()
+    return {name: Moves(counts[name], counts[name] - first[name]) for name in layers}
 
 
 @contextmanager
