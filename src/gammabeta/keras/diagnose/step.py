@@ -31,7 +31,7 @@ def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
         for name, layer in layers.items():
             mean = layer.moving_mean
             stack.enter_context(tracked.exchanged(mean, "assign", counting(name, mean.assign)))
-        with _training():
+        with _training(), _plain_errors():
             back = gradients.forward(model, run)
         first = dict(counts)
         back()
@@ -80,3 +80,15 @@ def _training() -> Iterator[None]:
         yield
     finally:
         keras.layers.Layer.__call__ = call
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Errors in their own words, without the call around them."""
+    filtering = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        if filtering:
+            keras.config.enable_traceback_filtering()
