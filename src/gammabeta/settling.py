@@ -208,8 +208,8 @@ def moments(name: str, x: Array, away: axes.Axis, kept: Array | None) -> Moments
     if found.infinities.any():
         features = [tuple(map(int, at)) for at in np.argwhere(found.infinities)[:5]]
         raise DataError(
-            f"{name or 'the model'} must be given finite values, got infinities in features {features}: look for "
-            f"where they arise in the layers before it"
+            f"{name or 'the model'} must be given finite values, got infinities in features {features}: find "
+            f"where they arise with diagnose(model, batches)"
         )
     return found
 
