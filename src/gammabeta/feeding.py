@@ -65,6 +65,12 @@ def iterable(batches: Any, again: str = "") -> None:
         )
 
 
+def some(count: int) -> None:
+    """Refuse to have had no batch."""
+    if not count:
+        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+
+
 def first(batch: Any) -> Any:
     """A batch without its labels: of a tuple or a list the first element; a dataclass as a mapping."""
     if isinstance(batch, tuple | list) and batch:

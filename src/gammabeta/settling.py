@@ -22,6 +22,10 @@ Pair = tuple[Floats, Floats]
 Before = Callable[[str, Any, Any, Any], None]
 
 
+def unheard(name: str, layer: Any, x: Any, mask: Any) -> None:
+    """A `Before` for calls that nobody looks at."""
+
+
 class Tracked(ABC):
     """The layers of a model whose statistics may move, by name; and why those of others may not."""
 
@@ -126,15 +130,14 @@ def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
     with tracked.watching(before):
         for count, batch in feeding.numbered(feed.batches, feed.progress):
             with feeding.in_batch(count):
-                masks = None if feed.mask is None else _masks(feed.mask(batch), tracked.layers)
+                masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers)
                 feed.call(tracked.model, batch)
     return reached(Seen(moments, calls, count), tracked)
 
 
 def reached(seen: Seen, tracked: Tracked) -> Seen:
     """Refuse a pass in which there was nothing to see."""
-    if not seen.batches:
-        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
+    feeding.some(seen.batches)
     if not seen.moments:
         raise DataError(
             f"a batch must reach a layer with running statistics, {seen.batches} reached none of "
@@ -143,8 +146,8 @@ def reached(seen: Seen, tracked: Tracked) -> Seen:
     return seen
 
 
-def _masks(given: Any, layers: dict[str, Any]) -> Any:
-    """A batch's mask, or masks by the names of layers."""
+def masked(given: Any, layers: dict[str, Any]) -> Any:
+    """What `mask` gave for a batch: a mask, or masks by the names of layers."""
     if isinstance(given, dict):
         if unknown := set(given) - set(layers):
             raise DataError(f"mask must name layers of the model, got {sorted(unknown)}: there are {', '.join(layers)}")
@@ -205,8 +208,8 @@ def moments(name: str, x: Array, away: axes.Axis, kept: Array | None) -> Moments
     if found.infinities.any():
         features = [tuple(map(int, at)) for at in np.argwhere(found.infinities)[:5]]
         raise DataError(
-            f"{name or 'the model'} must be given finite values, got infinities in features {features}: look for "
-            f"where they arise in the layers before it"
+            f"{name or 'the model'} must be given finite values, got infinities in features {features}: find "
+            f"where they arise with diagnose(model, batches)"
         )
     return found
 

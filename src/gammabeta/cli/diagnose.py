@@ -1,12 +1,12 @@
 """`gammabeta diagnose`: what a network's batch norms do on data, and what to watch."""
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli import networks
 from gammabeta.errors import DataError, GammabetaError
 
 if TYPE_CHECKING:
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    model: Annotated[str, typer.Argument(metavar="MODULE:NAME", help="A torch.nn.Module, or what makes one.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODULE:NAME", help="A torch, Keras or flax model, or what makes one.")
+    ],
     data: Annotated[
-        str, typer.Option(help="A .npy, .npz or .pt file of inputs, or module:name that gives batches.", metavar="DATA")
+        str,
+        typer.Option(
+            help="A .npy or .npz file of inputs, for torch a .pt too, or module:name that gives batches.",
+            metavar="DATA",
+        ),
     ],
     weights: Annotated[
-        Path | None, typer.Option(help="A state_dict that torch.save wrote.", metavar="STATE.pt")
+        Path | None, typer.Option(help="A state_dict that torch.save wrote, or Keras' weights.", metavar="FILE")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows in a batch of a file.", metavar="N")] = 64,
     output: Annotated[
@@ -27,7 +33,7 @@ def diagnose(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Report to stdout as JSON, for machines.")] = False,
 ) -> None:
-    """Look at a torch network's batch norms on data: do the running statistics fit, which channels are dead?
+    """Look at a network's batch norms on data: do the running statistics fit, which channels are dead?
 
     \b
       gammabeta diagnose my.networks:make --data inputs.npy
@@ -35,16 +41,12 @@ def diagnose(
       gammabeta diagnose my.networks:make --data inputs.npz --json
 
     MODULE is imported, from the working directory too. Of a .npz with several arrays, and of a .pt with
-    a mapping, the entries are the arguments of forward by their names.
+    a mapping, the entries are the model's inputs by their names.
     """
-    if find_spec("torch") is None:
-        raise DataError("networks are torch's, which is missing: pip install 'gammabeta[torch]'")
-    from gammabeta.torch import diagnose as look
-    from gammabeta.torch.diagnose import loading
-
-    network, batches = loading.model(model, weights), loading.batches(data, batch_size)
+    network = networks.network(model, weights)
+    batches = networks.batches(data, batch_size, network)
     try:
-        found = look(network, batches)
+        found = network.diagnose(network.model, batches)
     except GammabetaError:
         raise
     except Exception as error:

@@ -1,7 +1,8 @@
 """What to watch in a layer, told in a sentence with its numbers, and what to do."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -12,6 +13,9 @@ FEW = 16  # effective values of a batch: its mean is off by a quarter of the dev
 DIGITS = 3.0  # that the mean takes away: |mean| is 1,000 deviations
 NAMED = 8  # channels in a sentence
 
+_ALONE = "Use a layer once: give each place a norm of its own."
+_ONCE = {"torch": "Convert to gammabeta.torch.BatchNorm, or use a layer once."}
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -21,6 +25,10 @@ class Kind:
     title: str
     advice: str
     weight: int
+
+    def advising(self, framework: str) -> Self:
+        """The kind with the advice for a framework."""
+        return replace(self, advice=self.advice.format(framework=framework, once=_ONCE.get(framework, _ALONE)))
 
 
 @dataclass(frozen=True)
@@ -34,10 +42,10 @@ class Finding:
 
 KINDS = (
     Kind("not_finite", "NaN or infinity", "Look at the operation that is named: a division, a root, an overflow.", 3),
-    Kind("gap", "Training and evaluation differ", "Recalibrate: gammabeta.torch.recalibrate(model, batches).", 3),
+    Kind("gap", "Training and evaluation differ", "Recalibrate: gammabeta.{framework}.recalibrate(model, batches).", 3),
     Kind("never", "Never updated", "Train the layer, or recalibrate: it evaluates with mean 0 and variance 1.", 3),
     Kind("behind", "Updated less often than others", "It was frozen or unused: recalibrate, or freeze it.", 2),
-    Kind("twice", "Updated more than once in a step", "Convert to gammabeta.torch.BatchNorm, or use a layer once.", 2),
+    Kind("twice", "Updated more than once in a step", "{once}", 2),
     Kind("few", "Few effective values in a batch", "Take larger or better mixed batches, or synchronize them.", 2),
     Kind("dead", "Dead channels: γ is about 0", "Prune them, and add what β gives to the next layer's bias.", 2),
     Kind("never_active", "Never active", "The next layer is given 0 for these: raise β, or prune them.", 2),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gammabeta.diagnosis import findings
-from gammabeta.diagnosis.findings import KINDS, Finding
+from gammabeta.diagnosis.findings import KINDS, Finding, Kind
 from gammabeta.diagnosis.layer import Layer
 from gammabeta.errors import DataError
 
@@ -41,6 +41,7 @@ class Diagnosis:
         layers: all with running statistics.
         origins: where NaN and infinities arose, the first first.
         notes: what could not be looked at, and why.
+        framework: the folder of this library whose verbs the advice names: torch, keras or flax.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Diagnosis:
     layers: tuple[Layer, ...]
     origins: tuple[Origin, ...] = ()
     notes: tuple[str, ...] = ()
+    framework: str = "torch"
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -86,7 +88,7 @@ class Diagnosis:
 
     def sentences(self) -> list[str]:
         """Each finding as a line: its kind, its layer, what there is, what to do; then the notes."""
-        kinds = {kind.key: kind for kind in KINDS}
+        kinds = self._kinds()
         told = [
             f"{kinds[f.kind].title}, {f.layer or 'the model'}: {f.text} {kinds[f.kind].advice}" for f in self.findings
         ]
@@ -94,9 +96,10 @@ class Diagnosis:
 
     def document(self) -> dict[str, Any]:
         """All of it as a JSON document, numbers that are not finite being null."""
-        kinds = {kind.key: kind for kind in KINDS}
+        kinds = self._kinds()
         return {
             "kind": "diagnosis",
+            "framework": self.framework,
             "model": self.model,
             "batches": self.batches,
             "findings": [
@@ -107,6 +110,9 @@ class Diagnosis:
             "notes": list(self.notes),
             "layers": [layer.document() for layer in self.layers],
         }
+
+    def _kinds(self) -> dict[str, Kind]:
+        return {kind.key: kind.advising(self.framework) for kind in KINDS}
 
     def to_json(self) -> str:
         """The document as text."""

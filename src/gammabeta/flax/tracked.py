@@ -1,6 +1,6 @@
 """Which layers of an nnx model keep running statistics, and how these are read, written and watched."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
@@ -14,6 +14,7 @@ from gammabeta import formula, settling, spaces
 from gammabeta.errors import DataError, KindError
 from gammabeta.flax import checks
 from gammabeta.settling import Before, Pair
+from gammabeta.spaces import Axes
 from gammabeta.statistics import Moments
 
 WHICH = "mean and var, of flax.nnx.BatchNorm"
@@ -52,13 +53,7 @@ class Tracked(settling.Tracked):
             self.write(counter, np.array(calls, counter.dtype))
 
     def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        values = np.asarray(x)
-        try:
-            away = checks.reduced(layer, values)
-            kept = None if mask is None else formula.spread(spaces.of(values), np.asarray(mask), values, away)
-        except (DataError, KindError) as error:
-            raise type(error)(f"{name or 'the model'}: {error}") from None
-        return settling.moments(name, values, away, kept)
+        return settling.moments(name, *counting(name, layer, x, mask))
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:
@@ -68,6 +63,17 @@ class Tracked(settling.Tracked):
             for kind in {type(layer) for layer in self.layers.values()}:
                 stack.enter_context(_watched(kind, names, before))
             yield
+
+
+def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
+    """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
+    values = np.asarray(x)
+    try:
+        away = checks.reduced(layer, values)
+        kept = None if mask is None else formula.spread(spaces.of(values), np.asarray(mask), values, away)
+    except (DataError, KindError) as error:
+        raise type(error)(f"{name or 'the model'}: {error}") from None
+    return values, away, kept
 
 
 def modules(model: Any) -> dict[str, Any]:
@@ -97,8 +103,8 @@ def is_adapted(layer: Any) -> bool:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Every module in evaluation mode; afterwards each in the mode it was in."""
+def evaluating(model: Any, now: bool = True) -> Iterator[None]:
+    """Every module in evaluation mode, or in training if not `now`; afterwards each in the mode it was in."""
     modes = [
         (module, mode, vars(module)[mode])
         for module in modules(model).values()
@@ -107,29 +113,43 @@ def evaluating(model: Any) -> Iterator[None]:
     ]
     try:
         for module, mode, _ in modes:
-            setattr(module, mode, True)
+            setattr(module, mode, now)
         yield
     finally:
         for module, mode, was in modes:
             setattr(module, mode, was)
 
 
-@contextmanager
-def _watched(kind: Any, names: dict[int, str], before: Before) -> Iterator[None]:
-    """flax has no hooks: the class' call is exchanged."""
-    call, own = kind.__call__, "__call__" in vars(kind)
+def _watched(kind: Any, names: dict[int, str], before: Before) -> Any:
+    """A class' calls of the named layers in evaluation, each told of before."""
 
-    @wraps(call)
-    def called(layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
-        if isinstance(x, jax.core.Tracer):
-            raise DataError(
-                "the layers must be called with values, and x is traced: call the model outside jax.jit, vmap, scan "
-                "and remat, as by call=lambda model, batch: model(batch)"
-            )
+    def told(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
+        visible(x)
         if id(layer) not in names or type(layer) is not kind:
             return call(layer, x, use_running_average, **given)
         before(names[id(layer)], layer, x, given.get("mask"))
         return call(layer, x, True, **given)
+
+    return exchanged(kind, told)
+
+
+def visible(x: Any) -> None:
+    """Refuse what stands for values that are not there yet."""
+    if isinstance(x, jax.core.Tracer):
+        raise DataError(
+            "the layers must be called with values, and x is traced: call the model outside jax.jit, vmap, scan "
+            "and remat, as by call=lambda model, batch: model(batch)"
+        )
+
+
+@contextmanager
+def exchanged(kind: Any, told: Callable[..., Any]) -> Iterator[None]:
+    """flax has no hooks: the class' call is exchanged for `told`, which is given the call that it replaces."""
+    call, own = kind.__call__, "__call__" in vars(kind)
+
+    @wraps(call)
+    def called(module: Any, *given: Any, **named: Any) -> Any:
+        return told(call, module, *given, **named)
 
     kind.__call__ = called
     try:

@@ -6,10 +6,11 @@ layer = BatchNormalization()    # arguments, weights and saved files as Keras', 
 """
 
 from gammabeta.keras.adapt import adapt
+from gammabeta.keras.diagnose import diagnose
 from gammabeta.keras.fold import fold
 from gammabeta.keras.freeze import freeze, unfreeze
 from gammabeta.keras.layer import BatchNormalization
 from gammabeta.keras.port import adopt, learned
 from gammabeta.keras.recalibrate import recalibrate
 
-__all__ = ["BatchNormalization", "adapt", "adopt", "fold", "freeze", "learned", "recalibrate", "unfreeze"]
+__all__ = ["BatchNormalization", "adapt", "adopt", "diagnose", "fold", "freeze", "learned", "recalibrate", "unfreeze"]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
+import keras
+
 from gammabeta import feeding
 
 
@@ -34,9 +36,10 @@ def _named(model: Any, batch: Mapping[str, Any]) -> Any:
 
 def _by_inputs(model: Any, batch: Mapping[str, Any]) -> Any:
     """A model of Keras' graph, whose inputs have names."""
-    if isinstance(model.input, Mapping):
-        return model(feeding.named(batch, model.input), training=False)
+    form = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    if isinstance(form, Mapping):
+        return model(feeding.named(batch, form), training=False)
     names = [x.name for x in model.inputs]
     given = feeding.named(batch, names)
     values = [given.get(name) for name in names]
-    return model(values if isinstance(model.input, tuple | list) else values[0], training=False)
+    return model(values if isinstance(form, tuple | list) else values[0], training=False)

@@ -13,6 +13,7 @@ from gammabeta import settling, spaces
 from gammabeta.errors import DataError, KindError
 from gammabeta.keras import checks, masks
 from gammabeta.settling import Before, Pair
+from gammabeta.spaces import Axes
 from gammabeta.statistics import Moments
 
 WHICH = "moving_mean and moving_variance"
@@ -58,13 +59,7 @@ class Tracked(settling.Tracked):
         """Keras counts no batches."""
 
     def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        values = _values(name, x)
-        try:
-            away = checks.reduced(layer, values)
-            kept = None if mask is None else masks.spread(spaces.of(values), _values(name, mask), values, away)
-        except (DataError, KindError) as error:
-            raise type(error)(f"{name or 'the model'}: {error}") from None
-        return settling.moments(name, values, away, kept)
+        return settling.moments(name, *counting(name, layer, x, mask))
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:
@@ -72,8 +67,19 @@ class Tracked(settling.Tracked):
         with ExitStack() as stack:
             for name, layer in self.layers.items():
                 stack.enter_context(_watched(name, layer, before))
-            stack.enter_context(_without_gradients())
+            stack.enter_context(without_gradients())
             yield
+
+
+def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
+    """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
+    values = array(name, x)
+    try:
+        away = checks.reduced(layer, values)
+        kept = None if mask is None else masks.spread(spaces.of(values), array(name, mask), values, away)
+    except (DataError, KindError) as error:
+        raise type(error)(f"{name or 'the model'}: {error}") from None
+    return values, away, kept
 
 
 def normalizing(model: Any) -> dict[str, Any]:
@@ -109,24 +115,30 @@ def inside(model: Any) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def _watched(name: str, layer: Any, before: Before) -> Iterator[None]:
+def _watched(name: str, layer: Any, before: Before) -> Any:
     """Keras has no hooks: the layer's call is exchanged."""
-    call, held = layer.call, vars(layer)
+    call = layer.call
 
     def called(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         before(name, layer, inputs, mask)
         return call(inputs, training=False, mask=mask)
 
-    before_that = held.get("call")
-    held["call"] = called
+    return exchanged(layer, "call", called)
+
+
+@contextmanager
+def exchanged(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Another method in the place of an object's own, past what Keras does when an attribute is set."""
+    held = vars(owner)
+    before = held.get(name)
+    held[name] = value
     try:
         yield
     finally:
-        if before_that is None:
-            del held["call"]
+        if before is None:
+            del held[name]
         else:
-            held["call"] = before_that
+            held[name] = before
 
 
 def recompile(model: Any) -> None:
@@ -136,13 +148,14 @@ def recompile(model: Any) -> None:
             setattr(model, name, None)
 
 
-def _without_gradients() -> Any:
+def without_gradients() -> Any:
+    """Where torch keeps no gradients; other backends keep them only where they are asked to."""
     if keras.config.backend() != "torch":
         return nullcontext()
     return sys.modules["torch"].no_grad()
 
 
-def _values(name: str, x: Any) -> Any:
+def array(name: str, x: Any) -> Any:
     """The values of an array that is there, and not yet to be."""
     try:
         return np.asarray(ops.convert_to_numpy(x))

@@ -134,7 +134,7 @@ def write(
 
 
 def network(diagnosis: Diagnosis, out: str | Path = "network.html") -> None:
-    """Write the page of what `gammabeta.torch.diagnose` found: what to watch, and a picture of each layer.
+    """Write the page of what `diagnose` of torch, Keras or flax found: what to watch, and a picture of each layer.
 
     One HTML file without a script, that asks no server for anything. An old one stays as it was until the new is whole.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gammabeta.errors import DataError, KindError
+from gammabeta.errors import KindError
 from gammabeta.feeding import first, named
 
 
@@ -39,12 +39,6 @@ def _named(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
 
 def _there(value: Any, place: torch.device) -> Any:
     return value.to(place) if isinstance(value, torch.Tensor) else value
-
-
-def some(count: int) -> None:
-    """Refuse to have had no batch."""
-    if not count:
-        raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
 
 
 def tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -95,7 +95,7 @@ def recalibrate(
 
 def _settle(layers: dict[str, Any], seen: Seen, old: Statistics) -> Statistics:
     """Give each layer the statistics of what it has seen."""
-    kinds.some(seen.batches)
+    feeding.some(seen.batches)
     if not seen.moments:
         raise DataError(
             f"a batch must reach a layer with running statistics, {seen.batches} reached none of {', '.join(layers)}: "

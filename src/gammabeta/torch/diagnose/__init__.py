@@ -1,19 +1,16 @@
 """What a model's batch-norm layers do on data: the numbers of each channel, and what to watch, in words."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import torch
 
-from gammabeta import feeding
 from gammabeta.diagnosis import Diagnosis
-from gammabeta.feeding import Call, Progress, quiet
+from gammabeta.feeding import Call, Feed, Progress, quiet
 from gammabeta.torch import batches as kinds
 from gammabeta.torch import tracked
-from gammabeta.torch.diagnose import arising, step
 from gammabeta.torch.diagnose.watch import Watch
-from gammabeta.torch.passes import Feed, Mask, masks
+from gammabeta.torch.passes import Mask
 
 __all__ = ["diagnose"]
 
@@ -55,27 +52,9 @@ def diagnose(
     >>> print(found.findings[0].text)
     No batch has moved its running statistics.
     """
-    feeding.iterable(batches)
     model = tracked.inside(model)
-    layers = _layers(model)
     feed = Feed(batches, call or kinds.called, mask, progress)
-    watch = Watch(layers)
-    first: list[Any] = []
-    bad: list[tuple[int, Any]] = []
-    count = 0
-    with watch.on(model):
-        for count, batch in feeding.numbered(feed.batches, feed.progress):
-            with feeding.in_batch(count):
-                watch.begin(None if mask is None else masks(mask(batch), layers))
-                if watch.look(partial(feed.call, model, batch)):
-                    bad = bad or [(count, batch)]
-            first = first or [batch]
-    kinds.some(count)
-    origins = arising.in_weights(model)
-    if bad and not origins:
-        origins = arising.found(model, partial(feed.call, model, bad[0][1]), bad[0][0])
-    moves, notes = step.tried(model, layers, partial(feed.call, model, first[0])) if training_step else ({}, ())
-    return Diagnosis(type(model).__name__, count, watch.layers(moves), origins, notes)
+    return Watch(model, _layers(model)).look(feed, training_step)
 
 
 def _layers(model: Any) -> dict[str, Any]:

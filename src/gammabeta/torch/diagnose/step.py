@@ -1,26 +1,21 @@
 """How often one training step moves each layer's running statistics; afterwards the model is as it was."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from gammabeta.diagnosis.looking import Run
+from gammabeta.diagnosis.seen import Moves
 from gammabeta.torch import tracked
 from gammabeta.torch.batches import tensors
 from gammabeta.torch.layer import BatchNorm
 from gammabeta.torch.running import recomputing
 
 
-class Moves(NamedTuple):
-    """How often a step moved a layer's statistics, and how many of these were repetitions by checkpointing."""
-
-    updates: int
-    repeated: int
-
-
-def tried(model: Any, layers: dict[str, Any], run: Callable[[], Any]) -> tuple[dict[str, Moves], tuple[str, ...]]:
-    """What a step in training mode does to each layer, and why it could not be done if so."""
+def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
+    """What a step in training mode does to each layer."""
     calls = {name: [0, 0] for name in layers}
 
     def counting(name: str) -> Any:
@@ -34,16 +29,13 @@ def tried(model: Any, layers: dict[str, Any], run: Callable[[], Any]) -> tuple[d
     try:
         with _put_back(model), torch.enable_grad(), tracked.uncompiled():
             model.train()
-            total: Any = sum(t.double().sum() for t in tensors(run()) if t.requires_grad)
+            total: Any = sum(t.double().sum() for t in tensors(run(model)) if t.requires_grad)
             if isinstance(total, torch.Tensor):
                 total.backward()
-    except Exception as error:
-        why = str(error).partition("\n")[0][:200]
-        return {}, (f"a training step could not be tried: {type(error).__name__}: {why}",)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: _moves(layers[name], *counts) for name, counts in calls.items()}, ()
+    return {name: _moves(layers[name], *counts) for name, counts in calls.items()}
 
 
 def _moves(layer: Any, first: int, again: int) -> Moves:
