@@ -42,10 +42,11 @@ class Agreement:
         Raises:
             DataError: they do not agree with those of another file, or one that is asked for is not there.
         """
-        first, earlier = self._layouts.get(columns, (place, path))
-        if columns not in self._layouts:
+        seen = self._layouts.get(columns)
+        if seen is None:
             self._compare(path, columns)
-        self._layouts[columns] = min(first, place), earlier
+        if seen is None or place < seen[0]:
+            self._layouts[columns] = place, seen[1] if seen else path
 
     def _compare(self, path: Path, columns: tuple[Column, ...]) -> None:
         names = meant(columns, self._columns, self._exclude, path)

@@ -7,6 +7,7 @@ options a file was scaled in order to scale another one, or to go back.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -92,7 +93,7 @@ class Statistics:
     extrema: Extrema
     recipe: Recipe = field(default_factory=Recipe)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns' names."""
         return tuple(column.name for column in self.columns)
@@ -113,8 +114,7 @@ class Statistics:
     def __add__(self, other: object) -> "Statistics":
         if not isinstance(other, Statistics):
             return NotImplemented
-        if set(self.names) != set(other.names):
-            odd = sorted(set(self.names) ^ set(other.names))
+        if odd := sorted(set(self.names) ^ set(other.names)):
             raise DataError(
                 f"statistics must be of the same columns to be added, these are on one side only: {listed(odd)}; "
                 "choose the columns that all have"
@@ -126,7 +126,8 @@ class Statistics:
             )
         if other.names != self.names:
             other = other.select(self.names)
-        columns = tuple(map(joined, self.columns, other.columns))
+        alike = self.columns == other.columns
+        columns = self.columns if alike else tuple(map(joined, self.columns, other.columns))
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
         return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
 
@@ -178,7 +179,7 @@ class Ranges:
     extrema: Extrema
     recipe: Recipe
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns' names."""
         return tuple(column.name for column in self.columns)
