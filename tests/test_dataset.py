@@ -1,5 +1,7 @@
 """Data sets: which files they are made of, and their statistics, which are those of all rows together."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -100,8 +102,49 @@ def test_hive_partitions(folder):
 def test_links_are_followed(folder):
     touch("elsewhere/a.csv", "d/b.csv")
     (folder / "d/link").symlink_to(folder / "elsewhere", target_is_directory=True)
-    (folder / "d/broken.csv").symlink_to(folder / "none.csv")
     assert names(data_set("d")) == ["b.csv", "link/a.csv"]
+
+
+@pytest.mark.parametrize("where", ["d", "d/*.csv"])
+def test_a_broken_link_is_a_file_that_is_missing(folder, where):
+    """Left out without a word, it would make the statistics those of something else."""
+    touch("d/a.csv")
+    (folder / "d/b.csv").symlink_to(folder / "none.csv")
+    with pytest.raises(FileError, match=r"cannot read 'd/b\.csv': no such file"):
+        data.measure(where)
+    done = data.update(where, "d.json", skip_bad=True)
+    assert list(done.bad) == ["b.csv"] and done.statistics.rows == 1
+
+
+@pytest.mark.parametrize("where", ["d", "d/**/*.csv", "d/**"])
+def test_links_are_not_followed_round_and_round(folder, where):
+    touch("d/a.csv", "d/in/b.csv")
+    (folder / "d/in/up").symlink_to(folder / "d", target_is_directory=True)
+    (folder / "d/self").symlink_to(".", target_is_directory=True)
+    assert names(data_set(where)) == ["a.csv", "in/b.csv"]
+    assert data.measure(where).rows == 2
+
+
+def test_two_links_to_one_folder_are_two_folders(folder):
+    touch("elsewhere/in/a.csv")
+    Path("d").mkdir()
+    for name in ("x", "y"):
+        (folder / "d" / name).symlink_to(folder / "elsewhere", target_is_directory=True)
+    assert names(data_set("d")) == ["x/in/a.csv", "y/in/a.csv"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
+    touch("d/a.csv", "d/closed/b.csv")
+    scandir = os.scandir
+
+    def refusing(path):  # whoever runs as root may read everything
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(FileError, match="the folder 'd/closed' cannot be read: Permission denied; a data set without"):
+        data_set("d")
 
 
 @pytest.mark.parametrize(

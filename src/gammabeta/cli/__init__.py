@@ -15,12 +15,13 @@ from gammabeta.errors import GammabetaError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 2 after one line on stderr that says what is wrong.
 
-    A termination signal unwinds like Ctrl-C does, so that no temporary file stays behind.
+    A termination signal unwinds like Ctrl-C does, so that no temporary file stays behind. Those that an impatient user
+    sends after it are ignored: they would break that off.
     """
     from gammabeta.cli.commands import app
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    before = _on_termination(signal.SIGTERM, _terminated)
+    before = {number: _on_signal(number, _ended) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         done = app(given or ["--help"], prog_name="gammabeta", standalone_mode=False)
         sys.stdout.flush()
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{describe()} See: {_path(error)} --help", 2)
     finally:
-        _on_termination(signal.SIGTERM, before)
+        if arguments is not None:  # without them this is the process, which has its own way to end
+            for number, handler in before.items():
+                _on_signal(number, handler)
 
 
 def _fail(message: str, status: int) -> int:
@@ -63,12 +66,18 @@ def _path(error: Exception) -> str:
     return str(context.command_path) if context is not None else "gammabeta"
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+def _ended(number: int, frame: FrameType | None) -> NoReturn:
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 
-def _on_termination(number: int, handler: object) -> object:
+def _on_signal(number: int, handler: object) -> object:
+    """Let a signal be handled so; returns how it was. What a parent has ignored (nohup, a shell's &) stays ignored."""
     try:
-        return signal.signal(number, handler)  # type: ignore[arg-type]
+        before = signal.getsignal(number)
+        return before if before is signal.SIG_IGN and handler is _ended else signal.signal(number, handler)  # type: ignore[arg-type]
     except ValueError:  # not the main thread
         return handler

@@ -218,6 +218,7 @@ def stats_(
     if by is not None or any(map(data.by.is_grouped, sources)):
         if recipe is not None:
             raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
+        ledger.refuse(skip_bad, check, " and without --by: groups have no ledger")
         groups.stats(sources, by, output, only, but, json)
         return
     if output is not None:

@@ -79,8 +79,8 @@ def tell_ignored(found: "DataSet", output: Path | None) -> None:
         typer.echo(f"gammabeta: note: left out, their names are not those of data: {listed(others)}", err=True)
 
 
-def refuse(skip_bad: bool, check: bool) -> None:
+def refuse(skip_bad: bool, check: bool, but: str = "") -> None:
     """Refuse options that only a ledger gives a meaning."""
     for option, given in (("--skip-bad", skip_bad), ("--check", check)):
         if given:
-            raise DataError(f"{option} goes with a folder, a pattern or several data files, and with -o S.json")
+            raise DataError(f"{option} goes with a folder, a pattern or several data files, and with -o S.json{but}")

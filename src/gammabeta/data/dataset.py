@@ -2,15 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from glob import escape, glob, has_magic
+from fnmatch import fnmatch
+from glob import glob, has_magic
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote
 
 from gammabeta.data.chunked import is_store
-from gammabeta.data.files import FORMATS, KNOWN, existing, kind_of
+from gammabeta.data.files import FORMATS, KNOWN, existing, kind_of, reason
 from gammabeta.data.pictures import holds_images
 from gammabeta.data.remote import located
 from gammabeta.errors import DataError, FileError
@@ -101,9 +102,9 @@ def data_set(where: Where) -> DataSet:
         return _listed(where)
     if _is_pattern(where):
         root = _fixed(Path(where))
-        return _found(str(where), root, _below(root, str(where)))
+        return _found(str(where), root, _below(root, _matching(root, Path(where))))
     if Path(where).is_dir():
-        return _found(str(where), Path(where), _below(Path(where), f"{escape(str(where))}/**"))
+        return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))))
     return _listed([where])
 
 
@@ -129,12 +130,55 @@ def _fixed(pattern: Path) -> Path:
     return Path(*parts[:first])
 
 
-def _below(root: Path, pattern: str) -> dict[str, Path]:
-    """The files that match, by their names below the root, but for those that are hidden. Links are followed."""
-    paths = map(Path, glob(pattern, recursive=True))  # noqa: PTH207, Path's own follows links in some releases only
+def _below(root: Path, paths: Iterable[Path]) -> dict[str, Path]:
+    """The files of these, by their names below the root, but for hidden ones. A broken link counts as one."""
     named = {path.relative_to(root): path for path in paths}
-    seen = {name: path for name, path in named.items() if not any(part[0] in "._" for part in name.parts)}
-    return {name.as_posix(): path for name, path in sorted(seen.items()) if path.is_file()}
+    seen = {name: path for name, path in named.items() if not any(map(_is_hidden, name.parts))}
+    return {name.as_posix(): path for name, path in sorted(seen.items()) if path.is_file() or not path.exists()}
+
+
+def _matching(root: Path, pattern: Path) -> list[Path]:
+    """What matches a pattern. Links are followed, but not round and round."""
+    signs = pattern.parts[len(root.parts) :]
+    if "**" in signs:
+        return [path for path in _everything(root) if _fits(path.relative_to(root).parts, signs)]
+    paths = map(Path, glob(str(pattern)))  # noqa: PTH207, Path's own follows links in some releases only
+    return [path for path in paths if not _comes_round(root, path.parent)]
+
+
+def _fits(names: Sequence[str], signs: Sequence[str]) -> bool:
+    """Whether a path, in parts, matches a pattern, in parts, where ** stands for any folders between."""
+    if not signs:
+        return not names
+    if signs[0] == "**":
+        return any(_fits(names[i:], signs[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatch(names[0], signs[0]) and _fits(names[1:], signs[1:])
+
+
+def _everything(root: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it that are not hidden. Links are followed, but not round and round."""
+    for folder, inner, files in os.walk(root, onerror=_unreadable, followlinks=True):
+        inner[:] = [name for name in inner if not (_is_hidden(name) or _comes_round(root, Path(folder, name)))]
+        yield from (Path(folder, name) for name in files)
+
+
+def _unreadable(error: OSError) -> None:
+    raise FileError(
+        f"the folder {error.filename!r} cannot be read: {reason(error)}; a data set without its files would be another"
+    ) from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name[0] in "._"
+
+
+def _comes_round(root: Path, folder: Path) -> bool:
+    """Whether the way from the root to a folder leads, by a link, to a folder that it has passed."""
+    if folder == root:
+        return False
+    below = folder.relative_to(root)
+    way = [root / name for name in (below, *below.parents)]
+    return any(step.is_symlink() for step in way[:-1]) and len({step.resolve() for step in way}) < len(way)
 
 
 def _found(where: str, root: Path, files: dict[str, Path]) -> DataSet:

@@ -66,7 +66,7 @@ def _told(statistics: Any, kind: pa.DataType) -> Told | None:
 def _number(value: Any, kind: pa.DataType) -> float:
     """A value of a footer as float64, as a value of the column would be; NaN if that is in doubt."""
     if pa.types.is_decimal(kind):
-        return float(pa.scalar(value, kind).cast(pa.float64()).as_py()) if kind.precision <= _DIGITS else nan
+        return float(value) if kind.precision <= _DIGITS else nan
     if pa.types.is_float16(kind):
         return float(np.frombuffer(value, "<f2")[0])
     return float(value)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from gammabeta.data.dataset import DataSet, Part, Where, data_set
+from gammabeta.data.dataset import Part, Where, data_set
 from gammabeta.data.entry import Entry, Stamp
 from gammabeta.data.first_pass import Progress, quiet
 from gammabeta.data.journal import Journal
+from gammabeta.data.ranges import none_good
 from gammabeta.data.several import each
 from gammabeta.data.state import Recipe, Statistics, listed
 from gammabeta.data.store import save, statistics_path
@@ -109,7 +110,7 @@ def update(
                 bad[part.name] = str(outcome)
             finished(len(kept) + len(read) + len(bad), len(places), rows)
         if bad and not (skip_bad and len(bad) < len(places)):
-            raise _unreadable(bad, found, journal)
+            raise none_good(bad) if skip_bad else _unreadable(bad, journal)
         checked = () if check is None else _checked(kept, check, journal, columns, exclude, progress)
         result = total.statistics(recipe)
         save(result, stats)
@@ -136,7 +137,7 @@ def _stamp(part: Part) -> Stamp | None:
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
-def _unreadable(bad: dict[str, str], found: DataSet, journal: Journal) -> FileError:
+def _unreadable(bad: dict[str, str], journal: Journal) -> FileError:
     first, *others = sorted(bad)
     more = f"; nor can {listed(others)}" if others else ""
     return FileError(

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gammabeta.data.decimals import nearest
+
 Vector = NDArray[Any]
 
 
@@ -38,7 +40,7 @@ def width(kind: pa.DataType) -> int:
 
 def _plain(column: pa.Array) -> pa.Array:
     """Decimals as float64, each value rounded to the nearest; anything else as it is."""
-    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+    return nearest(column) if pa.types.is_decimal(column.type) else column
 
 
 def raw(column: pa.Array) -> Vector:

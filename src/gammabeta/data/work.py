@@ -108,12 +108,11 @@ class Work:
 
     def _write(self, part: Part) -> None:
         """Write a file, if it is still what it was when the run began, and record it."""
-        out = self._out / part.name
+        out, source = self._out / part.name, opened(part.path)
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.exists() and out.samefile(part.path):
                 raise OutputError(f"{str(out)!r} leads to the file that is to be read; take another folder")
-        source = opened(part.path)
         check_output(out, source)
         with replacing(out, durable=True) as temporary:  # what is recorded must not be lost
             rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
