@@ -29,7 +29,7 @@ Both = tuple[Moments, Extrema]
 Group = tuple[str, ...]
 Totals = dict[Group, Both]
 
-AT_ONCE = 8  # shares of a file's columns at most, on any number of processors: each takes some 20 MB
+AT_ONCE = 4  # shares of a file's columns at most, on any number of processors: each takes some 30 MB
 
 
 def quiet(done: int, size: int) -> None:

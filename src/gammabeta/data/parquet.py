@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from gammabeta.data import footers, vectors
 from gammabeta.data.files import arrow_file, reading
 from gammabeta.data.remote import Place, Remote
-from gammabeta.data.source import PIECE_ROWS, Chunk, Column, Source, TableChunk, chunk_bytes
+from gammabeta.data.source import Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
 from gammabeta.data.tables import column_groups, columns_of
 from gammabeta.data.write import Sink
@@ -23,7 +23,8 @@ GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is h
 GROUP_ROWS = 1 << 20
 READ_AHEAD = 64 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
 OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
-SHARE_BYTES = 16 << 20  # the same, of columns that a thread reads while others read others
+SHARE_OPEN_BYTES = 16 << 20  # the same, of the columns that a thread reads while others read others
+SHARE_ROWS, SHARE_BYTES = 1 << 17, 2 << 20  # of those at a time: what stays in a core's cache costs least
 PAGE_BYTES = 1 << 20  # what writers put on a page, and in a dictionary, before compression
 READER_BYTES = 48 << 10  # what PyArrow needs to read a column, beside its pages; measured
 
@@ -69,15 +70,16 @@ class ParquetSource(Source):
 
     def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """A few columns at a time, so that each comes in long stretches."""
-        open_together = _within(self._needs(names), SHARE_BYTES)
-        return [share for some in open_together for share in column_groups(self.schema, some, self._piece_rows)]
+        open_together = _within(self._needs(names), SHARE_OPEN_BYTES)
+        shares = [column_groups(self.schema, some, self._piece_rows, SHARE_BYTES) for some in open_together]
+        return [share for some in shares for share in some]
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, share by share."""
         shares = self.shares(names)
-        for i, share in enumerate(shares):
-            start = 0
-            with reading(self.path, "Parquet"), self._open() as file:
+        with reading(self.path, "Parquet"), self._open() as file:
+            for i, share in enumerate(shares):
+                start = 0
                 for batch in self._batches(file, self._piece_rows, list(share)):
                     start += batch.num_rows
                     done = self.size * (i + start / (self.rows or 1)) // len(shares)
@@ -85,7 +87,7 @@ class ParquetSource(Source):
 
     @property
     def _piece_rows(self) -> int:
-        return min(PIECE_ROWS, self.rows or 1)
+        return min(SHARE_ROWS, self.rows or 1)
 
     def _batches(self, file: pq.ParquetFile, size: int, names: list[str] | None) -> Iterator[pa.RecordBatch]:
         if not isinstance(self.path, Remote):

@@ -60,8 +60,8 @@ def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterato
             yield group, TableChunk(chunk.batch, chunk.start, (source.size * i + chunk.done) // len(groups))
 
 
-def column_groups(schema: pa.Schema, names: Sequence[str], rows: int) -> list[tuple[str, ...]]:
-    """Columns in groups of which `rows` rows fit in a chunk; columns that are narrow keep together.
+def column_groups(schema: pa.Schema, names: Sequence[str], rows: int, most: int = PIECE_BYTES) -> list[tuple[str, ...]]:
+    """Columns in groups of which `rows` rows fit in `most` bytes; columns that are narrow keep together.
 
     Groups of many are of multiples of 16: a kernel goes down a table of 41 columns at half the speed of one of 32.
     """
@@ -70,7 +70,7 @@ def column_groups(schema: pa.Schema, names: Sequence[str], rows: int) -> list[tu
     held: list[int] = []  # the bytes of a row of the group's columns, up to each
     for name in names:
         more = vectors.width(schema.field(name).type)
-        if len(group) > 1 and (held[-1] + more) * rows > PIECE_BYTES:
+        if len(group) > 1 and (held[-1] + more) * rows > most:
             full = len(group) // LANES * LANES or len(group)
             groups.append(tuple(group[:full]))
             group, held = group[full:], [before - held[full - 1] for before in held[full:]]
