@@ -124,13 +124,13 @@ def test_what_leaves_a_doubt_is_read(tmp_path, values, options):
 def test_a_column_without_statistics_is_read_alone(tmp_path, monkeypatch):
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"a": [1.0, 4.0], "b": [3.0, 5.0], "c": [7, 9]}), path, write_statistics=["a", "c"])
-    asked, chunks = [], ParquetSource.chunks
+    asked, pieces = [], ParquetSource.pieces
 
-    def noted(self, names=None):
+    def noted(self, names):
         asked.append(names)
-        return chunks(self, names)
+        return pieces(self, names)
 
-    monkeypatch.setattr(ParquetSource, "chunks", noted)
+    monkeypatch.setattr(ParquetSource, "pieces", noted)
     found = data.extrema(path)
     assert [list(names) for names in asked] == [["b"]]
     assert found.min.tolist() == [1, 3, 7] and found.max.tolist() == [4, 5, 9]

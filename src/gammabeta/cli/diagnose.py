@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gammabeta.cli import networks
 from gammabeta.errors import DataError, GammabetaError
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ def diagnose(
     MODULE is imported, from the working directory too. Of a .npz with several arrays, and of a .pt with
     a mapping, the entries are the model's inputs by their names.
     """
+    from gammabeta.cli import networks
+
     network = networks.network(model, weights)
     batches = networks.batches(data, batch_size, network)
     try:

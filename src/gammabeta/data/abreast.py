@@ -32,8 +32,7 @@ def abreast(
 
     What goes wrong is raised at once. Whoever stops early, be it by Ctrl-C, leaves no thread at work.
 
-    >>> sorted(abreast(lambda n, told: n * n, [2, 3], [1, 1], 2, print))
-    2
+    >>> sorted(abreast(lambda n, told: n * n, [2, 3], [1, 1], 2, lambda done: None))
     [(2, 4), (3, 9)]
     """
     done, stop = [0] * len(items), Event()
