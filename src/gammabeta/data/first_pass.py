@@ -104,9 +104,9 @@ def _parts(source: Source, names: tuple[str, ...], progress: Progress) -> Iterat
     def share(group: tuple[str, ...], told: Told) -> tuple[Totals, dict[str, int]]:
         return _total(source, source.pieces(group), lambda done: told(done * len(group) // len(names)))
 
-    shares = source.shares(names)
     alone = threads.count() == 1
-    if alone or len(shares) == 1:
+    shares = [] if alone else source.shares(names)
+    if len(shares) <= 1:
         pieces = ahead(source.pieces(names), here=source.here or alone)
         yield _total(source, pieces, lambda done: progress(done, source.size))
         return

@@ -1,5 +1,6 @@
 """Arrow columns as NumPy vectors and back: nothing is copied where the bits are already right."""
 
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -18,6 +19,7 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+@cache
 def type_name(kind: pa.DataType) -> str:
     """A type's name as people say it: NumPy's for floats, Arrow's for the rest."""
     if pa.types.is_floating(kind):
