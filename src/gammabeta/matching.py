@@ -59,7 +59,8 @@ def arrangements(pairs: Pairs, names: Mapping[str, str], place: int, among: bool
     Those that come before a place where two networks part, or among whom it is; the last siblings are exchanged first.
     """
     groups = [g for g in _siblings(pairs, names) if (place in g if among else g[0] < place)]
-    for orders in islice(product(*map(permutations, groups)), 1, 1 + many):
+    ways = (islice(permutations(group), 1 + many) for group in groups)  # of ten there are millions
+    for orders in islice(product(*ways), 1, 1 + many):
         other = list(pairs)
         for group, order in zip(groups, orders, strict=True):
             for i, j in zip(group, order, strict=True):

@@ -67,7 +67,7 @@ def parity(one: Network, other: Network, *, names: Mapping[str, str] | None = No
         KindError: a network is not what `learned` gave, or `names` is no mapping.
     """
     names = {} if names is None else names
-    return _report(nearer(matched(one, other, names), names, _distance), names)
+    return _report(nearer(matched(one, other, names), names, _distance))
 
 
 def adopted(source: Network, read: Callable[[], Network], write: Write, names: Mapping[str, str] | None) -> Parity:
@@ -84,7 +84,7 @@ def adopted(source: Network, read: Callable[[], Network], write: Write, names: M
     pairs = _settled(matched(source, read(), names), names, read, write)
     while (better := _rearranged(pairs, names, read, write)) is not None:
         pairs = better
-    return _report(pairs, names)
+    return _report(pairs)
 
 
 def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Network], write: Write) -> Pairs:
@@ -158,14 +158,14 @@ def _first(pairs: Pairs) -> int | None:
     return next((i for i, (a, b) in enumerate(pairs) if apart(a.gave, b.gave) > ROUNDING), None)
 
 
-def _report(pairs: Pairs, names: Mapping[str, str]) -> Parity:
+def _report(pairs: Pairs) -> Parity:
     place = _first(pairs)
     rules = [line for a, b in pairs for line in _rules(a, b, ("eps", "decay", "unbiased"))]
     last = apart(pairs[-1][0].gave, pairs[-1][1].gave)
-    return Parity(_names(pairs), None if place is None else _reason(pairs, place, names), tuple(rules), last)
+    return Parity(_names(pairs), None if place is None else _reason(pairs, place), tuple(rules), last)
 
 
-def _reason(pairs: Pairs, place: int, names: Mapping[str, str]) -> str:
+def _reason(pairs: Pairs, place: int) -> str:
     """Why two layers part: before them, or in them."""
     a, b = pairs[place]
     if given_apart(pairs, place, b) <= ROUNDING:
@@ -175,15 +175,12 @@ def _reason(pairs: Pairs, place: int, names: Mapping[str, str]) -> str:
         why = _why(a, b, flattening(pairs, place, b))
         return f"{a.name} and {b.name}: from the same input they give other values{shapes}; {why}"
     before = " and ".join(layer.name for layer in pairs[place - 1]) + ", which agree" if place else "the model's input"
-    return (
-        f"{a.name} and {b.name}: they are given other values, by something after {before}{_advice(pairs, place, names)}"
-    )
+    return f"{a.name} and {b.name}: they are given other values, by something after {before}{_advice(pairs, place)}"
 
 
-def _advice(pairs: Pairs, place: int, names: Mapping[str, str]) -> str:
+def _advice(pairs: Pairs, place: int) -> str:
     """What to do if layers up to a place could have met others."""
-    free = [i for i, (a, _) in enumerate(pairs) if a.name not in names]
-    alike = any(exchangeable(pairs, i, j) for i in free if i <= place for j in free if i < j)
+    alike = any(exchangeable(pairs, i, j) for i in range(place + 1) for j in range(i + 1, len(pairs)))
     return ". If a layer has met another's counterpart, names={…} says which layer meets which" if alike else ""
 
 
