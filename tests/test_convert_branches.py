@@ -1,5 +1,7 @@
 """Networks with branches, which each framework runs in an order of its own, go from one to the other all the same."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -363,3 +365,74 @@ def test_branches_without_a_counterpart_are_named():
     with pytest.raises(StateError, match=r"are 3\.c\.0 \(convolution\) of torch with .* and 2\.shortcut\.0 ") as error:
         gb.torch.adopt(other, network)
     assert "nothing else that is left fits 3.c.0 either. Nothing is written; names={…} says" in str(error.value)
+
+
+class Heads(nn.Module):
+    """Two layers of one shape, and nothing with weights after them."""
+
+    def __init__(self, second_first, kind, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.a, self.b, self.second_first, self.kind = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1), second_first, kind
+
+    def forward(self, x):
+        b = self.b(x) if self.second_first else None
+        a = self.a(x)
+        b = self.b(x) if b is None else b
+        return {"mapping": {"b": b, "a": a}, "pair": (a, b), "joined": torch.cat([a, b], 1)}[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pair", "joined"])
+def test_the_outputs_tell_the_last_branches_apart(kind):
+    x = first(images())
+    model, other = Heads(False, kind), Heads(True, kind, seed=1)
+    network = gb.torch.learned(model, x)
+    assert gb.torch.adopt(other, network).layers == (("a", "a"), ("b", "b"))
+    crossed = gb.torch.adopt(other, network, names={"a": "b"})
+    assert re.match(
+        r"output( 0)? and output( 0)?: they are given other values, by something after b and a", crossed.first
+    )
+    assert not gb.parity(network, gb.torch.learned(other, x)).same
+    assert gb.torch.adopt(other, network).same
+
+
+def test_outputs_are_compared_in_either_layout():
+    x = images()
+    model = Heads(False, "joined")
+    inputs = keras.Input((8, 8, 3))
+    heads = [L.Conv2D(2, 1)(inputs) for _ in range(2)]
+    joined = L.Concatenate()(heads[::-1])
+    for source, end in ((model, joined), (nn.Sequential(model, nn.Flatten()), L.Flatten()(joined))):
+        other = keras.Model(inputs, end)
+        network = gb.torch.learned(source, first(x))
+        assert gb.keras.adopt(other, network).same
+        assert gb.torch.adopt(source, gb.keras.learned(other, x)).same
+        assert network.outputs[0].shape == ((3, 4, 8, 8) if source is model else (3, 256))
+    report = gb.keras.adopt(keras.Model(inputs, L.ReLU()(L.Concatenate()(heads))), gb.torch.learned(model, first(x)))
+    assert report.first.startswith("output and output: they are given other values, by something after b and conv2d")
+
+
+def test_many_equal_branches_are_named():
+    """Twelve heads have 479,001,600 arrangements: 24 are tried, then the first match is left."""
+
+    class Many(nn.Module):
+        def __init__(self, step, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.heads, self.joint, self.step = (
+                nn.ModuleList(nn.Linear(3, 2) for _ in range(12)),
+                nn.Linear(24, 2),
+                step,
+            )
+
+        def forward(self, x):
+            return self.joint(torch.cat([head(x) for head in self.heads[:: self.step]][:: self.step], 1))
+
+    x = torch.from_numpy(images()[0, 0])
+    model, other = Many(1, 0), Many(-1, 1)
+    network = gb.torch.learned(model, x)
+    report = gb.torch.adopt(other, network)
+    assert "something after heads.11 and heads.0, which agree. If a layer has met another's counterpart" in report.first
+    assert torch.equal(other.heads[0].weight, model.heads[11].weight)
+    assert torch.equal(other.joint.weight, model.joint.weight)
+    assert gb.torch.adopt(other, network, names={f"heads.{i}": f"heads.{i}" for i in range(11)}).same

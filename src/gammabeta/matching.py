@@ -10,7 +10,20 @@ from itertools import islice, permutations, product
 import numpy as np
 
 from gammabeta.errors import DataError, KindError, StateError
-from gammabeta.networks import CLOSER, DENSE, NEUTRAL, ROUNDING, Array, Layer, Network, apart, check, reordering
+from gammabeta.networks import (
+    CLOSER,
+    DENSE,
+    NEUTRAL,
+    OUTPUT,
+    ROUNDING,
+    Array,
+    Layer,
+    Network,
+    apart,
+    check,
+    outputs_apart,
+    reordering,
+)
 
 Pairs = list[tuple[Layer, Layer]]
 
@@ -18,7 +31,7 @@ Pairs = list[tuple[Layer, Layer]]
 def matched(one: Network, other: Network, names: Mapping[str, str]) -> Pairs:
     """The layers of two networks in pairs, in the order of the first: those that are named, the others in order.
 
-    Where the order of use does not fit, a layer meets the first that is left and fits.
+    Where the order of use does not fit, a layer meets the first that is left and fits. After them come the outputs.
 
     Raises:
         KindError, DataError: `names` is no mapping from layers of the first to layers of the second.
@@ -32,7 +45,8 @@ def matched(one: Network, other: Network, names: Mapping[str, str]) -> Pairs:
     left = [layer for layer in other.layers if layer.name not in taken]
     for a, b in zip(rest, _in_turn(rest, left, (one, other)), strict=True):
         pairs[a.name] = b
-    return [(layer, pairs[layer.name]) for layer in one.layers]
+    ends = zip(one.ends, other.ends, strict=True) if len(one.ends) == len(other.ends) else ()
+    return [*((layer, pairs[layer.name]) for layer in one.layers), *ends]
 
 
 def nearer(pairs: Pairs, names: Mapping[str, str], distance: Callable[[Pairs, int, Layer], float]) -> Pairs:
@@ -76,7 +90,14 @@ def exchangeable(pairs: Pairs, i: int, j: int) -> bool:
 def given_apart(pairs: Pairs, i: int, other: Layer) -> float:
     """How far what a layer is given is from what another is, in whatever order its features were flattened."""
     order, given = flattening(pairs, i, other), pairs[i][0].given
+    if other.kind == OUTPUT:
+        return outputs_apart(given, other.given)
     return apart(given if order is None else given[:, order], other.given)
+
+
+def gave_apart(one: Layer, other: Layer) -> float:
+    """How far what two layers give is apart."""
+    return (outputs_apart if one.kind == OUTPUT else apart)(one.gave, other.gave)
 
 
 def flattening(pairs: Pairs, i: int, other: Layer) -> Array | None:
@@ -164,6 +185,8 @@ def _siblings(pairs: Pairs, names: Mapping[str, str]) -> list[list[int]]:
 
 
 def _fits(layer: Layer, other: Layer) -> bool:
+    if layer.kind == OUTPUT:
+        return layer.name == other.name
     return layer.kind == other.kind and _common(layer, other).items() <= _shapes(other).items()
 
 

@@ -5,7 +5,9 @@ Each framework's folder reads its models into a `Network` and writes one into a 
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ Array = NDArray[Any]
 
 DENSE, CONVOLUTION, TRANSPOSED = "dense", "convolution", "transposed convolution"
 EMBEDDING, BATCH, LAYER, GROUP = "embedding", "batch norm", "layer norm", "group norm"
+OUTPUT = "output"
+"""No layer's kind, but that of what the model gave."""
 
 NEUTRAL = {"bias": 0.0, "gamma": 1.0, "beta": 0.0}
 """What a weight is where a layer has none."""
@@ -64,6 +68,8 @@ class Network:
         example: the model's arguments, features last.
         channels_first: whether the features of images lie on axis 1 in the framework.
         loose: what holds weights and is of no known kind, or was not used.
+        outputs: what the model gave, in the framework's layout; none where that is no array and no tuple, list or
+            mapping of arrays.
     """
 
     framework: str
@@ -71,6 +77,13 @@ class Network:
     example: tuple[Array, ...]
     channels_first: bool
     loose: tuple[str, ...] = ()
+    outputs: tuple[Array, ...] = ()
+
+    @property
+    def ends(self) -> tuple[Layer, ...]:
+        """The outputs, as layers without weights."""
+        names = [OUTPUT] if len(self.outputs) == 1 else [f"{OUTPUT} {i}" for i in range(len(self.outputs))]
+        return tuple(Layer(name, OUTPUT, {}, {}, y, y) for name, y in zip(names, self.outputs, strict=True))
 
     def inputs(self, channels_first: bool) -> tuple[Array, ...]:
         """The example as a framework takes it whose images have their features first, or last."""
@@ -94,6 +107,23 @@ def apart(a: Array, b: Array) -> float:
         difference = np.where(same, 0.0, np.abs(x - y)).max(initial=0.0)
     largest = max(np.abs(x[np.isfinite(x)]).max(initial=0.0), np.abs(y[np.isfinite(y)]).max(initial=0.0))
     return float(np.nan_to_num(difference, nan=np.inf) / largest) if largest else float(difference > 0)
+
+
+def outputs_apart(a: Array, b: Array) -> float:
+    """How far apart two models' outputs are, whether features or channels come last or first in each."""
+    if a.size != b.size:
+        return math.inf
+    ways = [[y, np.moveaxis(y, 1, -1)] if y.ndim > 2 else [y] for y in (a, b)]
+    order = reordering(a, b)
+    nearest = min(apart(x.reshape(-1), y.reshape(-1)) for x, y in product(*ways))
+    return nearest if order is None else apart(a[:, order], b)
+
+
+def flat(outputs: Any, read: Callable[[Any], Array]) -> tuple[Array, ...]:
+    """The arrays of a model's output; none if it holds anything else."""
+    values = [outputs[key] for key in sorted(outputs, key=str)] if isinstance(outputs, Mapping) else outputs
+    parts = values if isinstance(values, tuple | list) else [values]
+    return tuple(read(part) for part in parts) if all(hasattr(part, "shape") for part in parts) else ()
 
 
 def reordering(there: Array, here: Array) -> Array | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gammabeta.matching import Pairs, arrangements, exchangeable, flattening, given_apart, matched, nearer
-from gammabeta.networks import NEUTRAL, ROUNDING, Array, Layer, Network, apart
+from gammabeta.matching import Pairs, arrangements, exchangeable, flattening, gave_apart, given_apart, matched, nearer
+from gammabeta.networks import NEUTRAL, OUTPUT, ROUNDING, Array, Layer, Network, apart
 
 Orders = list[list[int] | None]
 Write = Callable[[str, dict[str, Array]], None]
@@ -27,7 +27,8 @@ class Parity:
 
     Attributes:
         layers: the pairs of layers, in the order of the first network, by their names.
-        first: the first layer whose output differs, or whose input does, and why; None if none does.
+        first: the first layer whose output differs, or whose input does, and why, or else the model's output; None if
+            none does.
         rules: where eps, decay or the running variance's estimator are other ones, whether it shows or not.
         difference: between the outputs of the last layers, of the largest value.
     """
@@ -94,8 +95,9 @@ def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Network]
     """
     for _ in range(len(pairs) + 1):
         orders = _give(pairs, write)
-        here = {layer.name: layer for layer in read().layers}
-        now = [(theirs, here[own.name]) for theirs, own in pairs]
+        network = read()
+        here = {(layer.kind, layer.name): layer for layer in (*network.layers, *network.ends)}
+        now = [(theirs, here[own.kind, own.name]) for theirs, own in pairs]
         pairs = nearer(now, names, given_apart)
         if _names(pairs) == _names(now) and orders == _orders(now):
             break
@@ -122,7 +124,8 @@ def _give(pairs: Pairs, write: Write) -> Orders:
     """Write each layer's weights into its counterpart; the orders of the features that were flattened."""
     orders = _orders(pairs)
     for (theirs, own), order in zip(pairs, orders, strict=True):
-        write(own.name, _filled(_turned(theirs, order), own))
+        if own.kind != OUTPUT:
+            write(own.name, _filled(_turned(theirs, order), own))
     return orders
 
 
@@ -150,19 +153,20 @@ def _names(pairs: Pairs) -> tuple[tuple[str, str], ...]:
 
 def _distance(pairs: Pairs, i: int, other: Layer) -> float:
     """How far apart two layers are in what they are given or give."""
-    return max(given_apart(pairs, i, other), apart(pairs[i][0].gave, other.gave))
+    return max(given_apart(pairs, i, other), gave_apart(pairs[i][0], other))
 
 
 def _first(pairs: Pairs) -> int | None:
     """The first place where outputs differ."""
-    return next((i for i, (a, b) in enumerate(pairs) if apart(a.gave, b.gave) > ROUNDING), None)
+    return next((i for i, (a, b) in enumerate(pairs) if gave_apart(a, b) > ROUNDING), None)
 
 
 def _report(pairs: Pairs) -> Parity:
     place = _first(pairs)
     rules = [line for a, b in pairs for line in _rules(a, b, ("eps", "decay", "unbiased"))]
-    last = apart(pairs[-1][0].gave, pairs[-1][1].gave)
-    return Parity(_names(pairs), None if place is None else _reason(pairs, place), tuple(rules), last)
+    layers = [pair for pair in pairs if pair[0].kind != OUTPUT]
+    last = apart(layers[-1][0].gave, layers[-1][1].gave)
+    return Parity(_names(layers), None if place is None else _reason(pairs, place), tuple(rules), last)
 
 
 def _reason(pairs: Pairs, place: int) -> str:

@@ -45,10 +45,12 @@ def learned(model: Any, example: Any) -> Network:
     with ExitStack() as stack:
         for kind in _KINDS:
             stack.enter_context(_watched(kind, paths, seen))
-        own(*(jnp.asarray(x) for x in given))
+        y = own(*(jnp.asarray(x) for x in given))
     held = {path: layer for path, layer in _modules(own).items() if _holds(layer)}
     loose = [f"{path} ({type(layer).__name__})" for path, layer in held.items() if path not in seen]
-    return Network("flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose))
+    return Network(
+        "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), networks.flat(y, _floats)
+    )
 
 
 def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:

@@ -48,9 +48,9 @@ def learned(model: Any, example: Any) -> Network:
             if _class(layer) in _KINDS:
                 stack.enter_context(_watched(path, layer, seen))
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
-        model(taken[0] if len(taken) == 1 else taken, training=False)
+        y = model(taken[0] if len(taken) == 1 else taken, training=False)
     loose = [f"{path} ({type(layer).__name__})" for path, layer in leaves.items() if layer.weights and path not in seen]
-    return Network("keras", tuple(seen.values()), given, False, tuple(loose))
+    return Network("keras", tuple(seen.values()), given, False, tuple(loose), networks.flat(y, _floats))
 
 
 def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:

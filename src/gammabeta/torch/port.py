@@ -45,13 +45,13 @@ def learned(model: nn.Module, example: Any) -> Network:
         if _kind(layer) is not None:
             watch(path, layer)
     with torch.no_grad():
-        modules.called(own, example)
+        y = modules.called(own, example)
     held = (path for path, layer in own.named_modules() if layer._parameters or modules.is_norm(layer))
     loose = [f"{path} ({type(own.get_submodule(path)).__name__})" for path in held if path not in seen]
     given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
     images = any(layer.kind in (networks.CONVOLUTION, networks.TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
-    return Network("torch", tuple(seen.values()), example, True, tuple(loose))
+    return Network("torch", tuple(seen.values()), example, True, tuple(loose), networks.flat(y, _floats))
 
 
 def adopt(model: nn.Module, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
