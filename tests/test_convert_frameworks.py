@@ -301,7 +301,7 @@ def test_layers_that_are_not_known_or_not_used():
 def test_reordering():
     x = np.random.default_rng(0).normal(size=(5, 12))
     there = np.arange(12).reshape(3, 4).T.reshape(-1)
-    np.testing.assert_array_equal(reordering(x, x[:, there], 3), there)
-    assert (
-        reordering(x, x, 3) is None and reordering(x, x[:, ::-1], 3) is None and reordering(x, x[:, there], 5) is None
-    )
+    np.testing.assert_array_equal(reordering(x, x[:, there]), there)
+    np.testing.assert_array_equal(reordering(x[:, there], x), np.argsort(there))
+    assert reordering(x, x) is None and reordering(x, x[:, ::-1]) is None and reordering(x[:, :7], x[:, 6::-1]) is None
+    assert reordering(x, x[:, :6]) is None and reordering(x[None], x[None][..., there]) is None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
     from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.networks import parity
+    from gammabeta.porting import parity
     from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold, fold_scalers
     from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 
@@ -82,7 +82,7 @@ _HOME = {
     "group_norm": "functional",
     "instance_norm": "functional",
     "layer_norm": "functional",
-    "parity": "networks",
+    "parity": "porting",
     "rms_norm": "functional",
     "sliding": "statistics",
 }

@@ -1,6 +1,6 @@
 """flax' nnx models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,7 +11,8 @@ from jax import numpy as jnp
 from gammabeta import networks
 from gammabeta.errors import KindError
 from gammabeta.flax.layer import BatchNorm
-from gammabeta.networks import Array, Layer, Network, Parity
+from gammabeta.networks import Array, Layer, Network
+from gammabeta.porting import Parity, adopted
 
 _KINDS: dict[type, str] = {
     nnx.Linear: networks.DENSE,
@@ -44,25 +45,33 @@ def learned(model: Any, example: Any) -> Network:
     with ExitStack() as stack:
         for kind in _KINDS:
             stack.enter_context(_watched(kind, paths, seen))
-        own(*(jnp.asarray(x) for x in given))
+        y = own(*(jnp.asarray(x) for x in given))
     held = {path: layer for path, layer in _modules(own).items() if _holds(layer)}
     loose = [f"{path} ({type(layer).__name__})" for path, layer in held.items() if path not in seen]
-    return Network("flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose))
+    return Network(
+        "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), networks.flat(y, _floats)
+    )
 
 
-def adopt(model: Any, network: Network, example: Any = None) -> Parity:
+def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
+    Layers match in the order of their use; where branches are run in another order, by what each layer is given.
+
     Args:
-        model: of the same layers in the same order of use, whatever their names.
+        model: of the same layers, whatever their names and whichever of its branches runs first.
         network: what `learned` of any framework gave.
         example: the model's input, if it is not the other's with the channels of images moved.
+        names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
+            others are matched as without it.
 
     Returns:
         Where the two part: the first layer that does, and why; and what is set differently.
 
     Raises:
-        StateError: the layers do not match; the message names the first, and nothing is written.
+        StateError: the layers do not match, or those that `names` brings together are of other kinds or shapes; the
+            message names the first, and nothing is written.
+        DataError: `names` has a name that is no layer's, or one twice; nothing is written.
     """
     networks.check(network)
     if example is None:
@@ -74,7 +83,7 @@ def adopt(model: Any, network: Network, example: Any = None) -> Parity:
             place = getattr(layer, _own(layer)[name])
             place[...] = jnp.asarray(_turned(layer, name, value, (0, 1), (-1, -2)), place.dtype)
 
-    return networks.adopted(network, lambda: learned(model, example), write)
+    return adopted(network, lambda: learned(model, example), write, names)
 
 
 def _modules(model: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Keras' models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,7 +12,8 @@ from keras.layers import BatchNormalization, Dense, DepthwiseConv1D, DepthwiseCo
 from gammabeta import networks
 from gammabeta.errors import KindError
 from gammabeta.keras.layer import BatchNormalization as Ours
-from gammabeta.networks import Array, Layer, Network, Parity
+from gammabeta.networks import Array, Layer, Network
+from gammabeta.porting import Parity, adopted
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (DepthwiseConv1D, DepthwiseConv2D)
@@ -47,24 +48,30 @@ def learned(model: Any, example: Any) -> Network:
             if _class(layer) in _KINDS:
                 stack.enter_context(_watched(path, layer, seen))
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
-        model(taken[0] if len(taken) == 1 else taken, training=False)
+        y = model(taken[0] if len(taken) == 1 else taken, training=False)
     loose = [f"{path} ({type(layer).__name__})" for path, layer in leaves.items() if layer.weights and path not in seen]
-    return Network("keras", tuple(seen.values()), given, False, tuple(loose))
+    return Network("keras", tuple(seen.values()), given, False, tuple(loose), networks.flat(y, _floats))
 
 
-def adopt(model: Any, network: Network, example: Any = None) -> Parity:
+def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
+    Layers match in the order of their use; where branches are run in another order, by what each layer is given.
+
     Args:
-        model: built, of the same layers in the same order of use, whatever their names.
+        model: built, of the same layers, whatever their names and whichever of its branches runs first.
         network: what `learned` of any framework gave.
         example: the model's input, if it is not the other's with the channels of images moved.
+        names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
+            others are matched as without it.
 
     Returns:
         Where the two part: the first layer that does, and why; and what is set differently.
 
     Raises:
-        StateError: the layers do not match; the message names the first, and nothing is written.
+        StateError: the layers do not match, or those that `names` brings together are of other kinds or shapes; the
+            message names the first, and nothing is written.
+        DataError: `names` has a name that is no layer's, or one twice; nothing is written.
     """
     networks.check(network)
     if example is None:
@@ -78,7 +85,7 @@ def adopt(model: Any, network: Network, example: Any = None) -> Parity:
             place = getattr(layer, _own(layer)[name])
             place.assign(_theirs(layer, name, value).reshape(place.shape))
 
-    return networks.adopted(network, lambda: learned(model, example), write)
+    return adopted(network, lambda: learned(model, example), write, names)
 
 
 def _leaves(model: Any) -> dict[str, Any]:

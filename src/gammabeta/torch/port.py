@@ -1,5 +1,6 @@
 """torch's models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 from torch import nn
 
 from gammabeta import arrays, axes, networks
-from gammabeta.networks import Array, Layer, Network, Parity
+from gammabeta.networks import Array, Layer, Network
+from gammabeta.porting import Parity, adopted
 from gammabeta.torch import linear, modules
 from gammabeta.torch.convert import SOURCES
 from gammabeta.torch.layer import BatchNorm
@@ -43,28 +45,34 @@ def learned(model: nn.Module, example: Any) -> Network:
         if _kind(layer) is not None:
             watch(path, layer)
     with torch.no_grad():
-        modules.called(own, example)
+        y = modules.called(own, example)
     held = (path for path, layer in own.named_modules() if layer._parameters or modules.is_norm(layer))
     loose = [f"{path} ({type(own.get_submodule(path)).__name__})" for path in held if path not in seen]
     given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
     images = any(layer.kind in (networks.CONVOLUTION, networks.TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
-    return Network("torch", tuple(seen.values()), example, True, tuple(loose))
+    return Network("torch", tuple(seen.values()), example, True, tuple(loose), networks.flat(y, _floats))
 
 
-def adopt(model: nn.Module, network: Network, example: Any = None) -> Parity:
+def adopt(model: nn.Module, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
+    Layers match in the order of their use; where branches are run in another order, by what each layer is given.
+
     Args:
-        model: of the same layers in the same order of use, whatever their names.
+        model: of the same layers, whatever their names and whichever of its branches runs first.
         network: what `learned` of any framework gave.
         example: the model's input, if it is not the other's with the channels of images moved.
+        names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
+            others are matched as without it.
 
     Returns:
         Where the two part: the first layer that does, and why; and what is set differently.
 
     Raises:
-        StateError: the layers do not match; the message names the first, and nothing is written.
+        StateError: the layers do not match, or those that `names` brings together are of other kinds or shapes; the
+            message names the first, and nothing is written.
+        DataError: `names` has a name that is no layer's, or one twice; nothing is written.
     """
     networks.check(network)
     if example is None:
@@ -79,7 +87,7 @@ def adopt(model: nn.Module, network: Network, example: Any = None) -> Parity:
             place = getattr(layer, name if _kind(layer) in _PLAIN else _NAMES[name])
             place.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float64)))
 
-    return networks.adopted(network, lambda: learned(model, example), write)
+    return adopted(network, lambda: learned(model, example), write, names)
 
 
 _PLAIN = (networks.DENSE, networks.CONVOLUTION, networks.TRANSPOSED, networks.EMBEDDING)
