@@ -6,7 +6,8 @@ are all of one feature.
 
 from numba import njit
 
-from gammabeta.kernels.layout import LANES
+from gammabeta.kernels.intrinsics import prefetch
+from gammabeta.kernels.layout import LANES, LINE
 from gammabeta.kernels.tile import ROWS, START, STRIDE, add_tile, copy, fill, flush
 
 
@@ -54,6 +55,10 @@ def accumulate_runs(x, starts, lengths, known, to, gathered, sum_limbs, square_l
                     at += tile
                     continue
                 more = min(tile - held, stop - at)
+                if run + 1 < starts.shape[1]:
+                    below = starts[feature, run + 1] + at - starts[feature, run]
+                    for j in range(0, more, LINE // x.itemsize):
+                        prefetch(x, below + j)
                 copy(x[at : at + more], gathered[held:])
                 held += more
                 at += more
