@@ -274,6 +274,18 @@ def test_numbers_of_any_type_add_up_in_any_order(kinds, random):
         assert totals[0].columns[0].type == kinds[0]
 
 
+@pytest.mark.parametrize("waiting", [0, 1, 4, 100])
+def test_files_add_up_however_many_wait(monkeypatch, waiting):
+    monkeypatch.setattr("gammabeta.data.total.WAITING", waiting)
+    values = np.random.default_rng(0).normal(1e6, 1, (7, 10))
+    total = Total("d", None, None)
+    for i, x in enumerate(values):
+        found = data.measure(pa.table({"x": x}))
+        total.add(i, Path(f"{i}.arrow"), Entry(Stamp(1, 1), found.columns, found))
+    found = total.statistics(None)
+    assert found.rows == 70 and found == data.measure(pa.table({"x": values.reshape(-1)}))
+
+
 def test_columns_in_another_order_and_without_a_value(folder):
     write(pa.table({"x": [1.0, 2.0], "n": [1, 2], "s": ["a", "b"]}), "d/a.parquet")
     write(pa.table({"s": ["a"], "n": pa.array([5], pa.int16()), "x": pa.nulls(1)}), "d/b.parquet")
