@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from gammabeta import Extrema, Moments
+from gammabeta import Affine, Extrema, Moments
 from gammabeta.data.abreast import abreast
 from gammabeta.kernels import layout, moments, threads
+from gammabeta.kernels.affine import apply_beside
 from gammabeta.statistics.beside import of_columns
 
 TILE = 32 * 64
@@ -115,3 +116,34 @@ def test_work_abreast_tells_how_far_it_is():
     told = []
     found = dict(abreast(lambda item, tell: tell(item * 100) or item, [1, 2, 3], [1, 2, 3], 2, told.append))
     assert found == {1: 1, 2: 2, 3: 3} and told[-1] == 6 and told == sorted(told)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_lanes_of_a_vector_together_are_more_than_64_bits(dtype, sign):
+    """As many rows as a lane takes, of the largest numbers of a grid: their sum and what squares leave, exactly."""
+    n, value = 4095 * 64, np.nextafter(dtype(2), dtype(0)) * dtype(sign)
+    found, _ = of_columns([np.full(n, value)])
+    assert found.mean == value and found.var == 0
+    mixed = np.where(np.arange(n) % 3 == 0, value, -value * dtype(0.75))
+    assert of_columns([mixed])[0][0] == sum((Moments.of(part) for part in np.array_split(mixed, 999)), Moments.of([]))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint64])
+@pytest.mark.parametrize("rows", [0, 1, 700, 70_000])
+def test_vectors_are_mapped_where_they_lie_as_each_alone(kind, rows):
+    rng = np.random.default_rng(3)
+    given = [(rng.normal(size=rows) * 100).astype(kind) for _ in range(5)]
+    if np.dtype(kind).kind == "f" and rows > 1:
+        given[1][rows // 2], given[2][0] = np.inf, np.nan
+    elif rows and np.dtype(kind).kind in "iu":
+        given[1][-1] = np.iinfo(kind).max
+    given[3] = np.frombuffer(b"x" + given[3].tobytes(), kind, rows, 1)
+    affine = Affine(rng.normal(size=5), np.array([1e-3, 2, 0.5, 7, np.finfo(np.float32).max]), rng.normal(size=5))
+    floating = kind if np.dtype(kind).kind == "f" else np.float64
+    images = [np.empty(rows, floating) for _ in given]
+    infinite = apply_beside(given, images, (affine.center, affine.scale, affine.shift))
+    with np.errstate(over="ignore"):
+        for i, (vector, image) in enumerate(zip(given, images, strict=True)):
+            np.testing.assert_array_equal(image, affine[i](vector))
+    assert infinite == sum(np.isinf(image).sum() for image in images)

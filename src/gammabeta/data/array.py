@@ -86,8 +86,7 @@ class BlockChunk(Chunk):
 
     def scaled(self, scaling: Scaling) -> "BlockChunk":
         """The same rows with the features of `scaling` mapped, the others untouched."""
-        at = tuple(range(len(scaling.names)))
-        result = scaling.part(at, 2)(self._chosen(scaling.names))
+        result = scaling.affine(self._chosen(scaling.names))
         if not self._is_all(scaling.names):
             whole = self._table().astype(result.dtype)
             whole[:, self._places(scaling.names)] = result

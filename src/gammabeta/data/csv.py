@@ -62,7 +62,7 @@ class TextChunk(Chunk):
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The columns' values, without nulls, as blocks in any order."""
-        return blocks([self._typed.column(name) for name in names], drop_nulls=True)
+        return blocks([self._typed.column(name) for name in names])
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
         """Each column's values, without nulls."""

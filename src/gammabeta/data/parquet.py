@@ -21,10 +21,12 @@ from gammabeta.statistics import Extrema
 
 GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
 GROUP_ROWS = 1 << 20
+KEPT_BYTES = 16 << 20  # what a row group may have taken for its memory to be kept for the next, which spares 3 ms
 READ_AHEAD = 64 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
 OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
 SHARE_OPEN_BYTES = 16 << 20  # the same, of the columns that a thread reads while others read others
 SHARE_ROWS, SHARE_BYTES = 1 << 17, 2 << 20  # of those at a time: what stays in a core's cache costs least
+ALONE_BYTES = 12 << 20  # the same where each thread has a file of its own: fewer calls hold up fewer others
 PAGE_BYTES = 1 << 20  # what writers put on a page, and in a dictionary, before compression
 READER_BYTES = 48 << 10  # what PyArrow needs to read a column, beside its pages; measured
 
@@ -71,7 +73,8 @@ class ParquetSource(Source):
     def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """A few columns at a time, so that each comes in long stretches."""
         open_together = _within(self._needs(names), SHARE_OPEN_BYTES)
-        shares = [column_groups(self.schema, some, self._piece_rows, SHARE_BYTES) for some in open_together]
+        most = SHARE_BYTES if threads.count() > 1 else ALONE_BYTES
+        shares = [column_groups(self.schema, some, self._piece_rows, most) for some in open_together]
         return [share for some in shares for share in some]
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
@@ -227,8 +230,10 @@ class ParquetSink(Sink):
     def _flush(self) -> None:
         if self._held:
             self._writer.write_table(pa.Table.from_batches(self._held, self._schema), self._held_rows)
+        large = self._held_bytes > KEPT_BYTES
         self._held, self._held_rows, self._held_bytes = [], 0, 0
-        pa.default_memory_pool().release_unused()
+        if large:
+            pa.default_memory_pool().release_unused()
 
     def close(self) -> None:
         """Write what is left, and the footer."""

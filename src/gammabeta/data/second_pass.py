@@ -26,6 +26,7 @@ from gammabeta.data.state import Ranges, Recipe, Statistics, listed
 from gammabeta.data.store import load, statistics_path
 from gammabeta.data.write import outcome
 from gammabeta.errors import DataError, KindError
+from gammabeta.kernels import threads
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def _write(
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
-        for chunk in ahead(_scaled(source, scaling), here=source.here):
+        for chunk in ahead(_scaled(source, scaling), here=source.here or threads.count() == 1):
             sink.write(chunk)
             rows += chunk.rows
             progress(chunk.done, source.size)
@@ -261,7 +262,7 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
-    for chunk in ahead(source.chunks(), here=source.here):
+    for chunk in ahead(source.chunks(), here=source.here or threads.count() == 1):
         yield image(chunk, scaling, source.path)
 
 

@@ -24,8 +24,7 @@ from gammabeta.statistics import Extrema
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
 PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
 PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
-STACK_BELOW = 1 << 14  # rows: under it a call for each column costs more than copying the columns side by side
-SUM_BELOW = 1 << 17  # the same for statistics, whose calls cost more
+STACK_BELOW = 1 << 17  # rows: under it a call for each column costs more than copying the columns side by side
 STACK_ROWS = 2048  # at a time
 
 
@@ -50,25 +49,15 @@ class Restart(Exception):  # noqa: N818
 
 
 class Scaling:
-    """An affine map for each of several columns, cut to measure for the blocks that a chunk hands out.
+    """An affine map for each of several columns.
 
     `schema` is that of all the columns once these are scaled, `places` are where these stand in it.
     """
 
     def __init__(self, names: Sequence[str], affine: Affine, schema: pa.Schema) -> None:
-        self.names, self.schema = tuple(names), schema
+        self.names, self.affine, self.schema = tuple(names), affine, schema
         place = {name: i for i, name in enumerate(schema.names)}
         self.places = [place[name] for name in names]
-        self._affine = affine
-        self._parts: dict[tuple[int, ...], Affine] = {}
-
-    def part(self, at: tuple[int, ...], ndim: int) -> Affine:
-        """The map of the columns at these positions, for a block of `ndim` dimensions."""
-        key = at if ndim > 1 else (at[0], -1)
-        if key not in self._parts:
-            everything = ndim > 1 and at == tuple(range(len(self.names)))
-            self._parts[key] = self._affine if everything else self._affine[list(at) if ndim > 1 else at[0]]
-        return self._parts[key]
 
 
 class Chunk(ABC):
@@ -125,7 +114,7 @@ class TableChunk(Chunk):
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The columns' values, without nulls, as blocks in any order."""
-        return blocks([self._batch.column(name) for name in names], drop_nulls=True)
+        return blocks([self._batch.column(name) for name in names])
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
         """Each column's values, without nulls."""
@@ -144,18 +133,17 @@ def chunk_bytes(columns: int) -> int:
     return max(CHUNK_BYTES, min(4 * CHUNK_BYTES, columns << 12))
 
 
-def blocks(columns: Sequence[pa.Array], *, drop_nulls: bool) -> Iterator[Block]:
-    """Arrow columns as blocks: each as it is, or, where rows are few, those of equal types side by side."""
+def blocks(columns: Sequence[pa.Array]) -> Iterator[Block]:
+    """Arrow columns without their nulls as blocks: each as it is or, where rows are few, equal types side by side."""
     alike: dict[np.dtype[Any], list[int]] = {}
-    stacking = len(columns) > 1 and len(columns[0]) < (SUM_BELOW if drop_nulls else STACK_BELOW)
+    stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
     for i, column in enumerate(columns):
-        if stacking and not (drop_nulls and column.null_count):
+        if stacking and not column.null_count:
             alike.setdefault(_standing(column.type), []).append(i)
         else:
-            yield Block((i,), vectors.present(column) if drop_nulls else vectors.raw(column))
+            yield Block((i,), vectors.present(column))
     for dtype, at in alike.items():
-        side = [vectors.raw(columns[i]) for i in at]
-        yield Block(tuple(at), _rows(side, dtype) if drop_nulls else np.stack(side, dtype=dtype).T)
+        yield Block(tuple(at), _rows([vectors.raw(columns[i]) for i in at], dtype))
 
 
 def _rows(columns: Sequence[Vector], dtype: np.dtype[Any]) -> Vector:
@@ -180,18 +168,23 @@ def _standing(kind: pa.DataType) -> np.dtype[Any]:
 
 def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, bool]:
     """The batch after its columns' affine maps, null where it was null, and whether an infinity came out."""
+    from gammabeta.kernels.affine import apply_beside
+
     out = batch.columns
-    columns = [out[i] for i in scaling.places]
-    suspect = False
-    for at, values in blocks(columns, drop_nulls=False):
-        kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-        result = vectors.fresh((len(at), len(values)), kind)
-        with np.errstate(over="ignore"):  # an infinity that comes of it is looked for below
-            scaling.part(at, values.ndim)(values, out=result.T if values.ndim == 2 else result[0])
-        suspect = suspect or bool(np.isinf(result).any())
-        for row, i in zip(result, at, strict=True):
-            out[scaling.places[i]] = vectors.restored(row, columns[i])
-    return pa.RecordBatch.from_arrays(out, schema=scaling.schema), suspect
+    alike: dict[pa.DataType, list[int]] = {}
+    for i, place in enumerate(scaling.places):
+        alike.setdefault(out[place].type, []).append(i)
+    infinite = 0
+    for at in alike.values():
+        places = [scaling.places[i] for i in at]
+        values = [vectors.raw(out[place]) for place in places]
+        kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
+        images = [vectors.fresh(batch.num_rows, kind) for _ in at]
+        affine = scaling.affine[at]
+        infinite += apply_beside(values, images, (affine.center, affine.scale, affine.shift))
+        for place, image in zip(places, images, strict=True):
+            out[place] = vectors.restored(image, out[place])
+    return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0
 
 
 class Source(ABC):

@@ -1,7 +1,6 @@
 """Arrow columns as NumPy vectors and back: nothing is copied where the bits are already right."""
 
 from functools import cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -71,9 +70,9 @@ def filled(column: pa.Array) -> Vector:
     return values
 
 
-def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Vector:
-    """An array to be filled, in Arrow's memory: what one thread frees there another can have at once."""
-    return np.frombuffer(pa.allocate_buffer(prod(shape) * dtype.itemsize), dtype).reshape(shape)
+def fresh(rows: int, dtype: np.dtype[Any]) -> Vector:
+    """A vector to be filled, in Arrow's memory: what one thread frees there another can have at once."""
+    return np.frombuffer(pa.allocate_buffer(rows * dtype.itemsize), dtype)
 
 
 def restored(values: Vector, like: pa.Array) -> pa.Array:

@@ -25,6 +25,8 @@ from gammabeta.data.state import Ranges, Statistics
 from gammabeta.errors import FileError
 from gammabeta.kernels import threads
 
+MANY = 4  # files for each worker: so many keep all processors busy, but for a short while at the end
+
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")  # as `replacing` names what is not whole yet
 _ABSENT = Stamp(0, 0)
 
@@ -68,6 +70,8 @@ class Work:
         self._size = sum(stamps[part].size for part in self._to_do)
         self._read = self._rows = 0
         self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._workers = manner.workers or min(threads.count(), AT_ONCE)
+        self._turn = threading.Semaphore(self._workers)  # to compute: who waits for the disk lets another begin
 
     def _is_done(self, part: Part) -> bool:
         line = self._record.lines.get(part.name)
@@ -80,7 +84,9 @@ class Work:
         are skipped. What is finished is kept.
         """
         self._clean()
-        pool = ThreadPoolExecutor(self._manner.workers or min(threads.count(), AT_ONCE), "gammabeta-file")
+        busy = self._workers >= threads.count() and len(self._to_do) >= MANY * self._workers
+        alone = threads.alone if busy else None
+        pool = ThreadPoolExecutor(self._workers + 1, "gammabeta-file", alone)
         try:
             for part, future in [(part, pool.submit(self._write, part)) for part in self._to_do]:
                 try:
@@ -115,7 +121,8 @@ class Work:
                 raise OutputError(f"{str(out)!r} leads to the file that is to be read; take another folder")
         check_output(out, source)
         with replacing(out, durable=True) as temporary:  # what is recorded must not be lost
-            rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
+            with self._turn:
+                rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
             if stamp(part.path) != self._stamps[part]:
                 raise FileError(f"{str(part.path)!r} was changed meanwhile; run again when nothing writes to it")
         with self._lock:

@@ -1,5 +1,6 @@
 """y = (x − center) · scale + shift in float64, rounded once to y's type, over arrays of any layout and type."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,21 @@ def _runs(x, y, words, marks, room, width, start, stop, center, scale, shift):
     return infinite
 
 
+@njit(nogil=True, cache=True)
+def _vectors(x, y, words, marks, froms, tos, lengths, center, scale, shift):
+    """Vector i, of lengths[i] values, goes from x[froms[i]:] to y[tos[i]:]; how many infinities arrive there."""
+    infinite = 0
+    for i in range(len(lengths)):
+        c, s, t = center[i], scale[i], shift[i]
+        for first in range(0, lengths[i], _WIDTH):
+            last = min(first + _WIDTH, lengths[i])
+            values, results = x[froms[i] + first : froms[i] + last], y[tos[i] + first : tos[i] + last]
+            for j in range(len(values)):
+                results[j] = (float64(values[j]) - c) * s + t
+            infinite += _infinite(words[tos[i] + first : tos[i] + last], marks)
+    return infinite
+
+
 def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> int:
     """Write the image of x to y, of the same shape, and count the infinite values of x on the way.
 
@@ -111,10 +127,7 @@ def _contiguous(x: Array, y: Array, parameters: Parameters) -> int:
     """A contiguous block (a, f, b) of float32 or float64."""
     a, f, b = x.shape
     flat, out = layout.readable(x.reshape(-1)), y.reshape(-1)
-    integer = np.int32 if x.dtype == np.float32 else np.int64
-    words = flat.view(integer)
-    marks = np.array([np.iinfo(integer).max, np.array(np.inf, x.dtype).view(integer)], integer)
-
+    words, marks = _bits(flat)
     width = _WIDTH if flat.ctypes.data == out.ctypes.data else 0
 
     def runs(between: tuple[int, int]) -> int:
@@ -130,6 +143,36 @@ def _contiguous(x: Array, y: Array, parameters: Parameters) -> int:
     several = max(1, min(_WIDTH // f, a * b))
     tiled = [np.tile(p, several) for p in parameters]
     return sum(threads.run(rows, threads.ranges(flat.size, layout.SPLIT, several * f if a * b > 1 else 1)))
+
+
+def _bits(flat: Array) -> tuple[Array, Array]:
+    """The bits of floats as integers, and what `_infinite` needs to tell infinities among them."""
+    integer = np.int32 if flat.dtype == np.float32 else np.int64
+    return flat.view(integer), np.array([np.iinfo(integer).max, np.array(np.inf, flat.dtype).view(integer)], integer)
+
+
+def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Parameters) -> int:
+    """Write the image of each of several vectors of one type to another, of one type too; how many infinities come out.
+
+    One call for all of them: for columns of some thousand values a call for each takes five times as long.
+    """
+    if given[0].dtype.kind != "f":
+        given = [vector.astype(np.float64) for vector in given]
+    if not (given[0].dtype in _FLOATS and images[0].dtype in _FLOATS):
+        for vector, image, *one in zip(given, images, *(p[:, None] for p in parameters), strict=True):
+            if vector.size:
+                _strided(vector, image, (0,), (one[0], one[1], one[2]))
+        return sum(int(np.count_nonzero(np.isinf(image))) for image in images)
+    source, target = layout.side_by_side(given), layout.side_by_side(images)
+    words, marks = _bits(target.memory)
+    places = source.starts[:, 0], target.starts[:, 0], source.lengths, *parameters
+
+    def some(between: tuple[int, int]) -> int:
+        part = slice(*between)
+        return int(_vectors(source.memory, target.memory, words, marks, *(place[part] for place in places)))
+
+    mean = int(source.lengths.sum()) // len(given)
+    return sum(threads.run(some, threads.ranges(len(given), layout.SPLIT // max(1, mean))))
 
 
 def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> int:

@@ -42,6 +42,8 @@ FLUSH = 4095 - ROWS
 _HALF = np.uint64(1 << 51)
 _NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _ZERO = np.uint64(0)
+_LOW = np.int64(0xFFFF_FFFF)
+_LEAST, _MOST = -450, 500  # exponents of numbers whose squares' grids stay within float64
 START, STRIDE = np.int64(0), np.int64(LANES)  # of a tile that lies in one piece
 
 
@@ -176,20 +178,36 @@ def _unit(part, top):
 
 
 @njit(cache=True)
-def flush(folds, to, grid, magic, sums, rows, out):
-    """Move a block's integer sums of `rows` rows into the limbs of its lanes' features."""
+def _put(part, out, feature, total, unit):
+    """Add total · 2^unit to a feature's sum of x or of x²."""
     sum_limbs, square_limbs, touched = out
+    if total != 0:
+        if part == 0 or part == 3:
+            add_shifted(sum_limbs, SUM_BASE, touched[0], feature, np.uint64(abs(total)), unit, total < 0)
+        else:
+            add_shifted(square_limbs, SQUARES_BASE, touched[1], feature, np.uint64(abs(total)), unit, total < 0)
+
+
+@njit(cache=True)
+def flush(folds, to, grid, magic, sums, rows, out):
+    """Move a block's integer sums of `rows` rows into the limbs of its lanes' features.
+
+    Neighbours of one feature and grid go together, as two numbers: 64 of them are more than 64 bits hold.
+    """
     for part in range(folds):
+        low = high = np.int64(0)
         for j in range(LANES):
             at = part * LANES + j
             total = np.int64(sums[at] - np.uint64(rows) * bits(magic[at]))
             sums[at] = 0
-            if total != 0:
-                limbs, base, rows_touched = sum_limbs, SUM_BASE, touched[0]
-                if part != 0 and part != 3:
-                    limbs, base, rows_touched = square_limbs, SQUARES_BASE, touched[1]
+            low += total & _LOW
+            high += total >> 32
+            if j == LANES - 1 or to[j + 1] != to[j] or grid[j + 1] != grid[j]:
                 unit = _unit(part, np.int64(grid[j]))
-                add_shifted(limbs, base, rows_touched, to[j], np.uint64(abs(total)), unit, total < 0)
+                high += low >> 32
+                _put(part, out, to[j], low & _LOW, unit)
+                _put(part, out, to[j], high, unit + 32)
+                low = high = np.int64(0)
 
 
 @njit(cache=True)
@@ -248,12 +266,21 @@ def _exponents(high, low):
 
 
 @njit(cache=True)
-def _regrid(folds, binades, high, low, grid, magic):
-    """Give each lane whose numbers leave its grid a new one, with two binades to spare above where there is room."""
+def _regrid(folds, binades, high, low, to, grid, magic):
+    """Give each lane whose numbers leave its grid a new one, with two binades to spare above where there is room.
+
+    Lanes that are all of one feature get the same one, if it can hold them all: `flush` takes them together.
+    """
+    most, least = _ZERO, _NOTHING
     for j in range(LANES):
-        if high[j] >= grid[64 + j] or low[j] < grid[128 + j]:
-            above, below = _exponents(high[j], low[j])
-            top = 1 if high[j] == 0 else above + 1 + min(2, binades - 1 - (above - below))
+        most, least = max(most, high[j]), min(least, low[j])
+    above, below = _exponents(most, least)
+    together = to[0] == to[1] and most != 0 and above - below < binades
+    for j in range(LANES):
+        if together or high[j] >= grid[64 + j] or low[j] < grid[128 + j]:
+            if not together:
+                above, below = _exponents(high[j], low[j])
+            top = 1 if high[j] == 0 and not together else above + 1 + min(2, binades - 1 - (above - below))
             grid[j] = np.uint64(top)
             grid[64 + j] = np.uint64(top + 1023) << POINT
             grid[128 + j] = (np.uint64(top - binades + 1023) << POINT) - ONE
@@ -262,12 +289,26 @@ def _regrid(folds, binades, high, low, grid, magic):
 
 
 @njit(cache=True)
+def _one_grid_each(high, low, binades):
+    """Whether all numbers are finite, and a grid of `binades` can hold those of each lane."""
+    beyond = 0
+    for j in range(LANES):
+        above, below = _exponents(high[j], low[j])
+        beyond |= (high[j] != 0) & ((above - below > binades - 1) | (below < _LEAST) | (above > _MOST))
+    return not beyond
+
+
+@njit(cache=True)
 def add_tile(x, offset, stride, rows, lanes, block, known, to, specials, out):
     """Add a tile, or what there is of one: `rows` rows of `lanes` lanes, a block's; lane j is of feature to[j]."""
     folds, binades, constants, totals, grids, pending, room, scratch = known
     high, low, before = room[0:64], room[64:128], room[128:512]
     grid, magic, sums = grids[block], constants[block], totals[block]
-    if rows == ROWS and lanes == LANES and pending[block] <= FLUSH:
+    if pending[block] > FLUSH:
+        flush(folds, to, grid, magic, sums, pending[block], out)
+        pending[block] = 0
+    whole = rows == ROWS and lanes == LANES
+    if whole:
         copy(sums, before)
         fill(high, _ZERO)
         fill(low, _NOTHING)
@@ -276,16 +317,18 @@ def add_tile(x, offset, stride, rows, lanes, block, known, to, specials, out):
             pending[block] += ROWS
             return
         copy(before, sums)
-    _finite_copy(x, offset, stride, rows, lanes, scratch, to, specials)
-    _extent(scratch, high, low)
-    for j in range(LANES):
-        above, below = _exponents(high[j], low[j])
-        if high[j] != 0 and (above - below > binades - 1 or below < -450 or above > 500):
-            _add_singly(scratch, j, to[j], out)
-            high[j], low[j] = _ZERO, _NOTHING
-    if pending[block] > FLUSH or not _within(high, low, grid):
+    if not whole or not _one_grid_each(high, low, binades):
+        _finite_copy(x, offset, stride, rows, lanes, scratch, to, specials)
+        _extent(scratch, high, low)
+        for j in range(LANES):
+            above, below = _exponents(high[j], low[j])
+            if high[j] != 0 and (above - below > binades - 1 or below < _LEAST or above > _MOST):
+                _add_singly(scratch, j, to[j], out)
+                high[j], low[j] = _ZERO, _NOTHING
+        x, offset, stride = scratch, START, STRIDE
+    if not _within(high, low, grid):
         flush(folds, to, grid, magic, sums, pending[block], out)
-        _regrid(folds, binades, high, low, grid, magic)
+        _regrid(folds, binades, high, low, to, grid, magic)
         pending[block] = 0
-    fold(scratch, START, STRIDE, magic, sums, high, low)
+    fold(x, offset, stride, magic, sums, high, low)
     pending[block] += ROWS
