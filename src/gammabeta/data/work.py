@@ -71,7 +71,7 @@ class Work:
         self._read = self._rows = 0
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._workers = manner.workers or min(threads.count(), AT_ONCE)
-        self._turn = threading.Semaphore(self._workers)  # to compute: who waits for the disk lets another begin
+        self._turn = threading.Semaphore(self._workers)  # to compute
 
     def _is_done(self, part: Part) -> bool:
         line = self._record.lines.get(part.name)
@@ -86,7 +86,8 @@ class Work:
         self._clean()
         busy = self._workers >= threads.count() and len(self._to_do) >= MANY * self._workers
         alone = threads.alone if busy else None
-        pool = ThreadPoolExecutor(self._workers + 1, "gammabeta-file", alone)
+        waiting = 0 if self._manner.workers else 1  # for its file to be on the disk, meanwhile
+        pool = ThreadPoolExecutor(self._workers + waiting, "gammabeta-file", alone)
         try:
             for part, future in [(part, pool.submit(self._write, part)) for part in self._to_do]:
                 try:
