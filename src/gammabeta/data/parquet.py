@@ -21,7 +21,7 @@ from gammabeta.statistics import Extrema
 
 GROUP_BYTES = 32 << 20  # of Arrow memory in a row group written: all of it is held until it is encoded
 GROUP_ROWS = 1 << 20
-KEPT_BYTES = 16 << 20  # what a row group may have taken for its memory to be kept for the next, which spares 3 ms
+KEPT_BYTES = 16 << 20  # what a row group may have taken for its memory to be kept for the next one
 READ_AHEAD = 64 << 10  # bytes of each column; PyArrow would otherwise read whole column chunks
 OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
 SHARE_OPEN_BYTES = 16 << 20  # the same, of the columns that a thread reads while others read others

@@ -154,7 +154,7 @@ def _bits(flat: Array) -> tuple[Array, Array]:
 def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Parameters) -> int:
     """Write the image of each of several vectors of one type to another, of one type too; how many infinities come out.
 
-    One call for all of them: for columns of some thousand values a call for each takes five times as long.
+    One call for all of them: with 50 columns of 20,000 values a call for each takes three times as long.
     """
     if given[0].dtype.kind != "f":
         given = [vector.astype(np.float64) for vector in given]

@@ -289,13 +289,18 @@ def _regrid(folds, binades, high, low, to, grid, magic):
 
 
 @njit(cache=True)
-def _one_grid_each(high, low, binades):
-    """Whether all numbers are finite, and a grid of `binades` can hold those of each lane."""
-    beyond = 0
+def _beyond(high, low, binades):
+    """Whether a lane holds what no grid does: numbers far apart or near the ends of float64, or not finite."""
+    above, below = _exponents(high, low)
+    return (high != 0) & ((above - below > binades - 1) | (below < _LEAST) | (above > _MOST))
+
+
+@njit(cache=True)
+def _any_beyond(high, low, binades):
+    found = 0
     for j in range(LANES):
-        above, below = _exponents(high[j], low[j])
-        beyond |= (high[j] != 0) & ((above - below > binades - 1) | (below < _LEAST) | (above > _MOST))
-    return not beyond
+        found |= _beyond(high[j], low[j], binades)
+    return found != 0
 
 
 @njit(cache=True)
@@ -317,12 +322,11 @@ def add_tile(x, offset, stride, rows, lanes, block, known, to, specials, out):
             pending[block] += ROWS
             return
         copy(before, sums)
-    if not whole or not _one_grid_each(high, low, binades):
+    if not whole or _any_beyond(high, low, binades):
         _finite_copy(x, offset, stride, rows, lanes, scratch, to, specials)
         _extent(scratch, high, low)
         for j in range(LANES):
-            above, below = _exponents(high[j], low[j])
-            if high[j] != 0 and (above - below > binades - 1 or below < _LEAST or above > _MOST):
+            if _beyond(high[j], low[j], binades):
                 _add_singly(scratch, j, to[j], out)
                 high[j], low[j] = _ZERO, _NOTHING
         x, offset, stride = scratch, START, STRIDE
