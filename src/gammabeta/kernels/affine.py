@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import float64, njit
+from numba import float64
 from numpy.typing import NDArray
 
 from gammabeta.kernels import layout, threads
-from gammabeta.kernels.intrinsics import prefetch
+from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import Array
 
 Parameters = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -20,7 +20,7 @@ _HEIGHT = 8  # rows under the same parameters, where a row is longer than that
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-@njit(cache=True)
+@kernel
 def _infinite(words, marks):
     """How many floats, given as the integers of their bits, are infinite. marks: all bits but the sign's; infinity's.
 
@@ -37,7 +37,7 @@ def _infinite(words, marks):
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rows(x, y, words, marks, room, center, scale, shift):
     """Rows of lanes, each lane with its parameters; how many values are infinite. x, y: 1-d; center, …: (lanes,).
 
@@ -68,7 +68,7 @@ def _rows(x, y, words, marks, room, center, scale, shift):
     return infinite
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _runs(x, y, words, marks, room, width, start, stop, center, scale, shift):
     """Runs of `width` values, run i with the parameters of feature i mod f; how many values are infinite."""
     infinite = 0
@@ -90,7 +90,7 @@ def _runs(x, y, words, marks, room, width, start, stop, center, scale, shift):
     return infinite
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _vectors(x, y, words, marks, froms, tos, lengths, center, scale, shift):
     """Vector i, of lengths[i] values, goes from x[froms[i]:] to y[tos[i]:]; how many infinities arrive there."""
     infinite = 0

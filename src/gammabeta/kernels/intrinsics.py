@@ -1,9 +1,13 @@
 """What processors do and Numba has no name for."""
 
 from llvmlite import ir
-from numba import float64, int64, types, uint64
+from numba import float64, int64, njit, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+kernel = njit(nogil=True, cache=True, _nrt=False)
+"""Compile a function that makes no array: those that it is given are its caller's, and Numba need not count who holds
+them, which takes an atomic operation for each array and each function that passes it on."""
 
 
 @intrinsic

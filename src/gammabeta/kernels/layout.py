@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 LANES = 64  # a multiple of every processor's vector, and of a cache line
 LINE = 64  # bytes of a cache line
-PANEL = 2048  # lanes whose state stays in a core's L2 cache: at most 120 bytes each
+PANEL = 2048  # lanes whose state stays in a core's L2 cache: 137 bytes each
 PIECE = 2**17  # elements copied at a time
 SPLIT = 2**16  # elements worth a thread
 SHORT = 2**11  # values of a feature below which copying several as a table costs less than one after the other

@@ -4,12 +4,11 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gammabeta import axes
 from gammabeta.kernels import layout
-from gammabeta.kernels.intrinsics import prefetch
+from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import Array
 
 Range = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
@@ -18,7 +17,7 @@ Range = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 ROWS = 32
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _extent(x, lanes, low, high, missing):
     """Lower `low`, raise `high` and count NaN, lane by lane; comparisons with NaN are false. low, high: x's type."""
     for start in range(0, len(x), lanes * ROWS):
@@ -37,7 +36,7 @@ def _extent(x, lanes, low, high, missing):
                     none[j] += v != v
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _extent_of_runs(x, starts, lengths, low, high, missing, least, most, none):
     """The same, feature by feature, of x[starts[i, k] : starts[i, k] + lengths[i]]. low, …: room for 64 lanes."""
     for feature in range(len(lengths)):

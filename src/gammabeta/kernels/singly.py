@@ -4,10 +4,10 @@ Sums are limbs, int64 (height, lanes), as in `limbs`, digits not carried: each n
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-from gammabeta.kernels.intrinsics import bits, multiply_high
+from gammabeta.kernels.intrinsics import bits, kernel, multiply_high
 
 # Constants of NumPy's types rather than Python's: Numba compiles a function once for each Python constant it is given.
 SUM_BASE, SUM_HEIGHT = np.int64(-34), 70  # limbs for x: from 2^−1088 to beyond every float and 64-bit integer
@@ -25,7 +25,7 @@ _LOW = np.uint64(0xFFFF_FFFF)
 _WORD = np.uint64(32)
 
 
-@njit(cache=True)
+@kernel
 def add_shifted(limbs, base, touched, lane, value, exponent, negative):
     """Add ±value · 2^exponent, value an unsigned 64-bit integer, to a lane of limbs; note which rows that touched."""
     position = exponent - 32 * base
@@ -45,7 +45,7 @@ def add_shifted(limbs, base, touched, lane, value, exponent, negative):
     touched[1] = max(touched[1], at + 3)
 
 
-@njit(cache=True)
+@kernel
 def add_square(limbs, base, touched, lane, value, exponent):
     """Add (value · 2^exponent)²."""
     add_shifted(limbs, base, touched, lane, value * value, 2 * exponent, POSITIVE)
@@ -72,7 +72,7 @@ def _split(v):
     return integer if isinstance(v, types.Integer) else floating
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def accumulate_integers(x, lanes, sum_limbs, square_limbs, touched):
     """Add a table of int64 or uint64, number by number. x: 1-d, row i being x[i·lanes : (i + 1)·lanes]."""
     for i in range(len(x)):
@@ -81,7 +81,7 @@ def accumulate_integers(x, lanes, sum_limbs, square_limbs, touched):
         add_square(square_limbs, SQUARES_BASE, touched[1], i % lanes, size, exponent)
 
 
-@njit(cache=True)
+@kernel
 def add_weighted(v, w, lane, omit, weights, weight_base, sums, sum_base, squares, square_base, specials, touched):
     """Add w, w·v and w·v² to a lane of limbs with these bases; where w = 0, v counts for nothing.
 
@@ -109,7 +109,7 @@ def add_weighted(v, w, lane, omit, weights, weight_base, sums, sum_base, squares
     add_shifted(squares, square_base, touched[2], lane, highest, place + 128, POSITIVE)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def accumulate_weighted(x, weights, lanes, omit, weight_limbs, sum_limbs, square_limbs, specials, touched):
     """Add w, w·x and w·x² number by number, whole.
 

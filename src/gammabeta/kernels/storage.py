@@ -86,6 +86,33 @@ def _load_constant(context, x, place):
     return x.dtype(x, int64), generate
 
 
+def _apart(builder):
+    """The scope of what `given` reads: see LLVM's metadata alias.scope and noalias."""
+    module = builder.module
+    domain = module.add_metadata(["gammabeta"])
+    return module.add_metadata([module.add_metadata(["gammabeta.given", domain])])
+
+
+@intrinsic
+def _load_apart(context, x, place):
+    def generate(context, builder, signature, args):
+        value = builder.load(_address(context, builder, signature, args))
+        value.set_metadata("alias.scope", _apart(builder))
+        return value
+
+    return x.dtype(x, int64), generate
+
+
+@intrinsic
+def _store_apart(context, x, place, value):
+    def generate(context, builder, signature, args):
+        stored = builder.store(args[2], _address(context, builder, signature, args))
+        stored.set_metadata("noalias", _apart(builder))
+        return context.get_dummy_value()
+
+    return types.void(x, int64, x.dtype), generate
+
+
 @intrinsic
 def _store(context, x, place, value):
     def generate(context, builder, signature, args):
@@ -102,6 +129,24 @@ def get(x, place):
 @overload(get)
 def _get(x, place):
     return lambda x, place: _load(x, place)
+
+
+def given(x, place):
+    """x[place] as it is, from memory to which `keep` writes nothing: the compiler need not ask whether it does."""
+
+
+@overload(given)
+def _given(x, place):
+    return lambda x, place: _load_apart(x, place)
+
+
+def keep(x, place, value):
+    """x[place] = value, of x's type, where nothing is that `given` reads."""
+
+
+@overload(keep)
+def _keep(x, place, value):
+    return lambda x, place, value: _store_apart(x, place, value)
 
 
 def like(x, value):
