@@ -6,7 +6,7 @@ are all of one feature.
 
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import LANES, LINE
-from gammabeta.kernels.tile import ROWS, START, STRIDE, TILE, add_tile, copy, fill, finish
+from gammabeta.kernels.tile import DEPTH, PART, ROWS, START, STRIDE, TILE, add_tile, copy, fill, finish
 
 
 @kernel
@@ -23,41 +23,45 @@ def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs
         height = min(ROWS, rows - row)
         for block in range(blocks):
             at, width = start + row * stride + block * LANES, min(LANES, lanes - block * LANES)
-            add_tile(x, at, stride, height, width, state, block, to, specials, out)
+            add_tile(x, at, stride, height, width, ROWS * stride, state, block, to, specials, out)
     for block in range(blocks):
         finish(state, block, to, out)
 
 
 @kernel
-def accumulate_runs(x, starts, lengths, state, to, gathered, sum_limbs, square_limbs, specials, touched):
-    """Add features one after another, feature i being x[starts[i, k] : starts[i, k] + lengths[i]] for each k.
+def accumulate_runs(x, starts, lengths, first, last, state, to, gathered, sum_limbs, square_limbs, specials, touched):
+    """Add the features first to last one after another.
 
-    state: of 64 lanes; to: room for 64 int64; gathered: for a tile of x's type. Else as `accumulate`.
+    Feature i is x[starts[i, k] : starts[i, k] + lengths[i]] for each k: what makes whole rows of a tile is added where
+    it lies, the rest is gathered. state: of 64 lanes; to: room for 64 int64; gathered: for a tile of x's type. Else as
+    `accumulate`.
     """
     out = (sum_limbs, square_limbs, touched)
-    for feature in range(len(lengths)):
+    for feature in range(first, last):
         fill(to, START, STRIDE, feature)
-        held = START
+        held, length = START, lengths[feature]
         for run in range(starts.shape[1]):
             at = starts[feature, run]
-            stop = at + lengths[feature]
+            stop = at + length
+            below = starts[feature, run + 1] if run + 1 < starts.shape[1] else stop
+            while stop - at >= PART:
+                rows = min(ROWS, (stop - at) // (DEPTH * LANES) * DEPTH)
+                beyond = at + rows * LANES
+                ahead = (beyond if stop - beyond >= PART else below) - at
+                add_tile(x, at, STRIDE, rows, LANES, ahead, state, START, to, specials, out)
+                at = beyond
             while at < stop:
-                if held == 0 and stop - at >= TILE:
-                    add_tile(x, at, STRIDE, ROWS, LANES, state, START, to, specials, out)
-                    at += TILE
-                    continue
                 more = min(TILE - held, stop - at)
-                if run + 1 < starts.shape[1]:
-                    below = starts[feature, run + 1] + at - starts[feature, run]
-                    for j in range(0, more, LINE // x.itemsize):
-                        prefetch(x, below + j)
+                for j in range(0, more, LINE // x.itemsize):
+                    prefetch(x, below + length - (stop - at) + j)
                 copy(x, at, more, gathered, held)
                 held += more
                 at += more
                 if held == TILE:
-                    add_tile(gathered, START, STRIDE, ROWS, LANES, state, START, to, specials, out)
+                    add_tile(gathered, START, STRIDE, ROWS, LANES, START, state, START, to, specials, out)
                     held = START
         if held:
-            fill(gathered, held, TILE, 0)
-            add_tile(gathered, START, STRIDE, ROWS, LANES, state, START, to, specials, out)
+            rows = (held + DEPTH * LANES - 1) // (DEPTH * LANES) * DEPTH
+            fill(gathered, held, rows * LANES, 0)
+            add_tile(gathered, START, STRIDE, rows, LANES, START, state, START, to, specials, out)
         finish(state, START, to, out)

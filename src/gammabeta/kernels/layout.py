@@ -23,6 +23,7 @@ LINE = 64  # bytes of a cache line
 PANEL = 2048  # lanes whose state stays in a core's L2 cache: 137 bytes each
 PIECE = 2**17  # elements copied at a time
 SPLIT = 2**16  # elements worth a thread
+EVEN = 16  # features for each thread from which these are its share, not values: uneven by a 16th at most
 SHORT = 2**11  # values of a feature below which copying several as a table costs less than one after the other
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -142,7 +143,9 @@ def lanes(rows: int, columns: int, tile: int) -> int:
 
 
 def _split(x: Array, statistic: Reduction) -> Any:
-    """The statistic of a block, over threads: cut along its longest axis."""
+    """The statistic of a block, over threads: of the runs of many features, or cut along its longest axis."""
+    if x.shape[2] > 1 and x.shape[1] >= EVEN * threads.count() and _lies_in_runs(x):
+        return statistic.runs(_runs(x))
     along = int(np.argmax(x.shape))
     ranges = threads.ranges(x.shape[along], SPLIT * x.shape[along] // max(1, x.size))
     parts = threads.run(lambda r: _block(x[(slice(None),) * along + (slice(*r),)], statistic), ranges)
@@ -156,22 +159,24 @@ def _block(x: Array, statistic: Reduction) -> Any:
     if x.shape[2] == 1:
         return statistic.added([statistic.table(piece) for piece in _pieces(x[:, :, 0])], x.shape[1])
     rows = x.shape[0] * x.shape[2]
+    if _lies_in_runs(x):
+        return statistic.runs(_runs(x))
     if rows < SHORT:
         several = max(1, PIECE // max(1, rows))
         beside = [x[:, at : at + several].transpose(0, 2, 1) for at in range(0, x.shape[1], several)]
         return statistic.concatenated([_block(part.reshape(rows, -1, 1), statistic) for part in beside])
-    if _is_readable(x):
-        return statistic.runs(_runs(x))
     columns = [_pieces(x[:, feature]) for feature in range(x.shape[1])]
     return statistic.concatenated(
         [statistic.added([statistic.table(piece.reshape(-1, 1)) for piece in column], 1) for column in columns]
     )
 
 
-def _is_readable(x: Array) -> bool:
-    """Whether a block's runs are what kernels take, each in one piece."""
+def _lies_in_runs(x: Array) -> bool:
+    """Whether a block's features are long, and lie in runs that kernels take, each in one piece."""
+    if x.shape[0] * x.shape[2] < SHORT or x.dtype not in _FLOATS:
+        return False
     whole = x.strides[2] == x.itemsize and x.ctypes.data % x.itemsize == 0
-    return x.dtype in _FLOATS and whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
+    return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
 
 
 def _runs(x: Array) -> Runs:
@@ -194,12 +199,10 @@ def side_by_side(columns: Sequence[Array]) -> Runs:
     return Runs(memory, starts[:, None], lengths)
 
 
-def over_features(runs: Runs, statistic: Reduction) -> Any:
-    """A statistic of runs, over threads."""
-    mean = int(runs.lengths.sum()) * runs.starts.shape[1] // len(runs.lengths)
-    ranges = threads.ranges(len(runs.lengths), SPLIT // max(1, mean))
-    parts = threads.run(lambda r: statistic.runs(Runs(runs.memory, *(part[slice(*r)] for part in runs[1:]))), ranges)
-    return statistic.concatenated(parts)
+def shares(runs: Runs) -> list[tuple[int, int]]:
+    """Ranges of features, for the threads that there are."""
+    mean = int(runs.lengths.sum()) * runs.starts.shape[1] // max(1, len(runs.lengths))
+    return threads.ranges(len(runs.lengths), SPLIT // max(1, mean))
 
 
 def _pieces(x: Array) -> Iterator[Array]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import layout
+from gammabeta.kernels import layout, threads
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import Array
 
@@ -37,9 +37,12 @@ def _extent(x, lanes, low, high, missing):
 
 
 @kernel
-def _extent_of_runs(x, starts, lengths, low, high, missing, least, most, none):
-    """The same, feature by feature, of x[starts[i, k] : starts[i, k] + lengths[i]]. low, …: room for 64 lanes."""
-    for feature in range(len(lengths)):
+def _extent_of_runs(x, starts, lengths, begin, end, low, high, missing, least, most, none):
+    """The same of the features begin to end, feature i being x[starts[i, k] : starts[i, k] + lengths[i]] for each k.
+
+    low, high, missing: room for 64 lanes.
+    """
+    for feature in range(begin, end):
         for j in range(layout.LANES):
             low[j], high[j], missing[j] = least[feature], most[feature], 0
         for run in range(starts.shape[1]):
@@ -66,8 +69,7 @@ def extent(x: Array, axis: axes.Axis) -> Range:
 
 def columns(given: layout.Runs) -> Range:
     """The range of vectors."""
-    found: Range = layout.over_features(given, _REDUCTION)
-    return found
+    return _runs(given)
 
 
 def added(parts: list[Range], features: int) -> Range:
@@ -111,7 +113,11 @@ def _runs(given: layout.Runs) -> Range:
     """The range of features that lie in runs."""
     memory, starts, lengths = given
     found, none = _empty(len(lengths), memory.dtype), np.zeros(len(lengths), np.int64)
-    _extent_of_runs(memory, starts, lengths, *_empty(layout.LANES, memory.dtype), *found[:2], none)
+
+    def some(between: tuple[int, int]) -> None:
+        _extent_of_runs(memory, starts, lengths, *between, *_empty(layout.LANES, memory.dtype), *found[:2], none)
+
+    threads.run(some, layout.shares(given))
     return _double(found[0]), _double(found[1]), none
 
 

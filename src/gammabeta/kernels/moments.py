@@ -35,7 +35,7 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
 
 def columns(given: layout.Runs) -> Sums:
     """The exact sums of vectors, NaN left out."""
-    _, total, squares, specials = layout.over_features(given, _REDUCTION)
+    _, total, squares, specials = _runs(given)
     return limbs.from_counts(given.lengths - specials[singly.NAN]), total, squares, specials
 
 
@@ -150,9 +150,19 @@ def _runs(given: layout.Runs) -> Sums:
         first = np.minimum(lengths, longest // 2)
         parts = layout.Runs(memory, starts, first), layout.Runs(memory, starts + first[:, None], lengths - first)
         return added([_runs(part) for part in parts], len(lengths))
-    known, to = tile.state(layout.LANES, memory.dtype), np.empty(layout.LANES, np.int64)
-    gathered = np.empty(tile.ROWS * layout.LANES, memory.dtype)
-    return _canonical(partial(exact.accumulate_runs, memory, starts, lengths, known, to, gathered), len(lengths))
+
+    def run(sum_limbs: Array, square_limbs: Array, specials: Array, touched: Array) -> None:
+        def some(between: tuple[int, int]) -> Array:
+            mine, room = touched.copy(), np.empty(tile.TILE, memory.dtype)
+            state, to = tile.state(layout.LANES, memory.dtype), np.empty(layout.LANES, np.int64)
+            out = sum_limbs, square_limbs, specials, mine
+            exact.accumulate_runs(memory, starts, lengths, *between, state, to, room, *out)
+            return mine
+
+        ends = np.array(threads.run(some, layout.shares(given)))
+        touched[:, 0], touched[:, 1] = ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)
+
+    return _canonical(run, len(lengths))
 
 
 def _canonical(run: Callable[..., None], features: int) -> Sums:

@@ -53,7 +53,8 @@ _NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _ZERO = np.uint64(0)
 _WORD = np.int64(0xFFFF_FFFF)
 _LEAST, _MOST = -450, 500  # exponents of numbers whose squares' grids stay within float64
-START, STRIDE, TILE = np.int64(0), np.int64(LANES), np.int64(ROWS * LANES)  # of a tile that lies in one piece
+START, STRIDE = np.int64(0), np.int64(LANES)  # of a tile that lies in one piece
+TILE, PART = np.int64(ROWS * LANES), np.int64(ROWS // 2 * LANES)  # values of one; those worth not to be gathered
 
 
 def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
@@ -70,8 +71,8 @@ def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
 
 @kernel
 def _fetch(x, offset, stride):
-    """Ask for the tile below the next rows: 4 to 11.5 GB/s a thread in wide tables."""
-    for row in range(ROWS, ROWS + DEPTH):
+    """Ask for rows of a tile, which need not exist: 4 to 11.5 GB/s a thread in wide tables."""
+    for row in range(DEPTH):
         for j in range(0, LANES, LINE // x.itemsize):
             prefetch(x, offset + row * stride + j)
 
@@ -87,11 +88,11 @@ def _constant(known, lane, part):
 
 
 @kernel
-def _fold_single(x, offset, stride, known, block):
+def _fold_single(x, offset, stride, rows, ahead, known, block):
     """A tile of float32: one fold of x, two of x²."""
-    for row in range(0, ROWS, DEPTH):
+    for row in range(0, rows, DEPTH):
         at = offset + row * stride
-        _fetch(x, at, stride)
+        _fetch(x, at + ahead, stride)
         for j in range(LANES):
             lane = block + j
             greatest, least = get(known, lane + _HIGH), get(known, lane + _LOW)
@@ -115,11 +116,11 @@ def _fold_single(x, offset, stride, known, block):
 
 
 @kernel
-def _fold_double(x, offset, stride, known, block):
+def _fold_double(x, offset, stride, rows, ahead, known, block):
     """A tile of float64: two folds of x, of h and of e, where x² = h + e."""
-    for row in range(0, ROWS, DEPTH):
+    for row in range(0, rows, DEPTH):
         at = offset + row * stride
-        _fetch(x, at, stride)
+        _fetch(x, at + ahead, stride)
         for j in range(LANES):
             lane = block + j
             greatest, least = get(known, lane + _HIGH), get(known, lane + _LOW)
@@ -153,15 +154,20 @@ def _fold_double(x, offset, stride, known, block):
             keep(known, lane + 5 * LANES, a5)
 
 
-def fold(x, offset, stride, known, block):
-    """Add a tile, and find the largest |x| and the smallest |x| ≠ 0, less one, of each lane, as bits."""
+def fold(x, offset, stride, rows, ahead, known, block):
+    """Add rows of a tile, a multiple of `DEPTH` of them; find the largest |x| and the smallest |x| ≠ 0, less one, of
+    each lane, as bits."""
 
 
 @overload(fold)
-def _fold(x, offset, stride, known, block):
-    if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32:
-        return lambda x, offset, stride, known, block: _fold_single(x, offset, stride, known, block)
-    return lambda x, offset, stride, known, block: _fold_double(x, offset, stride, known, block)
+def _fold(x, offset, stride, rows, ahead, known, block):
+    def single(x, offset, stride, rows, ahead, known, block):
+        _fold_single(x, offset, stride, rows, ahead, known, block)
+
+    def double(x, offset, stride, rows, ahead, known, block):
+        _fold_double(x, offset, stride, rows, ahead, known, block)
+
+    return single if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32 else double
 
 
 @kernel
@@ -347,36 +353,36 @@ def _fit(state, place, to, out):
 
 
 @kernel
-def _add(x, offset, stride, folds, known, block):
-    """Add a whole tile, if it keeps within the grids of its lanes; whether it does."""
+def _add(x, offset, stride, rows, ahead, folds, known, block):
+    """Add rows of a tile, a multiple of `DEPTH`, if they keep within the grids of their lanes; whether they do."""
     before = len(known) - 6 * LANES
     copy(known, block, folds * LANES, known, before)
     _unseen(known, block)
-    fold(x, offset, stride, known, block)
+    fold(x, offset, stride, rows, ahead, known, block)
     within = _within(known, block)
     if within:
-        keep(known, block + _SUMMED, get(known, block + _SUMMED) + np.uint64(ROWS))
+        keep(known, block + _SUMMED, get(known, block + _SUMMED) + np.uint64(rows))
     else:
         copy(known, before, folds * LANES, known, block)
     return within
 
 
 @kernel
-def add_tile(x, offset, stride, rows, lanes, state, place, to, specials, out):
+def add_tile(x, offset, stride, rows, lanes, ahead, state, place, to, specials, out):
     """Add a tile, or what there is of one: `rows` rows of `lanes` lanes, of the block at `place`.
 
-    Its lane j is of feature to[64 · place + j].
+    Its lane j is of feature to[64 · place + j]; the tile that comes next lies `ahead`.
     """
     folds, binades, known, scratch = state
     first, block = place * LANES, place * _BLOCK
     if get(known, block + _SUMMED) > FLUSH:
         finish(state, place, to, out)
-    whole = rows == ROWS and lanes == LANES
-    if whole and _add(x, offset, stride, folds, known, block):
+    whole = rows % DEPTH == 0 and lanes == LANES
+    if whole and _add(x, offset, stride, rows, ahead, folds, known, block):
         return
     if whole and not _any_beyond(known, block, binades):
         _fit(state, place, to, out)
-        _add(x, offset, stride, folds, known, block)
+        _add(x, offset, stride, rows, ahead, folds, known, block)
         return
     _finite_copy(x, offset, stride, rows, lanes, scratch, to, first, specials)
     _extent(scratch, known, block)
@@ -386,4 +392,4 @@ def add_tile(x, offset, stride, rows, lanes, state, place, to, specials, out):
             keep(known, block + _HIGH + j, _ZERO)
             keep(known, block + _LOW + j, _NOTHING)
     _fit(state, place, to, out)
-    _add(scratch, START, STRIDE, folds, known, block)
+    _add(scratch, START, STRIDE, ROWS, START, folds, known, block)
