@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gammabeta.errors import DataError
 from gammabeta.statistics import Moments
+from gammabeta.statistics.running import Running
 
 Floats = NDArray[np.float64]
 
@@ -86,26 +87,19 @@ def _span(low: float, high: float, form: str) -> str:
     return format(low, form) if low == high else f"{low:{form}} – {high:{form}}"
 
 
-def statistics(moments: Moments, unbiased: bool, old: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+def statistics(found: Moments | Running, unbiased: bool, old: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """The exact mean and the variance, Σ(x − mean)² / (n − 1) if `unbiased`, else / n; old ones where n < 2.
 
     >>> mean, var = statistics(Moments.of(np.array([[1.0], [3.0]])), True, (np.zeros(1), np.ones(1)))
     >>> float(mean[0]), float(var[0])
     (2.0, 2.0)
     """
-    enough = moments.count > 1
-    new = moments.mean, moments.variance(ddof=1 if unbiased else 0)
-    mean, var = (np.where(enough, a, b) for a, b in zip(new, old, strict=True))
-    return mean, var
-
-
-def so_far(moments: Moments, unbiased: bool, old: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """`statistics` within two roundings, in a fraction of the time: what a pass that goes on normalizes by."""
-    count = moments.count
-    divisor = np.maximum(count - 1, 1) if unbiased else np.maximum(count, 1)
-    mean, var = (
-        np.where(count > 1, a, b) for a, b in zip((moments.mean, moments.var * (count / divisor)), old, strict=True)
-    )
+    ddof = 1 if unbiased else 0
+    if isinstance(found, Running):
+        count, *new = found.population(ddof)
+    else:
+        count, *new = found.count, found.mean, found.variance(ddof)
+    mean, var = (np.where(count > 1, a, b) for a, b in zip(new, old, strict=True))
     return mean, var
 
 

@@ -16,6 +16,7 @@ from gammabeta.errors import DataError, KindError
 from gammabeta.feeding import Feed
 from gammabeta.recalibration import Floats, LayerReport, Recalibration
 from gammabeta.statistics import Moments
+from gammabeta.statistics.running import Running
 
 Array = NDArray[Any]
 Pair = tuple[Floats, Floats]
@@ -112,7 +113,7 @@ def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
     ones: whatever they were before, those of the layers behind are not taken of nonsense.
     """
-    moments: dict[str, Moments] = {}
+    totals: dict[str, Running] = {}
     calls: dict[str, int] = {}
     old = {name: tracked.statistics(layer) for name, layer in tracked.layers.items()}
     masks: Any = None
@@ -121,18 +122,18 @@ def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
     def before(name: str, layer: Any, x: Any, mask: Any) -> None:
         if mask is None:
             mask = masks.get(name) if isinstance(masks, dict) else masks
-        part = tracked.moments(name, layer, x, mask)
-        moments[name] = moments[name] + part if name in moments else part
+        total = totals.setdefault(name, Running())
+        total.join(tracked.moments(name, layer, x, mask))
         calls[name] = calls.get(name, 0) + 1
         if adapting:
-            tracked.put(layer, recalibration.so_far(moments[name], tracked.unbiased(layer), old[name]))
+            tracked.put(layer, recalibration.statistics(total, tracked.unbiased(layer), old[name]))
 
     with tracked.watching(before):
         for count, batch in feeding.numbered(feed.batches, feed.progress):
             with feeding.in_batch(count):
                 masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers)
                 feed.call(tracked.model, batch)
-    return reached(Seen(moments, calls, count), tracked)
+    return reached(Seen({name: total.moments() for name, total in totals.items()}, calls, count), tracked)
 
 
 def reached(seen: Seen, tracked: Tracked) -> Seen:

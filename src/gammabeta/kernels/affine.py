@@ -165,7 +165,7 @@ def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Pa
         return sum(int(np.count_nonzero(np.isinf(image))) for image in images)
     source, target = layout.side_by_side(given), layout.side_by_side(images)
     words, marks = _bits(target.memory)
-    places = source.starts[:, 0], target.starts[:, 0], source.lengths, *parameters
+    places = source.starts, target.starts, source.lengths, *parameters
 
     def some(between: tuple[int, int]) -> int:
         part = slice(*between)

@@ -29,31 +29,31 @@ def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs
 
 
 @kernel
-def accumulate_runs(x, starts, lengths, first, last, state, to, gathered, sum_limbs, square_limbs, specials, touched):
-    """Add the features first to last one after another.
+def accumulate_runs(
+    x, starts, lengths, many, step, first, last, state, to, gathered, sum_limbs, square_limbs, specials, touched
+):
+    """Add the features first to last, in runs as `layout.Runs` has them, one after another.
 
-    Feature i is x[starts[i, k] : starts[i, k] + lengths[i]] for each k: what makes whole rows of a tile is added where
-    it lies, the rest is gathered. state: of 64 lanes; to: room for 64 int64; gathered: for a tile of x's type. Else as
-    `accumulate`.
+    What makes many rows of a tile is added where it lies, the rest is gathered. state: of 64 lanes; to: room for 64
+    int64; gathered: room for a tile of x's type. Else as `accumulate`.
     """
     out = (sum_limbs, square_limbs, touched)
     for feature in range(first, last):
         fill(to, START, STRIDE, feature)
         held, length = START, lengths[feature]
-        for run in range(starts.shape[1]):
-            at = starts[feature, run]
+        for run in range(many):
+            at = starts[feature] + run * step
             stop = at + length
-            below = starts[feature, run + 1] if run + 1 < starts.shape[1] else stop
             while stop - at >= PART:
                 rows = min(ROWS, (stop - at) // (DEPTH * LANES) * DEPTH)
                 beyond = at + rows * LANES
-                ahead = (beyond if stop - beyond >= PART else below) - at
+                ahead = (beyond if stop - beyond >= PART else stop - length + step) - at
                 add_tile(x, at, STRIDE, rows, LANES, ahead, state, START, to, specials, out)
                 at = beyond
             while at < stop:
                 more = min(TILE - held, stop - at)
                 for j in range(0, more, LINE // x.itemsize):
-                    prefetch(x, below + length - (stop - at) + j)
+                    prefetch(x, at + step + j)
                 copy(x, at, more, gathered, held)
                 held += more
                 at += more
@@ -65,3 +65,30 @@ def accumulate_runs(x, starts, lengths, first, last, state, to, gathered, sum_li
             fill(gathered, held, rows * LANES, 0)
             add_tile(gathered, START, STRIDE, rows, LANES, START, state, START, to, specials, out)
         finish(state, START, to, out)
+
+
+@kernel
+def carry(sum_limbs, square_limbs, touched):
+    """Bring digits into [0, 2³²), those of the last row in use, which have the signs, into [−2³¹, 2³¹)."""
+    _carry(sum_limbs, touched[0])
+    _carry(square_limbs, touched[1])
+
+
+@kernel
+def _carry(limbs, touched):
+    features = limbs.shape[1]
+    large = 0
+    for at in range(touched[0], touched[1]):
+        for feature in range(features):
+            digit = limbs[at, feature]
+            if at + 1 < touched[1]:
+                limbs[at, feature] = digit & 0xFFFFFFFF
+                limbs[at + 1, feature] += digit >> 32
+            else:
+                large |= digit ^ (digit >> 63)
+    if large >> 31:
+        for feature in range(features):
+            digit = limbs[touched[1] - 1, feature]
+            limbs[touched[1] - 1, feature] = digit & 0xFFFFFFFF
+            limbs[touched[1], feature] = digit >> 32
+        touched[1] += 1

@@ -31,14 +31,18 @@ LARGEST_EXACT = 2**53
 
 
 class Runs(NamedTuple):
-    """Features whose values lie in stretches of memory."""
+    """Features whose values lie in stretches of memory: as many of each, equally far apart."""
 
     memory: Array
     """1-d, float32 or float64: from the first value to the last, whatever lies between; read, never written."""
     starts: NDArray[np.int64]
-    """Where in it each feature's runs begin, (f, runs)."""
+    """Where in it each feature's first run begins, (f,)."""
     lengths: NDArray[np.int64]
     """How long a feature's runs are, (f,)."""
+    many: int = 1
+    """How many runs each feature has."""
+    step: int = 0
+    """How far it is from one to the next."""
 
 
 class Reduction(NamedTuple):
@@ -175,18 +179,25 @@ def _lies_in_runs(x: Array) -> bool:
     """Whether a block's features are long, and lie in runs that kernels take, each in one piece."""
     if x.shape[0] * x.shape[2] < SHORT or x.dtype not in _FLOATS:
         return False
-    whole = x.strides[2] == x.itemsize and x.ctypes.data % x.itemsize == 0
-    return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
+    return x.flags.aligned and x.strides[2] == x.itemsize and min(x.strides) >= 0
+
+
+def runs(x: Array, axis: axes.Axis) -> Runs | None:
+    """The runs in which the features of x lie, if they lie so."""
+    try:
+        whole = block(x, groups(x, axes.reduced(axis, x.ndim)), copy=False)
+    except ValueError:
+        return None
+    return _runs(whole) if whole.shape[2] > 1 and _lies_in_runs(whole) else None
 
 
 def _runs(x: Array) -> Runs:
-    """The runs of a block that is readable."""
-    rows, features, length = x.shape
-    down, across = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
-    starts = np.arange(features)[:, None] * across + np.arange(rows) * down
-    size = (rows - 1) * down + (features - 1) * across + length
+    """The runs of a block that lies in runs."""
+    many, features, length = x.shape
+    step, across = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
+    size = (many - 1) * step + (features - 1) * across + length
     memory = np.asarray(_Readable(x, x.ctypes.data, (size,), x.dtype))
-    return Runs(memory, starts, np.full(features, length))
+    return Runs(memory, np.arange(features) * across, np.full(features, length), many, step)
 
 
 def side_by_side(columns: Sequence[Array]) -> Runs:
@@ -196,13 +207,13 @@ def side_by_side(columns: Sequence[Array]) -> Runs:
     places, lengths = np.array([column.ctypes.data for column in lying]), np.array([len(column) for column in lying])
     starts = (places - places.min()) // size
     memory = np.asarray(_Readable(lying, int(places.min()), (int((starts + lengths).max()),), columns[0].dtype))
-    return Runs(memory, starts[:, None], lengths)
+    return Runs(memory, starts, lengths)
 
 
-def shares(runs: Runs) -> list[tuple[int, int]]:
+def shares(given: Runs) -> list[tuple[int, int]]:
     """Ranges of features, for the threads that there are."""
-    mean = int(runs.lengths.sum()) * runs.starts.shape[1] // max(1, len(runs.lengths))
-    return threads.ranges(len(runs.lengths), SPLIT // max(1, mean))
+    mean = int(given.lengths.sum()) * given.many // max(1, len(given.lengths))
+    return threads.ranges(len(given.lengths), SPLIT // max(1, mean))
 
 
 def _pieces(x: Array) -> Iterator[Array]:

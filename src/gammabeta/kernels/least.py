@@ -37,16 +37,13 @@ def _extent(x, lanes, low, high, missing):
 
 
 @kernel
-def _extent_of_runs(x, starts, lengths, begin, end, low, high, missing, least, most, none):
-    """The same of the features begin to end, feature i being x[starts[i, k] : starts[i, k] + lengths[i]] for each k.
-
-    low, high, missing: room for 64 lanes.
-    """
+def _extent_of_runs(x, starts, lengths, many, step, begin, end, low, high, missing, least, most, none):
+    """The same of the features begin to end, in runs as `layout.Runs` has them. low, …: room for 64 lanes."""
     for feature in range(begin, end):
         for j in range(layout.LANES):
             low[j], high[j], missing[j] = least[feature], most[feature], 0
-        for run in range(starts.shape[1]):
-            first = starts[feature, run]
+        for run in range(many):
+            first = starts[feature] + run * step
             last = first + lengths[feature]
             for at in range(first, last, layout.LANES):
                 width = min(layout.LANES, last - at)
@@ -111,11 +108,11 @@ def _lanes(flat: Array, lanes: int, features: int) -> Range:
 
 def _runs(given: layout.Runs) -> Range:
     """The range of features that lie in runs."""
-    memory, starts, lengths = given
-    found, none = _empty(len(lengths), memory.dtype), np.zeros(len(lengths), np.int64)
+    dtype, features = given.memory.dtype, len(given.lengths)
+    found, none = _empty(features, dtype), np.zeros(features, np.int64)
 
     def some(between: tuple[int, int]) -> None:
-        _extent_of_runs(memory, starts, lengths, *between, *_empty(layout.LANES, memory.dtype), *found[:2], none)
+        _extent_of_runs(*given, *between, *_empty(layout.LANES, dtype), *found[:2], none)
 
     threads.run(some, layout.shares(given))
     return _double(found[0]), _double(found[1]), none

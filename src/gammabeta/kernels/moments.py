@@ -1,7 +1,7 @@
 """Exact sums per feature, of an array of any layout and type."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, layout, limbs, singly, threads, tile
+from gammabeta.kernels import exact, finish, layout, limbs, singly, threads, tile
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
@@ -141,28 +141,71 @@ def _panel(tables: list[Array], lanes: int, first: int, width: int, features: in
 
 def _runs(given: layout.Runs) -> Sums:
     """The sums of features that lie in runs."""
-    memory, starts, lengths = given
-    runs, longest = starts.shape[1], int(lengths.max(initial=0))
-    if runs > 1 and runs * longest > ROWS * layout.LANES:
-        halves = starts[:, : runs // 2], starts[:, runs // 2 :]
-        return added([_runs(layout.Runs(memory, np.ascontiguousarray(half), lengths)) for half in halves], len(lengths))
-    if longest > ROWS * layout.LANES:
+    features = len(given.lengths)
+    return added([_canonical(partial(_accumulate, part), features) for part in _bounded(given)], features)
+
+
+def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
+    """The same values in parts, each of so many that their sums go into limbs at a time."""
+    memory, starts, lengths, many, step = given
+    longest = int(lengths.max(initial=0))
+    if many > 1 and many * longest > ROWS * layout.LANES:
+        half = many // 2
+        yield from _bounded(layout.Runs(memory, starts, lengths, half, step))
+        yield from _bounded(layout.Runs(memory, starts + half * step, lengths, many - half, step))
+    elif longest > ROWS * layout.LANES:
         first = np.minimum(lengths, longest // 2)
-        parts = layout.Runs(memory, starts, first), layout.Runs(memory, starts + first[:, None], lengths - first)
-        return added([_runs(part) for part in parts], len(lengths))
+        yield from _bounded(layout.Runs(memory, starts, first))
+        yield from _bounded(layout.Runs(memory, starts + first, lengths - first))
+    else:
+        yield given
 
-    def run(sum_limbs: Array, square_limbs: Array, specials: Array, touched: Array) -> None:
-        def some(between: tuple[int, int]) -> Array:
-            mine, room = touched.copy(), np.empty(tile.TILE, memory.dtype)
-            state, to = tile.state(layout.LANES, memory.dtype), np.empty(layout.LANES, np.int64)
-            out = sum_limbs, square_limbs, specials, mine
-            exact.accumulate_runs(memory, starts, lengths, *between, state, to, room, *out)
-            return mine
 
-        ends = np.array(threads.run(some, layout.shares(given)))
-        touched[:, 0], touched[:, 1] = ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)
+def _accumulate(given: layout.Runs, *out: Any) -> None:
+    """Add runs to limbs and specials, over threads; note which rows that touched."""
+    dtype, (*limbs_and_specials, touched) = given.memory.dtype, out
 
-    return _canonical(run, len(lengths))
+    def some(between: tuple[int, int]) -> NDArray[np.int64]:
+        mine, room = touched.copy(), np.empty(tile.TILE, dtype)
+        state, to = tile.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64)
+        exact.accumulate_runs(*given, *between, state, to, room, *limbs_and_specials, mine)
+        return mine
+
+    for mine in threads.run(some, layout.shares(given)):
+        touched[:, 0], touched[:, 1] = np.minimum(touched[:, 0], mine[:, 0]), np.maximum(touched[:, 1], mine[:, 1])
+
+
+class Running:
+    """The exact sums of features to which runs are added, one array after another."""
+
+    def __init__(self, features: int) -> None:
+        self._limbs = [np.zeros((height, features), np.int64) for _, height in (_SUM, _SQUARES)]
+        self._touched = np.array([(height, 0) for _, height in (_SUM, _SQUARES)])
+        self.counts = np.zeros(features, np.int64)
+        """How many values each feature had."""
+        self.specials = np.zeros((3, features), np.int64)
+        """How many of them were NaN, +inf and −inf."""
+
+    def add(self, given: layout.Runs) -> None:
+        """Add each feature's values."""
+        for part in _bounded(given):
+            _accumulate(part, *self._limbs, self.specials, self._touched)
+            exact.carry(*self._limbs, self._touched)
+        self.counts += given.lengths * given.many
+
+    def sums(self) -> Sums:
+        """What `sums` of all values at once would give, NaN left out."""
+        total, squares = (limbs.canonical(*part) for part in self._used())
+        return limbs.from_counts(self.counts - self.specials[singly.NAN]), total, squares, self.specials.copy()
+
+    def population(self, ddof: float) -> NDArray[np.float64]:
+        """Mean, variance and deviation, (3, f), of features without NaN, as `rounding.population` gives them."""
+        total, squares = self._used()
+        return finish.population((0, self.counts[None]), total, squares, ddof)
+
+    def _used(self) -> list[Limbs]:
+        pairs = zip((_SUM, _SQUARES), self._limbs, self._touched.tolist(), strict=True)
+        return [(base + min(a, b), digits[min(a, b) : max(b, 1)]) for (base, _), digits, (a, b) in pairs]
 
 
 def _canonical(run: Callable[..., None], features: int) -> Sums:

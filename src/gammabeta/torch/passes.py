@@ -10,6 +10,7 @@ from gammabeta import recalibration
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.feeding import Call, Progress, in_batch, numbered
 from gammabeta.statistics import Moments
+from gammabeta.statistics.running import Running
 from gammabeta.torch import tracked
 
 Mask = Callable[[Any], torch.Tensor | Mapping[str, torch.Tensor]]
@@ -53,7 +54,7 @@ def through(model: Any, layers: dict[str, Any], feed: Feed, adapting: bool) -> S
             with in_batch(count):
                 watch.masks = None if feed.mask is None else masks(feed.mask(batch), layers)
                 feed.call(model, batch)
-    return Seen(watch.moments, watch.calls, count)
+    return Seen({name: total.moments() for name, total in watch.totals.items()}, watch.calls, count)
 
 
 class _Watch:
@@ -61,7 +62,7 @@ class _Watch:
 
     def __init__(self, adapting: bool, old: dict[str, Any]) -> None:
         self.adapting, self.old = adapting, old
-        self.moments: dict[str, Moments] = {}
+        self.totals: dict[str, Running] = {}
         self.calls: dict[str, int] = {}
         self.masks: torch.Tensor | Mapping[str, torch.Tensor] | None = None
 
@@ -69,11 +70,11 @@ class _Watch:
         """Add what a layer is about to be given."""
         if mask is None:
             mask = self.masks.get(name) if isinstance(self.masks, Mapping) else self.masks
-        part = tracked.moments(name, layer, x, mask)
-        self.moments[name] = self.moments[name] + part if name in self.moments else part
+        total = self.totals.setdefault(name, Running())
+        tracked.add(total, name, layer, x, mask)
         self.calls[name] = self.calls.get(name, 0) + 1
         if self.adapting:
-            tracked.put(layer, recalibration.so_far(self.moments[name], tracked.unbiased(layer), self.old[name]))
+            tracked.put(layer, recalibration.statistics(total, tracked.unbiased(layer), self.old[name]))
 
 
 def masks(given: Any, layers: dict[str, Any]) -> Any:

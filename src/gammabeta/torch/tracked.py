@@ -13,6 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from gammabeta import arrays, axes, formula, spaces
 from gammabeta.errors import DataError, KindError
 from gammabeta.statistics import Moments
+from gammabeta.statistics.running import Running
 from gammabeta.torch import checks
 from gammabeta.torch.layer import BatchNorm
 
@@ -121,24 +122,27 @@ def reduced(name: str, layer: Any, x: Any) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-def moments(name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> Moments:
-    """The exact moments of the values of a call that count.
+def add(total: Running, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
+    """Add the values of a call that count.
 
     Raises:
         DataError: one of them is NaN or infinite; the message says in which layer.
     """
     away = reduced(name, layer, x)
     try:
-        found = exact(x.detach(), away, mask)
+        if mask is None:
+            total.add(x.detach(), away)
+        else:
+            total.join(exact(x.detach(), away, mask))
     except DataError as error:
         raise DataError(f"{name or 'the model'}: {error}; find where it arises with gammabeta.torch.diagnose") from None
-    if found.infinities.any():
-        features = [tuple(map(int, at)) for at in np.argwhere(found.infinities)[:5]]
+    infinities = total.infinities
+    if infinities.any():
+        features = [tuple(map(int, at)) for at in np.argwhere(infinities)[:5]]
         raise DataError(
             f"{name or 'the model'} must be given finite values, got infinities in features {features}: find where "
             f"they arise with gammabeta.torch.diagnose"
         )
-    return found
 
 
 def exact(

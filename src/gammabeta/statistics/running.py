@@ -1,0 +1,76 @@
+"""Moments that grow: of arrays that come one after another, where each is asked for what there is so far."""
+
+from typing import Any
+
+from gammabeta import arrays, axes
+from gammabeta.kernels import layout
+from gammabeta.kernels import moments as kernel
+from gammabeta.statistics.common import Counts, Floats, checked, refuse_nan
+from gammabeta.statistics.moments import Moments
+
+
+class Running:
+    """The sum of the moments of arrays of the same features.
+
+    Where features lie in runs, as the channels of (n, c, h, w) do, they are added to one set of limbs, and no `Moments`
+    is made in between: between the operations of a network, when little of Python is in the processor's caches, that
+    takes a fifth of the time.
+
+    >>> import numpy as np
+    >>> running = Running()
+    >>> running.add(np.array([[1.0], [2.0]]), 0)
+    >>> running.add(np.array([[6.0]]), 0)
+    >>> running.moments() == Moments.of([[1.0], [2.0], [6.0]])
+    True
+    """
+
+    def __init__(self) -> None:
+        self._parts: Moments | None = None
+        self._sums: kernel.Running | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def add(self, x: Any, axis: axes.Axis) -> None:
+        """Add the values of an array as `Moments.of` takes it, over `axis`.
+
+        Raises:
+            DataError: one of them is NaN.
+        """
+        runs = None
+        if arrays.elsewhere(x) is None:
+            x = checked(x, "raise")
+            runs = layout.runs(x, axis)
+        if runs is None:
+            self.join(Moments.of(x, axis, nan="raise"))
+            return
+        if self._sums is None:
+            self._sums = kernel.Running(len(runs.lengths))
+            self._shape = tuple(x.shape[i] for i in axes.kept(axis, x.ndim))
+        self._sums.add(runs)
+        refuse_nan(self._sums.specials[0].reshape(self._shape))
+
+    def join(self, part: Moments) -> None:
+        """Add moments."""
+        self._parts = part if self._parts is None else self._parts + part
+
+    def moments(self) -> Moments:
+        """Those of all that was added."""
+        parts = [] if self._parts is None else [self._parts]
+        if self._sums is not None:
+            parts.append(Moments(self._shape, *self._sums.sums()))
+        return sum(parts[1:], parts[0])
+
+    @property
+    def infinities(self) -> Counts:
+        """How many values of each feature are +inf or −inf."""
+        if self._sums is not None and self._parts is None:
+            found: Counts = self._sums.specials[1:].sum(axis=0).reshape(self._shape)
+            return found
+        return self.moments().infinities
+
+    def population(self, ddof: float) -> tuple[Counts | Floats, Floats, Floats]:
+        """Count, mean, and variance by n − ddof, of features of finite values; NaN where that is not positive."""
+        if self._sums is not None and self._parts is None:
+            mean, var, _ = self._sums.population(ddof).reshape(3, *self._shape)
+            return self._sums.counts.reshape(self._shape), mean, var
+        found = self.moments()
+        return found.count, found.mean, found.variance(ddof)

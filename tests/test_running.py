@@ -1,0 +1,122 @@
+"""Moments that grow: the sum of each array's own, to the bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gammabeta import DataError, Moments
+from gammabeta.kernels import exact, threads
+from gammabeta.kernels import moments as kernel
+from gammabeta.statistics.running import Running
+
+AXES = (0, 2, 3)
+
+
+def batches(seed, count, shape, dtype, scale):
+    """Arrays of alternating signs, some of whose numbers one grid does not hold with the others."""
+    rng = np.random.default_rng(seed)
+    odd = np.array([0.0, 1e30, -1e-30, np.finfo(dtype).tiny / 4, -np.finfo(dtype).max], dtype)
+    for i in range(count):
+        x = rng.normal((-1) ** i * scale, 1, shape).astype(dtype)
+        at = rng.random(shape) < 0.001
+        x[at] = rng.choice(odd, at.sum())
+        yield x
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 6),
+    st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from([np.float32, np.float64, np.float16, np.int16]),
+    st.sampled_from([0.0, 1.0, 300.0]),
+)
+def test_running_is_the_sum(seed, count, shape, dtype, scale):
+    total, parts = Running(), []
+    kind = dtype if np.dtype(dtype).kind == "f" and dtype != np.float16 else np.float32
+    for x in batches(seed, count, shape, kind, scale):
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = x if kind is dtype else np.nan_to_num(np.clip(x, -1000, 1000)).astype(dtype)
+        total.add(x, AXES)
+        parts.append(Moments.of(x, AXES))
+        truth = sum(parts[1:], parts[0])
+        n, mean, var = total.population(1)
+        assert (n == truth.count).all() and (mean == truth.mean).all()
+        np.testing.assert_array_equal(var, truth.variance(ddof=1))
+    assert total.moments() == truth
+
+
+def test_layouts_mix():
+    """(n, c, h, w) in runs, the same with its channels last, and moments from elsewhere."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 8, 30, 30)).astype(np.float32)
+    last = np.ascontiguousarray(np.moveaxis(x, 1, 3))
+    total = Running()
+    total.add(x, AXES)
+    total.add(np.moveaxis(last, 3, 1), AXES)
+    total.join(Moments.of(x[:1], AXES))
+    truth = Moments.of(x, AXES)
+    truth += truth + Moments.of(x[:1], AXES)
+    assert total.moments() == truth
+    for found, known in zip(total.population(0), (truth.count, truth.mean, truth.var), strict=True):
+        np.testing.assert_array_equal(found, known)
+
+
+@pytest.mark.parametrize("many", [1, 2])
+def test_digits_are_carried(many):
+    """Sums that grow past a digit, up and down, however often: the last row in use keeps the signs."""
+    x = np.full((1, 64, 64, 64), -(2.0**40), np.float64)
+    x[:, ::2] *= -1
+    total = Running()
+    with threads.limit(many):
+        for _ in range(300):
+            total.add(x, AXES)
+    one = Moments.of(x, AXES)
+    truth = one
+    for bit in f"{300:b}"[1:]:
+        truth = truth + truth + one if bit == "1" else truth + truth
+    assert total.moments() == truth and (total.population(0)[1] == one.mean).all()
+
+
+def test_more_values_than_limbs_take_at_once(monkeypatch):
+    monkeypatch.setattr(kernel, "ROWS", 2**7)
+    x = np.random.default_rng(1).normal(size=(9, 3, 70, 80))
+    total = Running()
+    total.add(x, AXES)
+    found = Moments.of(x, AXES)
+    monkeypatch.undo()
+    assert total.moments() == found == Moments.of(x, AXES)
+
+
+def test_what_is_not_finite():
+    x = np.zeros((2, 4, 40, 40), np.float32)
+    x[1, 2, 3, 4] = np.inf
+    total = Running()
+    total.add(x, AXES)
+    assert total.infinities.tolist() == [0, 0, 1, 0] == total.moments().infinities.tolist()
+    x[0, 3, 0, 0] = np.nan
+    with pytest.raises(DataError, match=r"no NaN.*feature \(3,\)"):
+        total.add(x, AXES)
+
+
+@given(
+    st.lists(st.lists(st.integers(-(2**61), 2**61), min_size=3, max_size=3), min_size=1, max_size=5), st.integers(0, 2)
+)
+def test_carry_keeps_the_number(rows, first):
+    """Digits of any size: the same numbers, in digits of 32 bits, their signs in the last row in use."""
+    limbs = [np.zeros((10, 3), np.int64) for _ in range(2)]
+    touched = np.array([(first, first + len(rows))] * 2)
+    for digits in limbs:
+        digits[first : first + len(rows)] = rows
+
+    def numbers(digits):
+        return [sum(int(d) << (32 * i) for i, d in enumerate(column)) for column in digits.T]
+
+    before = numbers(limbs[0])
+    exact.carry(*limbs, touched)
+    for digits, (start, stop) in zip(limbs, touched.tolist(), strict=True):
+        assert numbers(digits) == before and start == first
+        assert (digits[:first] == 0).all() and (digits[stop:] == 0).all()
+        assert (digits[start : stop - 1] >= 0).all() and (digits[start : stop - 1] < 2**32).all()
+        assert (abs(digits[stop - 1]) <= 2**31).all()
