@@ -10,49 +10,67 @@ from gammabeta import axes
 from gammabeta.kernels import layout, threads
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import Array
+from gammabeta.kernels.storage import get, given, keep
 
 Range = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 """Per feature the least and the greatest value, +inf and −inf where there is none, and how many are NaN."""
 
 ROWS = 32
+DEPTH = 4  # rows between loading what is known of a lane and storing it
+
+
+@kernel
+def _extend(x, at, stride, rows, width, low, high, missing, lane):
+    """Lower `low`, raise `high` and count NaN over rows of x, `width` lanes each; comparisons with NaN are false."""
+    for j in range(width):
+        least, most, none = get(low, lane + j), get(high, lane + j), get(missing, lane + j)
+        for k in range(rows):
+            v = given(x, at + k * stride + j)
+            least = v if v < least else least
+            most = v if v > most else most
+            none += v != v
+        keep(low, lane + j, least)
+        keep(high, lane + j, most)
+        keep(missing, lane + j, none)
 
 
 @kernel
 def _extent(x, lanes, low, high, missing):
-    """Lower `low`, raise `high` and count NaN, lane by lane; comparisons with NaN are false. low, high: x's type."""
-    for start in range(0, len(x), lanes * ROWS):
-        end = min(start + lanes * ROWS, len(x))
-        for at in range(0, lanes, layout.LANES):
-            width = min(layout.LANES, lanes - at)
-            least, most, none = low[at : at + width], high[at : at + width], missing[at : at + width]
-            for row in range(start, end, lanes):
-                values = x[row + at : row + at + width]
-                for line in range(0, width, layout.LINE // x.itemsize):
-                    prefetch(x, row + at + line + lanes * ROWS)
-                for j in range(width):
-                    v = values[j]
-                    least[j] = v if v < least[j] else least[j]
-                    most[j] = v if v > most[j] else most[j]
-                    none[j] += v != v
+    """The extent of a table, lane by lane. low, high: x's type."""
+    rows = len(x) // lanes
+    for top in range(0, rows, ROWS):
+        bottom = min(top + ROWS, rows)
+        for lane in range(0, lanes, layout.LANES):
+            width = min(layout.LANES, lanes - lane)
+            for row in range(top, bottom, DEPTH):
+                at = row * lanes + lane
+                for k in range(DEPTH):
+                    for line in range(0, width, layout.LINE // x.itemsize):
+                        prefetch(x, at + (ROWS + k) * lanes + line)
+                if bottom - row >= DEPTH:
+                    _extend(x, at, lanes, DEPTH, width, low, high, missing, lane)
+                else:
+                    _extend(x, at, lanes, bottom - row, width, low, high, missing, lane)
 
 
 @kernel
 def _extent_of_runs(x, starts, lengths, many, step, begin, end, low, high, missing, least, most, none):
     """The same of the features begin to end, in runs as `layout.Runs` has them. low, …: room for 64 lanes."""
+    part = DEPTH * layout.LANES
     for feature in range(begin, end):
         for j in range(layout.LANES):
             low[j], high[j], missing[j] = least[feature], most[feature], 0
         for run in range(many):
-            first = starts[feature] + run * step
-            last = first + lengths[feature]
-            for at in range(first, last, layout.LANES):
-                width = min(layout.LANES, last - at)
-                values = x[at : at + width]
-                for j in range(width):
-                    v = values[j]
-                    low[j] = v if v < low[j] else low[j]
-                    high[j] = v if v > high[j] else high[j]
-                    missing[j] += v != v
+            at = starts[feature] + run * step
+            stop = at + lengths[feature]
+            while at < stop:
+                if stop - at >= part:
+                    _extend(x, at, layout.LANES, DEPTH, layout.LANES, low, high, missing, 0)
+                    at += part
+                else:
+                    width = min(layout.LANES, stop - at)
+                    _extend(x, at, layout.LANES, 1, width, low, high, missing, 0)
+                    at += width
         for j in range(layout.LANES):
             least[feature], most[feature] = min(least[feature], low[j]), max(most[feature], high[j])
             none[feature] += missing[j]
