@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gammabeta.kernels import limbs, rounding, threads
-from gammabeta.kernels.intrinsics import bits, fma, number
+from gammabeta.kernels.intrinsics import bits, fma, kernel, number
 from gammabeta.kernels.limbs import Limbs
 
 Floats = NDArray[np.float64]
@@ -44,7 +44,7 @@ def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -
     return found
 
 
-@njit(cache=True)
+@kernel
 def _magnitude(digits, feature, out):
     """|a number of limbs| as digits in [0, 2³²), in `out`; whether it is negative."""
     height = len(digits)
@@ -57,7 +57,7 @@ def _magnitude(digits, feature, out):
     return negative
 
 
-@njit(cache=True)
+@kernel
 def _add_product(a, b, at, sign, out):
     """Add sign · a · b · 2^(32·at) to `out`, digits in [0, 2³²) whose total stays one that they hold."""
     for i in range(len(a)):
@@ -72,7 +72,7 @@ def _add_product(a, b, at, sign, out):
             carry = (digit >> 32) + sign * high
 
 
-@njit(cache=True)
+@kernel
 def _pair(digits):
     """A number as high + low, float64, to 2⁻¹⁰⁰ of it, times 2^exponent."""
     last = len(digits) - 1
@@ -88,7 +88,7 @@ def _pair(digits):
     return total, low - (total - high), 32 * last
 
 
-@njit(cache=True)
+@kernel
 def _quotient(a, b, c, d):
     """(a + b) / (c + d)."""
     high = a / c
@@ -97,7 +97,7 @@ def _quotient(a, b, c, d):
     return total, low - (total - high)
 
 
-@njit(cache=True)
+@kernel
 def _certain(high, low):
     """Whether high is the float64 nearest to what high + low stands for, whatever the error of low."""
     half = number(bits(high) & _EXPONENT) * 2.0**-53

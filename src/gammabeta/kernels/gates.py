@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import int64, njit, types, uint64
+from numba import int64, types, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from gammabeta.kernels import layout, memory, threads
+from gammabeta.kernels.intrinsics import kernel
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.storage import stored
 
@@ -86,7 +87,7 @@ def _let(context, x, place, word, out):
     return types.void(x, int64, uint64, x), generate
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _signs(y, bits, first, last):
     """Words first to last."""
     whole = min(last, y.size // _WORD)
@@ -96,7 +97,7 @@ def _signs(y, bits, first, last):
         bits[j // _WORD] |= np.uint64((y[j] << 1) != 0) << np.uint64(j % _WORD)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gate(dy, bits, out, first, last):
     """Words first to last."""
     whole = min(last, dy.size // _WORD)

@@ -10,9 +10,8 @@ Where the lines of all groups would not fit in a core's cache, rows are first pa
 """
 
 import numpy as np
-from numba import njit
 
-from gammabeta.kernels.intrinsics import bits, fma, number
+from gammabeta.kernels.intrinsics import bits, fma, kernel, number
 from gammabeta.kernels.singly import (
     MAGNITUDE,
     MINUS_INF,
@@ -39,7 +38,7 @@ _ONE, _TWO = np.uint64(1), np.uint64(2)
 _ZERO = np.uint64(0)
 
 
-@njit(cache=True)
+@kernel
 def _constants(top):
     """The bits of the constants M of a grid: x, h, h, x, l, l; x² = h + l."""
     twice = _TWO * top
@@ -53,7 +52,7 @@ def _constants(top):
     )
 
 
-@njit(cache=True)
+@kernel
 def _put(digits, base, group, total, unit, touched):
     """Add total · 2^unit, a multiple of the least number that the limbs hold."""
     below = 32 * base - unit
@@ -63,7 +62,7 @@ def _put(digits, base, group, total, unit, touched):
     add_shifted(digits, base, touched, group, size, unit, total < 0)
 
 
-@njit(cache=True)
+@kernel
 def _flush(line, group, sums, sum_base, squares, square_base, touched):
     """Move what a line has summed into the limbs; it then has no grid."""
     pending, top = line[_PENDING], line[_TOP]
@@ -81,7 +80,7 @@ def _flush(line, group, sums, sum_base, squares, square_base, touched):
         line[part] = 0
 
 
-@njit(cache=True)
+@kernel
 def _moved(v, field, line, group, sums, sum_base, squares, square_base, specials, touched):
     """Whether a number that is not in a line's grid is now: else it is counted or summed."""
     if not np.isfinite(v):
@@ -102,14 +101,13 @@ def _moved(v, field, line, group, sums, sum_base, squares, square_base, specials
     return False
 
 
-@njit(nogil=True, cache=True)
-def accumulate(x, codes, lines, sums, sum_base, squares, square_base, specials):
+@kernel
+def accumulate(x, codes, lines, sums, sum_base, squares, square_base, specials, touched):
     """Add numbers to their groups. x: float64 (n,); codes: int32 (n,), 0 ≤ code < groups.
 
     lines: uint64 (groups · 8,), zeros at first; sums, squares: int64 (height, groups), with the bases of their first
-    rows; specials: int64 (3, groups).
+    rows; specials: int64 (3, groups); touched: room for two int64.
     """
-    touched = np.zeros(2, np.int64)
     for i in range(len(x)):
         v = x[i]
         magnitude = bits(v) & MAGNITUDE
@@ -140,29 +138,31 @@ def accumulate(x, codes, lines, sums, sum_base, squares, square_base, specials):
         line[_PENDING] += _ONE
 
 
-@njit(nogil=True, cache=True)
-def finish(start, stop, lines, sums, sum_base, squares, square_base):
-    """Move what the lines of groups start…stop have summed into the limbs."""
-    touched = np.zeros(2, np.int64)
+@kernel
+def finish(start, stop, lines, sums, sum_base, squares, square_base, touched):
+    """Move what the lines of groups start…stop have summed into the limbs. touched: room for two int64."""
     for group in range(start, stop):
         at = np.uint64(group) * _WIDTH
         _flush(lines[at : at + _WIDTH], group, sums, sum_base, squares, square_base, touched)
 
 
-@njit(nogil=True, cache=True)
-def accumulate_integers(x, codes, sums, squares):
-    """Add 64-bit integers to their groups, number by number. sums, squares: limbs from 2⁰ on."""
-    touched = np.zeros(2, np.int64)
+@kernel
+def accumulate_integers(x, codes, sums, squares, touched):
+    """Add 64-bit integers to their groups, number by number. sums, squares: limbs from 2⁰ on; touched: room for two."""
     for i in range(len(x)):
         size, exponent, negative = split(x[i])
         add_shifted(sums, 0, touched, codes[i], size, exponent, negative)
         add_square(squares, 0, touched, codes[i], size, exponent)
 
 
-@njit(nogil=True, cache=True)
-def accumulate_weighted(x, weights, codes, omit, counts, count_base, sums, sum_base, squares, square_base, specials):
-    """Add w, w·x and w·x² to their groups, number by number. x: float64, int64 or uint64; weights: float64."""
-    touched = np.zeros((3, 2), np.int64)
+@kernel
+def accumulate_weighted(
+    x, weights, codes, omit, counts, count_base, sums, sum_base, squares, square_base, specials, touched
+):
+    """Add w, w·x and w·x² to their groups, number by number. x: float64, int64 or uint64; weights: float64.
+
+    touched: room for int64 (3, 2).
+    """
     for i in range(len(x)):
         add_weighted(
             x[i],
@@ -180,7 +180,7 @@ def accumulate_weighted(x, weights, codes, omit, counts, count_base, sums, sum_b
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def span(x, fields):
     """Widen fields[0]…fields[1] to those of the numbers ≠ 0. fields: uint64 (2,). x: float64."""
     low, high = fields[0], fields[1]
@@ -192,21 +192,21 @@ def span(x, fields):
     fields[0], fields[1] = low, high
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tally(codes, counts):
     """How many rows each group has."""
     for i in range(len(codes)):
         counts[codes[i]] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tally_blocks(codes, counts):
     """How many rows each block of groups has."""
     for i in range(len(codes)):
         counts[codes[i] >> BLOCK_BITS] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def part(x, codes, places, values_out, codes_out):
     """Write rows to the places of their block. places: int64 (blocks,), where each block's next row goes."""
     for i in range(len(x)):
@@ -217,7 +217,7 @@ def part(x, codes, places, values_out, codes_out):
         places[block] = at + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def widen(x, codes, low, high, missing):
     """Lower `low`, raise `high` and count NaN, group by group; comparisons with NaN are false. x: float64 (n,)."""
     for i in range(len(x)):

@@ -1,10 +1,10 @@
 """Numbers for the distinct values of a column of 64-bit keys, in the order in which they come."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gammabeta.kernels import layout
+from gammabeta.kernels.intrinsics import kernel
 
 _START = 2**12  # slots of the table at first; it doubles before it is half full
 _MIX = np.uint64(0x9E37_79B9_7F4A_7C15)  # 2⁶⁴ over the golden ratio: Fibonacci hashing
@@ -12,7 +12,7 @@ _WORD = 64
 _ONE = np.uint64(1)
 
 
-@njit(cache=True)
+@kernel
 def _slot(key, slots, distinct, shift):
     """The slot that has this key, or an empty one, −1, where it would go."""
     mask = np.uint64(len(slots)) - _ONE
@@ -22,7 +22,7 @@ def _slot(key, slots, distinct, shift):
     return at
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _number(keys, start, codes, slots, distinct, count, shift):
     """Number keys from `start` on until the table is half full; how far that was, and how many are distinct."""
     for i in range(start, len(keys)):
@@ -37,7 +37,7 @@ def _number(keys, start, codes, slots, distinct, count, shift):
     return len(keys), count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _enter(count, slots, distinct, shift):
     """Put the distinct keys into an empty table."""
     for i in range(count):

@@ -201,7 +201,7 @@ class _Floats:
         self._lines, self._specials = np.zeros(groups * kernel.LINE, np.uint64), np.zeros((3, groups), np.int64)
 
     def add(self, x: Array, codes: NDArray[np.int32]) -> None:
-        kernel.accumulate(x, codes, self._lines, *self._limbs(), self._specials)
+        kernel.accumulate(x, codes, self._lines, *self._limbs(), self._specials, np.empty(2, np.int64))
 
     def _limbs(self) -> tuple[Any, ...]:
         return self._digits[0], self._bases[0], self._digits[1], self._bases[1]
@@ -209,7 +209,7 @@ class _Floats:
     def result(self) -> Sums:
         groups = self._specials.shape[1]
         ranges = threads.ranges(groups, layout.SPLIT // 8)
-        threads.run(lambda between: kernel.finish(*between, self._lines, *self._limbs()), ranges)
+        threads.run(lambda between: kernel.finish(*between, self._lines, *self._limbs(), np.empty(2, np.int64)), ranges)
         total, squares = (limbs.canonical(*pair) for pair in zip(self._bases, self._digits, strict=True))
         return limbs.zeros(groups), total, squares, self._specials
 
@@ -225,7 +225,7 @@ class _Integers:
         self._digits = np.zeros((3, groups), np.int64), np.zeros((5, groups), np.int64)
 
     def add(self, x: Array, codes: NDArray[np.int32]) -> None:
-        kernel.accumulate_integers(x, codes, *self._digits)
+        kernel.accumulate_integers(x, codes, *self._digits, np.empty(2, np.int64))
 
     def result(self) -> Sums:
         groups = self._digits[0].shape[1]
@@ -268,6 +268,7 @@ def _weighted(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:
     pairs = [part for pair in zip(digits, bases, strict=True) for part in pair]
     for rows in pieces(0, len(x)):
         values = (whole if wide else doubles)(x[rows])
-        kernel.accumulate_weighted(values, doubles(weights[rows]), codes[rows].small(), omit, *pairs, specials)
+        factors, places = doubles(weights[rows]), codes[rows].small()
+        kernel.accumulate_weighted(values, factors, places, omit, *pairs, specials, np.empty((3, 2), np.int64))
     counts, total, squares = (limbs.canonical(*pair) for pair in zip(bases, digits, strict=True))
     return counts, total, squares, specials

@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gammabeta.kernels import columns, finish, layout, limbs, threads
-from gammabeta.kernels.intrinsics import multiply_high
+from gammabeta.kernels.intrinsics import kernel, multiply_high
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 from gammabeta.kernels.singly import MINUS_INF, NAN, PLUS_INF, add_shifted, split
@@ -18,7 +17,7 @@ BLOCK = 2**13  # windows at a time: their sums stay in a core's cache
 _LOW = np.int64(2**32 - 1)
 
 
-@njit(cache=True)
+@kernel
 def _count(v, sums, sum_base, squares, square_base, specials, touched, sign):
     """Add one number to the limbs, (height, 1), or take it away; those that are not finite are counted."""
     if not np.isfinite(v):
@@ -30,7 +29,7 @@ def _count(v, sums, sum_base, squares, square_base, specials, touched, sign):
     add_shifted(squares, square_base, touched, 0, multiply_high(value, value), 2 * exponent + 64, sign < 0)
 
 
-@njit(cache=True)
+@kernel
 def _carried(digits, column, out):
     """Write digits, (height, 1), in canonical form to a column of `out`, (height, windows)."""
     carry, last = np.int64(0), len(digits) - 1
@@ -41,7 +40,7 @@ def _carried(digits, column, out):
     out[last, column] = digits[last, 0] + carry
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _slide(x, window, step, first, state, sum_base, square_base, out_sums, out_squares, out_specials):
     """The sums of windows first, first + 1, … of x, 1-d: window j is x[j·step : j·step + window].
 
