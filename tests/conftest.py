@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from gammabeta.kernels import layout
+
 with suppress(ImportError):
     import_module("triton._C.libtriton")  # before TensorFlow: each brings an LLVM, and in the other order they abort
 
@@ -47,6 +49,12 @@ def framework(name: str) -> ModuleType:
 def program(name: str) -> str:
     """The path of a program of the system, or the end of the test."""
     return shutil.which(name) or lacking(f"the program {name} is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _threads_share_small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is worth a thread in a test: so little that its arrays are split as large ones are."""
+    monkeypatch.setattr(layout, "SPLIT", 2**14)
 
 
 @pytest.fixture(name="framework", scope="session")

@@ -195,7 +195,7 @@ def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) 
                 y[place] = _odd(piece) if y.dtype.name == "bfloat16" else piece
         return infinite
 
-    return sum(threads.run(work, threads.ranges(x.shape[along], layout.SPLIT * x.shape[along] // x.size)))
+    return sum(threads.run(work, threads.ranges(x.shape[along], layout.COSTLY * x.shape[along] // x.size)))
 
 
 def _odd(y: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ SLOTS = BINS + 3
 
 _LANES = 64  # unsigned places below: a signed one would be looked at for being counted from the end
 _SHORT = 4096  # values, from which four histograms by turns pay: one would wait for its own last store
-_PIECE = 2 * layout.SPLIT  # values of a column that are added up at a time
+_PIECE = 2 * layout.COSTLY  # values of a column that are added up at a time
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -89,7 +89,7 @@ def look(values: NDArray[Any], at: list[int], how: View, seen: Seen) -> None:
         return found
 
     if by_columns:
-        ranges = threads.ranges(len(x), max(1, layout.SPLIT // x.shape[1]))
+        ranges = threads.ranges(len(x), max(1, layout.COSTLY // x.shape[1]))
     else:  # whatever the threads: the sums are of floats, and their order shows
         ranges = [(first, min(first + _PIECE, x.shape[1])) for first in range(0, x.shape[1], _PIECE)]
     for between, found in zip(ranges, threads.run(part, ranges), strict=True):

@@ -45,7 +45,7 @@ def span(x: Array) -> tuple[int, int]:
             kernel.span(doubles(x[rows]), fields)
         return fields
 
-    found = threads.run(part, threads.ranges(len(x), layout.SPLIT)) or [np.array([_NO_FIELD, 0], np.uint64)]
+    found = threads.run(part, threads.ranges(len(x), layout.COSTLY)) or [np.array([_NO_FIELD, 0], np.uint64)]
     low, high = min(int(fields[0]) for fields in found), max(int(fields[1]) for fields in found)
     return (max(low, 1) - 1075, max(high, 1) - 1075) if low < _NO_FIELD else (0, 0)
 

@@ -26,7 +26,7 @@ def signs(y: Array) -> Bits:
     """Of each value of y ≥ 0 whether it is not 0; NaN is not."""
     flat = _integers(y.transpose(order(y)).reshape(-1))
     bits = np.zeros(-(-flat.size // int(_WORD)), np.uint64)
-    threads.run(lambda r: _signs(flat, bits, *r), threads.ranges(bits.size, layout.SPLIT // int(_WORD)))
+    threads.run(lambda r: _signs(flat, bits, *r), threads.ranges(bits.size, layout.COSTLY // int(_WORD)))
     return bits
 
 
@@ -35,7 +35,7 @@ def gated(dy: Array, order: list[int], bits: Bits) -> Array:
     moved = np.ascontiguousarray(dy.transpose(order), dy.dtype.newbyteorder("=")).reshape(-1)
     place = memory.empty(moved.size, moved.dtype)
     source, target = _integers(moved), _integers(place)
-    threads.run(lambda r: _gate(source, bits, target, *r), threads.ranges(bits.size, layout.SPLIT // int(_WORD)))
+    threads.run(lambda r: _gate(source, bits, target, *r), threads.ranges(bits.size, layout.COSTLY // int(_WORD)))
     return place.reshape([dy.shape[i] for i in order]).transpose(np.argsort(order))
 
 

@@ -22,7 +22,8 @@ LANES = 64  # a multiple of every processor's vector, and of a cache line
 LINE = 64  # bytes of a cache line
 PANEL = 2048  # lanes whose state stays in a core's L2 cache: 137 bytes each
 PIECE = 2**17  # elements copied at a time
-SPLIT = 2**16  # elements worth a thread
+SPLIT = 2**20  # elements worth a thread where kernels run at the speed of memory: waking one may take 0.1 ms
+COSTLY = 2**16  # the same where an element takes nanoseconds, or threads are awake anyway
 EVEN = 16  # features for each thread from which these are its share, not values: uneven by a 16th at most
 SHORT = 2**11  # values of a feature below which copying several as a table costs less than one after the other
 

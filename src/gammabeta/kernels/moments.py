@@ -55,7 +55,7 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
         return added(parts, features)
 
     long = x.shape[layout.longest(x, axis)]
-    ranges = threads.ranges(long, layout.SPLIT * long // max(1, x.size))
+    ranges = threads.ranges(long, layout.COSTLY * long // max(1, x.size))
     return added(threads.run(part, ranges), features)
 
 

@@ -63,7 +63,7 @@ def tally(codes: Codes) -> NDArray[np.int64]:
         return counts
 
     n = len(codes.values)
-    parts = threads.run(part, threads.ranges(n, max(layout.SPLIT, codes.size)))
+    parts = threads.run(part, threads.ranges(n, max(layout.COSTLY, codes.size)))
     return sum(parts[1:], parts[0]) if parts else np.zeros(codes.size, np.int64)
 
 
@@ -144,7 +144,7 @@ def _reduced(
         _add_straight(own, codes[slice(*between)], state)
         return state.result()
 
-    return added(threads.run(part, threads.ranges(len(x), layout.SPLIT)), codes.size)
+    return added(threads.run(part, threads.ranges(len(x), layout.COSTLY)), codes.size)
 
 
 def _sums_of(x: Array, groups: int) -> State:
@@ -177,7 +177,7 @@ def _add_parted(x: Array, codes: Codes, state: State) -> None:
         state.add(values[slice(*between)], places[slice(*between)])
 
     for rows in pieces(0, len(x), PARTED):
-        ranges = [(rows.start + a, rows.start + b) for a, b in threads.ranges(rows.stop - rows.start, layout.SPLIT)]
+        ranges = [(rows.start + a, rows.start + b) for a, b in threads.ranges(rows.stop - rows.start, layout.COSTLY)]
         counts = np.array(threads.run(count, ranges))
         starts = (
             np.cumsum(counts.T).reshape(counts.T.shape) - counts.T
@@ -208,7 +208,7 @@ class _Floats:
 
     def result(self) -> Sums:
         groups = self._specials.shape[1]
-        ranges = threads.ranges(groups, layout.SPLIT // 8)
+        ranges = threads.ranges(groups, layout.COSTLY // 8)
         threads.run(lambda between: kernel.finish(*between, self._lines, *self._limbs(), np.empty(2, np.int64)), ranges)
         total, squares = (limbs.canonical(*pair) for pair in zip(self._bases, self._digits, strict=True))
         return limbs.zeros(groups), total, squares, self._specials
