@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gammabeta import DataError, Moments
-from gammabeta.kernels import exact, threads
+from gammabeta.kernels import exact, limbs, threads
 from gammabeta.kernels import moments as kernel
 from gammabeta.statistics.running import Running
 
@@ -105,18 +105,34 @@ def test_what_is_not_finite():
 )
 def test_carry_keeps_the_number(rows, first):
     """Digits of any size: the same numbers, in digits of 32 bits, their signs in the last row in use."""
-    limbs = [np.zeros((10, 3), np.int64) for _ in range(2)]
-    touched = np.array([(first, first + len(rows))] * 2)
-    for digits in limbs:
-        digits[first : first + len(rows)] = rows
+    digits, touched = np.zeros((10, 3), np.int64), np.array([first, first + len(rows)])
+    digits[first : first + len(rows)] = rows
+    known = [sum(int(d) << (32 * i) for i, d in enumerate(column)) for column in digits.T]
+    exact.carry(digits, touched)
+    stop = int(touched[1])
+    assert [sum(int(d) << (32 * i) for i, d in enumerate(column)) for column in digits.T] == known
+    assert touched[0] == first and (digits[:first] == 0).all() and (digits[stop:] == 0).all()
+    assert (digits[first : stop - 1] >= 0).all() and (digits[first : stop - 1] < 2**32).all()
+    assert (abs(digits[stop - 1]) <= 2**31).all()
 
-    def numbers(digits):
-        return [sum(int(d) << (32 * i) for i, d in enumerate(column)) for column in digits.T]
 
-    before = numbers(limbs[0])
-    exact.carry(*limbs, touched)
-    for digits, (start, stop) in zip(limbs, touched.tolist(), strict=True):
-        assert numbers(digits) == before and start == first
-        assert (digits[:first] == 0).all() and (digits[stop:] == 0).all()
-        assert (digits[start : stop - 1] >= 0).all() and (digits[start : stop - 1] < 2**32).all()
-        assert (abs(digits[stop - 1]) <= 2**31).all()
+@given(
+    st.lists(
+        st.lists(st.one_of(st.integers(-(2**61), 2**61), st.integers(-2, 2)), min_size=2, max_size=2),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(0, 2),
+)
+def test_settled_is_canonical(rows, first):
+    digits, touched = np.zeros((10, 2), np.int64), np.array([first, first + len(rows)])
+    digits[first : first + len(rows)] = rows
+    base, known = limbs.canonical(0, digits)
+    exact.settle(digits, touched)
+    start, stop = touched.tolist()
+    if start == stop:
+        assert not digits.any() and base == 0 and not known.any()
+    else:
+        assert start == base and (digits[start:stop] == known).all()
+        digits[start:stop] = 0
+        assert not digits.any()

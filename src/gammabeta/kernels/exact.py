@@ -68,14 +68,8 @@ def accumulate_runs(
 
 
 @kernel
-def carry(sum_limbs, square_limbs, touched):
+def carry(limbs, touched):
     """Bring digits into [0, 2³²), those of the last row in use, which have the signs, into [−2³¹, 2³¹)."""
-    _carry(sum_limbs, touched[0])
-    _carry(square_limbs, touched[1])
-
-
-@kernel
-def _carry(limbs, touched):
     features = limbs.shape[1]
     large = 0
     for at in range(touched[0], touched[1]):
@@ -92,3 +86,28 @@ def _carry(limbs, touched):
             limbs[touched[1] - 1, feature] = digit & 0xFFFFFFFF
             limbs[touched[1], feature] = digit >> 32
         touched[1] += 1
+
+
+@kernel
+def settle(limbs, touched):
+    """Bring digits into the canonical form of `limbs`; `touched` then tells its rows, none where all is zero."""
+    carry(limbs, touched)
+    features = limbs.shape[1]
+    while touched[1] - touched[0] > 1:
+        last = touched[1] - 1
+        more = 0
+        for feature in range(features):
+            more |= limbs[last, feature] ^ (limbs[last, feature] >> 63)
+        if more:
+            break
+        for feature in range(features):
+            limbs[last - 1, feature] += limbs[last, feature] << 32
+            limbs[last, feature] = 0
+        touched[1] = last
+    while touched[0] < touched[1]:
+        some = 0
+        for feature in range(features):
+            some |= limbs[touched[0], feature]
+        if some:
+            break
+        touched[0] += 1

@@ -79,13 +79,15 @@ def concatenated(parts: list[Sums]) -> Sums:
 
 
 def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
-    """Run a kernel on empty limbs of each (base, height), and take the rows that it touched."""
+    """Run a kernel on empty limbs of each (base, height), and take what it leaves there, in canonical form."""
     digits = [_empty(place, height, lanes) for place, (_, height) in enumerate(rows)]
     touched = np.array([(height, 0) for _, height in rows])
     kernel(*digits, *more, touched)
     taken = []
-    for (base, _), d, (first, last) in zip(rows, digits, touched, strict=True):
-        taken.append((base + int(first), d[first:last].copy()) if last else limbs.zeros(lanes))
+    for (base, _), d, used in zip(rows, digits, touched, strict=True):
+        exact.settle(d, used)
+        first, last = used.tolist()
+        taken.append((base + first, d[first:last].copy()) if first < last else limbs.zeros(lanes))
         d[first:last] = 0
     for place, d in enumerate(digits):
         _spare.__dict__[str(place)] = d.reshape(-1)
@@ -190,7 +192,8 @@ class Running:
         """Add each feature's values."""
         for part in _bounded(given):
             _accumulate(part, *self._limbs, self.specials, self._touched)
-            exact.carry(*self._limbs, self._touched)
+            for digits, touched in zip(self._limbs, self._touched, strict=True):
+                exact.carry(digits, touched)
         self.counts += given.lengths * given.many
 
     def sums(self) -> Sums:
@@ -212,7 +215,7 @@ def _canonical(run: Callable[..., None], features: int) -> Sums:
     """The sums that a kernel leaves in the limbs, specials and rows touched that it is given."""
     specials = np.zeros((3, features), np.int64)
     total, squares = _window(run, features, (_SUM, _SQUARES), specials)
-    return limbs.zeros(features), limbs.canonical(*total), limbs.canonical(*squares), specials
+    return limbs.zeros(features), total, squares, specials
 
 
 def _integers(x: Array) -> Sums:
@@ -220,8 +223,7 @@ def _integers(x: Array) -> Sums:
     features = x.shape[1]
     run = partial(singly.accumulate_integers, layout.readable(x.reshape(-1)), features)
     total, squares = _window(run, features, (_SUM, _SQUARES))
-    specials = np.zeros((3, features), np.int64)
-    return limbs.zeros(features), limbs.canonical(*total), limbs.canonical(*squares), specials
+    return limbs.zeros(features), total, squares, np.zeros((3, features), np.int64)
 
 
 def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
@@ -232,7 +234,7 @@ def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
     specials = np.zeros((3, features), np.int64)
     run = partial(singly.accumulate_weighted, values, factors, features, omit)
     counts, total, squares = _window(run, features, (_SUM, _SQUARES, _CUBES), specials)
-    return limbs.canonical(*counts), limbs.canonical(*total), limbs.canonical(*squares), specials
+    return counts, total, squares, specials
 
 
 _REDUCTION = layout.Reduction(_table, _runs, added, concatenated)
