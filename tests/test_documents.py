@@ -190,17 +190,18 @@ def test_the_picture_shows_the_same_shape():
 
 def test_the_proof_is_of_the_kernels_numbers():
     """What docs/exact.md says of binades, units, rows and exponents is what the kernels have."""
+    from gammabeta.kernels import folds as kernel
     from gammabeta.kernels import layout, moments, tile
 
     page = (ROOT / "docs" / "exact.md").read_text(encoding="utf-8")
     proof = " ".join(page.split())
-    folds = {part: tile._unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
+    folds = {part: kernel.unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
     assert f"g = T − {-folds[0]}" in proof and f"g = T − {-folds[3]}" in proof
     assert f"2T − {-folds[1]}, 2T − {-folds[2]} |" in proof and f"2T − {-folds[4]}, 2T − {-folds[5]} |" in proof
-    single, double = (tile.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
+    single, double = (kernel.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
     assert f"2^(T−{double}) ≤ |x| < 2^T for every x but zeros: {double} binades ({single} for float32" in proof
-    assert f"{layout.LANES} lanes side by side" in proof and f"{tile.ROWS} rows at a time" in proof
+    assert f"{layout.LANES} lanes side by side" in proof and f"{kernel.ROWS} rows at a time" in proof
     assert (
-        f"R ≤ {tile.FLUSH + tile.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
+        f"R ≤ {tile.FLUSH + kernel.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
     )
     assert f"−{-tile._LEAST} ≤ E ≤ {tile._MOST}" in proof

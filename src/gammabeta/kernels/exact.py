@@ -4,16 +4,17 @@ The columns of a table are lanes; a narrow one has several rows side by side. A 
 are all of one feature.
 """
 
+from gammabeta.kernels.folds import DEPTH, PART, ROWS, START, STRIDE, TILE, copy, fill
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import LANES, LINE
-from gammabeta.kernels.tile import DEPTH, PART, ROWS, START, STRIDE, TILE, add_tile, copy, fill, finish
+from gammabeta.kernels.tile import add_tile, finish
 
 
 @kernel
 def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs, specials, touched):
     """Add `rows` rows of `lanes` lanes, row i being x[start + i·stride : start + i·stride + lanes].
 
-    x: 1-d, contiguous, float32 or float64. state: from `tile.state`. to: int64, the feature of each lane, of whole
+    x: 1-d, contiguous, float32 or float64. state: from `folds.state`. to: int64, the feature of each lane, of whole
     blocks. sum_limbs, square_limbs: int64 (height, features); specials: int64 (3, features); touched: int64 (2, 2), the
     first and the last-plus-one row of limbs in use, for sum_limbs and square_limbs.
     """

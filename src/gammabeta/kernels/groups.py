@@ -1,4 +1,4 @@
-"""Exact sums of x and x² by group: a cache line of integers for each group, in the folds of `kernels.tile`.
+"""Exact sums of x and x² by group: a cache line of integers for each group, in the folds of `kernels.folds`.
 
 A group's line holds the six integer sums of its folds, how many numbers they are of, and its grid: the exponent field
 of 2^T, where 2^(T−25) ≤ |x| < 2^T for each x ≠ 0 that it may take. The constants M follow from T by shifts. A number

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, finish, layout, limbs, singly, threads, tile
+from gammabeta.kernels import exact, finish, folds, layout, limbs, singly, threads
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
@@ -110,7 +110,7 @@ def _table(x: Array) -> Sums:
     n, features = x.shape
     if x.dtype.kind != "f":
         return _integers(x)
-    several = layout.lanes(n, features, tile.ROWS)
+    several = layout.lanes(n, features, folds.ROWS)
     lanes, whole = several * features, n // several * several
     flat = layout.readable(x.reshape(-1))
     step = ROWS * several
@@ -131,7 +131,7 @@ def _lanes(tables: list[Array], lanes: int, features: int) -> Sums:
 
 def _panel(tables: list[Array], lanes: int, first: int, width: int, features: int) -> Sums:
     """The sums of the lanes from `first` on, `width` of them."""
-    known, several = tile.state(width, tables[0].dtype), min(width, features)
+    known, several = folds.state(width, tables[0].dtype), min(width, features)
     to = np.arange(-(-width // layout.LANES) * layout.LANES) % several
 
     def run(*out: Any) -> None:
@@ -168,8 +168,8 @@ def _accumulate(given: layout.Runs, *out: Any) -> None:
     dtype, (*limbs_and_specials, touched) = given.memory.dtype, out
 
     def some(between: tuple[int, int]) -> NDArray[np.int64]:
-        mine, room = touched.copy(), np.empty(tile.TILE, dtype)
-        state, to = tile.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64)
+        mine, room = touched.copy(), np.empty(folds.TILE, dtype)
+        state, to = folds.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64)
         exact.accumulate_runs(*given, *between, state, to, room, *limbs_and_specials, mine)
         return mine
 

@@ -1,0 +1,188 @@
+"""Rows of numbers go through folds: sums of x and x² by lane, as integers.
+
+With the constant M = 1.5·2^(52+g) the sum x + M is x rounded to a multiple of 2^g, and where |x| ≤ 2^(51+g) its bits,
+read as an integer, are those of M plus that multiple. So the bits are added up as 64-bit integers: 51 bits of x a fold,
+4095 rows before they could overflow. What a fold leaves, x − ((x + M) − M), is exact too and goes through a second fold
+52 binades below. float64 squares are h + l, h = x·x and l = fma(x, x, −h), two folds each; float32 squares are exact in
+float64.
+
+After Demmel and Hida (2004), Rump (2009), Demmel and Nguyen (2015); the integer view of x + M is what makes a fold
+51 bits wide rather than 43.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import float64, types
+from numba.extending import overload
+
+from gammabeta.kernels.intrinsics import bits, fma, kernel, number, prefetch
+from gammabeta.kernels.layout import LANES, LINE
+from gammabeta.kernels.singly import MAGNITUDE, ONE, POINT
+from gammabeta.kernels.storage import get, given, keep, put
+
+ROWS = 32
+DEPTH = 4  # rows between loading a lane's sums and storing them: what a core stores a cycle is the limit
+
+START, STRIDE = np.int64(0), np.int64(LANES)  # of a tile that lies in one piece
+TILE, PART = np.int64(ROWS * LANES), np.int64(ROWS // 2 * LANES)  # values of one; those worth not to be gathered
+
+# What is known of a block's lanes, in one array: where it begins there, and behind that 64 numbers of each kind.
+MAGIC = np.int64(6 * LANES)  # of each fold the constant M, as bits; before them each fold's integer sums
+HIGH, LOW = np.int64(12 * LANES), np.int64(13 * LANES)  # of a tile: the largest |x|, the smallest |x| ≠ 0 less one
+TOP = np.int64(14 * LANES)  # T
+CAP, FLOOR = np.int64(15 * LANES), np.int64(16 * LANES)  # what `HIGH` must be below, and `LOW` not
+SUMMED = np.int64(17 * LANES)  # one number: of how many rows the sums are
+BLOCK = np.int64(17 * LANES + 8)
+
+_HALF = np.uint64(1 << 51)
+
+
+def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
+    """What `add_tile` knows of its blocks of 64 lanes, and its scratch; made here, since a kernel's own arrays cost
+    a second of compiling.
+
+    Returns: how many folds there are and how many binades they hold below 2^T; what is known of the blocks' lanes, and
+    behind it room for a block's sums; room for a tile.
+    """
+    blocks = -(-lanes // LANES)
+    folds, binades = (3, 28) if dtype == np.float32 else (6, 25)
+    return folds, binades, np.zeros(blocks * BLOCK + 6 * LANES, np.uint64), np.empty(TILE, dtype)
+
+
+@kernel
+def _fetch(x, offset, stride):
+    """Ask for rows of a tile, which need not exist: 4 to 11.5 GB/s a thread in wide tables."""
+    for row in range(DEPTH):
+        for j in range(0, LANES, LINE // x.itemsize):
+            prefetch(x, offset + row * stride + j)
+
+
+@kernel
+def _sum(known, lane, part):
+    return get(known, lane + part * LANES)
+
+
+@kernel
+def _constant(known, lane, part):
+    return number(get(known, lane + MAGIC + part * LANES))
+
+
+@kernel
+def _fold_single(x, offset, stride, rows, ahead, known, block):
+    """A tile of float32: one fold of x, two of x²."""
+    for row in range(0, rows, DEPTH):
+        at = offset + row * stride
+        _fetch(x, at + ahead, stride)
+        for j in range(LANES):
+            lane = block + j
+            greatest, least = get(known, lane + HIGH), get(known, lane + LOW)
+            a0, a1, a2 = _sum(known, lane, 0), _sum(known, lane, 1), _sum(known, lane, 2)
+            m0, m1, m2 = _constant(known, lane, 0), _constant(known, lane, 1), _constant(known, lane, 2)
+            for k in range(DEPTH):
+                v = float64(given(x, at + k * stride + j))
+                magnitude = bits(v) & MAGNITUDE
+                greatest = max(greatest, magnitude)
+                least = min(least, magnitude - ONE)
+                a0 += bits(v + m0)
+                h = v * v
+                t = h + m1
+                a1 += bits(t)
+                a2 += bits((h - (t - m1)) + m2)
+            keep(known, lane + HIGH, greatest)
+            keep(known, lane + LOW, least)
+            keep(known, lane, a0)
+            keep(known, lane + LANES, a1)
+            keep(known, lane + 2 * LANES, a2)
+
+
+@kernel
+def _fold_double(x, offset, stride, rows, ahead, known, block):
+    """A tile of float64: two folds of x, of h and of e, where x² = h + e."""
+    for row in range(0, rows, DEPTH):
+        at = offset + row * stride
+        _fetch(x, at + ahead, stride)
+        for j in range(LANES):
+            lane = block + j
+            greatest, least = get(known, lane + HIGH), get(known, lane + LOW)
+            a0, a1, a2 = _sum(known, lane, 0), _sum(known, lane, 1), _sum(known, lane, 2)
+            a3, a4, a5 = _sum(known, lane, 3), _sum(known, lane, 4), _sum(known, lane, 5)
+            m0, m1, m2 = _constant(known, lane, 0), _constant(known, lane, 1), _constant(known, lane, 2)
+            m3, m4, m5 = _constant(known, lane, 3), _constant(known, lane, 4), _constant(known, lane, 5)
+            for k in range(DEPTH):
+                v = given(x, at + k * stride + j)
+                magnitude = bits(v) & MAGNITUDE
+                greatest = max(greatest, magnitude)
+                least = min(least, magnitude - ONE)
+                t = v + m0
+                a0 += bits(t)
+                a3 += bits((v - (t - m0)) + m3)
+                h = v * v
+                t = h + m1
+                a1 += bits(t)
+                a2 += bits((h - (t - m1)) + m2)
+                e = fma(v, v, -h)
+                t = e + m4
+                a4 += bits(t)
+                a5 += bits((e - (t - m4)) + m5)
+            keep(known, lane + HIGH, greatest)
+            keep(known, lane + LOW, least)
+            keep(known, lane, a0)
+            keep(known, lane + LANES, a1)
+            keep(known, lane + 2 * LANES, a2)
+            keep(known, lane + 3 * LANES, a3)
+            keep(known, lane + 4 * LANES, a4)
+            keep(known, lane + 5 * LANES, a5)
+
+
+def fold(x, offset, stride, rows, ahead, known, block):
+    """Add rows of a tile, a multiple of `DEPTH` of them; find the largest |x| and the smallest |x| ≠ 0, less one, of
+    each lane, as bits."""
+
+
+@overload(fold)
+def _fold(x, offset, stride, rows, ahead, known, block):
+    def single(x, offset, stride, rows, ahead, known, block):
+        _fold_single(x, offset, stride, rows, ahead, known, block)
+
+    def double(x, offset, stride, rows, ahead, known, block):
+        _fold_double(x, offset, stride, rows, ahead, known, block)
+
+    return single if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32 else double
+
+
+@kernel
+def copy(x, start, many, y, to):
+    """y[to : to + many] = x[start : start + many], without the error messages for shapes, which take longer to compile
+    than the rest."""
+    for i in range(many):
+        put(y, to + i, get(x, start + i))
+
+
+@kernel
+def fill(x, start, stop, value):
+    """x[start:stop] = value, likewise."""
+    for i in range(start, stop):
+        put(x, i, value)
+
+
+@kernel
+def magic(exponent):
+    """1.5 · 2^(52 + exponent), as bits."""
+    return (np.uint64(1023 + 52 + exponent) << POINT) | _HALF
+
+
+@kernel
+def unit(part, top):
+    """The exponent of the unit of each fold, in a lane whose numbers are below 2^top: x, h, h, x, l, l."""
+    if part == 0:
+        return top - 51
+    if part == 1:
+        return 2 * top - 51
+    if part == 2:
+        return 2 * top - 103
+    if part == 3:
+        return top - 103
+    if part == 4:
+        return 2 * top - 105
+    return 2 * top - 157
