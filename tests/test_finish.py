@@ -1,5 +1,8 @@
 """The compiled finish gives what Python's integers give, bit for bit, and is certain of most ordinary features."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -53,3 +56,19 @@ def test_weights_that_are_no_counts_go_to_integers() -> None:
     large = limbs.from_integers([2**54] * N, 0)
     few = limbs.from_integers([3] * N, 0)
     np.testing.assert_array_equal(finish.population(large, few, few), rounding.population(large, few, few))
+
+
+def test_nothing_is_compiled_or_loaded_to_read_what_was_kept() -> None:
+    """The mean of statistics from a file comes before Numba would have imported what compiled code needs."""
+    code = """
+import sys, numpy as np
+from gammabeta import Moments
+from gammabeta.statistics.moments import _IMPORTED
+kept = Moments.from_json(sys.stdin.read())
+print(kept.mean.sum(), _IMPORTED in sys.modules)
+again = Moments.of(np.ones((5, 2)))
+print(_IMPORTED in sys.modules, kept.variance(1).sum())
+"""
+    m = Moments.of(np.arange(300.0).reshape(3, 100))
+    result = subprocess.run([sys.executable, "-c", code], input=m.to_json(), capture_output=True, text=True, check=True)
+    assert result.stdout.split() == [str(m.mean.sum()), "False", "True", str(m.variance(1).sum())]
