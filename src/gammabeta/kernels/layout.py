@@ -180,7 +180,8 @@ def _lies_in_runs(x: Array) -> bool:
     """Whether a block's features are long, and lie in runs that kernels take, each in one piece."""
     if x.shape[0] * x.shape[2] < SHORT or x.dtype not in _FLOATS:
         return False
-    return x.flags.aligned and x.strides[2] == x.itemsize and min(x.strides) >= 0
+    whole = x.flags.aligned and x.strides[2] == x.itemsize
+    return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
 
 
 def runs(x: Array, axis: axes.Axis) -> Runs | None:
