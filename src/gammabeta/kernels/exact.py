@@ -94,6 +94,13 @@ def settle(limbs, touched):
     """Bring digits into the canonical form of `limbs`; `touched` then tells its rows, none where all is zero."""
     carry(limbs, touched)
     features = limbs.shape[1]
+    while touched[0] < touched[1]:
+        some = 0
+        for feature in range(features):
+            some |= limbs[touched[0], feature]
+        if some:
+            break
+        touched[0] += 1
     while touched[1] - touched[0] > 1:
         last = touched[1] - 1
         more = 0
@@ -105,10 +112,3 @@ def settle(limbs, touched):
             limbs[last - 1, feature] += limbs[last, feature] << 32
             limbs[last, feature] = 0
         touched[1] = last
-    while touched[0] < touched[1]:
-        some = 0
-        for feature in range(features):
-            some |= limbs[touched[0], feature]
-        if some:
-            break
-        touched[0] += 1
