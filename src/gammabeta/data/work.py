@@ -69,7 +69,7 @@ class Work:
         self._done = len(source.parts) - len(bad) - len(self._to_do)
         self._size = sum(stamps[part].size for part in self._to_do)
         self._read = self._rows = 0
-        self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._lock, self._failed, self._stopping = threading.Lock(), threading.Event(), threading.Event()
         self._workers = manner.workers or min(threads.count(), AT_ONCE)
         self._turn = threading.Semaphore(self._workers)  # to compute
 
@@ -89,13 +89,11 @@ class Work:
         waiting = 0 if self._manner.workers else 1  # for its file to be on the disk, meanwhile
         pool = ThreadPoolExecutor(self._workers + waiting, "gammabeta-file", alone)
         try:
-            for part, future in [(part, pool.submit(self._write, part)) for part in self._to_do]:
+            for part, future in [(part, pool.submit(self._begin, part)) for part in self._to_do]:
                 try:
                     future.result()
-                except OutputError:
-                    raise
                 except FileError as error:
-                    if not self._manner.skip_bad:
+                    if not self._is_left_out(error):
                         raise
                     self._bad[part.name] = str(error)
         finally:
@@ -112,6 +110,21 @@ class Work:
                 match = _PART.fullmatch(path.name)
                 if match and (folder == Path(FOLDER) or (folder, match[1]) in begun):
                     path.unlink(missing_ok=True)
+
+    def _begin(self, part: Part) -> None:
+        """Write a file, unless one before it has ended the run: a worker is there before whoever hears of its error."""
+        if self._failed.is_set():
+            raise Stopped
+        try:
+            self._write(part)
+        except BaseException as error:
+            if not self._is_left_out(error):
+                self._failed.set()
+            raise
+
+    def _is_left_out(self, error: BaseException) -> bool:
+        """Whether the run goes on without the file that has this error."""
+        return self._manner.skip_bad and isinstance(error, FileError) and not isinstance(error, OutputError)
 
     def _write(self, part: Part) -> None:
         """Write a file, if it is still what it was when the run began, and record it."""
