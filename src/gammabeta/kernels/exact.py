@@ -7,7 +7,7 @@ are all of one feature.
 from gammabeta.kernels.folds import DEPTH, PART, ROWS, START, STRIDE, TILE, copy, fill
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import LANES, LINE
-from gammabeta.kernels.tile import add_tile, finish
+from gammabeta.kernels.tile import add_tile, flush
 
 
 @kernel
@@ -26,7 +26,7 @@ def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs
             at, width = start + row * stride + block * LANES, min(LANES, lanes - block * LANES)
             add_tile(x, at, stride, height, width, ROWS * stride, state, block, to, specials, out)
     for block in range(blocks):
-        finish(state, block, to, out)
+        flush(state, block, to, out)
 
 
 @kernel
@@ -65,7 +65,7 @@ def accumulate_runs(
             rows = (held + DEPTH * LANES - 1) // (DEPTH * LANES) * DEPTH
             fill(gathered, held, rows * LANES, 0)
             add_tile(gathered, START, STRIDE, rows, LANES, START, state, START, to, specials, out)
-        finish(state, START, to, out)
+        flush(state, START, to, out)
 
 
 @kernel

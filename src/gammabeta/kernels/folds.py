@@ -52,7 +52,7 @@ def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
 
 @kernel
 def _fetch(x, offset, stride):
-    """Ask for rows of a tile, which need not exist: 4 to 11.5 GB/s a thread in wide tables."""
+    """Ask for rows of a tile, which need not exist: those of a wide table lie far apart."""
     for row in range(DEPTH):
         for j in range(0, LANES, LINE // x.itemsize):
             prefetch(x, offset + row * stride + j)
@@ -69,6 +69,23 @@ def _constant(known, lane, part):
 
 
 @kernel
+def _before(known, lane):
+    """The bounds and the first three sums of a lane."""
+    a0, a1, a2 = _sum(known, lane, 0), _sum(known, lane, 1), _sum(known, lane, 2)
+    return get(known, lane + HIGH), get(known, lane + LOW), a0, a1, a2
+
+
+@kernel
+def _keep(known, lane, greatest, least, a0, a1, a2):
+    """Store what `_before` gives."""
+    keep(known, lane + HIGH, greatest)
+    keep(known, lane + LOW, least)
+    keep(known, lane, a0)
+    keep(known, lane + LANES, a1)
+    keep(known, lane + 2 * LANES, a2)
+
+
+@kernel
 def _fold_single(x, offset, stride, rows, ahead, known, block):
     """A tile of float32: one fold of x, two of x²."""
     for row in range(0, rows, DEPTH):
@@ -76,8 +93,7 @@ def _fold_single(x, offset, stride, rows, ahead, known, block):
         _fetch(x, at + ahead, stride)
         for j in range(LANES):
             lane = block + j
-            greatest, least = get(known, lane + HIGH), get(known, lane + LOW)
-            a0, a1, a2 = _sum(known, lane, 0), _sum(known, lane, 1), _sum(known, lane, 2)
+            greatest, least, a0, a1, a2 = _before(known, lane)
             m0, m1, m2 = _constant(known, lane, 0), _constant(known, lane, 1), _constant(known, lane, 2)
             for k in range(DEPTH):
                 v = float64(given(x, at + k * stride + j))
@@ -89,11 +105,7 @@ def _fold_single(x, offset, stride, rows, ahead, known, block):
                 t = h + m1
                 a1 += bits(t)
                 a2 += bits((h - (t - m1)) + m2)
-            keep(known, lane + HIGH, greatest)
-            keep(known, lane + LOW, least)
-            keep(known, lane, a0)
-            keep(known, lane + LANES, a1)
-            keep(known, lane + 2 * LANES, a2)
+            _keep(known, lane, greatest, least, a0, a1, a2)
 
 
 @kernel
@@ -104,8 +116,7 @@ def _fold_double(x, offset, stride, rows, ahead, known, block):
         _fetch(x, at + ahead, stride)
         for j in range(LANES):
             lane = block + j
-            greatest, least = get(known, lane + HIGH), get(known, lane + LOW)
-            a0, a1, a2 = _sum(known, lane, 0), _sum(known, lane, 1), _sum(known, lane, 2)
+            greatest, least, a0, a1, a2 = _before(known, lane)
             a3, a4, a5 = _sum(known, lane, 3), _sum(known, lane, 4), _sum(known, lane, 5)
             m0, m1, m2 = _constant(known, lane, 0), _constant(known, lane, 1), _constant(known, lane, 2)
             m3, m4, m5 = _constant(known, lane, 3), _constant(known, lane, 4), _constant(known, lane, 5)
@@ -125,11 +136,7 @@ def _fold_double(x, offset, stride, rows, ahead, known, block):
                 t = e + m4
                 a4 += bits(t)
                 a5 += bits((e - (t - m4)) + m5)
-            keep(known, lane + HIGH, greatest)
-            keep(known, lane + LOW, least)
-            keep(known, lane, a0)
-            keep(known, lane + LANES, a1)
-            keep(known, lane + 2 * LANES, a2)
+            _keep(known, lane, greatest, least, a0, a1, a2)
             keep(known, lane + 3 * LANES, a3)
             keep(known, lane + 4 * LANES, a4)
             keep(known, lane + 5 * LANES, a5)

@@ -65,7 +65,7 @@ def _put(part, out, feature, total, power):
 
 
 @kernel
-def finish(state, place, to, out):
+def flush(state, place, to, out):
     """Move a block's integer sums into the limbs of its lanes' features.
 
     Neighbours of one feature and grid go together, as two numbers: 64 of them are more than 64 bits hold.
@@ -173,13 +173,13 @@ def _any_beyond(known, block, binades):
 def _fit(state, place, to, out):
     """Give each lane whose numbers leave its grid a new one, with two binades to spare above where there is room.
 
-    Lanes that are all of one feature get the same one, if it can hold them all: `finish` takes them together.
+    Lanes that are all of one feature get the same one, if it can hold them all: `flush` takes them together.
     """
     folds, binades, known, _ = state
     first, block = place * LANES, place * BLOCK
     if _within(known, block):
         return
-    finish(state, place, to, out)
+    flush(state, place, to, out)
     most, least = _ZERO, _NOTHING
     for lane in range(block, block + LANES):
         most, least = max(most, get(known, lane + HIGH)), min(least, get(known, lane + LOW))
@@ -222,7 +222,7 @@ def add_tile(x, offset, stride, rows, lanes, ahead, state, place, to, specials, 
     folds, binades, known, scratch = state
     first, block = place * LANES, place * BLOCK
     if get(known, block + SUMMED) > FLUSH:
-        finish(state, place, to, out)
+        flush(state, place, to, out)
     whole = rows % DEPTH == 0 and lanes == LANES
     if whole and _add(x, offset, stride, rows, ahead, folds, known, block):
         return
