@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from gammabeta.kernels import layout
+from gammabeta.kernels import layout, moments
 
 with suppress(ImportError):
     import_module("triton._C.libtriton")  # before TensorFlow: each brings an LLVM, and in the other order they abort
@@ -55,6 +55,7 @@ def program(name: str) -> str:
 def _threads_share_small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is worth a thread in a test: so little that its arrays are split as large ones are."""
     monkeypatch.setattr(layout, "SPLIT", 2**14)
+    monkeypatch.setattr(moments, "BESIDE", 2**15)
 
 
 @pytest.fixture(name="framework", scope="session")

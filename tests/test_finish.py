@@ -45,7 +45,7 @@ def test_it_is_certain_of_ordinary_features() -> None:
     m = Moments.of(TABLES["ordinary"])
     found, sure = np.empty((3, N)), np.zeros(N, np.bool_)
     (_, counts), (s, sums), (q, squares) = m._weight, m._sum, m._squares
-    finish._finish(counts[0], sums, 32 * s, squares, 32 * q, 0.0, found, sure)
+    finish._finish(counts[0], sums, 32 * s, squares, 32 * q, 0.0, 0, len(sure), found, sure)
     assert sure.mean() > 0.95  # a mean of 50 floats is a tie, half an ULP from two, one time in a hundred
 
 

@@ -95,8 +95,12 @@ def test_what_is_not_finite():
     x = np.zeros((2, 4, 40, 40), np.float32)
     x[1, 2, 3, 4] = np.inf
     total = Running()
+    total.add(x[:1], AXES)
+    assert total.finite
     total.add(x, AXES)
-    assert total.infinities.tolist() == [0, 0, 1, 0] == total.moments().infinities.tolist()
+    assert not total.finite and total.moments().infinities.tolist() == [0, 0, 1, 0]
+    total.join(Moments.of(x[:1], AXES))
+    assert not total.finite
     x[0, 3, 0, 0] = np.nan
     with pytest.raises(DataError, match=r"no NaN.*feature \(3,\)"):
         total.add(x, AXES)

@@ -26,6 +26,9 @@ _CLASSES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
 )
 
 
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def kind(x: Any) -> Kind:
     """The kind of array that x is; "other" is a list, a data frame or anything else.
 
@@ -52,7 +55,7 @@ def elsewhere(x: Any) -> ModuleType | None:
 
     Where Triton interprets its kernels, which is how they are tested, it takes any tensor.
     """
-    if kind(x) != "torch" or not (x.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
+    if kind(x) != "torch" or not (x.is_cuda or _INTERPRETED):
         return None
     return import_module("gammabeta.torch.exact")  # by name: the frameworks' folders lie above this file
 

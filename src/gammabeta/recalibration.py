@@ -99,7 +99,8 @@ def statistics(found: Moments | Running, unbiased: bool, old: tuple[Floats, Floa
         count, *new = found.population(ddof)
     else:
         count, *new = found.count, found.mean, found.variance(ddof)
-    mean, var = (np.where(count > 1, a, b) for a, b in zip(new, old, strict=True))
+    few = count < 2
+    mean, var = (np.where(few, b, a) for a, b in zip(new, old, strict=True)) if few.any() else new
     return mean, var
 
 

@@ -4,7 +4,7 @@ The columns of a table are lanes; a narrow one has several rows side by side. A 
 are all of one feature.
 """
 
-from gammabeta.kernels.folds import DEPTH, PART, ROWS, START, STRIDE, TILE, copy, fill
+from gammabeta.kernels.folds import DEEP, DEPTH, GROUP, ROWS, START, STRIDE, TILE, copy, fill
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import LANES, LINE
 from gammabeta.kernels.tile import add_tile, flush
@@ -24,47 +24,78 @@ def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs
         height = min(ROWS, rows - row)
         for block in range(blocks):
             at, width = start + row * stride + block * LANES, min(LANES, lanes - block * LANES)
-            add_tile(x, at, stride, height, width, ROWS * stride, state, block, to, specials, out)
+            add_tile(x, at, stride, DEPTH * stride, height, width, ROWS * stride, state, block, to, specials, out)
     for block in range(blocks):
         flush(state, block, to, out)
 
 
 @kernel
+def _along(x, start, groups, many, step, state, to, specials, out):
+    """Add runs that have as many groups as a tile, or are few, one after the other; each in tiles of one height."""
+    tiles = (groups + DEEP - 1) // DEEP
+    height = (groups + tiles - 1) // tiles
+    for run in range(many):
+        for group in range(0, groups, height):
+            at = start + run * step + group * GROUP
+            ahead = height * GROUP if group + height < groups else step - group * GROUP
+            rows = min(height, groups - group) * DEPTH
+            add_tile(x, at, STRIDE, GROUP, rows, LANES, ahead, state, START, to, specials, out)
+
+
+@kernel
+def _across(x, start, groups, many, step, state, to, specials, out):
+    """Add shorter runs, a tile being of a group of each of several."""
+    for group in range(groups):
+        for run in range(0, many, DEEP):
+            at = start + run * step + group * GROUP
+            ahead = DEEP * step if run + DEEP < many else GROUP - run * step
+            rows = min(DEEP, many - run) * DEPTH
+            add_tile(x, at, STRIDE, step, rows, LANES, ahead, state, START, to, specials, out)
+
+
+@kernel
+def _gathered(x, start, length, many, step, room, state, to, specials, out):
+    """Add what is shorter than a group, in tiles that are filled with it."""
+    held = START
+    for run in range(many):
+        at = start + run * step
+        stop = at + length
+        while at < stop:
+            more = min(TILE - held, stop - at)
+            for j in range(0, more, LINE // x.itemsize):
+                prefetch(x, at + DEEP * step + j)
+            copy(x, at, more, room, held)
+            held += more
+            at += more
+            if held == TILE:
+                add_tile(room, START, STRIDE, GROUP, ROWS, LANES, START, state, START, to, specials, out)
+                held = START
+    if held:
+        rows = (held + GROUP - 1) // GROUP * DEPTH
+        fill(room, held, rows * LANES, 0)
+        add_tile(room, START, STRIDE, GROUP, rows, LANES, START, state, START, to, specials, out)
+
+
+@kernel
 def accumulate_runs(
-    x, starts, lengths, many, step, first, last, state, to, gathered, sum_limbs, square_limbs, specials, touched
+    x, starts, lengths, many, step, first, last, state, to, room, sum_limbs, square_limbs, specials, touched
 ):
     """Add the features first to last, in runs as `layout.Runs` has them, one after another.
 
-    What makes many rows of a tile is added where it lies, the rest is gathered. state: of 64 lanes; to: room for 64
-    int64; gathered: room for a tile of x's type. Else as `accumulate`.
+    Groups of `DEPTH` rows are added where they lie, what is left of a run is gathered. state: of 64 lanes; to: room for
+    64 int64; room: for a tile of x's type. Else as `accumulate`.
     """
     out = (sum_limbs, square_limbs, touched)
     for feature in range(first, last):
         fill(to, START, STRIDE, feature)
-        held, length = START, lengths[feature]
-        for run in range(many):
-            at = starts[feature] + run * step
-            stop = at + length
-            while stop - at >= PART:
-                rows = min(ROWS, (stop - at) // (DEPTH * LANES) * DEPTH)
-                beyond = at + rows * LANES
-                ahead = (beyond if stop - beyond >= PART else stop - length + step) - at
-                add_tile(x, at, STRIDE, rows, LANES, ahead, state, START, to, specials, out)
-                at = beyond
-            while at < stop:
-                more = min(TILE - held, stop - at)
-                for j in range(0, more, LINE // x.itemsize):
-                    prefetch(x, at + step + j)
-                copy(x, at, more, gathered, held)
-                held += more
-                at += more
-                if held == TILE:
-                    add_tile(gathered, START, STRIDE, ROWS, LANES, START, state, START, to, specials, out)
-                    held = START
-        if held:
-            rows = (held + DEPTH * LANES - 1) // (DEPTH * LANES) * DEPTH
-            fill(gathered, held, rows * LANES, 0)
-            add_tile(gathered, START, STRIDE, rows, LANES, START, state, START, to, specials, out)
+        start, groups = starts[feature], lengths[feature] // GROUP
+        if groups >= min(DEEP, many):
+            _along(x, start, groups, many, step, state, to, specials, out)
+        else:
+            _across(x, start, groups, many, step, state, to, specials, out)
+        rest = lengths[feature] - groups * GROUP
+        if rest:
+            _gathered(x, start + groups * GROUP, rest, many, step, room, state, to, specials, out)
         flush(state, START, to, out)
 
 

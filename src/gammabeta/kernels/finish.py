@@ -32,13 +32,11 @@ def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -
     if len(weight[1]) == 1 and weight[0] == 0 and counts.max(initial=0) < _LARGEST and exact:
 
         def part(between: tuple[int, int]) -> None:
-            at = slice(*between)
-            own = counts[at], total[1][:, at], 32 * total[0], squares[1][:, at], 32 * squares[0]
-            _finish(*own, float(ddof), found[:, at], sure[at])
+            _finish(counts, total[1], 32 * total[0], squares[1], 32 * squares[0], float(ddof), *between, found, sure)
 
         threads.run(part, threads.ranges(features, _SPLIT))
-    rest = np.flatnonzero(~sure)
-    if len(rest):
+    if not sure.all():
+        rest = np.flatnonzero(~sure)
         weight, total, squares = (limbs.take(part, rest) for part in (weight, total, squares))
         found[:, rest] = rounding.population(weight, total, squares, ddof)
     return found
@@ -105,8 +103,8 @@ def _certain(high, low):
 
 
 @njit(nogil=True, cache=True)
-def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, found, sure):
-    """Mean, variance and deviation of every feature that can be rounded with certainty.
+def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, last, found, sure):
+    """Mean, variance and deviation of the features first to last, where they can be rounded with certainty.
 
     found: (3, f), NaN before; sure: (f,). count − ddof must be a float64.
     """
@@ -115,7 +113,7 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, found, s
     total, square = np.zeros(len(sums) + 1, np.uint64), np.zeros(len(squares) + 1, np.uint64)
     spread = np.zeros(max(2 * len(total) + sum_at, len(square) + square_at + 2) + 1, np.uint64)
     size = np.zeros(2, np.uint64)
-    for f in range(len(counts)):
+    for f in range(first, last):
         n = counts[f]
         if n == 0:
             sure[f] = True

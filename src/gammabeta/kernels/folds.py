@@ -25,7 +25,8 @@ ROWS = 32
 DEPTH = 4  # rows between loading a lane's sums and storing them: what a core stores a cycle is the limit
 
 START, STRIDE = np.int64(0), np.int64(LANES)  # of a tile that lies in one piece
-TILE, PART = np.int64(ROWS * LANES), np.int64(ROWS // 2 * LANES)  # values of one; those worth not to be gathered
+GROUP, TILE = np.int64(DEPTH * LANES), np.int64(ROWS * LANES)  # values of `DEPTH` rows, and of all
+DEEP = ROWS // DEPTH  # groups of a tile
 
 # What is known of a block's lanes, in one array: where it begins there, and behind that 64 numbers of each kind.
 MAGIC = np.int64(6 * LANES)  # of each fold the constant M, as bits; before them each fold's integer sums
@@ -86,10 +87,10 @@ def _keep(known, lane, greatest, least, a0, a1, a2):
 
 
 @kernel
-def _fold_single(x, offset, stride, rows, ahead, known, block):
+def _fold_single(x, offset, stride, jump, rows, ahead, known, block):
     """A tile of float32: one fold of x, two of x²."""
     for row in range(0, rows, DEPTH):
-        at = offset + row * stride
+        at = offset + row // DEPTH * jump
         _fetch(x, at + ahead, stride)
         for j in range(LANES):
             lane = block + j
@@ -109,10 +110,10 @@ def _fold_single(x, offset, stride, rows, ahead, known, block):
 
 
 @kernel
-def _fold_double(x, offset, stride, rows, ahead, known, block):
+def _fold_double(x, offset, stride, jump, rows, ahead, known, block):
     """A tile of float64: two folds of x, of h and of e, where x² = h + e."""
     for row in range(0, rows, DEPTH):
-        at = offset + row * stride
+        at = offset + row // DEPTH * jump
         _fetch(x, at + ahead, stride)
         for j in range(LANES):
             lane = block + j
@@ -142,18 +143,18 @@ def _fold_double(x, offset, stride, rows, ahead, known, block):
             keep(known, lane + 5 * LANES, a5)
 
 
-def fold(x, offset, stride, rows, ahead, known, block):
+def fold(x, offset, stride, jump, rows, ahead, known, block):
     """Add rows of a tile, a multiple of `DEPTH` of them; find the largest |x| and the smallest |x| ≠ 0, less one, of
     each lane, as bits."""
 
 
 @overload(fold)
-def _fold(x, offset, stride, rows, ahead, known, block):
-    def single(x, offset, stride, rows, ahead, known, block):
-        _fold_single(x, offset, stride, rows, ahead, known, block)
+def _fold(x, offset, stride, jump, rows, ahead, known, block):
+    def single(x, offset, stride, jump, rows, ahead, known, block):
+        _fold_single(x, offset, stride, jump, rows, ahead, known, block)
 
-    def double(x, offset, stride, rows, ahead, known, block):
-        _fold_double(x, offset, stride, rows, ahead, known, block)
+    def double(x, offset, stride, jump, rows, ahead, known, block):
+        _fold_double(x, offset, stride, jump, rows, ahead, known, block)
 
     return single if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32 else double
 

@@ -6,6 +6,7 @@ is read where it lies; anything else is copied in pieces that fit a core's cache
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from math import gcd, prod
 from typing import Any, NamedTuple
 
@@ -44,6 +45,10 @@ class Runs(NamedTuple):
     """How many runs each feature has."""
     step: int = 0
     """How far it is from one to the next."""
+
+
+_Lie = tuple[int, NDArray[np.int64], NDArray[np.int64], int, int]
+"""How long a run's memory is, and what else `Runs` says."""
 
 
 class Reduction(NamedTuple):
@@ -186,20 +191,44 @@ def _lies_in_runs(x: Array) -> bool:
 
 def runs(x: Array, axis: axes.Axis) -> Runs | None:
     """The runs in which the features of x lie, if they lie so."""
-    try:
-        whole = block(x, groups(x, axes.reduced(axis, x.ndim)), copy=False)
-    except ValueError:
+    if x.dtype not in _FLOATS or not x.flags.aligned:
         return None
-    return _runs(whole) if whole.shape[2] > 1 and _lies_in_runs(whole) else None
+    found = _lying(x.shape, x.strides, x.dtype, axes.reduced(axis, x.ndim))
+    return found and Runs(_stretch(x, found[0]), *found[1:])
 
 
 def _runs(x: Array) -> Runs:
     """The runs of a block that lies in runs."""
+    found = _lie(x)
+    return Runs(_stretch(x, found[0]), *found[1:])
+
+
+def _stretch(x: Array, size: int) -> Array:
+    """So many values from the first of x on, as they lie in memory."""
+    if x.flags.c_contiguous and x.flags.writeable:
+        return x.reshape(-1)
+    return np.asarray(_Readable(x, x.ctypes.data, (size,), x.dtype))
+
+
+def _lie(x: Array) -> _Lie:
+    """Where the runs of a block lie that lies in runs."""
     many, features, length = x.shape
     step, across = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
     size = (many - 1) * step + (features - 1) * across + length
-    memory = np.asarray(_Readable(x, x.ctypes.data, (size,), x.dtype))
-    return Runs(memory, np.arange(features) * across, np.full(features, length), many, step)
+    return size, np.arange(features) * across, np.full(features, length), many, step
+
+
+@lru_cache(maxsize=64)
+def _lying(
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], away: tuple[int, ...]
+) -> _Lie | None:
+    """`_lie` of every array of this form, if it lies in runs: a network's layers see the same forms again and again."""
+    x = np.lib.stride_tricks.as_strided(np.empty(0, dtype), shape, strides)
+    try:
+        whole = block(x, groups(x, away), copy=False)
+    except ValueError:
+        return None
+    return _lie(whole) if whole.shape[2] > 1 and _lies_in_runs(whole) else None
 
 
 def side_by_side(columns: Sequence[Array]) -> Runs:
@@ -212,10 +241,13 @@ def side_by_side(columns: Sequence[Array]) -> Runs:
     return Runs(memory, starts, lengths)
 
 
-def shares(given: Runs) -> list[tuple[int, int]]:
-    """Ranges of features, for the threads that there are."""
-    mean = int(given.lengths.sum()) * given.many // max(1, len(given.lengths))
-    return threads.ranges(len(given.lengths), SPLIT // max(1, mean))
+def shares(given: Runs, split: int) -> list[tuple[int, int]]:
+    """Ranges of features, for the threads that there are; `split` values are worth one."""
+    features = len(given.lengths)
+    if len(given.memory) < 2 * split:
+        return [(0, features)]
+    values = int(given.lengths.sum()) * given.many
+    return threads.ranges(features, split * features // max(1, values))
 
 
 def _pieces(x: Array) -> Iterator[Array]:

@@ -132,7 +132,7 @@ def _runs(given: layout.Runs) -> Range:
     def some(between: tuple[int, int]) -> None:
         _extent_of_runs(*given, *between, *_empty(layout.LANES, dtype), *found[:2], none)
 
-    threads.run(some, layout.shares(given))
+    threads.run(some, layout.shares(given, layout.SPLIT))
     return _double(found[0]), _double(found[1]), none
 
 

@@ -22,6 +22,7 @@ _CUBES = int(singly.CUBES_BASE), singly.CUBES_HEIGHT
 
 _spare = threading.local()
 
+BESIDE = 2**22  # elements worth a thread between a network's own operations, whose threads spin on for milliseconds
 ROWS = 2**20  # rows that go into limbs at a time: of 64 lanes together they leave digits below 2⁶²
 
 
@@ -144,13 +145,13 @@ def _panel(tables: list[Array], lanes: int, first: int, width: int, features: in
 def _runs(given: layout.Runs) -> Sums:
     """The sums of features that lie in runs."""
     features = len(given.lengths)
-    return added([_canonical(partial(_accumulate, part), features) for part in _bounded(given)], features)
+    return added([_canonical(partial(_accumulate, part, layout.SPLIT), features) for part in _bounded(given)], features)
 
 
 def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
     """The same values in parts, each of so many that their sums go into limbs at a time."""
     memory, starts, lengths, many, step = given
-    longest = int(lengths.max(initial=0))
+    longest = int(lengths.max(initial=0)) if many * len(memory) > ROWS * layout.LANES else 0
     if many > 1 and many * longest > ROWS * layout.LANES:
         half = many // 2
         yield from _bounded(layout.Runs(memory, starts, lengths, half, step))
@@ -163,18 +164,28 @@ def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
         yield given
 
 
-def _accumulate(given: layout.Runs, *out: Any) -> None:
+def _room(dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """What `exact.accumulate_runs` works in, again and again."""
+    return folds.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64), np.empty(folds.TILE, dtype)
+
+
+def _accumulate(given: layout.Runs, split: int, *out: Any) -> None:
     """Add runs to limbs and specials, over threads; note which rows that touched."""
-    dtype, (*limbs_and_specials, touched) = given.memory.dtype, out
+    *limbs_and_specials, touched = out
+    shares = layout.shares(given, split)
 
     def some(between: tuple[int, int]) -> NDArray[np.int64]:
-        mine, room = touched.copy(), np.empty(folds.TILE, dtype)
-        state, to = folds.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64)
-        exact.accumulate_runs(*given, *between, state, to, room, *limbs_and_specials, mine)
+        mine = touched if len(shares) == 1 else touched.copy()
+        dtype = given.memory.dtype
+        room = _spare.__dict__.pop(dtype.char, None) or _room(dtype)
+        exact.accumulate_runs(*given, *between, *room, *limbs_and_specials, mine)
+        _spare.__dict__[dtype.char] = room
         return mine
 
-    for mine in threads.run(some, layout.shares(given)):
-        touched[:, 0], touched[:, 1] = np.minimum(touched[:, 0], mine[:, 0]), np.maximum(touched[:, 1], mine[:, 1])
+    parts = threads.run(some, shares)
+    if len(parts) > 1:
+        touched[:, 0] = np.min([mine[:, 0] for mine in parts], axis=0)
+        touched[:, 1] = np.max([mine[:, 1] for mine in parts], axis=0)
 
 
 class Running:
@@ -191,10 +202,15 @@ class Running:
     def add(self, given: layout.Runs) -> None:
         """Add each feature's values."""
         for part in _bounded(given):
-            _accumulate(part, *self._limbs, self.specials, self._touched)
+            _accumulate(part, BESIDE, *self._limbs, self.specials, self._touched)
             for digits, touched in zip(self._limbs, self._touched, strict=True):
                 exact.carry(digits, touched)
         self.counts += given.lengths * given.many
+
+    @property
+    def finite(self) -> bool:
+        """Whether all values were."""
+        return not self.specials.any()
 
     def sums(self) -> Sums:
         """What `sums` of all values at once would give, NaN left out."""

@@ -112,7 +112,7 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     The pool's threads take items from the front and the caller from the back, so that a thread that comes late, its
     processor being busy with another library's, delays nobody.
     """
-    helpers = min(count(), len(items)) - 1
+    helpers = min(count(), len(items)) - 1 if len(items) > 1 else 0
     if helpers < 1:
         return [work(item) for item in items]
     if _started < helpers:
@@ -141,6 +141,8 @@ def ranges(n: int, least: int, multiple: int = 1, pieces: int = 1) -> list[tuple
 
     With `pieces` each thread has that many, to even out what one of them is late by.
     """
+    if n < 2 * least:  # `count` asks the system
+        return [(0, n)] if n else []
     parts = max(1, min(count() * pieces if count() > 1 else 1, n // max(1, least)))
     cuts = [n * i // parts // multiple * multiple for i in range(parts)] + [n]
     return [(a, b) for a, b in pairwise(cuts) if b > a]

@@ -14,6 +14,7 @@ from gammabeta.kernels.folds import (
     CAP,
     DEPTH,
     FLOOR,
+    GROUP,
     HIGH,
     LOW,
     MAGIC,
@@ -102,13 +103,13 @@ def _within(known, block):
 
 
 @kernel
-def _finite_copy(x, offset, stride, rows, lanes, scratch, to, first, specials):
+def _finite_copy(x, offset, stride, jump, rows, lanes, scratch, to, first, specials):
     """A tile's finite values, 0 elsewhere, with the others counted by feature."""
     for row in range(ROWS):
         for j in range(LANES):
             scratch[row * LANES + j] = 0
             if row < rows and j < lanes:
-                v = x[offset + row * stride + j]
+                v = x[offset + row // DEPTH * jump + row % DEPTH * stride + j]
                 if np.isfinite(v):
                     scratch[row * LANES + j] = v
                 else:
@@ -199,12 +200,12 @@ def _fit(state, place, to, out):
 
 
 @kernel
-def _add(x, offset, stride, rows, ahead, folds, known, block):
+def _add(x, offset, stride, jump, rows, ahead, folds, known, block):
     """Add rows of a tile, a multiple of `DEPTH`, if they keep within the grids of their lanes; whether they do."""
     before = len(known) - 6 * LANES
     copy(known, block, folds * LANES, known, before)
     _unseen(known, block)
-    fold(x, offset, stride, rows, ahead, known, block)
+    fold(x, offset, stride, jump, rows, ahead, known, block)
     within = _within(known, block)
     if within:
         keep(known, block + SUMMED, get(known, block + SUMMED) + np.uint64(rows))
@@ -214,23 +215,24 @@ def _add(x, offset, stride, rows, ahead, folds, known, block):
 
 
 @kernel
-def add_tile(x, offset, stride, rows, lanes, ahead, state, place, to, specials, out):
+def add_tile(x, offset, stride, jump, rows, lanes, ahead, state, place, to, specials, out):
     """Add a tile, or what there is of one: `rows` rows of `lanes` lanes, of the block at `place`.
 
-    Its lane j is of feature to[64 · place + j]; the tile that comes next lies `ahead`.
+    `DEPTH` rows lie `stride` apart, and from such a group to the next it is `jump`. Lane j is of feature
+    to[64 · place + j]; the tile that comes next lies `ahead`.
     """
     folds, binades, known, scratch = state
     first, block = place * LANES, place * BLOCK
     if get(known, block + SUMMED) > FLUSH:
         flush(state, place, to, out)
     whole = rows % DEPTH == 0 and lanes == LANES
-    if whole and _add(x, offset, stride, rows, ahead, folds, known, block):
+    if whole and _add(x, offset, stride, jump, rows, ahead, folds, known, block):
         return
     if whole and not _any_beyond(known, block, binades):
         _fit(state, place, to, out)
-        _add(x, offset, stride, rows, ahead, folds, known, block)
+        _add(x, offset, stride, jump, rows, ahead, folds, known, block)
         return
-    _finite_copy(x, offset, stride, rows, lanes, scratch, to, first, specials)
+    _finite_copy(x, offset, stride, jump, rows, lanes, scratch, to, first, specials)
     _extent(scratch, known, block)
     for j in range(LANES):
         if _beyond(known, block + j, binades):
@@ -238,4 +240,4 @@ def add_tile(x, offset, stride, rows, lanes, ahead, state, place, to, specials, 
             keep(known, block + HIGH + j, _ZERO)
             keep(known, block + LOW + j, _NOTHING)
     _fit(state, place, to, out)
-    _add(scratch, START, STRIDE, ROWS, START, folds, known, block)
+    _add(scratch, START, STRIDE, GROUP, ROWS, START, folds, known, block)

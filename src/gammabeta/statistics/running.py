@@ -46,7 +46,8 @@ class Running:
             self._sums = kernel.Running(len(runs.lengths))
             self._shape = tuple(x.shape[i] for i in axes.kept(axis, x.ndim))
         self._sums.add(runs)
-        refuse_nan(self._sums.specials[0].reshape(self._shape))
+        if not self._sums.finite:
+            refuse_nan(self._sums.specials[0].reshape(self._shape))
 
     def join(self, part: Moments) -> None:
         """Add moments."""
@@ -60,12 +61,10 @@ class Running:
         return sum(parts[1:], parts[0])
 
     @property
-    def infinities(self) -> Counts:
-        """How many values of each feature are +inf or −inf."""
-        if self._sums is not None and self._parts is None:
-            found: Counts = self._sums.specials[1:].sum(axis=0).reshape(self._shape)
-            return found
-        return self.moments().infinities
+    def finite(self) -> bool:
+        """Whether none of the values is infinite."""
+        parts_are = self._parts is None or not self._parts.infinities.any()
+        return parts_are and (self._sums is None or self._sums.finite)
 
     def population(self, ddof: float) -> tuple[Counts | Floats, Floats, Floats]:
         """Count, mean, and variance by n − ddof, of features of finite values; NaN where that is not positive."""

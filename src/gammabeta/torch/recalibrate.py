@@ -139,6 +139,8 @@ def _undone_on_error(layers: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for name, layer in layers.items():
-            tracked.put(layer, before[name])
+        with torch.no_grad():
+            for name, layer in layers.items():
+                layer.running_mean.copy_(before[name][0])
+                layer.running_var.copy_(before[name][1])
         raise
