@@ -25,17 +25,16 @@ _RANGE = 960  # exponents far enough from the ends of float64's range for nothin
 def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -> Floats:
     """`rounding.population`, of many features."""
     features = weight[1].shape[1]
-    found = np.full((3, features), np.nan)
-    sure = np.zeros(features, np.bool_)
-    counts = weight[1][0]
-    exact = abs(ddof) < _LARGEST_DDOF and ddof % 0.5 == 0  # so is count − ddof
-    if len(weight[1]) == 1 and weight[0] == 0 and counts.max(initial=0) < _LARGEST and exact:
+    found, sure = np.empty((3, features)), np.zeros(features, np.bool_)
+    certain = False
+    if len(weight[1]) == 1 and weight[0] == 0 and abs(ddof) < _LARGEST_DDOF and ddof % 0.5 == 0:
+        sums = weight[1][0], total[1], 32 * total[0], squares[1], 32 * squares[0]
 
-        def part(between: tuple[int, int]) -> None:
-            _finish(counts, total[1], 32 * total[0], squares[1], 32 * squares[0], float(ddof), *between, found, sure)
+        def part(between: tuple[int, int]) -> bool:
+            return bool(_finish(*sums, float(ddof), *between, found, sure))
 
-        threads.run(part, threads.ranges(features, _SPLIT))
-    if not sure.all():
+        certain = all(threads.run(part, threads.ranges(features, _SPLIT)))
+    if not certain:
         rest = np.flatnonzero(~sure)
         weight, total, squares = (limbs.take(part, rest) for part in (weight, total, squares))
         found[:, rest] = rounding.population(weight, total, squares, ddof)
@@ -104,19 +103,24 @@ def _certain(high, low):
 
 @njit(nogil=True, cache=True)
 def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, last, found, sure):
-    """Mean, variance and deviation of the features first to last, where they can be rounded with certainty.
+    """Mean, variance and deviation of the features first to last where they can be rounded with certainty; whether all.
 
-    found: (3, f), NaN before; sure: (f,). count − ddof must be a float64.
+    found: (3, f); sure: (f,), False before. count − ddof must be a float64 where the count is below 2⁵².
     """
     base = min(2 * sum_exponent, square_exponent)
     sum_at, square_at = (2 * sum_exponent - base) // 32, (square_exponent - base) // 32
     total, square = np.zeros(len(sums) + 1, np.uint64), np.zeros(len(squares) + 1, np.uint64)
     spread = np.zeros(max(2 * len(total) + sum_at, len(square) + square_at + 2) + 1, np.uint64)
     size = np.zeros(2, np.uint64)
+    all_sure = True
     for f in range(first, last):
         n = counts[f]
         if n == 0:
+            found[:, f] = np.nan
             sure[f] = True
+            continue
+        if n >= _LARGEST:
+            all_sure = False
             continue
         size[0], size[1] = np.uint64(n & 0xFFFFFFFF), np.uint64(n >> 32)
         negative = _magnitude(sums, f, total)
@@ -135,6 +139,7 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, l
         if divisor <= 0:
             found[1, f] = found[2, f] = np.nan
             sure[f] = certain
+            all_sure &= certain
             continue
         square_of_n = np.float64(n) * divisor
         variance, variance_low = _quotient(high, low, square_of_n, fma(np.float64(n), divisor, -square_of_n))
@@ -149,3 +154,5 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, l
             found[1, f] = np.ldexp(variance, exponent)
             found[2, f] = np.ldexp(deviation, exponent // 2)
         sure[f] = certain
+        all_sure &= certain
+    return all_sure
