@@ -25,7 +25,6 @@ _CLASSES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("cupy", ("ndarray",)),
 )
 
-
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 

@@ -151,7 +151,10 @@ def _runs(given: layout.Runs) -> Sums:
 def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
     """The same values in parts, each of so many that their sums go into limbs at a time."""
     memory, starts, lengths, many, step = given
-    longest = int(lengths.max(initial=0)) if many * len(memory) > ROWS * layout.LANES else 0
+    if many * len(memory) <= ROWS * layout.LANES:  # no feature can have more
+        yield given
+        return
+    longest = int(lengths.max(initial=0))
     if many > 1 and many * longest > ROWS * layout.LANES:
         half = many // 2
         yield from _bounded(layout.Runs(memory, starts, lengths, half, step))
