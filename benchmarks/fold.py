@@ -3,15 +3,17 @@
     python benchmarks/fold.py [--quick]
 
 Each folded network is verified against float64 first. A time is the least of some runs in turn, so that a busy moment
-hits all alike. Beside them a plain copy of every norm's input, once: what norms must move at least.
+hits all alike. Beside them a plain copy of every norm's input, once: what norms must move at least. All of it once more
+in a process that keeps the memory of activations.
 """
 
 import argparse
 import copy
+import json
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import results
@@ -136,24 +138,33 @@ def case(name: str, model: nn.Module, shape: tuple[int, ...], runs: int) -> list
     return [f"{name}, {shape}", str(len(report.folded)), *times, *figures]
 
 
+def cases(quick: bool) -> Iterator[list[str]]:
+    """The rows, as they are measured."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    torch.manual_seed(0)
+    residual, mobile, runs = resnet18(), mobilenet(), 3 if quick else 10
+    yield case("ResNet-18", residual, (8, 3, 32, 32), runs)
+    yield case("MobileNetV2", mobile, (2, 3, 64, 64), runs)
+    if not quick:
+        yield case("ResNet-18", residual, (1, 3, 32, 32), runs)
+        yield case("MobileNetV2", mobile, (8, 3, 224, 224), runs)
+
+
 def main() -> None:
     """Print the rows, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small inputs and few runs; nothing is written")
-    quick = parser.parse_args().quick
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    torch.manual_seed(0)
-    cases = [("ResNet-18", resnet18(), (8, 3, 32, 32)), ("MobileNetV2", mobilenet(), (2, 3, 64, 64))]
-    if not quick:
-        cases += [("ResNet-18", cases[0][1], (1, 3, 32, 32)), ("MobileNetV2", cases[1][1], (8, 3, 224, 224))]
-    rows = []
-    for name, model, shape in cases:
-        rows.append(case(name, model, shape, 3 if quick else 10))
-        print(" | ".join(rows[-1]), flush=True)
-    if not quick:
-        note = "Evaluation, float32, the least of 10 runs in turn."
-        machine = results.machine("gammabeta", "torch", "transformers")
-        results.write("Folding", f"{machine} {note}\n\n{results.table(HEADER, rows)}")
+    parser.add_argument("--json", action="store_true", help="the rows alone, as JSON")
+    given = parser.parse_args()
+    if given.quick or given.json:
+        rows = list(cases(given.quick))
+        print(json.dumps(rows) if given.json else results.table(HEADER, rows))
+        return
+    rows = [[row[0], way, *row[1:]] for way, rows in results.by_memory(__file__).items() for row in rows]
+    note = "Evaluation, float32, the least of 10 runs in turn."
+    machine = results.machine("gammabeta", "torch", "transformers")
+    text = results.table([HEADER[0], "memory", *HEADER[1:]], rows)
+    results.write("Folding", f"{machine} {note}\n\n{text}")
 
 
 if __name__ == "__main__":

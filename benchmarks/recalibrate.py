@@ -13,8 +13,6 @@ import argparse
 import copy
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -34,10 +32,6 @@ from gammabeta.torch import BatchNorm, recalibrate
 Batches = Sequence[torch.Tensor]
 TRAINED = 1200
 RUNS = 25
-MEMORY = {
-    "as glibc does": {},
-    "kept": {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_THRESHOLD_": str(2**40)},
-}
 
 
 class Block(nn.Module):
@@ -195,24 +189,14 @@ def overheads() -> list[list[str]]:
     return [overhead(width, size, norm) for width, size in ((32, 64), (64, 32)) for norm in (nn.BatchNorm2d, BatchNorm)]
 
 
-def by_memory() -> list[list[str]]:
-    """`overheads` in a process of its own for each way to keep memory."""
-    rows = []
-    for way, environment in MEMORY.items():
-        command = [sys.executable, __file__, "--overheads"]
-        told = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
-        rows += [[name, way, *rest] for name, *rest in json.loads(told.stdout)]
-    return rows
-
-
 def main() -> None:
     """Print the tables, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short training, small pictures; nothing is written")
-    parser.add_argument("--overheads", action="store_true", help="only those, as JSON")
+    parser.add_argument("--json", action="store_true", help="the overheads alone, as JSON")
     given = parser.parse_args()
     quick = given.quick
-    if given.overheads:
+    if given.json:
         print(json.dumps(overheads()))
         return
     busy = f"The machine's load was {os.getloadavg()[0]:.1f} when it began; the times want one that is idle."
@@ -239,7 +223,12 @@ def main() -> None:
     if quick:
         tables.append(results.table(header, [overhead(8, 8, nn.BatchNorm2d, 2)]))
     else:
-        tables.append(results.table([header[0], "memory", *header[1:]], by_memory()))
+        tables.append(
+            results.table(
+                [header[0], "memory", *header[1:]],
+                [[row[0], way, *row[1:]] for way, rows in results.by_memory(__file__).items() for row in rows],
+            )
+        )
     text = "\n\n".join(tables)
     if quick:
         print(text)

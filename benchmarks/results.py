@@ -1,14 +1,35 @@
 """Where measurements go: one page, `benchmarks/RESULTS.md`, in which every benchmark keeps its own section."""
 
+import json
 import os
 import platform
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 PAGE = Path(__file__).parent / "RESULTS.md"
+
+# glibc gives memory that is freed back to the system: always what is large, the rest as the heap's end happens to lie.
+# Getting it anew, page by page, takes longer than many a layer's own work, and whose work that falls on is chance.
+MEMORY = {
+    "as glibc does": {},
+    "kept": {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_THRESHOLD_": str(2**40)},
+}
+
+
+def by_memory(script: str) -> dict[str, Any]:
+    """What a benchmark tells of itself with `--json`, in a process of its own for each way to treat freed memory."""
+    found = {}
+    for way, environment in MEMORY.items():
+        command = [sys.executable, script, "--json"]
+        told = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
+        found[way] = json.loads(told.stdout)
+    return found
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
