@@ -125,13 +125,11 @@ def main() -> None:
         rows = list(cases(given.quick))
         print(json.dumps(rows) if given.json else results.table(HEADER, rows))
         return
-    tables = [
-        f"Freed memory {way if way == 'kept' else 'given back, ' + way}:\n\n{results.table(HEADER, rows)}"
-        for way, rows in results.by_memory(__file__).items()
-    ]
+    rows = [[row[0], way, *row[1:]] for way, rows in results.by_memory(__file__).items() for row in rows]
     note = "The least of 10 runs, of 100 below 4 million values, of 2,000 below 131,072."
     machine = results.machine("gammabeta", "torch", "numba", "numpy")
-    results.write("Batch norm in torch", "\n\n".join([f"{machine} {note}", *tables]))
+    text = results.table([HEADER[0], "memory", *HEADER[1:]], rows)
+    results.write("Batch norm in torch", f"{machine} {note}\n\n{text}")
 
 
 if __name__ == "__main__":
