@@ -22,8 +22,9 @@ from gammabeta import data
 COLUMNS = 50
 ROUNDS = 3
 
-SCALE = "import sys; from gammabeta.cli import main; status = main(['scale', {source!r}, '-o', {out!r}])"
-STATS = "import sys; from gammabeta.cli import main; status = main(['stats', {source!r}])"
+OURS = "import sys; from gammabeta.cli import main; sys.argv[1:] = {arguments}; status = main()"
+SCALE = OURS.replace("{arguments}", "['scale', {source!r}, '-o', {out!r}]")
+STATS = OURS.replace("{arguments}", "['stats', {source!r}]")
 ARROW = """
 import pyarrow.parquet as pq
 for _ in range(2):

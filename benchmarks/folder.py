@@ -32,7 +32,12 @@ import pyarrow.parquet as pq
 for path in Path({source!r}).glob("*.parquet"):
     pq.write_table(pq.read_table(path), Path({out!r}) / path.name{options})
 """
-OURS = "import sys; from gammabeta.cli import main; status = main([{verb}, {source!r}, '-o', {out!r}{options}])"
+OURS = """
+import sys
+sys.argv = ["gammabeta", {verb}, {source!r}, "-o", {out!r}{options}]
+from gammabeta.cli import main
+main()
+"""
 PEAK = """
 from pathlib import Path
 status = Path("/proc/self/status")

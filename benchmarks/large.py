@@ -115,7 +115,12 @@ nothing, found = timed()
 assert found.statistics == data.measure(folder)
 print(json.dumps({"full": full, "one": updates, "none": nothing}))
 """
-COMMAND = "import sys; from gammabeta.cli import main; sys.exit(main(['stats', {folder!r}, '-o', {stats!r}]))"
+COMMAND = """
+import sys
+from gammabeta.cli import main
+sys.argv[1:] = ["stats", {folder!r}, "-o", {stats!r}]
+sys.exit(main())
+"""
 
 
 class Data:

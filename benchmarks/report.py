@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 for batch in pq.ParquetFile({source!r}, pre_buffer=False).iter_batches():
     pass
 """
-COMMAND = "import sys; from gammabeta.cli import main; status = main({arguments})"
+COMMAND = "import sys; sys.argv[1:] = {arguments}; from gammabeta.cli import main; status = main()"
 PEAK = """
 from pathlib import Path
 status = Path("/proc/self/status")

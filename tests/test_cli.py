@@ -1,5 +1,6 @@
 """The command line: what it says, what it writes, and what machines read."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -265,3 +266,13 @@ def test_sparks():
     assert report.spark([0, 0]) == "  "
     assert report.spark([1, 1000]) == "▁█"
     assert report.spark(range(9)) == " ▁▂▃▄▅▆▇█"
+
+
+def test_only_a_process_of_its_own_changes_the_collector(run):
+    before = gc.get_threshold(), gc.get_freeze_count()
+    run("--version")
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+    code = "import gc; from gammabeta.cli import main; main(); print(gc.get_threshold()[0], gc.get_freeze_count())"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    young, kept = map(int, done.stdout.split()[-2:])
+    assert young > 10_000 and kept > 10_000
