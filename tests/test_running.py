@@ -1,5 +1,7 @@
 """Moments that grow: the sum of each array's own, to the bit."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -47,6 +49,23 @@ def test_running_is_the_sum(seed, count, shape, dtype, scale):
         assert (n == truth.count).all() and (mean == truth.mean).all()
         np.testing.assert_array_equal(var, truth.variance(ddof=1))
     assert total.moments() == truth
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("many", [1, 3, 8, 9, 33])
+@pytest.mark.parametrize("length", [63, 196, 256, 257, 784, 1024, 2047, 2048, 2304, 3137, 5000])
+def test_runs_of_all_lengths(length, many, dtype):
+    """Along, across and gathered; beside them what is no part of the runs and would show."""
+    whole = np.random.default_rng(length).integers(-(2**20), 2**20, (many, 3, length + 2))
+    whole[:, :, [0, -1]] = 2**22
+    whole[0, 1, 5] = 0
+    x = whole.astype(dtype)[:, :, 1:-1]
+    found, n = Moments.of(x, (0, 2)), many * length
+    for i in range(3):
+        values = whole[:, i, 1:-1]
+        total, squares = int(values.sum()), int((values**2).sum())
+        assert found.count[i] == n and found.mean[i] == float(Fraction(total, n))
+        assert found.var[i] == float(Fraction(n * squares - total**2, n**2))
 
 
 def test_layouts_mix():
