@@ -8,8 +8,6 @@ allocates goes back to the system when it is freed, what our kernels give of 32 
 measured once more in a process whose allocator keeps everything.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from math import prod
@@ -115,22 +113,7 @@ def cases(quick: bool) -> Iterator[list[str]]:
             yield case(shape, torch.float32, False, True, runs)
 
 
-def main() -> None:
-    """Print the rows, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small shapes alone; nothing is written")
-    parser.add_argument("--json", action="store_true", help="the rows alone, as JSON")
-    given = parser.parse_args()
-    if given.quick or given.json:
-        rows = list(cases(given.quick))
-        print(json.dumps(rows) if given.json else results.table(HEADER, rows))
-        return
-    rows = [[row[0], way, *row[1:]] for way, rows in results.by_memory(__file__).items() for row in rows]
-    note = "The least of 10 runs, of 100 below 4 million values, of 2,000 below 131,072."
-    machine = results.machine("gammabeta", "torch", "numba", "numpy")
-    text = results.table([HEADER[0], "memory", *HEADER[1:]], rows)
-    results.write("Batch norm in torch", f"{machine} {note}\n\n{text}")
-
-
 if __name__ == "__main__":
-    main()
+    machine = results.machine("gammabeta", "torch", "numba", "numpy")
+    note = "The least of 10 runs, of 100 below 4 million values, of 2,000 below 131,072."
+    results.main(__file__, "Batch norm in torch", HEADER, cases, f"{machine} {note}")

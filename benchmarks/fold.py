@@ -7,9 +7,7 @@ hits all alike. Beside them a plain copy of every norm's input, once: what norms
 in a process that keeps the memory of activations.
 """
 
-import argparse
 import copy
-import json
 import logging
 import time
 import warnings
@@ -150,22 +148,7 @@ def cases(quick: bool) -> Iterator[list[str]]:
         yield case("MobileNetV2", mobile, (8, 3, 224, 224), runs)
 
 
-def main() -> None:
-    """Print the rows, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small inputs and few runs; nothing is written")
-    parser.add_argument("--json", action="store_true", help="the rows alone, as JSON")
-    given = parser.parse_args()
-    if given.quick or given.json:
-        rows = list(cases(given.quick))
-        print(json.dumps(rows) if given.json else results.table(HEADER, rows))
-        return
-    rows = [[row[0], way, *row[1:]] for way, rows in results.by_memory(__file__).items() for row in rows]
-    note = "Evaluation, float32, the least of 10 runs in turn."
-    machine = results.machine("gammabeta", "torch", "transformers")
-    text = results.table([HEADER[0], "memory", *HEADER[1:]], rows)
-    results.write("Folding", f"{machine} {note}\n\n{text}")
-
-
 if __name__ == "__main__":
-    main()
+    machine = results.machine("gammabeta", "torch", "transformers")
+    note = "Evaluation, float32, the least of 10 runs in turn."
+    results.main(__file__, "Folding", HEADER, cases, f"{machine} {note}")

@@ -223,12 +223,7 @@ def main() -> None:
     if quick:
         tables.append(results.table(header, [overhead(8, 8, nn.BatchNorm2d, 2)]))
     else:
-        tables.append(
-            results.table(
-                [header[0], "memory", *header[1:]],
-                [[row[0], way, *row[1:]] for way, rows in results.by_memory(__file__).items() for row in rows],
-            )
-        )
+        tables.append(results.table([header[0], "memory", *header[1:]], results.by_memory(__file__)))
     text = "\n\n".join(tables)
     if quick:
         print(text)

@@ -1,14 +1,15 @@
 """Where measurements go: one page, `benchmarks/RESULTS.md`, in which every benchmark keeps its own section."""
 
+import argparse
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,17 @@ MEMORY = {
 }
 
 
-def by_memory(script: str) -> dict[str, Any]:
-    """What a benchmark tells of itself with `--json`, in a process of its own for each way to treat freed memory."""
-    found = {}
+def by_memory(script: str) -> list[list[str]]:
+    """The rows that a benchmark tells with `--json`, in a process of its own for each way to treat freed memory.
+
+    The way is the second cell of each.
+    """
+    rows = []
     for way, environment in MEMORY.items():
         command = [sys.executable, script, "--json"]
         told = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
-        found[way] = json.loads(told.stdout)
-    return found
+        rows += [[name, way, *rest] for name, *rest in json.loads(told.stdout)]
+    return rows
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -57,6 +61,19 @@ def write(section: str, text: str) -> None:
     kept = [part for part in parts if not part.startswith(f"## {section}\n")]
     PAGE.write_text("".join(kept).rstrip() + "\n\n" + new.rstrip() + "\n")
     print(f"\n{new}")
+
+
+def main(script: str, section: str, header: list[str], cases: Callable[[bool], Iterable[list[str]]], note: str) -> None:
+    """The program of a benchmark that is measured with freed memory treated either way. `cases` takes `--quick`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="small inputs alone; nothing is written")
+    parser.add_argument("--json", action="store_true", help="the rows alone, as JSON")
+    given = parser.parse_args()
+    if given.quick or given.json:
+        rows = list(cases(given.quick))
+        print(json.dumps(rows) if given.json else table(header, rows))
+    else:
+        write(section, f"{note}\n\n{table([header[0], 'memory', *header[1:]], by_memory(script))}")
 
 
 def gaussian(rows: int, columns: int, dtype: str, seed: int = 0) -> np.ndarray:

@@ -30,27 +30,15 @@ def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs
 
 
 @kernel
-def _along(x, start, groups, many, step, state, to, specials, out):
-    """Add runs that have as many groups as a tile, or are few, one after the other; each in tiles of one height."""
-    tiles = (groups + DEEP - 1) // DEEP
-    height = (groups + tiles - 1) // tiles
-    for run in range(many):
-        for group in range(0, groups, height):
-            at = start + run * step + group * GROUP
-            ahead = height * GROUP if group + height < groups else step - group * GROUP
-            rows = min(height, groups - group) * DEPTH
-            add_tile(x, at, STRIDE, GROUP, rows, LANES, ahead, state, START, to, specials, out)
-
-
-@kernel
-def _across(x, start, groups, many, step, state, to, specials, out):
-    """Add shorter runs, a tile being of a group of each of several."""
-    for group in range(groups):
-        for run in range(0, many, DEEP):
-            at = start + run * step + group * GROUP
-            ahead = DEEP * step if run + DEEP < many else GROUP - run * step
-            rows = min(DEEP, many - run) * DEPTH
-            add_tile(x, at, STRIDE, step, rows, LANES, ahead, state, START, to, specials, out)
+def _whole(x, start, outer, far, inner, near, state, to, specials, out):
+    """Add `outer` times `inner` groups, which lie `far` and `near` apart, in tiles of inner ones of one height."""
+    tiles = (inner + DEEP - 1) // DEEP
+    height = (inner + tiles - 1) // tiles
+    for i in range(outer):
+        for j in range(0, inner, height):
+            ahead = height * near if j + height < inner else far - j * near
+            rows = min(height, inner - j) * DEPTH
+            add_tile(x, start + i * far + j * near, STRIDE, near, rows, LANES, ahead, state, START, to, specials, out)
 
 
 @kernel
@@ -89,10 +77,10 @@ def accumulate_runs(
     for feature in range(first, last):
         fill(to, START, STRIDE, feature)
         start, groups = starts[feature], lengths[feature] // GROUP
-        if groups >= min(DEEP, many):
-            _along(x, start, groups, many, step, state, to, specials, out)
+        if groups >= min(DEEP, many):  # else a tile is of groups of several runs
+            _whole(x, start, many, step, groups, GROUP, state, to, specials, out)
         else:
-            _across(x, start, groups, many, step, state, to, specials, out)
+            _whole(x, start, groups, GROUP, many, step, state, to, specials, out)
         rest = lengths[feature] - groups * GROUP
         if rest:
             _gathered(x, start + groups * GROUP, rest, many, step, room, state, to, specials, out)
