@@ -8,7 +8,7 @@ import pytest
 
 from gammabeta import Affine, Extrema, Moments
 from gammabeta.data.abreast import abreast
-from gammabeta.kernels import layout, moments, threads
+from gammabeta.kernels import moments, threads
 from gammabeta.kernels.affine import apply_beside
 from gammabeta.statistics.beside import of_columns
 
@@ -50,7 +50,7 @@ def test_columns_of_any_type_in_their_order():
     same([wide, *floats, read_only, small[0], unaligned, strided, *small[1:], backwards, np.empty(0)])
 
 
-def test_channels_in_front_of_pixels(monkeypatch):
+def test_channels_in_front_of_pixels():
     """(n, c, h, w) is read where it lies, whatever part of an array it is."""
     whole = hostile(np.random.default_rng(2), 4 * 6 * 50 * 70, np.float32).reshape(4, 6, 50, 70)
     views = (
@@ -63,7 +63,6 @@ def test_channels_in_front_of_pixels(monkeypatch):
         whole[..., ::2],
         whole[:1],
     )
-    monkeypatch.setattr(layout, "SHORT", 0)
     for x in views:
         table = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1, x.shape[1])
         assert Moments.of(x, axis=(0, 2, 3)) == Moments.of(table)
@@ -79,7 +78,6 @@ def test_carries_are_taken_in_time(monkeypatch, rows):
     x = hostile(np.random.default_rng(3), 5 * 2 * 1000, np.float64).reshape(5, 2, 1000)
     columns = [x.reshape(-1)[:n] for n in LENGTHS]
     together, apart = Moments.of(x, axis=(0, 2)), of_columns(columns)
-    monkeypatch.setattr(layout, "SHORT", 0)
     monkeypatch.setattr(moments, "ROWS", rows)
     assert Moments.of(x, axis=(0, 2)) == together and of_columns(columns) == apart
 

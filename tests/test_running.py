@@ -53,7 +53,7 @@ def test_running_is_the_sum(seed, count, shape, dtype, scale):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("many", [1, 3, 8, 9, 33])
-@pytest.mark.parametrize("length", [63, 196, 256, 257, 784, 1024, 2047, 2048, 2304, 3137, 5000])
+@pytest.mark.parametrize("length", [31, 32, 49, 63, 196, 256, 257, 784, 1024, 2047, 2048, 2304, 3137, 5000])
 def test_runs_of_all_lengths(length, many, dtype):
     """Along, across and gathered; beside them what is no part of the runs and would show."""
     whole = np.random.default_rng(length).integers(-(2**20), 2**20, (many, 3, length + 2))

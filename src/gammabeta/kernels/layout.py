@@ -27,6 +27,7 @@ SPLIT = 2**20  # elements worth a thread where kernels run at the speed of memor
 COSTLY = 2**16  # the same where an element takes nanoseconds, or threads are awake anyway
 EVEN = 16  # features for each thread from which these are its share, not values: uneven by a 16th at most
 SHORT = 2**11  # values of a feature below which copying several as a table costs less than one after the other
+WORTH, LENGTH = 2**8, 2**5  # values of a feature, and of a run, from which reading them where they lie costs less still
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 LARGEST_EXACT = 2**53
@@ -182,8 +183,8 @@ def _block(x: Array, statistic: Reduction) -> Any:
 
 
 def _lies_in_runs(x: Array) -> bool:
-    """Whether a block's features are long, and lie in runs that kernels take, each in one piece."""
-    if x.shape[0] * x.shape[2] < SHORT or x.dtype not in _FLOATS:
+    """Whether a block's features are long enough, and lie in runs that kernels take, each in one piece."""
+    if x.shape[0] * x.shape[2] < (WORTH if x.shape[2] >= LENGTH else SHORT) or x.dtype not in _FLOATS:
         return False
     whole = x.flags.aligned and x.strides[2] == x.itemsize
     return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)

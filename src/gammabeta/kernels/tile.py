@@ -66,6 +66,17 @@ def _put(part, out, feature, total, power):
 
 
 @kernel
+def _alike(known, block, to, first, j):
+    """How far the lanes from j on are of one feature and have one grid."""
+    stop = j + 1
+    while stop < LANES and to[first + stop] == to[first + j]:
+        if get(known, block + TOP + stop) != get(known, block + TOP + j):
+            break
+        stop += 1
+    return stop
+
+
+@kernel
 def flush(state, place, to, out):
     """Move a block's integer sums into the limbs of its lanes' features.
 
@@ -75,21 +86,21 @@ def flush(state, place, to, out):
     first, block = place * LANES, place * BLOCK
     rows = get(known, block + SUMMED)
     keep(known, block + SUMMED, _ZERO)
-    for part in range(folds):
-        low = high = np.int64(0)
-        for j in range(LANES):
-            at = block + part * LANES + j
-            total = np.int64(get(known, at) - rows * get(known, at + MAGIC))
-            keep(known, at, _ZERO)
-            low += total & _WORD
-            high += total >> 32
-            top = get(known, block + TOP + j)
-            if j == LANES - 1 or to[first + j + 1] != to[first + j] or get(known, block + TOP + j + 1) != top:
-                power = unit(part, np.int64(top))
-                high += low >> 32
-                _put(part, out, to[first + j], low & _WORD, power)
-                _put(part, out, to[first + j], high, power + 32)
-                low = high = np.int64(0)
+    start = 0
+    while start < LANES:
+        stop = _alike(known, block, to, first, start)
+        for part in range(folds):
+            low = high = np.int64(0)
+            for at in range(block + part * LANES + start, block + part * LANES + stop):
+                total = np.int64(get(known, at) - rows * get(known, at + MAGIC))
+                keep(known, at, _ZERO)
+                low += total & _WORD
+                high += total >> 32
+            power = unit(part, np.int64(get(known, block + TOP + start)))
+            high += low >> 32
+            _put(part, out, to[first + start], low & _WORD, power)
+            _put(part, out, to[first + start], high, power + 32)
+        start = stop
 
 
 @kernel
