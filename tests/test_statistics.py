@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gammabeta import DataError, Extrema, KindError, Moments, StateError
-from gammabeta.kernels import exact, threads
+from gammabeta.kernels import exact, layout, threads
 from reference import exact_variance, is_root, mean, rounded
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -103,6 +103,36 @@ def test_every_type_is_exact(dtype: Any) -> None:
     check(Moments.of(x, weights=np.ones(50)), columns)
     e = Extrema.of(x)
     assert e.min.tolist() == [float(min(c)) for c in columns] and e.max.tolist() == [float(max(c)) for c in columns]
+
+
+@pytest.mark.parametrize("piece", [2**19, 700, 100, 10])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch, dtype: Any, piece: int) -> None:
+    """What is copied for a kernel is copied in pieces: of some features, of one, of a part of one."""
+    rng = np.random.default_rng(5)
+    monkeypatch.setattr(layout, "PIECE", piece)
+    for shape in (7, 40, 90), (300, 40, 2), (2, 3, 33):
+        whole = rng.integers(0, 2, shape) if np.dtype(dtype).kind == "b" else rng.integers(-99, 99, shape)
+        x = whole.astype(dtype)
+        if np.dtype(dtype).itemsize == 8 and np.dtype(dtype).kind in "iu":
+            x[0, 1, 1] = np.iinfo(dtype).max
+        table = np.ascontiguousarray(x.transpose(0, 2, 1)).reshape(-1, shape[1])
+        columns = [[int(v) if np.dtype(dtype).kind in "iub" else float(v) for v in column] for column in table.T]
+        for many in 1, 2:
+            with threads.limit(many):
+                found, extrema = Moments.of(x, axis=(0, 2)), Extrema.of(x, axis=(0, 2))
+            check(found[:3], columns[:3])
+            assert (found, extrema) == (Moments.of(table), Extrema.of(table))
+            assert extrema.max.tolist() == [float(max(column)) for column in columns]
+
+
+def test_every_float16_is_widened() -> None:
+    """Zeros with their sign, subnormal numbers, infinities and NaN, in any byte order and layout."""
+    x = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for half in x, x.astype(">f2"), x.reshape(256, 256).T:
+        single = layout.plain(half)
+        np.testing.assert_array_equal(single, half.astype(np.float32), strict=True)
+        assert (np.signbit(single) == np.signbit(half)).all()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ Parameters = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
 _WIDTH = 512  # values at a time: with their parameters they stay in the L1 cache
 _AHEAD = 2  # rows fetched ahead: a row of 4,096 values then maps twice as fast
 _HEIGHT = 8  # rows under the same parameters, where a row is longer than that
+_PIECE = 2**17  # values of other layouts and types at a time
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -180,7 +181,7 @@ def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) 
     shape = [1 if i in away else n for i, n in enumerate(x.shape)]
     spread: list[NDArray[Any]] = [np.broadcast_to(p.reshape(shape), x.shape) for p in parameters]
     along = int(np.argmax(x.shape))
-    step = max(1, layout.PIECE * x.shape[along] // x.size)
+    step = max(1, _PIECE * x.shape[along] // x.size)
 
     def work(between: tuple[int, int]) -> int:
         infinite = 0

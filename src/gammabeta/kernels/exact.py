@@ -42,16 +42,17 @@ def _whole(x, start, outer, far, inner, near, state, to, specials, out):
 
 
 @kernel
-def _gathered(x, start, length, many, step, room, state, to, specials, out):
-    """Add what is shorter than a group, in tiles that are filled with it."""
+def _gathered(x, start, length, many, step, onward, room, state, to, specials, out):
+    """Add what is shorter than a group, in tiles that are filled with it; what comes next lies `onward`."""
     held = START
     for run in range(many):
         at = start + run * step
         stop = at + length
+        ahead = DEEP * step if run + DEEP < many else onward - max(many - DEEP, 0) * step
         while at < stop:
             more = min(TILE - held, stop - at)
             for j in range(0, more, LINE // x.itemsize):
-                prefetch(x, at + DEEP * step + j)
+                prefetch(x, at + ahead + j)
             copy(x, at, more, room, held)
             held += more
             at += more
@@ -83,7 +84,9 @@ def accumulate_runs(
             _whole(x, start, groups, GROUP, many, step, state, to, specials, out)
         rest = lengths[feature] - groups * GROUP
         if rest:
-            _gathered(x, start + groups * GROUP, rest, many, step, room, state, to, specials, out)
+            soon = min(feature + 1 + DEEP // (many + 1), len(starts) - 1)
+            onward = starts[soon] - start
+            _gathered(x, start + groups * GROUP, rest, many, step, onward, room, state, to, specials, out)
         flush(state, START, to, out)
 
 

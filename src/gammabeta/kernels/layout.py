@@ -22,12 +22,11 @@ Array = NDArray[Any]
 LANES = 64  # a multiple of every processor's vector, and of a cache line
 LINE = 64  # bytes of a cache line
 PANEL = 2048  # lanes whose state stays in a core's L2 cache: 137 bytes each
-PIECE = 2**17  # elements copied at a time
+PIECE = 2**19  # elements copied at a time: some take a core's cache, but fewer leave their sums less often
 SPLIT = 2**20  # elements worth a thread where kernels run at the speed of memory: waking one may take 0.1 ms
 COSTLY = 2**16  # the same where an element takes nanoseconds, or threads are awake anyway
 EVEN = 16  # features for each thread from which these are its share, not values: uneven by a 16th at most
-SHORT = 2**11  # values of a feature below which copying several as a table costs less than one after the other
-WORTH, LENGTH = 2**8, 2**5  # values of a feature, and of a run, from which reading them where they lie costs less still
+WORTH, LENGTH = 2**8, 2**5  # values of a feature, and of a run, from which a kernel for runs costs less than a table
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 LARGEST_EXACT = 2**53
@@ -126,6 +125,10 @@ def plain(x: Array) -> Array:
     native, size = x.dtype.newbyteorder("="), x.dtype.itemsize
     if native in _FLOATS:
         return np.ascontiguousarray(x, native)
+    if native == np.float16:
+        from gammabeta.kernels.storage import widened
+
+        return widened(np.ascontiguousarray(x, native))
     if size <= 2:
         return np.ascontiguousarray(x, np.float32)
     if size <= 4 or x.size == 0 or (x.max() <= LARGEST_EXACT and x.min() >= -LARGEST_EXACT):
@@ -154,10 +157,11 @@ def lanes(rows: int, columns: int, tile: int) -> int:
 
 
 def _split(x: Array, statistic: Reduction) -> Any:
-    """The statistic of a block, over threads: of the runs of many features, or cut along its longest axis."""
-    if x.shape[2] > 1 and x.shape[1] >= EVEN * threads.count() and _lies_in_runs(x):
+    """The statistic of a block, over threads: by its features, or cut along its longest axis."""
+    many = x.shape[2] > 1 and x.shape[1] >= EVEN * threads.count()
+    if many and _lies_in_runs(x):
         return statistic.runs(_runs(x))
-    along = int(np.argmax(x.shape))
+    along = 1 if many else int(np.argmax(x.shape))
     ranges = threads.ranges(x.shape[along], SPLIT * x.shape[along] // max(1, x.size))
     parts = threads.run(lambda r: _block(x[(slice(None),) * along + (slice(*r),)], statistic), ranges)
     return statistic.concatenated(parts) if along == 1 and len(parts) > 1 else statistic.added(parts, x.shape[1])
@@ -169,22 +173,35 @@ def _block(x: Array, statistic: Reduction) -> Any:
         return statistic.added([], x.shape[1])
     if x.shape[2] == 1:
         return statistic.added([statistic.table(piece) for piece in _pieces(x[:, :, 0])], x.shape[1])
-    rows = x.shape[0] * x.shape[2]
     if _lies_in_runs(x):
         return statistic.runs(_runs(x))
-    if rows < SHORT:
-        several = max(1, PIECE // max(1, rows))
-        beside = [x[:, at : at + several].transpose(0, 2, 1) for at in range(0, x.shape[1], several)]
-        return statistic.concatenated([_block(part.reshape(rows, -1, 1), statistic) for part in beside])
-    columns = [_pieces(x[:, feature]) for feature in range(x.shape[1])]
-    return statistic.concatenated(
-        [statistic.added([statistic.table(piece.reshape(-1, 1)) for piece in column], 1) for column in columns]
-    )
+    many, features, length = x.shape
+    wide, high, long = max(1, PIECE // (many * length)), max(1, PIECE // length), PIECE
+    parts = []
+    for feature in range(0, features, wide):
+        some = x[:, feature : feature + wide]
+        cut = [some[at : at + high, :, to : to + long] for at in range(0, many, high) for to in range(0, length, long)]
+        parts.append(statistic.added([_copied(piece, statistic) for piece in cut], some.shape[1]))
+    return statistic.concatenated(parts)
+
+
+def _copied(x: Array, statistic: Reduction) -> Any:
+    """The statistic of a piece of a block, of a copy of it."""
+    if _long(x):
+        x = plain(x)
+        if x.dtype in _FLOATS:
+            return statistic.runs(_runs(x))
+    return statistic.table(plain(x.transpose(0, 2, 1).reshape(-1, x.shape[1])))
+
+
+def _long(x: Array) -> bool:
+    """Whether runs as long as a block's are worth a kernel for runs."""
+    return x.shape[0] * x.shape[2] >= WORTH and x.shape[2] >= LENGTH
 
 
 def _lies_in_runs(x: Array) -> bool:
     """Whether a block's features are long enough, and lie in runs that kernels take, each in one piece."""
-    if x.shape[0] * x.shape[2] < (WORTH if x.shape[2] >= LENGTH else SHORT) or x.dtype not in _FLOATS:
+    if not _long(x) or x.dtype not in _FLOATS:
         return False
     whole = x.flags.aligned and x.strides[2] == x.itemsize
     return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
