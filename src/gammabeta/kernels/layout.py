@@ -275,6 +275,7 @@ def _pieces(x: Array) -> Iterator[Array]:
     if x.dtype in _FLOATS and x.flags.c_contiguous:
         yield x
         return
-    height = max(1, PIECE // x.shape[1])
+    height = PIECE // x.shape[1]
+    height = max(1, height // LANES * LANES or height)  # rows that go side by side leave none over
     for row in range(0, len(x), height):
         yield plain(x[row : row + height])

@@ -1,4 +1,4 @@
-"""Batch norm of small contiguous tensors in one call on the caller's thread, from addresses.
+"""Batch norm of contiguous tensors, small ones above all, in one call on the caller's thread, from addresses.
 
 What counts for some thousands of values is what surrounds the arithmetic: an address is passed in 0.1 µs, an array that
 Numba has to take apart in 0.4. `kind` and `as_` are empty arrays of the types of x and of the parameters; an address of
@@ -11,8 +11,9 @@ import numpy as np
 from numba import carray, int64, njit, types
 from numba.extending import intrinsic
 
+from gammabeta.kernels import rows as table
 from gammabeta.kernels import runs as long
-from gammabeta.kernels.storage import put, take
+from gammabeta.kernels.storage import put, take, zeros
 
 _INTEGERS = np.empty(0, np.int64)
 
@@ -152,8 +153,12 @@ def evaluate(kind, as_, x, y, gamma, beta, running_mean, running_var, runs, feat
     if width > 1:
         long.apply(source, None, target, features, width, 0, runs, mean, rest, g, b, None)
     else:
-        for run in range(runs):
-            _map_row(source, target, run * features, mean, rest, g, b)
+        center, scale, shift = zeros(source, features), zeros(source, features), zeros(source, features)
+        for f in range(features):
+            put(center, f, mean[f])
+            put(scale, f, g[f])
+            put(shift, f, long.less(b[f], mean[f] - take(center, f), g[f]))
+        table.apply(source, None, target, features, 0, runs, center, scale, shift, None)
 
 
 @njit(nogil=True, cache=True)

@@ -131,13 +131,13 @@ class BatchNorm(_BatchNorm):
         return torch.cat([self._normalize(*part, plan) for part in self._parts(x, mask, residual, plan)])
 
     def _small(self, x: Tensor) -> Tensor | None:
-        """A small batch in one kernel call, or None if it is more than that."""
+        """A batch in one kernel call, or None if it is more than that."""
         by_batch = self.training or self.running_mean is None
         if by_batch and (self.ghost is not None or self.renorm is not None or self.sync is not False):
             return None
         if not by_batch and torch.is_grad_enabled():
             return None
-        how = small.call(self, x)
+        how = small.call(self, x, by_batch)
         if how is None:
             return None
         return small.by_batch(self, x, how) if by_batch else small.by_running(x, how)

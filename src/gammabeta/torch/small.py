@@ -1,4 +1,5 @@
-"""Small contiguous tensors: one kernel call for all, since around it every microsecond counts."""
+"""Small contiguous tensors, and larger ones in evaluation: one kernel call for all, since around it every microsecond
+counts."""
 
 from math import inf
 from typing import Any, NamedTuple
@@ -6,14 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from gammabeta.kernels import small
+from gammabeta.kernels import memory, small, threads
 from gammabeta.kernels.batchnorm import SAFE
+from gammabeta.kernels.layout import LANES
 from gammabeta.torch.functions import Plan, again, fits
 from gammabeta.torch.running import recomputing
 
 Tensor = torch.Tensor
 
 MOST = 2**17  # values; beyond it the kernels that split their work over threads are faster
+SPLIT = 2**19  # values worth a thread in evaluation: waking it takes 50 µs
 
 _KINDS = {
     torch.float16: np.empty(0, np.int16),
@@ -21,6 +24,9 @@ _KINDS = {
     torch.float32: np.empty(0, np.float32),
     torch.float64: np.empty(0, np.float64),
 }
+
+
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Call(NamedTuple):
@@ -37,9 +43,12 @@ class Call(NamedTuple):
     """γ, β, the running mean and variance, how many batches."""
 
 
-def call(layer: Any, x: Any) -> Call | None:
-    """How to call the kernels for x; None if x is not small and contiguous, or the parameters not of one type."""
-    if type(x) is not Tensor or x.numel() > MOST or x.ndim < 2 or not x.is_contiguous() or x.is_neg() or not fits(x):
+def call(layer: Any, x: Any, by_batch: bool) -> Call | None:
+    """How to call the kernels for x; None if x is large or not contiguous, or the parameters not of one type."""
+    if type(x) is not Tensor or x.ndim < 2 or x.is_neg() or not fits(x):
+        return None
+    values = x.numel()
+    if values > MOST and (by_batch or values * x.itemsize >= memory.LEAST):
         return None
     if layer.axis is not None or layer.activation is not None or x.shape[1] != layer.num_features:
         return None
@@ -63,11 +72,21 @@ def call(layer: Any, x: Any) -> Call | None:
             p.dtype != dtype or not p.is_cpu or not p.is_contiguous() or p.numel() != layer.num_features
         ):
             return None
-    runs, features = x.shape[:2]
-    sizes = runs, features, x.numel() // (runs * features)
+    sizes = _sizes(x)
+    if sizes is None or (values > MOST and sizes[2] == 1 and sizes[1] < LANES):  # rows that should go side by side
+        return None
     away = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
     most = min(torch.finfo(dtype).max / 2, SAFE if x.dtype.itemsize == 2 else inf)
     return Call(kinds, sizes, most, Plan(away, layer.eps), (gamma, beta, mean, var, buffers["num_batches_tracked"]))
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int] | None:
+    """Runs, features and width, as x lies in memory; None if it lies otherwise."""
+    if x.is_contiguous():
+        runs, features = x.shape[:2]
+        return runs, features, x.numel() // (runs * features)
+    last = _LAST.get(x.ndim)
+    return (x.numel() // x.shape[1], x.shape[1], 1) if last and x.is_contiguous(memory_format=last) else None
 
 
 _AWAY = tuple((0, *range(2, ndim)) for ndim in range(6))
@@ -91,8 +110,15 @@ def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
 def by_running(x: Tensor, how: Call) -> Tensor:
     """The output in evaluation; it has no gradient."""
     y = torch.empty_like(x)
-    places = (x, y, *how.held[:4])
-    small.evaluate(*how.kinds, *map(_address, places), *how.sizes, how.plan.eps)
+    runs, features, width = how.sizes
+    source, target, *held = map(_address, (x, y, *how.held[:4]))
+
+    def some(between: tuple[int, int]) -> None:
+        first, last = between
+        ahead = first * features * width * x.itemsize
+        small.evaluate(*how.kinds, source + ahead, target + ahead, *held, last - first, features, width, how.plan.eps)
+
+    threads.run(some, threads.ranges(runs, SPLIT // (features * width)))
     return y
 
 
@@ -114,7 +140,9 @@ class _ByBatch(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *again(ctx, dy, x, gamma, beta, None), None, None, None, None
-        dy, dx = dy.resolve_neg().contiguous(), torch.empty_like(x)
+        dx = torch.empty_like(x)
+        if dy.stride() != dx.stride() or dy.is_neg():
+            dy = torch.empty_like(x).copy_(dy)
         dgamma = torch.empty_like(gamma) if ctx.needs_input_grad[1] else None
         dbeta = torch.empty_like(beta) if ctx.needs_input_grad[2] else None
         places = map(_address, (x, dy, dx, gamma, dgamma, dbeta))
