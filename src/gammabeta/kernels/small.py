@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 
 from gammabeta.kernels import rows as table
 from gammabeta.kernels import runs as long
+from gammabeta.kernels.intrinsics import kernel
 from gammabeta.kernels.storage import put, take, zeros
 
 _INTEGERS = np.empty(0, np.int64)
@@ -29,13 +30,13 @@ def _at(context, address, kind):
     return pointer(int64, kind), generate
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add(x, at, total):
     for f in range(total.size):
         put(total, f, take(total, f) + take(x, at + f))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_squares(x, at, mean, total, squares):
     for f in range(mean.size):
         d = take(x, at + f) - take(mean, f)
@@ -43,7 +44,7 @@ def _add_squares(x, at, mean, total, squares):
         put(squares, f, take(squares, f) + d * d)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_products(x, dy, at, mean, rest, total, product):
     for f in range(mean.size):
         slope = take(dy, at + f)
@@ -51,13 +52,13 @@ def _add_products(x, dy, at, mean, rest, total, product):
         put(product, f, take(product, f) + slope * ((take(x, at + f) - take(mean, f)) - take(rest, f)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _map_row(x, y, at, mean, rest, scale, shift):
     for f in range(mean.size):
         put(y, at + f, ((take(x, at + f) - take(mean, f)) - take(rest, f)) * take(scale, f) + take(shift, f))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _slope_row(x, dy, dx, at, mean, rest, a, b, c):
     for f in range(mean.size):
         d = ((take(x, at + f) - take(mean, f)) - take(rest, f)) * take(b, f) + take(c, f)
@@ -68,15 +69,16 @@ def _slope_row(x, dy, dx, at, mean, rest, a, b, c):
 def _statistics(x, stats, runs, features):
     """mean, rest and var as the rows of stats, (3, features), with a width of 1."""
     stats[:] = 0.0
+    mean, rest, var = stats[0], stats[1], stats[2]
     for run in range(runs):
-        _add(x, run * features, stats[0])
+        _add(x, run * features, mean)
     for f in range(features):
-        stats[0, f] /= runs
+        mean[f] /= runs
     for run in range(runs):
-        _add_squares(x, run * features, stats[0], stats[1], stats[2])
+        _add_squares(x, run * features, mean, rest, var)
     for f in range(features):
-        stats[1, f] /= runs
-        stats[2, f] = stats[2, f] / runs - stats[1, f] * stats[1, f]
+        rest[f] /= runs
+        var[f] = var[f] / runs - rest[f] * rest[f]
 
 
 @njit(nogil=True, cache=True)
@@ -121,10 +123,11 @@ def forward(
         long.forward(source, None, target, features, width, runs, 0, features, g, b, eps, None, mean, rest, var)
     else:
         _statistics(source, stats, runs, features)
+        mean, rest = stats[0], stats[1]
         for f in range(features):
             g[f] /= sqrt(stats[2, f] + eps)
         for run in range(runs):
-            _map_row(source, target, run * features, stats[0], stats[1], g, b)
+            _map_row(source, target, run * features, mean, rest, g, b)
     for f in range(features):
         if not stats[2, f] < most:
             return False
@@ -167,31 +170,32 @@ def backward(kind, as_, x, dy, dx, gamma, dgamma, dbeta, stats, runs, features, 
     size = runs * features * width
     source, slope, target = carray(_at(x, kind), size), carray(_at(dy, kind), size), carray(_at(dx, kind), size)
     g, sums = _doubles(as_, gamma, features, 1.0), np.zeros((3, features))
+    mean, rest, var = stats[0], stats[1], stats[2]
+    total, product, scale = sums[0], sums[1], sums[2]
     if width > 1:
-        mean, rest, var = stats[0], stats[1], stats[2]
         long.backward(
-            source, slope, target, features, width, runs, 0, features, g, eps, mean, rest, var, sums[1], sums[0]
+            source, slope, target, features, width, runs, 0, features, g, eps, mean, rest, var, product, total
         )
     else:
         for run in range(runs):
-            _add_products(source, slope, run * features, stats[0], stats[1], sums[0], sums[1])
+            _add_products(source, slope, run * features, mean, rest, total, product)
         for f in range(features):
-            sums[1, f] *= 1 / sqrt(stats[2, f] + eps)
+            product[f] *= 1 / sqrt(var[f] + eps)
     if dgamma:
         place = carray(_at(dgamma, as_), features)
         for f in range(features):
-            put(place, f, sums[1, f])
+            put(place, f, product[f])
     if dbeta:
         place = carray(_at(dbeta, as_), features)
         for f in range(features):
-            put(place, f, sums[0, f])
+            put(place, f, total[f])
     if width > 1:
         return
     for f in range(features):
-        inverse = 1 / sqrt(stats[2, f] + eps)
+        inverse = 1 / sqrt(var[f] + eps)
         a = inverse * g[f]
-        sums[1, f] *= -a * inverse / runs
-        sums[0, f] *= -a / runs
-        sums[2, f] = a
+        product[f] *= -a * inverse / runs
+        total[f] *= -a / runs
+        scale[f] = a
     for run in range(runs):
-        _slope_row(source, slope, target, run * features, stats[0], stats[1], sums[2], sums[1], sums[0])
+        _slope_row(source, slope, target, run * features, mean, rest, scale, product, total)

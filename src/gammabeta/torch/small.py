@@ -15,7 +15,8 @@ from gammabeta.torch.running import recomputing
 
 Tensor = torch.Tensor
 
-MOST = 2**17  # values; beyond it the kernels that split their work over threads are faster
+MOST = 2**19  # values; beyond it the kernels that split their work over threads are faster
+NARROW = 2**17  # values likewise of rows of less than 64, which those lay side by side
 SPLIT = 2**19  # values worth a thread in evaluation: waking it takes 50 µs
 
 _KINDS = {
@@ -73,7 +74,7 @@ def call(layer: Any, x: Any, by_batch: bool) -> Call | None:
         ):
             return None
     sizes = _sizes(x)
-    if sizes is None or (values > MOST and sizes[2] == 1 and sizes[1] < LANES):  # rows that should go side by side
+    if sizes is None or (values > NARROW and sizes[2] == 1 and sizes[1] < LANES):
         return None
     away = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
     most = min(torch.finfo(dtype).max / 2, SAFE if x.dtype.itemsize == 2 else inf)
