@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Axes = tuple[int, ...]
 
 _SPLIT = 2**17  # values worth a thread's while: 20 µs
+_TABLE = 2**19  # the same of a table, whose parts each take some 40 µs of Python
 _PIECES = 4  # of a thread's share: another library's threads, idle but awake, may keep a processor from it
 
 
@@ -100,11 +101,11 @@ class Block:
         lanes, whole = several * self.features, self.runs // several
         parts = [
             (slice(first * lanes, last * lanes), lanes, last - first)
-            for first, last in threads.ranges(whole, _SPLIT // lanes, pieces=_PIECES)
+            for first, last in threads.ranges(whole, _TABLE // lanes, pieces=_PIECES)
         ]
         if left := self.runs % several:
             parts.append((slice(whole * lanes, None), self.features, left))
-        if self.flat.size < 2 * _SPLIT:
+        if self.flat.size < 2 * _TABLE:
             return [work(*part) for part in parts]
         return threads.run(lambda part: work(*part), parts)
 
