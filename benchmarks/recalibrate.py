@@ -4,9 +4,10 @@
 
 A residual network learns scikit-learn's digits (1,200 of 1,797) in batches of two, so that its running statistics are
 noise; the other digits tell the accuracy. Overhead: the time beyond the bare forward passes just before and after, of
-larger pictures; the median of 25, since the passes themselves waver by a third: glibc gives the memory of activations
-back to the system and gets it anew, as the heap's end happens to lie. So the passes are timed once more in a process
-that keeps it, where they waver little and take half the time.
+larger pictures, and of networks that others wrote, weights random; the median of 25 or 8, since the passes themselves
+waver by a third: glibc gives the memory of activations back to the system and gets it anew, as the heap's end happens
+to lie. So the passes are timed once more in a process that keeps it, where they waver little and take half the time.
+Beside it what `update_bn` takes, and what it takes that torch's `var_mean` looks at every layer's input.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import copy
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from statistics import median, quantiles
 
 import numpy as np
 import results
 import torch
+import transformers
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
@@ -166,27 +168,59 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def overhead(width: int, size: int, norm: type[nn.Module], runs: int = RUNS) -> list[str]:
-    """Median times, and the median of what a recalibration takes beyond the passes just before and after it."""
-    batches = [torch.randn(size, 3, 32, 32) for _ in range(4)]
-    model = network(3, width, norm).eval()
+def overhead(name: str, model: nn.Module, batches: Batches, runs: int) -> list[str]:
+    """Median times, and the medians of what is taken beyond the passes just before and after.
+
+    By `recalibrate`, by `update_bn`, which measures each layer's batches in training, and by `torch.var_mean` of every
+    layer's input in the place of our statistics.
+    """
+    layers = [layer for layer in model.eval().modules() if hasattr(layer, "running_mean")]
 
     @torch.no_grad()
     def forward() -> None:
         for batch in batches:
             model(batch)
 
-    forward(), recalibrate(model, batches)
-    times = [(timed(forward), timed(lambda: recalibrate(model, batches)), timed(forward)) for _ in range(runs)]
-    bare, all_ = (f"{1e3 * median(column):.0f}" for column in list(zip(*times, strict=True))[:2])
-    low, middle, high = quantiles((2 * here / (before + after) - 1 for before, here, after in times), n=4)
-    name = f"{width} and {2 * width} channels, 4 batches of {size}, {norm.__module__.split('.')[0]}'s layers"
-    return [name, bare, all_, f"{middle:.0%} ({low:.0%} to {high:.0%})"]
+    def measured() -> None:
+        def measure(layer: nn.Module, given: tuple[torch.Tensor]) -> None:
+            torch.var_mean(given[0], (0, 2, 3))
+
+        hooks = [layer.register_forward_pre_hook(measure) for layer in layers]
+        forward()
+        for hook in hooks:
+            hook.remove()
+
+    ways = [lambda: recalibrate(model, batches), lambda: update_bn(batches, model), measured]
+    for work in (forward, *ways):
+        work()
+    cells, bare = [], []
+    for way in ways:
+        times = [(timed(forward), timed(way), timed(forward)) for _ in range(runs)]
+        bare += [before for before, _, _ in times]
+        low, middle, high = quantiles((2 * here / (before + after) - 1 for before, here, after in times), n=4)
+        cells.append(f"{middle:.0%} ({low:.0%} to {high:.0%})")
+    return [name, f"{1e3 * median(bare):.0f}", *cells]
 
 
-def overheads() -> list[list[str]]:
-    """Two sizes, torch's layers and ours."""
-    return [overhead(width, size, norm) for width, size in ((32, 64), (64, 32)) for norm in (nn.BatchNorm2d, BatchNorm)]
+def overheads(quick: bool) -> Iterator[list[str]]:
+    """The network above in two sizes with torch's layers and ours, and networks that others wrote."""
+    for width, size in [(8, 8)] if quick else [(32, 64), (64, 32)]:
+        for norm in (nn.BatchNorm2d, BatchNorm):
+            name = f"{width} and {2 * width} channels, {size} × 32 × 32, {norm.__module__.split('.')[0]}'s layers"
+            batches = [torch.randn(size, 3, 32, 32) for _ in range(4)]
+            yield overhead(name, network(3, width, norm), batches, 2 if quick else RUNS)
+    if quick:
+        return
+    basic = transformers.ResNetConfig(
+        embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic"
+    )
+    others = {
+        "ResNet-18": transformers.ResNetModel(basic),
+        "ResNet-50": transformers.ResNetModel(transformers.ResNetConfig()),
+        "MobileNetV2": transformers.MobileNetV2Model(transformers.MobileNetV2Config()),
+    }
+    for name, model in others.items():
+        yield overhead(f"{name}, 8 × 224 × 224", model, [torch.randn(8, 3, 224, 224) for _ in range(2)], RUNS // 3)
 
 
 def main() -> None:
@@ -197,7 +231,7 @@ def main() -> None:
     given = parser.parse_args()
     quick = given.quick
     if given.json:
-        print(json.dumps(overheads()))
+        print(json.dumps(list(overheads(quick))))
         return
     busy = f"The machine's load was {os.getloadavg()[0]:.1f} when it began; the times want one that is idle."
     threads = torch.get_num_threads()
@@ -219,16 +253,16 @@ def main() -> None:
         results.table(["a sorted column's variance", "truth", "update_bn", "ours"], variances()),
     ]
     torch.set_num_threads(threads)
-    header = ["ms, 3 × 32 × 32 pictures, ten convolutions", "forward passes", "recalibrate", "overhead (quartiles)"]
+    header = ["overhead over the forward passes (quartiles)", "passes, ms", "recalibrate", "update_bn", "var_mean"]
     if quick:
-        tables.append(results.table(header, [overhead(8, 8, nn.BatchNorm2d, 2)]))
+        tables.append(results.table(header, list(overheads(quick))))
     else:
         tables.append(results.table([header[0], "memory", *header[1:]], results.by_memory(__file__)))
     text = "\n\n".join(tables)
     if quick:
         print(text)
     else:
-        note = f"{results.machine('gammabeta', 'torch', 'numpy')} {busy}"
+        note = f"{results.machine('gammabeta', 'torch', 'numpy', 'transformers')} {busy}"
         results.write("Recalibration", f"{note}\n\n{text}")
 
 
