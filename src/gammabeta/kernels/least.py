@@ -54,7 +54,7 @@ def _extent(x, lanes, low, high, missing):
 
 
 @kernel
-def _extent_of_runs(x, starts, lengths, many, step, begin, end, low, high, missing, least, most, none):
+def extent_of_runs(x, starts, lengths, many, step, begin, end, low, high, missing, least, most, none):
     """The same of the features begin to end, in runs as `layout.Runs` has them. low, …: room for 64 lanes."""
     part = DEPTH * layout.LANES
     for feature in range(begin, end):
@@ -80,11 +80,6 @@ def extent(x: Array, axis: axes.Axis) -> Range:
     """The range of every feature over `axis`."""
     found: Range = layout.reduced(x, axis, _REDUCTION)
     return found
-
-
-def columns(given: layout.Runs) -> Range:
-    """The range of vectors."""
-    return _runs(given)
 
 
 def added(parts: list[Range], features: int) -> Range:
@@ -124,16 +119,34 @@ def _lanes(flat: Array, lanes: int, features: int) -> Range:
     return _double(least), _double(most), missing.reshape(shape).sum(axis=0, dtype=np.int64)
 
 
+class Found:
+    """The range so far of features that lie in runs."""
+
+    def __init__(self, features: int, dtype: np.dtype[Any]) -> None:
+        low, high, _ = _empty(features, dtype)
+        self.arrays = low, high, np.zeros(features, np.int64)
+        """What `extent_of_runs` widens."""
+
+    def room(self) -> tuple[Array, Array, Array]:
+        """What it works in, for a thread."""
+        return _empty(layout.LANES, self.arrays[0].dtype)
+
+    @property
+    def range(self) -> Range:
+        """The range."""
+        low, high, missing = self.arrays
+        return _double(low), _double(high), missing
+
+
 def _runs(given: layout.Runs) -> Range:
     """The range of features that lie in runs."""
-    dtype, features = given.memory.dtype, len(given.lengths)
-    found, none = _empty(features, dtype), np.zeros(features, np.int64)
+    found = Found(len(given.lengths), given.memory.dtype)
 
     def some(between: tuple[int, int]) -> None:
-        _extent_of_runs(*given, *between, *_empty(layout.LANES, dtype), *found[:2], none)
+        extent_of_runs(*given, *between, *found.room(), *found.arrays)
 
     threads.run(some, layout.shares(given, layout.SPLIT))
-    return _double(found[0]), _double(found[1]), none
+    return found.range
 
 
 def _empty(n: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:

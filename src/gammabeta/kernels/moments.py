@@ -34,9 +34,9 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     return limbs.from_counts(counts), total, squares, specials
 
 
-def columns(given: layout.Runs) -> Sums:
-    """The exact sums of vectors, NaN left out."""
-    _, total, squares, specials = _runs(given)
+def columns(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) -> Sums:
+    """The exact sums of vectors, NaN left out. add: a kernel that does more than that one, after the same arguments."""
+    _, total, squares, specials = _runs(given, add)
     return limbs.from_counts(given.lengths - specials[singly.NAN]), total, squares, specials
 
 
@@ -142,10 +142,10 @@ def _panel(tables: list[Array], lanes: int, first: int, width: int, features: in
     return _canonical(run, several)
 
 
-def _runs(given: layout.Runs) -> Sums:
+def _runs(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) -> Sums:
     """The sums of features that lie in runs."""
-    features = len(given.lengths)
-    return added([_canonical(partial(_accumulate, part, layout.SPLIT), features) for part in _bounded(given)], features)
+    features, split = len(given.lengths), layout.SPLIT
+    return added([_canonical(partial(_accumulate, part, split, add), features) for part in _bounded(given)], features)
 
 
 def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
@@ -172,7 +172,7 @@ def _room(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     return folds.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64), np.empty(folds.TILE, dtype)
 
 
-def _accumulate(given: layout.Runs, split: int, *out: Any) -> None:
+def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: Any) -> None:
     """Add runs to limbs and specials, over threads; note which rows that touched."""
     *limbs_and_specials, touched = out
     shares = layout.shares(given, split)
@@ -181,7 +181,7 @@ def _accumulate(given: layout.Runs, split: int, *out: Any) -> None:
         mine = touched if len(shares) == 1 else touched.copy()
         dtype = given.memory.dtype
         room = _spare.__dict__.pop(dtype.char, None) or _room(dtype)
-        exact.accumulate_runs(*given, *between, *room, *limbs_and_specials, mine)
+        add(*given, *between, *room, *limbs_and_specials, mine)
         _spare.__dict__[dtype.char] = room
         return mine
 
@@ -205,7 +205,7 @@ class Running:
     def add(self, given: layout.Runs) -> None:
         """Add each feature's values."""
         for part in _bounded(given):
-            _accumulate(part, BESIDE, *self._limbs, self.specials, self._touched)
+            _accumulate(part, BESIDE, exact.accumulate_runs, *self._limbs, self.specials, self._touched)
             for digits, touched in zip(self._limbs, self._touched, strict=True):
                 exact.carry(digits, touched)
         self.counts += given.lengths * given.many

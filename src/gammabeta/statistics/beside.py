@@ -39,8 +39,7 @@ def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
     >>> moments.mean, extrema.count
     (array([2., 7.]), array([2., 1.]))
     """
-    from gammabeta.kernels import layout, least
-    from gammabeta.kernels import moments as kernel
+    from gammabeta.kernels import both, layout
 
     vectors = [layout.plain(column) for column in columns]
     kinds = list(dict.fromkeys(vector.dtype for vector in vectors))
@@ -49,9 +48,8 @@ def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
         at = [i for i, vector in enumerate(vectors) if vector.dtype == kind]
         if kind.kind == "f":
             runs = layout.side_by_side([vectors[i] for i in at])
-            low, high, missing = least.columns(runs)
+            (weight, total, squares, specials), (low, high, missing) = both.columns(runs)
             counts = np.stack([runs.lengths - missing, np.zeros_like(missing)])
-            weight, total, squares, specials = kernel.columns(runs)
             specials[0] = 0
             shape = (len(at),)
             parts.append((Moments(shape, weight, total, squares, specials), Extrema(shape, low, high, counts)))
