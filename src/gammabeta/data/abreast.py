@@ -47,9 +47,13 @@ def abreast(
                     raise _Stopped
                 done[i] = min(amount, sizes[i])
 
-            return pool.submit(work, items[i], told), i
+            def item() -> R:
+                told(0)
+                return work(items[i], told)
 
-        running = dict(map(begin, islice(left, at_once)))
+            return pool.submit(item), i
+
+        running = dict(map(begin, islice(left, at_once + 1)))  # one waits, so that no thread has to
         try:
             while running:
                 for future in wait(running, TICK, FIRST_COMPLETED).done:

@@ -26,7 +26,8 @@ READ_AHEAD = 64 << 10  # bytes of each column; PyArrow would otherwise read whol
 OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
 SHARE_OPEN_BYTES = 16 << 20  # the same, of the columns that a thread reads while others read others
 SHARE_ROWS, SHARE_BYTES = 1 << 17, 2 << 20  # of those at a time: what stays in a core's cache costs least
-ALONE_BYTES = 12 << 20  # the same where each thread has a file of its own: fewer calls hold up fewer others
+# The same where each thread has a file of its own: fewer calls hold up fewer others.
+ALONE_OPEN_BYTES, ALONE_BYTES = 32 << 20, 12 << 20
 PAGE_BYTES = 1 << 20  # what writers put on a page, and in a dictionary, before compression
 READER_BYTES = 48 << 10  # what PyArrow needs to read a column, beside its pages; measured
 
@@ -72,8 +73,8 @@ class ParquetSource(Source):
 
     def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """A few columns at a time, so that each comes in long stretches."""
-        open_together = _within(self._needs(names), SHARE_OPEN_BYTES)
-        most = SHARE_BYTES if threads.count() > 1 else ALONE_BYTES
+        open_, most = (SHARE_OPEN_BYTES, SHARE_BYTES) if threads.count() > 1 else (ALONE_OPEN_BYTES, ALONE_BYTES)
+        open_together = [list(names)] if self._may_be_open(open_) else _within(self._needs(names), open_)
         shares = [column_groups(self.schema, some, self._piece_rows, most) for some in open_together]
         return [share for some in shares for share in some]
 
@@ -108,8 +109,15 @@ class ParquetSource(Source):
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
         """The columns in groups that can be read at once: one, as long as their pages fit in memory."""
+        if self._may_be_open(OPEN_BYTES):
+            return [list(names)]
         needs = self._needs(names)
         return [list(names)] if sum(needs.values()) <= OPEN_BYTES else _within(needs, OPEN_BYTES // 3)
+
+    def _may_be_open(self, most: int) -> bool:
+        """Whether all columns can be read at once for sure, without a look at each of them."""
+        pages = self.metadata.row_group(0).total_byte_size if self.metadata.num_row_groups else 0
+        return bool(pages + self.metadata.num_columns * READER_BYTES <= most)
 
     def _needs(self, names: Sequence[str]) -> dict[str, int]:
         """The bytes that the open pages of each column take."""

@@ -102,7 +102,7 @@ def ranges_of_set(
 
 def none_good(bad: dict[str, str]) -> FileError:
     """The error that no file of a data set can be read. bad: why, by name."""
-    return FileError(f"one file at least must be fit to be read, none of {len(bad)} is: {next(iter(bad.values()))}")
+    return FileError(f"one file at least must be fit to be read, none of {len(bad)} is: {bad[min(bad)]}")
 
 
 def _completed(

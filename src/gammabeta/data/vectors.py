@@ -39,6 +39,12 @@ def width(kind: pa.DataType) -> int:
         return 0
 
 
+@cache
+def _dtype(kind: pa.DataType) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+    return dtype
+
+
 def _plain(column: pa.Array) -> pa.Array:
     """Decimals as float64, each value rounded to the nearest; anything else as it is."""
     return nearest(column) if pa.types.is_decimal(column.type) else column
@@ -47,7 +53,7 @@ def _plain(column: pa.Array) -> pa.Array:
 def raw(column: pa.Array) -> Vector:
     """Every value of the column, with anything at all where it is null. Shape (rows,), not copied."""
     plain = _plain(column)
-    dtype = np.dtype(plain.type.to_pandas_dtype())
+    dtype = _dtype(plain.type)
     data = plain.buffers()[1]
     if data is None:
         return np.zeros(len(plain), dtype)
