@@ -124,6 +124,22 @@ def test_every_name_loads_no_framework(framework):
     assert python(f"{names}print({framework!r} in sys.modules)") == "False"
 
 
+def test_torch_loads_no_compiler():
+    """`torch._dynamo` takes half a second, and with Triton, which it loads, ends a process that has TensorFlow."""
+    if find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    heavy = "torch._dynamo triton sympy sklearn pandas"
+    assert python(f"import sys, gammabeta.torch; print([n for n in {heavy!r}.split() if n in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize("first", ["tensorflow", "gammabeta.torch"])
+def test_torch_and_tensorflow_in_any_order(first):
+    if find_spec("torch") is None or find_spec("tensorflow") is None:
+        pytest.skip("torch or tensorflow is not installed")
+    program = f"import {first}, tensorflow, gammabeta.torch, torch; gammabeta.torch.BatchNorm(1)(torch.ones(2, 1))"
+    assert python(f"{program}; print('both')") == "both"
+
+
 def test_every_public_name_is_there():
     for name in gammabeta.__all__:
         assert getattr(gammabeta, name) is getattr(gammabeta, name)

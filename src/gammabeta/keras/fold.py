@@ -15,7 +15,6 @@ from gammabeta.folded import Difference, Report
 from gammabeta.fusing import Folding
 from gammabeta.keras import linear
 from gammabeta.keras.graph import Graph, functional
-from gammabeta.scalers.maps import features_of
 
 
 def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tuple[keras.Model, Report]:
@@ -55,7 +54,11 @@ def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tupl
     >>> [type(layer).__name__ for layer in folded.layers]
     ['Conv2D', 'Identity', 'ReLU']
     """
-    features = None if scaler is None else features_of(scaler)
+    features = None
+    if scaler is not None:
+        from gammabeta.scalers.maps import features_of  # with scikit-learn, which takes a second
+
+        features = features_of(scaler)
     graph = Graph(model)
     if not graph.norms and features is None:
         raise DataError(

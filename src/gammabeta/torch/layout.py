@@ -27,10 +27,13 @@ def reachable(x: torch.Tensor) -> bool:
     return x.dtype in WIDE and TRITON and (INTERPRETED if x.device.type == "cpu" else x.is_cuda and _runs(x.device))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _runs(device: torch.device) -> bool:
-    """Whether a GPU is one that Triton compiles for: of compute capability 7.0, or AMD's."""
-    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (7, 0)
+    """Whether a GPU is one that Triton compiles for: of compute capability 7.0, or AMD's.
+
+    Asked in a way that torch.compile sees a constant in. To mark this function as one would load the compiler, in half
+    a second, and with it Triton, which ends the process where TensorFlow is loaded already.
+    """
+    return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 7
 
 
 class Dense(NamedTuple):
