@@ -20,6 +20,13 @@ assert not heavy, heavy
 print(taken)
 """
 
+LAYERS = """
+import time, {framework}
+start = time.perf_counter()
+import gammabeta.{name}
+print(time.perf_counter() - start)
+"""
+
 FIRST = """
 import time, numpy as np
 from gammabeta import StandardScaler
@@ -56,6 +63,10 @@ def run(program: str, **environment: str) -> float:
 
 def main() -> None:
     rows = [["`import gammabeta`, with NumPy, s", f"{min(run(IMPORT) for _ in range(5)):.2f}"]]
+    for name, framework in (("torch", "torch"), ("keras", "keras"), ("flax", "flax.nnx")):
+        program = LAYERS.format(name=name, framework=framework)
+        taken = min(run(program, TF_CPP_MIN_LOG_LEVEL="3") for _ in range(3))
+        rows.append([f"`import gammabeta.{name}`, after {framework}, s", f"{taken:.2f}"])
     with tempfile.TemporaryDirectory() as cache:
         rows.append(
             ["first `fit` and `transform`, float64, empty cache, s", f"{run(FIRST, NUMBA_CACHE_DIR=cache):.2f}"]
