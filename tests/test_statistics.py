@@ -105,7 +105,7 @@ def test_every_type_is_exact(dtype: Any) -> None:
     assert e.min.tolist() == [float(min(c)) for c in columns] and e.max.tolist() == [float(max(c)) for c in columns]
 
 
-@pytest.mark.parametrize("piece", [2**19, 700, 100, 10])
+@pytest.mark.parametrize("piece", [2**18, 700, 100, 10])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch, dtype: Any, piece: int) -> None:
     """What is copied for a kernel is copied in pieces: of some features, of one, of a part of one."""

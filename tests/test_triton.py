@@ -136,13 +136,13 @@ def test_where_kernels_run(framework, monkeypatch):
     torch = framework("torch")
     from gammabeta.torch import layout
 
-    capability = {"of": (9, 0)}
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability["of"])
+    gpu = SimpleNamespace(major=9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
     x = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda", 0), is_cuda=True)
     there = [layout.reachable(x)]
-    capability["of"] = (6, 1)
+    gpu.major = 6
     there.append(layout.reachable(x))
-    capability["of"] = (7, 0)
+    gpu.major = 7
     monkeypatch.setattr(layout, "TRITON", False)
     there.append(layout.reachable(x))
     monkeypatch.setattr(layout, "TRITON", True)

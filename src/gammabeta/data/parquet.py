@@ -27,7 +27,7 @@ OPEN_BYTES = 128 << 20  # in the pages of all columns that are open at once
 SHARE_OPEN_BYTES = 16 << 20  # the same, of the columns that a thread reads while others read others
 SHARE_ROWS, SHARE_BYTES = 1 << 17, 2 << 20  # of those at a time: what stays in a core's cache costs least
 # The same where each thread has a file of its own: fewer calls hold up fewer others.
-ALONE_OPEN_BYTES, ALONE_BYTES = 32 << 20, 12 << 20
+ALONE_OPEN_BYTES, ALONE_BYTES = 20 << 20, 12 << 20
 PAGE_BYTES = 1 << 20  # what writers put on a page, and in a dictionary, before compression
 READER_BYTES = 48 << 10  # what PyArrow needs to read a column, beside its pages; measured
 
