@@ -65,6 +65,12 @@ def images(name, n=6):
     return x * 60 + 127 if wide else x
 
 
+def beside(x):
+    """Eight times x, each value 2⁻²³ of it further up or down."""
+    draw = np.random.default_rng(1)
+    return [x * (1 + draw.choice(np.array([-1, 1], x.dtype), x.shape) * x.dtype.type(2**-23)) for _ in range(8)]
+
+
 def output(model, x, **options):
     return to_numpy(model(x, **{"training": False, **options}))
 
@@ -103,12 +109,15 @@ def test_a_network_that_others_wrote(name):
     wide = in_float64(name, model, x)
     got = output(folded, x)
     assert np.abs(got - want).max() == report.difference.absolute
-    # Folded or not, each is float32's rounding of one function, layer after layer: of the same size.
-    assert np.abs(got - wide).max() <= 4 * np.abs(want - wide).max()
+    # Folded or not, each is float32's rounding of one function, layer after layer: of the same size; or of the size of
+    # what roundings of the input move, which is 60 times that in EfficientNetV2B0 with weights drawn like so.
+    apart = max(np.abs(want - wide).max(), *(np.abs(output(model, near) - want).max() for near in beside(x)))
+    assert np.abs(got - wide).max() <= 4 * apart
 
     freeze(model)
     output(model, x[:2], training=True)
-    assert (output(model, x) == want).all() and not any("norm" in v.path for v in model.trainable_variables)
+    assert (output(model, x) == want).all()
+    assert not {v.path.rsplit("/")[-1] for v in model.trainable_variables} & {"gamma", "beta"}
     _, again = fold(model)
     assert len(again.folded) == len(report.folded)
     unfreeze(model)
