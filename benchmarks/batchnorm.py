@@ -8,7 +8,6 @@ allocates goes back to the system when it is freed, what our kernels give of 32 
 measured once more in a process whose allocator keeps everything.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from math import prod
 
@@ -35,21 +34,6 @@ HEADER = [
     "forward + backward",
     "of 8 sweeps",
 ]
-
-
-def least(runs: int, *functions: Callable[[], object]) -> list[float]:
-    """The least time of each function, in milliseconds, run in turn, forth and back.
-
-    Which finds what the one before has just freed still in the cache must not be always the same: it halves a time.
-    """
-    times, order = [float("inf")] * len(functions), list(range(len(functions)))
-    for _ in range(runs):
-        for i in order:
-            start = time.perf_counter()
-            functions[i]()
-            times[i] = min(times[i], (time.perf_counter() - start) * 1e3)
-        order.reverse()
-    return times
 
 
 def verify(ours: BatchNorm, x: torch.Tensor, other: torch.Tensor | None) -> None:
@@ -90,7 +74,7 @@ def case(shape: tuple[int, ...], dtype: torch.dtype, last: bool, fused: bool, ru
         return work
 
     target = torch.empty_like(x)
-    copy, *times = least(
+    copy, *times = results.least(
         runs,
         lambda: target.copy_(x),
         *(forward(layer, training) for training in (False, True) for layer in (ours, theirs)),

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import results
 import tensorflow as tf
-from batchnorm import least
 from flax import nnx
 
 import gammabeta.flax
@@ -93,7 +92,7 @@ def case(name: str, shape: tuple[int, ...]) -> list[str]:
     for function in (both, their_forward, their_both):
         function()
     runs = 10 if x.size > 2**20 else 200
-    copy, *times = least(runs, lambda: np.copyto(target, x), forward, their_forward, both, their_both)
+    copy, *times = results.least(runs, lambda: np.copyto(target, x), forward, their_forward, both, their_both)
     cells = [f"{a:.3g} / {b:.3g} ({b / a:.2f}×)" for a, b in zip(times[::2], times[1::2], strict=True)]
     return [f"{name}, {shape} float32", f"{copy:.3g}", *cells]
 

@@ -9,7 +9,6 @@ in a process that keeps the memory of activations.
 
 import copy
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -106,17 +105,6 @@ def copying(model: nn.Module, x: torch.Tensor) -> Callable[[], None]:
     return copy_all
 
 
-def least(runs: int, functions: list[Callable[[], object]]) -> list[float]:
-    """The least time of each function, in milliseconds, run in turn."""
-    times = [float("inf")] * len(functions)
-    for _ in range(runs):
-        for i, function in enumerate(functions):
-            start = time.perf_counter()
-            function()
-            times[i] = min(times[i], (time.perf_counter() - start) * 1e3)
-    return times
-
-
 @torch.no_grad()
 def case(name: str, model: nn.Module, shape: tuple[int, ...], runs: int) -> list[str]:
     """One row of the table."""
@@ -130,7 +118,7 @@ def case(name: str, model: nn.Module, shape: tuple[int, ...], runs: int) -> list
     assert apart[0] <= 4 * apart[1]  # both are float32's roundings of one function
     theirs = fused(model)
     models = [model, ours, folded, *([theirs] if theirs is not None else [])]
-    moved, before, own, after, *other = least(runs, [copying(model, x), *(lambda m=m: m(x) for m in models)])
+    moved, before, own, after, *other = results.least(runs, copying(model, x), *(lambda m=m: m(x) for m in models))
     times = f"{before:.3g}", f"{own:.3g}", f"{other[0]:.3g}" if other else "cannot", f"{after:.3g}"
     figures = f"{before / after:.2f}×", f"{moved:.3g}", f"{report.difference.ulps:.3g}"
     return [f"{name}, {shape}", str(len(report.folded)), *times, *figures]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -74,6 +75,21 @@ def main(script: str, section: str, header: list[str], cases: Callable[[bool], I
         print(json.dumps(rows) if given.json else table(header, rows))
     else:
         write(section, f"{note}\n\n{table([header[0], 'memory', *header[1:]], by_memory(script))}")
+
+
+def least(runs: int, *functions: Callable[[], object]) -> list[float]:
+    """The least time of each function, in milliseconds, run in turn, forth and back.
+
+    Which finds what the one before has just freed still in the cache must not be always the same: it halves a time.
+    """
+    times, order = [float("inf")] * len(functions), list(range(len(functions)))
+    for _ in range(runs):
+        for i in order:
+            start = perf_counter()
+            functions[i]()
+            times[i] = min(times[i], (perf_counter() - start) * 1e3)
+        order.reverse()
+    return times
 
 
 def gaussian(rows: int, columns: int, dtype: str, seed: int = 0) -> np.ndarray:

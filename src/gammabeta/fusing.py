@@ -16,6 +16,13 @@ from gammabeta.folded import Folded, Kept, RefusalError
 from gammabeta.folding import Features, Floats, Linear
 
 
+def features_of(scaler: Any) -> Features:
+    """`scalers.maps.features_of`, and only with it scikit-learn, which takes a second to import."""
+    from gammabeta.scalers import maps
+
+    return maps.features_of(scaler)
+
+
 class Link(NamedTuple):
     """A call at the end of a way, the name of the layer that is called, and what the way does to the value."""
 

@@ -15,7 +15,7 @@ from gammabeta.errors import DataError
 from gammabeta.flax import linear, tracked
 from gammabeta.flax.graph import Graph
 from gammabeta.folded import Difference, Report
-from gammabeta.fusing import Folding
+from gammabeta.fusing import Folding, features_of
 
 
 def fold(
@@ -56,11 +56,7 @@ def fold(
     True
     """
     within = tuple(within)
-    features = None
-    if scaler is not None:
-        from gammabeta.scalers.maps import features_of  # with scikit-learn, which takes a second
-
-        features = features_of(scaler)
+    features = None if scaler is None else features_of(scaler)
     if not tracked.normalizing(model) and features is None:
         raise DataError(
             "model must have batch norms (flax.nnx.BatchNorm or gammabeta.flax.BatchNorm), or scaler= be given: there "

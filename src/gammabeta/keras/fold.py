@@ -12,7 +12,7 @@ from gammabeta import arrays, folded
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
 from gammabeta.folded import Difference, Report
-from gammabeta.fusing import Folding
+from gammabeta.fusing import Folding, features_of
 from gammabeta.keras import linear
 from gammabeta.keras.graph import Graph, functional
 
@@ -54,11 +54,7 @@ def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tupl
     >>> [type(layer).__name__ for layer in folded.layers]
     ['Conv2D', 'Identity', 'ReLU']
     """
-    features = None
-    if scaler is not None:
-        from gammabeta.scalers.maps import features_of  # with scikit-learn, which takes a second
-
-        features = features_of(scaler)
+    features = None if scaler is None else features_of(scaler)
     graph = Graph(model)
     if not graph.norms and features is None:
         raise DataError(

@@ -20,7 +20,7 @@ def _add(
 
 
 def columns(given: Runs) -> tuple[Sums, Range]:
-    """`moments.columns` and `least.columns`."""
+    """The sums of `moments.sums`, NaN left out, and the range of `least.extent`."""
     found = least.Found(len(given.lengths), given.memory.dtype)
 
     def add(*rest: Any) -> None:

@@ -34,8 +34,8 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     return limbs.from_counts(counts), total, squares, specials
 
 
-def columns(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) -> Sums:
-    """The exact sums of vectors, NaN left out. add: a kernel that does more than that one, after the same arguments."""
+def columns(given: layout.Runs, add: Callable[..., None]) -> Sums:
+    """The exact sums of vectors, NaN left out. add: called as `exact.accumulate_runs`, which it calls in its turn."""
     _, total, squares, specials = _runs(given, add)
     return limbs.from_counts(given.lengths - specials[singly.NAN]), total, squares, specials
 

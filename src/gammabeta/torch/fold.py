@@ -13,6 +13,7 @@ from gammabeta import arrays, folded, folding
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
 from gammabeta.folding import Features
+from gammabeta.fusing import features_of
 from gammabeta.torch import linear, modules, norms, trace
 from gammabeta.torch.chains import Chains, Link
 from gammabeta.torch.freeze import is_frozen, thawed
@@ -71,11 +72,7 @@ def fold(
     if modules.leaf(model):
         whole, report = fold(nn.Sequential(model), scaler=scaler, example=example)
         return whole.get_submodule("0"), report
-    features = None
-    if scaler is not None:
-        from gammabeta.scalers.maps import features_of  # with scikit-learn, which takes a second
-
-        features = features_of(scaler)
+    features = None if scaler is None else features_of(scaler)
     scaled = example if example is None or features is None else _scaled(example, scaler)
     work = _Folding(model, scaled, within)
     if not work.norms and features is None:
