@@ -196,7 +196,9 @@ def test_the_proof_is_of_the_kernels_numbers():
     page = (ROOT / "docs" / "exact.md").read_text(encoding="utf-8")
     proof = " ".join(page.split())
     folds = {part: kernel.unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
-    assert f"g = T − {-folds[0]}" in proof and f"g = T − {-folds[3]}" in proof
+    assert f"g = T − {-folds[0]}" in proof and f"the second's 2^(T−{-folds[3]})" in proof
+    assert {folds[first] - folds[second] for first, second in ((0, 3), (1, 2), (4, 5))} == {kernel.BELOW}
+    assert f"A second fold, {kernel.BELOW} binades below" in proof and kernel.DEPTH == 4
     assert f"2T − {-folds[1]}, 2T − {-folds[2]} |" in proof and f"2T − {-folds[4]}, 2T − {-folds[5]} |" in proof
     single, double = (kernel.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
     assert f"2^(T−{double}) ≤ |x| < 2^T for every x but zeros: {double} binades ({single} for float32" in proof

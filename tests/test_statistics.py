@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gammabeta import DataError, Extrema, KindError, Moments, StateError
-from gammabeta.kernels import exact, layout, threads
+from gammabeta.kernels import exact, folds, layout, threads
 from reference import exact_variance, is_root, mean, rounded
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -170,6 +170,23 @@ def test_every_width_is_exact(columns: int, dtype: type) -> None:
     for i in {0, 1, columns // 2, columns - 1} & set(range(columns)):
         assert Moments.of(np.ascontiguousarray(x[:, i])) == m[i]
         check(m[i : i + 1], [x[:, i].astype(float).tolist()])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("signs", [[1.0], [-1.0, 1.0]], ids=["positive", "both"])
+def test_a_grid_that_is_full_is_exact(dtype: type, signs: list[float]) -> None:
+    """Numbers that take all binades of their lanes' grids, and all bits: of the largest, and of the smallest."""
+    rng = np.random.default_rng(3)
+    binades = folds.state(1, np.dtype(dtype))[1]
+    bits = np.finfo(dtype).nmant
+    for share in 0.0, 0.02, 0.5:
+        odd = 1 + (2 * rng.integers(0, 2 ** (bits - 1), (600, 64)) + 1) * 2.0**-bits
+        full = np.where(rng.random(odd.shape) < 0.5, odd, 2 - 2.0**-bits)
+        x = full * rng.choice(signs, odd.shape) * np.where(rng.random(odd.shape) < share, 2.0 ** (1 - binades), 1)
+        x = (x * 2.0 ** rng.integers(-50, 50, 64)).astype(dtype)
+        m = Moments.of(x)
+        check(m[:8], x[:, :8].astype(float).T.tolist())
+        assert m == sum((Moments.of(x[at : at + 3]) for at in range(3, 600, 3)), Moments.of(x[:3]))
 
 
 def test_long_columns_pass_through_every_flush() -> None:

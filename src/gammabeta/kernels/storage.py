@@ -52,13 +52,13 @@ def _to_half(context, v):
 
 
 @intrinsic
-def _single(context, v):
+def single(context, v):
     """32 bits read as a float32."""
     return float32(uint32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.FloatType())
 
 
 @intrinsic
-def _bits(context, v):
+def word_of(context, v):
     """A float32 read as 32 bits."""
     return uint32(float32), lambda context, builder, signature, args: builder.bitcast(args[0], ir.IntType(32))
 
@@ -112,6 +112,30 @@ def _store_apart(context, x, place, value):
         return context.get_dummy_value()
 
     return types.void(x, int64, x.dtype), generate
+
+
+def _words(context, builder, signature, args):
+    """The address of the 32 bits at `place` of an array of 64."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.gep(builder.bitcast(array.data, ir.IntType(32).as_pointer()), [args[1]])
+
+
+@intrinsic
+def word(context, x, place):
+    """The 32 bits at `place` of an array of 64."""
+    return uint32(x, int64), lambda *given: given[1].load(_words(*given))
+
+
+@intrinsic
+def keep_word(context, x, place, value):
+    """`keep` for 32 bits of an array of 64."""
+
+    def generate(context, builder, signature, args):
+        stored = builder.store(args[2], _words(context, builder, signature, args))
+        stored.set_metadata("noalias", _apart(builder))
+        return context.get_dummy_value()
+
+    return types.void(x, int64, uint32), generate
 
 
 @intrinsic
@@ -178,7 +202,7 @@ def _wide(x, value):
 @overload(_wide)
 def _wide_(x, value):
     if x.dtype == types.uint16:
-        return lambda x, value: _single(uint32(value) << _SHIFT)
+        return lambda x, value: single(uint32(value) << _SHIFT)
     if x.dtype == types.int16:
         return lambda x, value: _from_half(value)
     return lambda x, value: float64(value)
@@ -223,7 +247,7 @@ def _put(x, place, value):
     if x.dtype == types.uint16:
 
         def put_bfloat16(x, place, value):
-            bits = _bits(float32(value))
+            bits = word_of(float32(value))
             near = (bits + _HALF + ((bits >> _SHIFT) & _ONE)) >> _SHIFT
             _store(x, place, uint16(near if value == value else (bits >> _SHIFT) | _QUIET))
 

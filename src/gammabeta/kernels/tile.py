@@ -10,6 +10,7 @@ import numpy as np
 from numba import float64
 
 from gammabeta.kernels.folds import (
+    BEFORE,
     BLOCK,
     CAP,
     DEPTH,
@@ -23,10 +24,12 @@ from gammabeta.kernels.folds import (
     STRIDE,
     SUMMED,
     TOP,
+    constant,
     copy,
     fill,
     fold,
     magic,
+    many,
     unit,
 )
 from gammabeta.kernels.intrinsics import bits, kernel
@@ -89,14 +92,16 @@ def flush(state, place, to, out):
     start = 0
     while start < LANES:
         stop = _alike(known, block, to, first, start)
+        top = np.int64(get(known, block + TOP + start))
         for part in range(folds):
+            power = unit(part, top)
+            taken = many(part, folds, rows) * magic(power)
             low = high = np.int64(0)
             for at in range(block + part * LANES + start, block + part * LANES + stop):
-                total = np.int64(get(known, at) - rows * get(known, at + MAGIC))
+                total = np.int64(get(known, at) - taken)
                 keep(known, at, _ZERO)
                 low += total & _WORD
                 high += total >> 32
-            power = unit(part, np.int64(get(known, block + TOP + start)))
             high += low >> 32
             _put(part, out, to[first + start], low & _WORD, power)
             _put(part, out, to[first + start], high, power + 32)
@@ -207,13 +212,13 @@ def _fit(state, place, to, out):
             keep(known, lane + CAP, np.uint64(top + 1023) << POINT)
             keep(known, lane + FLOOR, (np.uint64(top - binades + 1023) << POINT) - ONE)
             for part in range(folds):
-                keep(known, lane + MAGIC + part * LANES, magic(unit(part, top)))
+                keep(known, lane + MAGIC + part * LANES, constant(part, top))
 
 
 @kernel
 def _add(x, offset, stride, jump, rows, ahead, folds, known, block):
     """Add rows of a tile, a multiple of `DEPTH`, if they keep within the grids of their lanes; whether they do."""
-    before = len(known) - 6 * LANES
+    before = len(known) - BEFORE
     copy(known, block, folds * LANES, known, before)
     _unseen(known, block)
     fold(x, offset, stride, jump, rows, ahead, known, block)
