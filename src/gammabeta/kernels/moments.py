@@ -62,12 +62,13 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
 
 def added(parts: list[Sums], features: int) -> Sums:
     """The total of parts over the same features."""
-    nothing = limbs.zeros(features), limbs.zeros(features), limbs.zeros(features), np.zeros((3, features), np.int64)
+    if not parts:
+        return limbs.zeros(features), limbs.zeros(features), limbs.zeros(features), np.zeros((3, features), np.int64)
 
     def plus(a: Sums, b: Sums) -> Sums:
         return limbs.add(a[0], b[0]), limbs.add(a[1], b[1]), limbs.add(a[2], b[2]), a[3] + b[3]
 
-    return reduce(plus, parts) if parts else nothing
+    return reduce(plus, parts)
 
 
 def concatenated(parts: list[Sums]) -> Sums:
