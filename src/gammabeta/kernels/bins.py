@@ -8,10 +8,11 @@ from math import floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int32, njit, uint32
+from numba import float64, int32, uint32
 from numpy.typing import NDArray
 
 from gammabeta.kernels import layout, threads
+from gammabeta.kernels.intrinsics import allocating
 
 BINS = 480  # a multiple of many numbers of bars; with the slots around them 4 kB a column
 BELOW, FIRST, ABOVE, MISSING = 0, 1, BINS + 1, BINS + 2
@@ -99,7 +100,7 @@ def look(values: NDArray[Any], at: list[int], how: View, seen: Seen) -> None:
         seen.tallies[places] += found.tallies
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _look(x, view, counts, sums, tallies):
     """x: (k, n), contiguous; view: (k, 9), the fields of `View`."""
     place = np.empty(_LANES, np.int32)
@@ -159,7 +160,7 @@ def distinct(values: NDArray[Any], registers: NDArray[np.uint8]) -> None:
     _note(words, registers)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _note(words, registers):
     """HyperLogLog (Flajolet, Fusy, Gandouet, Meunier, 2007), with 64-bit hashes by splitmix64's finalizer."""
     for i in range(len(words)):

@@ -5,7 +5,6 @@ result, and rounds where that error cannot matter (Ziv's test). What is left, ti
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gammabeta.kernels import limbs, rounding, threads
@@ -28,10 +27,16 @@ def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -
     found, sure = np.empty((3, features)), np.zeros(features, np.bool_)
     certain = False
     if len(weight[1]) == 1 and weight[0] == 0 and abs(ddof) < _LARGEST_DDOF and ddof % 0.5 == 0:
-        sums = weight[1][0], total[1], 32 * total[0], squares[1], 32 * squares[0]
+        (first, sums), (second, of_squares) = total, squares
+        base = min(2 * first, second)
+        places = 2 * first - base, second - base
+        digits = len(sums) + 1, len(of_squares) + 1
+        heights = 2, *digits, max(2 * digits[0] + places[0], digits[1] + places[1] + 2) + 1
+        given = weight[1][0], sums, of_squares, (32 * first, 32 * base), places, float(ddof)
 
         def part(between: tuple[int, int]) -> bool:
-            return bool(_finish(*sums, float(ddof), *between, found, sure))
+            room = tuple([np.zeros(height, np.uint64) for height in heights])
+            return bool(_finish(*given, *between, found, sure, room))
 
         certain = all(threads.run(part, threads.ranges(features, _SPLIT)))
     if not certain:
@@ -101,17 +106,15 @@ def _certain(high, low):
     return (bits(high) & _FRACTION) != 0 and abs(low) < half * (1 - 2.0**-30)
 
 
-@njit(nogil=True, cache=True)
-def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, last, found, sure):
+@kernel
+def _finish(counts, sums, squares, exponents, places, ddof, first, last, found, sure, room):
     """Mean, variance and deviation of the features first to last where they can be rounded with certainty; whether all.
 
-    found: (3, f); sure: (f,), False before. count − ddof must be a float64 where the count is below 2⁵².
+    exponents: of the units of sums and of n·Σx² − (Σx)²; places: in which digit of the latter those of (Σx)² and of Σx²
+    begin. found: (3, f); sure: (f,), False before. count − ddof must be a float64 where the count is below 2⁵². room:
+    uint64, for the digits of n, of either sum and of n·Σx² − (Σx)².
     """
-    base = min(2 * sum_exponent, square_exponent)
-    sum_at, square_at = (2 * sum_exponent - base) // 32, (square_exponent - base) // 32
-    total, square = np.zeros(len(sums) + 1, np.uint64), np.zeros(len(squares) + 1, np.uint64)
-    spread = np.zeros(max(2 * len(total) + sum_at, len(square) + square_at + 2) + 1, np.uint64)
-    size = np.zeros(2, np.uint64)
+    size, total, square, spread = room
     all_sure = True
     for f in range(first, last):
         n = counts[f]
@@ -127,11 +130,11 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, l
         _magnitude(squares, f, square)
         for i in range(len(spread)):
             spread[i] = 0
-        _add_product(size, square, square_at, 1, spread)
-        _add_product(total, total, sum_at, -1, spread)
+        _add_product(size, square, places[1], 1, spread)
+        _add_product(total, total, places[0], -1, spread)
         high, low, exponent = _pair(total)
         mean, mean_low = _quotient(high, low, np.float64(n), 0.0)
-        exponent += sum_exponent
+        exponent += exponents[0]
         certain = high == 0 or (_certain(mean, mean_low) and abs(exponent) < _RANGE)
         found[0, f] = np.ldexp(-mean if negative else mean, exponent)
         high, low, exponent = _pair(spread)
@@ -143,7 +146,7 @@ def _finish(counts, sums, sum_exponent, squares, square_exponent, ddof, first, l
             continue
         square_of_n = np.float64(n) * divisor
         variance, variance_low = _quotient(high, low, square_of_n, fma(np.float64(n), divisor, -square_of_n))
-        exponent += base
+        exponent += exponents[1]
         found[1, f] = found[2, f] = 0.0
         if high != 0:
             certain &= _certain(variance, variance_low) and abs(exponent) < _RANGE

@@ -1,13 +1,49 @@
 """What processors do and Numba has no name for."""
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import ir
-from numba import float64, int64, njit, types, uint64
+from numba import float64, int64, njit, types, uint64, version_info
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
-kernel = njit(nogil=True, cache=True, _nrt=False)
-"""Compile a function that makes no array: those that it is given are its caller's, and Numba need not count who holds
-them, which takes an atomic operation for each array and each function that passes it on."""
+_TRIED = (0, 68)  # the last Numba with which `_Cache` was
+
+
+class _Cache(FunctionCache):
+    """Compiled code on the disk, read by itself. Numba would read in first all that it can compile, for a third of a
+    second; that waits until something is compiled."""
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(signature, context)
+
+
+class _AllocatingCache(_Cache):
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        rtsys.initialize(context)  # what makes arrays calls it
+        return super().load_overload(signature, context)
+
+
+def _compiled(function: Callable[..., Any], cache: type[_Cache], **options: bool) -> Any:
+    compiled = njit(nogil=True, cache=True, **options)(function)
+    if version_info.short <= _TRIED:
+        compiled._cache = cache(function)
+    return compiled
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that makes no array: those that it is given are its caller's, and Numba need not count who
+    holds them, which takes an atomic operation for each array and each function that passes it on."""
+    return _compiled(function, _Cache, _nrt=False)
+
+
+def allocating(function: Callable[..., Any]) -> Any:
+    """Compile a function that makes arrays."""
+    return _compiled(function, _AllocatingCache)
 
 
 @intrinsic

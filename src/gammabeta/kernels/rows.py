@@ -12,7 +12,7 @@ from math import isfinite
 import numpy as np
 from numba import njit
 
-from gammabeta.kernels.intrinsics import fma, prefetch
+from gammabeta.kernels.intrinsics import allocating, fma, prefetch
 from gammabeta.kernels.storage import get, like, parameter, put, read, take
 
 LANES = np.int64(64)
@@ -52,7 +52,7 @@ def _add(x, at, lanes, height, size, state, g):
         put(state, g + PRODUCT + j, squares)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _add_block(x, lanes, top, bottom, left, right, state):
     """`_add` of rows top to bottom of the groups left to right."""
     for row in range(top, bottom, 4):
@@ -66,7 +66,7 @@ def _add_block(x, lanes, top, bottom, left, right, state):
                 _add(x, at, lanes, min(np.int64(4), bottom - row), width, state, group * STATE)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _center(x, state, joined, g, h, size, first):
     """The center becomes the mean so far, that of the first block's sum if it is the first; the sums begin anew."""
     for j in range(LANES):
@@ -78,7 +78,7 @@ def _center(x, state, joined, g, h, size, first):
         put(state, g + PRODUCT + j, 0.0)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _join(state, joined, g, h, count, size):
     """A block of `size` rows joins the `count` before it."""
     part, both = size / (count + size), count * size / (count + size)
@@ -95,7 +95,7 @@ def _join(state, joined, g, h, count, size):
         put(joined, h + SQUARES + j, get(joined, h + SQUARES + j) + within)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def moments(x, lanes, first, last, start, stop, state, joined):
     """The statistics of the groups of lanes start to stop over rows first to last. state, joined: zeros.
 
@@ -130,7 +130,7 @@ def _apply(x, added, y, at, size, first, center, scale, shift, least):
         put(y, i, v)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def apply(x, added, y, lanes, first, last, center, scale, shift, least):
     """Rows first to last, block by block from the last. center, scale, shift: (lanes,)."""
     tall = max(_LEAST, TURN // lanes)
@@ -161,7 +161,7 @@ def _products(x, dy, at, lanes, height, size, state, g):
         put(state, g + PRODUCT + j, product)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _take(state, joined, g, h):
     """Move the sums of a block to `joined`."""
     for j in range(LANES):
@@ -172,7 +172,7 @@ def _take(state, joined, g, h):
             put(state, at, 0.0)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def products(x, dy, lanes, first, last, start, stop, state, joined):
     """Rows first to last of the groups start to stop. state: center, zeros; joined becomes Σdy, Σdy · (x − center)."""
     for left in range(start, stop, PANEL):
@@ -203,7 +203,7 @@ def _slope(x, dy, dx, at, size, first, center, a, b, c):
         put(dx, i, fma(read(dy, i), parameter(a, lane), inner))
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def slope(x, dy, dx, lanes, first, last, center, a, b, c):
     """Rows first to last, block by block from the last. center, a, b, c: (lanes,)."""
     tall = max(_LEAST, TURN // lanes)

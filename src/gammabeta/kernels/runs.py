@@ -16,7 +16,7 @@ from math import isfinite, sqrt
 import numpy as np
 from numba import njit
 
-from gammabeta.kernels.intrinsics import fma, prefetch
+from gammabeta.kernels.intrinsics import allocating, fma, prefetch
 from gammabeta.kernels.storage import get, like, put, read, zeros
 
 LANES = np.int64(64)
@@ -82,7 +82,7 @@ def _add_products(x, dy, at, size, center, lanes):
         put(lanes, i + LANES, fma(p, read(x, whole + i) - center, get(lanes, i + LANES)))
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _taken(lanes, first):
     """The sum of 64 lanes, which begin anew."""
     total = 0.0
@@ -92,7 +92,7 @@ def _taken(lanes, first):
     return total
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _moments(x, features, width, feature, first, last, lanes):
     """The mean as a sum of two floats, and Σ(x − mean)², of the runs first to last of a feature."""
     high, low, squares, count = 0.0, 0.0, 0.0, 0.0
@@ -127,7 +127,7 @@ def _moments(x, features, width, feature, first, last, lanes):
     return high, low, squares
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _products(x, dy, features, width, feature, first, last, mean, rest, lanes):
     """Σdy and Σdy · (x − mean) over the runs first to last of a feature."""
     center = like(x, mean)
@@ -145,7 +145,7 @@ def _products(x, dy, features, width, feature, first, last, mean, rest, lanes):
     return total, product - ((mean - center) + rest) * total
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def less(shift, rest, scale):
     """shift − rest · scale; where nothing rests with no look at scale, which may be infinite."""
     return shift - rest * scale if rest != 0.0 else shift
@@ -165,7 +165,7 @@ def _apply(x, added, y, at, size, mean, rest, scale, shift, least):
         put(y, j, v)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def forward(x, added, y, features, width, runs, first, last, gamma, beta, eps, least, mean, rest, var):
     """Features first to last, each while it is in the cache. x, y: (runs, features, width); the rest: (features,)."""
     lanes = zeros(x, 2 * LANES)
@@ -178,7 +178,7 @@ def forward(x, added, y, features, width, runs, first, last, gamma, beta, eps, l
             _apply(x, added, y, at, width, high, low, scale, beta[feature], least)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def moments(x, features, width, first, last, mean, rest, squares):
     """The statistics of the runs first to last of every feature."""
     lanes = zeros(x, 2 * LANES)
@@ -186,7 +186,7 @@ def moments(x, features, width, first, last, mean, rest, squares):
         mean[feature], rest[feature], squares[feature] = _moments(x, features, width, feature, first, last, lanes)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def apply(x, added, y, features, width, first, last, mean, rest, scale, shift, least):
     """max(((x − mean) − rest) · scale + shift + added, least) over the runs first to last of every feature."""
     for run in range(last - 1, first - 1, -1):
@@ -204,7 +204,7 @@ def _slope(x, dy, dx, at, size, mean, rest, a, b, c):
         put(dx, j, fma(read(dy, j), p, fma(read(x, j) - center, q, t)))
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def backward(x, dy, dx, features, width, runs, first, last, gamma, eps, mean, rest, var, dgamma, dbeta):
     """Features first to last, each while it is in the cache."""
     lanes = zeros(x, 2 * LANES)
@@ -221,7 +221,7 @@ def backward(x, dy, dx, features, width, runs, first, last, gamma, eps, mean, re
             _slope(x, dy, dx, (run * features + feature) * width, width, m, r, a, b, c)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def products(x, dy, features, width, first, last, mean, rest, sums, total):
     """Σdy and Σdy · (x − mean) over the runs first to last of every feature."""
     lanes = zeros(x, 2 * LANES)
@@ -229,7 +229,7 @@ def products(x, dy, features, width, first, last, mean, rest, sums, total):
         sums[i], total[i] = _products(x, dy, features, width, i, first, last, mean[i], rest[i], lanes)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def slope(x, dy, dx, features, width, first, last, mean, rest, a, b, c):
     """dy · a + (((x − mean) − rest) · b + c) over the runs first to last of every feature."""
     for run in range(last - 1, first - 1, -1):

@@ -8,12 +8,12 @@ Numba has to take apart in 0.4. `kind` and `as_` are empty arrays of the types o
 from math import sqrt
 
 import numpy as np
-from numba import carray, int64, njit, types
+from numba import carray, int64, types
 from numba.extending import intrinsic
 
 from gammabeta.kernels import rows as table
 from gammabeta.kernels import runs as long
-from gammabeta.kernels.intrinsics import kernel
+from gammabeta.kernels.intrinsics import allocating, kernel
 from gammabeta.kernels.storage import put, take, zeros
 
 _INTEGERS = np.empty(0, np.int64)
@@ -65,7 +65,7 @@ def _slope_row(x, dy, dx, at, mean, rest, a, b, c):
         put(dx, at + f, take(dy, at + f) * take(a, f) + d)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _statistics(x, stats, runs, features):
     """mean, rest and var as the rows of stats, (3, features), with a width of 1."""
     stats[:] = 0.0
@@ -81,7 +81,7 @@ def _statistics(x, stats, runs, features):
         var[f] = var[f] / runs - rest[f] * rest[f]
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def _doubles(kind, address, features, otherwise):
     """Parameters as float64; as many of `otherwise` where there are none."""
     values = np.empty(features)
@@ -91,7 +91,7 @@ def _doubles(kind, address, features, otherwise):
     return values
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def forward(
     kind,
     as_,
@@ -143,7 +143,7 @@ def forward(
     return True
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def evaluate(kind, as_, x, y, gamma, beta, running_mean, running_var, runs, features, width, eps):
     """Write y by the running statistics."""
     size = runs * features * width
@@ -164,7 +164,7 @@ def evaluate(kind, as_, x, y, gamma, beta, running_mean, running_var, runs, feat
         table.apply(source, None, target, features, 0, runs, center, scale, shift, None)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def backward(kind, as_, x, dy, dx, gamma, dgamma, dbeta, stats, runs, features, width, eps):
     """Write dx, and where there is a place for them dγ and dβ. stats: as `forward` left them."""
     size = runs * features * width

@@ -1,6 +1,5 @@
 """Count, mean and variance of every feature, exactly."""
 
-import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 _KIND = "gammabeta.moments"
 _MANY = 16  # features from which compiled code is worth a call
-_ALOT = 2**16  # the same where nothing compiled has run: what Numba then imports takes 0.3 s
-_IMPORTED = "numba.np.arraymath"  # a part of that
 _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
 
@@ -200,7 +197,7 @@ class Moments(Immutable):
         """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
         if not np.isfinite(ddof):
             raise DataError(f"ddof must be a finite number, got {ddof!r}")
-        if self._weight[1].shape[1] < (_MANY if _IMPORTED in sys.modules else _ALOT):
+        if self._weight[1].shape[1] < _MANY:
             return rounding.population(*self._limbs, ddof)
         from gammabeta.kernels import finish
 
