@@ -95,8 +95,10 @@ def update(
     with Journal(ledger_path(stats)) as journal:
         total = Total(found.where, columns, exclude)
         places = {part.name: i for i, part in enumerate(found.parts)}
-        fresh = [part for part in found.parts if not _known(journal, total, part, places[part.name])]
-        kept = [part for part in found.parts if part not in set(fresh)]
+        fresh: list[Part] = []
+        kept: list[Part] = []
+        for part in found.parts:
+            (kept if _known(journal, total, part, places[part.name]) else fresh).append(part)
         read, bad, rows = [], {}, 0
         finished(len(kept), len(places), 0)
         for part, outcome in each(fresh, columns, exclude, progress):

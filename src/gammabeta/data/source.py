@@ -7,7 +7,6 @@ column is a block of shape (rows,), a table of equal types one of shape (rows, k
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +27,7 @@ STACK_BELOW = 1 << 17  # rows: under it a call for each column costs more than c
 STACK_ROWS = 2048  # at a time
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column's name, its type as Arrow spells it, and why it is not one to scale ("" if it is)."""
 
     name: str

@@ -9,9 +9,12 @@ import numpy as np
 from gammabeta.data.agree import Agreement, meant
 from gammabeta.data.entry import Entry
 from gammabeta.data.select import selected
+from gammabeta.data.source import Column
 from gammabeta.data.state import Recipe, Statistics
 from gammabeta.statistics import Extrema, Moments
 from gammabeta.statistics.beside import beside
+
+Columns = tuple[Column, ...]
 
 WAITING = 1 << 14  # columns whose statistics are held until they are added up, of all files together
 
@@ -28,11 +31,16 @@ class Total:
         none = np.empty((0, 0))
         self._sum = Statistics((), 0, Moments.of(none), Extrema.of(none))
         self._waiting: list[Statistics] = []  # of the same columns
+        self._covered: dict[tuple[Columns, Columns], bool] = {}
 
     def covers(self, entry: Entry, path: Path) -> bool:
         """Whether a file's statistics are of all the columns that are meant."""
-        names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
-        return all(column.name in known for column in entry.columns if column.name in names and not column.barred)
+        pair = entry.columns, entry.statistics.columns
+        if pair not in self._covered:
+            names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
+            asked = [column for column in entry.columns if column.name in names and not column.barred]
+            self._covered[pair] = all(column.name in known for column in asked)
+        return self._covered[pair]
 
     def add(self, place: int, path: Path, entry: Entry) -> None:
         """Add a file. place: where it stands in the data set, from 0.
