@@ -15,18 +15,20 @@ pytestmark = pytest.mark.slow
 LIMIT = 500  # MB, resident, with the interpreter, NumPy, Arrow and the compiled kernels
 SIZE = 600_000_000  # bytes of numbers
 
-CODE = """
+TOLD = """
 import re, sys
 from pathlib import Path
-from gammabeta.cli import main
-status = main(["scale", *sys.argv[1:]])
 print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
-sys.exit(status)
+"""
+SCALE = """
+import sys
+from gammabeta.cli import main
+assert main(["scale", *sys.argv[1:]]) == 0
 """
 
 
-def peak(*arguments: object) -> int:
-    """The most resident memory, in MB, that `gammabeta scale` takes.
+def peak(*arguments: object, code: str = SCALE + TOLD) -> int:
+    """The most resident memory, in MB, that a program takes: `gammabeta scale`.
 
     Of files that are not in the system's cache, as those larger than memory are not: what was just written lies there
     in pages of up to 2 MB, each of which counts whole once a byte of it is mapped.
@@ -36,7 +38,7 @@ def peak(*arguments: object) -> int:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    command = [sys.executable, "-c", CODE, *map(str, arguments)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     return int(result.stderr.split()[-1]) // 1024
@@ -74,6 +76,19 @@ def test_parquet(tmp_path, columns, group):
     assert source.stat().st_size > LIMIT * 2**20
     assert peak(source, "-o", tmp_path / "out.parquet") < LIMIT
     assert (tmp_path / "out.parquet").stat().st_size > LIMIT * 2**20
+
+
+@pytest.mark.parametrize("group", [1 << 20, None], ids=["row groups", "one row group"])
+def test_a_dataset(tmp_path, group):
+    """Statistics of what Arrow reads: it decodes row groups whole, and would keep of a file all that it has read."""
+    parquet(tmp_path / "in.parquet", 50, group)
+    code = """
+import sys
+import pyarrow.dataset
+from gammabeta import data
+data.measure(pyarrow.dataset.dataset(sys.argv[1]))
+"""
+    assert peak(tmp_path / "in.parquet", code=code + TOLD) < LIMIT
 
 
 @pytest.mark.parametrize("batch", [1 << 16, None], ids=["batches", "one batch"])

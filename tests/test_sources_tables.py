@@ -20,6 +20,7 @@ import pytest
 
 from gammabeta import Extrema, Moments, data
 from gammabeta.cli import main
+from gammabeta.data import streams
 from gammabeta.errors import DataError, FileError, KindError
 
 rng = np.random.default_rng(3)
@@ -417,6 +418,38 @@ def test_a_corrupt_dataset_is_named(tmp_path):
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-2000])
     with pytest.raises(FileError, match="cannot be read as a data set"):
         data.measure(source)
+
+
+@pytest.mark.parametrize("most", [1, 4000, 1 << 25], ids=["a column at a time", "some", "all together"])
+def test_a_dataset_of_large_row_groups_is_read_by_columns(tmp_path, monkeypatch, most):
+    """Statistics are the same in how many parts soever; a dataset that filters is one that filters in each."""
+    monkeypatch.setattr(streams, "GROUP_BYTES", most)
+    pq.write_table(TABLE, tmp_path / "a.parquet", row_group_size=1500)
+    pq.write_table(TABLE[:700], tmp_path / "b.parquet")
+    source = pa.dataset.dataset(tmp_path)
+    assert (streams._parts(source) > 1) == (most < 1 << 25)
+    expected = data.measure(pa.concat_tables([TABLE, TABLE[:700]]))
+    found = data.measure(source)
+    assert (found.names, found.rows, found.moments, found.extrema) == (
+        expected.names,
+        expected.rows,
+        expected.moments,
+        expected.extrema,
+    )
+    few = source.filter(pa.dataset.field("x") > 0)
+    assert data.moments(few) == data.moments(few.to_table())
+    nothing = pa.dataset.dataset(pq.write_table(TABLE[:0], tmp_path / "none.parquet") or tmp_path / "none.parquet")
+    assert data.moments(nothing) == data.moments(TABLE[:0])
+
+
+def test_how_a_datasets_user_reads_parquet_is_kept(tmp_path):
+    pq.write_table(TABLE, tmp_path / "a.parquet")
+    own = pa.dataset.ParquetFileFormat(
+        default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(pre_buffer=False)
+    )
+    assert streams._reading(pa.dataset.dataset(tmp_path, format=own)) is None
+    assert streams._reading(pa.dataset.dataset(tmp_path)).use_buffered_stream
+    assert streams._reading(pa.dataset.dataset(TABLE)) is None
 
 
 # names

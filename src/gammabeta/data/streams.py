@@ -15,6 +15,7 @@ from gammabeta.data import vectors
 from gammabeta.data.arrow import slices
 from gammabeta.data.files import reading
 from gammabeta.data.looked import Looked, name_of, used_up
+from gammabeta.data.parquet import GROUP_BYTES, READ_AHEAD
 from gammabeta.data.source import CHUNK_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import columns_of
 from gammabeta.errors import DataError, KindError
@@ -27,14 +28,15 @@ Batches = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 class StreamSource(Source):
     """Record batches that something gives: as often as it is asked, or `once`.
 
-    batches: gives those of all columns, or of some if it can; which they are is looked at here.
+    batches: gives those of all columns, or of some if it can; which they are is looked at here. parts: in so many the
+    columns are asked for where statistics are taken, one part after the other.
     """
 
-    def __init__(self, name: str, schema: pa.Schema, batches: Batches, *, once: bool = False) -> None:
+    def __init__(self, name: str, schema: pa.Schema, batches: Batches, *, once: bool = False, parts: int = 1) -> None:
         self.path, self.schema, self.once = Path(name), schema, once
         self.rows, self.size = None, 0
         self._batches, self._columns = batches, columns_of(schema, self.path)
-        self._begun = False
+        self._begun, self._parts = False, parts
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -55,8 +57,12 @@ class StreamSource(Source):
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, in long stretches."""
-        for batch, start, done in self._pass(names, STRETCH_BYTES):
-            yield tuple(names), TableChunk(batch, start, done)
+        many, before = -(-len(names) // self._parts), 0
+        for at in range(0, len(names), max(1, many)):
+            some, done = tuple(names[at : at + many]), 0
+            for batch, start, done in self._pass(some, STRETCH_BYTES):
+                yield some, TableChunk(batch, start, before + done)
+            before += done
 
     def _pass(self, names: Sequence[str] | None, least: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
         """All batches, of `least` bytes or more, with the number of their first row and the bytes so far."""
@@ -131,7 +137,7 @@ def table_of(x: Any) -> Source | None:
     if isinstance(x, pa.RecordBatchReader):
         return StreamSource(name_of(x), x.schema, lambda names: x, once=True)
     if _is(x, "pyarrow.dataset", "Dataset"):
-        return StreamSource(name_of(x), x.schema, lambda names: _of_dataset(x, names))
+        return StreamSource(name_of(x), x.schema, lambda names: _of_dataset(x, names), parts=_parts(x))
     if _is(x, "narwhals", "LazyFrame"):
         return table_of(x.to_native())
     if _is(x, "polars", "LazyFrame"):
@@ -202,7 +208,36 @@ def _reader(x: Any) -> pa.RecordBatchReader:
 def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with reading(Path(name_of(x)), "a data set"):
         wanted = None if names is None else list(names)
-        yield from x.to_batches(columns=wanted, batch_readahead=2, fragment_readahead=1)  # else it holds a gigabyte
+        options = _reading(x)
+        ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
+        yield from x.to_batches(columns=wanted, fragment_scan_options=options, **ahead)
+
+
+def _is_parquet(x: Any) -> bool:
+    from pyarrow.dataset import ParquetFileFormat
+
+    return isinstance(getattr(x, "format", None), ParquetFileFormat)
+
+
+def _reading(x: Any) -> Any:
+    """How the files of a data set are read where its user has not said it: Arrow would keep of a Parquet file all that
+    it has read until it is done with it."""
+    from pyarrow.dataset import ParquetFragmentScanOptions
+    from pyarrow.fs import LocalFileSystem
+
+    if not _is_parquet(x) or not isinstance(x.filesystem, LocalFileSystem):
+        return None
+    usual = x.format.default_fragment_scan_options == ParquetFragmentScanOptions()
+    sparing = {"pre_buffer": False, "use_buffered_stream": True, "buffer_size": READ_AHEAD}
+    return ParquetFragmentScanOptions(**sparing) if usual else None
+
+
+def _parts(x: Any) -> int:
+    """In how many parts the columns of a data set are read: Arrow decodes row groups whole, and several at once."""
+    with reading(Path(name_of(x)), "a data set"):
+        first = x.files[:1] if _is_parquet(x) else []
+        groups = [group for path in first for group in x.format.make_fragment(path, x.filesystem).row_groups]
+    return 1 + max((group.total_byte_size for group in groups), default=0) // GROUP_BYTES
 
 
 def _of_lazy_frame(x: Any) -> StreamSource:
