@@ -447,9 +447,9 @@ def test_how_a_datasets_user_reads_parquet_is_kept(tmp_path):
     own = pa.dataset.ParquetFileFormat(
         default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(pre_buffer=False)
     )
-    assert streams._reading(pa.dataset.dataset(tmp_path, format=own)) is None
-    assert streams._reading(pa.dataset.dataset(tmp_path)).use_buffered_stream
-    assert streams._reading(pa.dataset.dataset(TABLE)) is None
+    assert streams._scan_options(pa.dataset.dataset(tmp_path, format=own)) is None
+    assert streams._scan_options(pa.dataset.dataset(tmp_path)).use_buffered_stream
+    assert streams._scan_options(pa.dataset.dataset(TABLE)) is None
 
 
 # names

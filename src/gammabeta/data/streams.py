@@ -208,7 +208,7 @@ def _reader(x: Any) -> pa.RecordBatchReader:
 def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with reading(Path(name_of(x)), "a data set"):
         wanted = None if names is None else list(names)
-        options = _reading(x)
+        options = _scan_options(x)
         ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
         yield from x.to_batches(columns=wanted, fragment_scan_options=options, **ahead)
 
@@ -219,7 +219,7 @@ def _is_parquet(x: Any) -> bool:
     return isinstance(getattr(x, "format", None), ParquetFileFormat)
 
 
-def _reading(x: Any) -> Any:
+def _scan_options(x: Any) -> Any:
     """How the files of a data set are read where its user has not said it: Arrow would keep of a Parquet file all that
     it has read until it is done with it."""
     from pyarrow.dataset import ParquetFragmentScanOptions

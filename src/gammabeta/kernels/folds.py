@@ -207,7 +207,7 @@ def magic(exponent):
 def constant(part, top):
     """What a fold adds, as bits: a first one M, a second one M + M′."""
     below = unit(part, top)
-    if part == 1 or part == 4 or part == 0:
+    if part == 0 or part == 1 or part == 4:
         return magic(below)
     return bits(number(magic(below + BELOW)) + number(magic(below)))
 

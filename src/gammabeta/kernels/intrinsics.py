@@ -42,7 +42,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def allocating(function: Callable[..., Any]) -> Any:
-    """Compile a function that makes arrays."""
+    """Compile a function that makes arrays, or may."""
     return _compiled(function, _AllocatingCache)
 
 
