@@ -62,7 +62,7 @@ def test_weights_that_are_no_counts_go_to_integers() -> None:
 def test_kernels_are_read_without_what_compiles_them() -> None:
     """What Numba imports to compile takes 0.3 s: statistics and maps whose kernels are on the disk do without."""
     if version_info.short > intrinsics._TRIED:
-        pytest.skip(f"kernels are read as Numba {version_info.string} reads them: it was not tried, see CONTRIBUTING.md")
+        pytest.skip(f"Numba {version_info.string} was not tried, and reads its own way: see CONTRIBUTING.md")
     code = """
 import sys, numpy as np, gammabeta as gb
 x = np.arange(6000.0, dtype=np.float32).reshape(300, 20)
