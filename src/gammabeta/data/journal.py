@@ -96,7 +96,7 @@ class Journal:
         if layout is None:  # that line was taken out
             return None
         moments, extrema = unpacked(b64decode(told["sums"], validate=True))
-        columns = tuple([layout[i] for i in told["of"]])
+        columns = tuple(layout[i] for i in told["of"])
         return Entry(stamp, layout, Statistics(columns, int(told["rows"]), moments, extrema))
 
     def add(self, name: str, entry: Entry) -> None:

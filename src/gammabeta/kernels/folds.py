@@ -20,7 +20,7 @@ from numba.extending import overload
 from gammabeta.kernels.intrinsics import bits, fma, kernel, number, prefetch
 from gammabeta.kernels.layout import LANES, LINE
 from gammabeta.kernels.singly import MAGNITUDE, ONE, POINT
-from gammabeta.kernels.storage import get, given, keep, keep_word, put, single, word, word_of
+from gammabeta.kernels.storage import get, given, keep, put, single, word_of
 
 ROWS = 32
 DEPTH = 4  # rows between loading a lane's sums and storing them: what a core stores a cycle is the limit
@@ -37,8 +37,7 @@ TOP = np.int64(14 * LANES)  # T
 CAP, FLOOR = np.int64(15 * LANES), np.int64(16 * LANES)  # what `HIGH` must be below, and `LOW` not
 SUMMED = np.int64(17 * LANES)  # one number: of how many rows the sums are
 BLOCK = np.int64(17 * LANES + 8)
-BEFORE = np.int64(7 * LANES)  # from the end: room for a block's sums
-WORDS = np.int64(LANES)  # from the end: room for two numbers of 32 bits a lane
+BEFORE = np.int64(6 * LANES)  # from the end: room for a block's sums
 
 _HALF = np.uint64(1 << 51)
 _MAGNITUDE, _NOTHING, _ONE = np.uint32(0x7FFF_FFFF), np.uint32(0), np.uint32(1)
@@ -49,11 +48,12 @@ def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
     a second of compiling.
 
     Returns: how many folds there are and how many binades they hold below 2^T; what is known of the blocks' lanes, and
-    behind it the room of `BEFORE` and `WORDS`; room for a tile.
+    behind it room for a block's sums; room for a tile, and for its lanes' sizes as bits of float32.
     """
     blocks = -(-lanes // LANES)
     folds, binades = (3, 26) if dtype == np.float32 else (6, 25)
-    return folds, binades, np.zeros(blocks * BLOCK + BEFORE, np.uint64), np.empty(TILE, dtype)
+    known = np.zeros(blocks * BLOCK + BEFORE, np.uint64)
+    return folds, binades, known, np.empty(TILE, dtype), np.empty(2 * LANES, np.uint32)
 
 
 @kernel
@@ -83,30 +83,28 @@ def _keep(known, lane, a0, a1, a2):
 
 
 @kernel
-def _sizes(x, at, stride, known, high, low):
+def _sizes(x, at, stride, sizes):
     """`fold`'s largest and smallest |x| of `DEPTH` rows, as bits of float32: twice as many fit a vector."""
     for j in range(LANES):
-        greatest, least = word(known, high + j), word(known, low + j)
+        greatest, least = get(sizes, j), get(sizes, j + LANES)
         for k in range(DEPTH):
             magnitude = uint32(word_of(given(x, at + k * stride + j)) & _MAGNITUDE)
             greatest = max(greatest, magnitude)
             least = min(least, uint32(magnitude - _ONE))
-        keep_word(known, high + j, greatest)
-        keep_word(known, low + j, least)
+        keep(sizes, j, greatest)
+        keep(sizes, j + LANES, least)
 
 
 @kernel
-def _fold_single(x, offset, stride, jump, rows, ahead, known, block):
+def _fold_single(x, offset, stride, jump, rows, ahead, known, block, sizes):
     """A tile of float32: one fold of x, `DEPTH` at a time, two of x²."""
-    high = 2 * (len(known) - WORDS)
-    low = high + LANES
     for j in range(LANES):
-        keep_word(known, high + j, _NOTHING)
-        keep_word(known, low + j, ~_NOTHING)
+        keep(sizes, j, _NOTHING)
+        keep(sizes, j + LANES, ~_NOTHING)
     for row in range(0, rows, DEPTH):
         at = offset + row // DEPTH * jump
         _fetch(x, at + ahead, stride)
-        _sizes(x, at, stride, known, high, low)
+        _sizes(x, at, stride, sizes)
         for j in range(LANES):
             lane = block + j
             a0, a1, a2 = _sum(known, lane, 0), _sum(known, lane, 1), _sum(known, lane, 2)
@@ -119,12 +117,12 @@ def _fold_single(x, offset, stride, jump, rows, ahead, known, block):
                 a2 += bits(fma(v, v, both - t))
             _keep(known, lane, a0 + bits(t0), a1, a2)
     for j in range(LANES):
-        keep(known, block + HIGH + j, bits(float64(single(word(known, high + j)))))
-        keep(known, block + LOW + j, bits(float64(single(uint32(word(known, low + j) + _ONE)))) - ONE)
+        keep(known, block + HIGH + j, bits(float64(single(get(sizes, j)))))
+        keep(known, block + LOW + j, bits(float64(single(uint32(get(sizes, j + LANES) + _ONE)))) - ONE)
 
 
 @kernel
-def _fold_double(x, offset, stride, jump, rows, ahead, known, block):
+def _fold_double(x, offset, stride, jump, rows, ahead, known, block, sizes):
     """A tile of float64: two folds of x, of h and of l, where x² = h + l."""
     for row in range(0, rows, DEPTH):
         at = offset + row // DEPTH * jump
@@ -160,18 +158,18 @@ def _fold_double(x, offset, stride, jump, rows, ahead, known, block):
             keep(known, lane + 5 * LANES, a5)
 
 
-def fold(x, offset, stride, jump, rows, ahead, known, block):
+def fold(x, offset, stride, jump, rows, ahead, known, block, sizes):
     """Add rows of a tile, a multiple of `DEPTH` of them; find the largest |x| and the smallest |x| ≠ 0, less one, of
     each lane, as bits."""
 
 
 @overload(fold)
-def _fold(x, offset, stride, jump, rows, ahead, known, block):
-    def single(x, offset, stride, jump, rows, ahead, known, block):
-        _fold_single(x, offset, stride, jump, rows, ahead, known, block)
+def _fold(x, offset, stride, jump, rows, ahead, known, block, sizes):
+    def single(x, offset, stride, jump, rows, ahead, known, block, sizes):
+        _fold_single(x, offset, stride, jump, rows, ahead, known, block, sizes)
 
-    def double(x, offset, stride, jump, rows, ahead, known, block):
-        _fold_double(x, offset, stride, jump, rows, ahead, known, block)
+    def double(x, offset, stride, jump, rows, ahead, known, block, sizes):
+        _fold_double(x, offset, stride, jump, rows, ahead, known, block, sizes)
 
     return single if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32 else double
 

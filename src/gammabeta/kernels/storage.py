@@ -114,30 +114,6 @@ def _store_apart(context, x, place, value):
     return types.void(x, int64, x.dtype), generate
 
 
-def _words(context, builder, signature, args):
-    """The address of the 32 bits at `place` of an array of 64."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.gep(builder.bitcast(array.data, ir.IntType(32).as_pointer()), [args[1]])
-
-
-@intrinsic
-def word(context, x, place):
-    """The 32 bits at `place` of an array of 64."""
-    return uint32(x, int64), lambda *given: given[1].load(_words(*given))
-
-
-@intrinsic
-def keep_word(context, x, place, value):
-    """`keep` for 32 bits of an array of 64."""
-
-    def generate(context, builder, signature, args):
-        stored = builder.store(args[2], _words(context, builder, signature, args))
-        stored.set_metadata("noalias", _apart(builder))
-        return context.get_dummy_value()
-
-    return types.void(x, int64, uint32), generate
-
-
 @intrinsic
 def _store(context, x, place, value):
     def generate(context, builder, signature, args):

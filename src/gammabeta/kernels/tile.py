@@ -85,7 +85,7 @@ def flush(state, place, to, out):
 
     Neighbours of one feature and grid go together, as two numbers: 64 of them are more than 64 bits hold.
     """
-    folds, _, known, _ = state
+    folds, _, known, _, _ = state
     first, block = place * LANES, place * BLOCK
     rows = get(known, block + SUMMED)
     keep(known, block + SUMMED, _ZERO)
@@ -192,7 +192,7 @@ def _fit(state, place, to, out):
 
     Lanes that are all of one feature get the same one, if it can hold them all: `flush` takes them together.
     """
-    folds, binades, known, _ = state
+    folds, binades, known, _, _ = state
     first, block = place * LANES, place * BLOCK
     if _within(known, block):
         return
@@ -216,12 +216,12 @@ def _fit(state, place, to, out):
 
 
 @kernel
-def _add(x, offset, stride, jump, rows, ahead, folds, known, block):
+def _add(x, offset, stride, jump, rows, ahead, folds, known, block, sizes):
     """Add rows of a tile, a multiple of `DEPTH`, if they keep within the grids of their lanes; whether they do."""
     before = len(known) - BEFORE
     copy(known, block, folds * LANES, known, before)
     _unseen(known, block)
-    fold(x, offset, stride, jump, rows, ahead, known, block)
+    fold(x, offset, stride, jump, rows, ahead, known, block, sizes)
     within = _within(known, block)
     if within:
         keep(known, block + SUMMED, get(known, block + SUMMED) + np.uint64(rows))
@@ -237,16 +237,16 @@ def add_tile(x, offset, stride, jump, rows, lanes, ahead, state, place, to, spec
     `DEPTH` rows lie `stride` apart, and from such a group to the next it is `jump`. Lane j is of feature
     to[64 · place + j]; the tile that comes next lies `ahead`.
     """
-    folds, binades, known, scratch = state
+    folds, binades, known, scratch, sizes = state
     first, block = place * LANES, place * BLOCK
     if get(known, block + SUMMED) > FLUSH:
         flush(state, place, to, out)
     whole = rows % DEPTH == 0 and lanes == LANES
-    if whole and _add(x, offset, stride, jump, rows, ahead, folds, known, block):
+    if whole and _add(x, offset, stride, jump, rows, ahead, folds, known, block, sizes):
         return
     if whole and not _any_beyond(known, block, binades):
         _fit(state, place, to, out)
-        _add(x, offset, stride, jump, rows, ahead, folds, known, block)
+        _add(x, offset, stride, jump, rows, ahead, folds, known, block, sizes)
         return
     _finite_copy(x, offset, stride, jump, rows, lanes, scratch, to, first, specials)
     _extent(scratch, known, block)
@@ -256,4 +256,4 @@ def add_tile(x, offset, stride, jump, rows, lanes, ahead, state, place, to, spec
             keep(known, block + HIGH + j, _ZERO)
             keep(known, block + LOW + j, _NOTHING)
     _fit(state, place, to, out)
-    _add(scratch, START, STRIDE, GROUP, ROWS, START, folds, known, block)
+    _add(scratch, START, STRIDE, GROUP, ROWS, START, folds, known, block, sizes)
