@@ -190,8 +190,8 @@ def test_the_picture_shows_the_same_shape():
 
 def test_the_proof_is_of_the_kernels_numbers():
     """What docs/exact.md says of binades, units, rows and exponents is what the kernels have."""
+    from gammabeta.kernels import channel, layout, moments, tile
     from gammabeta.kernels import folds as kernel
-    from gammabeta.kernels import layout, moments, tile
 
     page = (ROOT / "docs" / "exact.md").read_text(encoding="utf-8")
     proof = " ".join(page.split())
@@ -207,3 +207,7 @@ def test_the_proof_is_of_the_kernels_numbers():
         f"R ≤ {tile.FLUSH + kernel.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
     )
     assert f"−{-tile._LEAST} ≤ E ≤ {tile._MOST}" in proof
+    square, left, plain = (-unit for unit in channel.UNITS)
+    assert f"multiples of 2^(2K−{square}):" in proof and f"x² and e of 2^(2K−{left})." in proof
+    assert f"|x| ≥ 2^(K−{channel.SPREAD})" in proof and f"a multiple of 2^(K−{plain})" in proof
+    assert f"2^(2K−{square}), 2^(2K−{left}) and 2^(K−{plain})" in proof

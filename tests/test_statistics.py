@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gammabeta import DataError, Extrema, KindError, Moments, StateError
-from gammabeta.kernels import exact, folds, layout, threads
+from gammabeta.kernels import channel, exact, folds, layout, singly, threads
 from reference import exact_variance, is_root, mean, rounded
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -497,3 +497,45 @@ def test_pieces_without_rows_or_features(statistic: Any) -> None:
     assert sum(statistic.of(piece) for piece in np.split(x, [0, 3])) == statistic.of(x)
     assert statistic.of(np.ones((3, 0))).shape == statistic.of(np.ones((0, 3)), axis=1).shape == (0,)
     assert Moments.of(np.ones((3, 0)), weights=np.ones((3, 0))) == Moments.of(np.ones((3, 0)))
+
+
+@pytest.mark.parametrize(("many", "length"), [(1, 4500), (3, 700), (8, 196), (9, 49)])
+def test_channels_of_float32_are_exact(many: int, length: int) -> None:
+    """Features in runs, of every size and kind one after another, have the sums of the table of them."""
+    rng = np.random.default_rng(5)
+    with np.errstate(over="ignore"):
+        kinds = np.stack(list(hostile(many * length).values())).astype(np.float32)
+        sizes = np.ldexp(rng.standard_normal((60, many * length)), rng.integers(-160, 130, 60)[:, None])
+        x = np.concatenate([kinds, sizes.astype(np.float32), np.float32(1e3) + kinds[::-1], kinds])
+    x[~np.isfinite(x)] = 1
+    x[rng.permutation(len(x))[:40]] *= rng.random((40, many * length)) < 0.3
+    x[rng.integers(len(x), size=9), rng.integers(many * length, size=9)] = [np.nan, np.inf, -np.inf] * 3
+    m = Moments.of(np.ascontiguousarray(x.reshape(len(x), many, length).swapaxes(0, 1)), axis=(0, 2))
+    assert m == Moments.of(np.ascontiguousarray(x.T))
+    finite = np.isfinite(x).all(axis=1).nonzero()[0][::8]
+    check(m[finite], x[finite].astype(float).tolist())
+
+
+@pytest.mark.parametrize("k", [-100, -3, 0, 17, 126])
+@pytest.mark.parametrize("signs", [[1.0], [-1.0, 1.0]])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5])
+def test_a_channel_that_is_full_is_exact(k: int, signs: list[float], share: float) -> None:
+    """Numbers of all binades and bits that a K takes, beside others that fill a lane's squares to the brim."""
+    rng = np.random.default_rng(11)
+    odd = 1 + (2 * rng.integers(0, 2**22, (32, 64)) + 1) * 2.0**-23
+    small = odd * 2.0 ** rng.integers(k - channel.SPREAD, k - channel.SPREAD + 2, odd.shape)
+    large = (2 - 2.0**-23) * 2.0 ** (k - 4)
+    x = np.where(rng.random(odd.shape) < share, large, small)
+    x[rng.integers(0, 32, 64), np.arange(64)] = (2 - 2.0**-19) * 2.0 ** (k - 1) if share == 0 else large
+    x = (x * rng.choice(signs, x.shape)).astype(np.float32).reshape(-1)
+    own, total, squares = channel.state(), np.zeros((70, 1), np.int64), np.zeros((138, 1), np.int64)
+    own[-1][0] = k
+    out = total, squares, np.array([[70, 0], [138, 0]])
+    assert channel.add(x, 0, folds.GROUP, 32, 0, own, 0, out) and own[-1][0] == k
+    channel.flush(own, 0, out)
+    exactly = [Fraction(v) for v in x.tolist()]
+    for base, digits, expected in (
+        (singly.SUM_BASE, total, sum(exactly)),
+        (singly.SQUARES_BASE, squares, sum(v * v for v in exactly)),
+    ):
+        assert sum(Fraction(2) ** int(32 * (base + i)) * int(digit) for i, digit in enumerate(digits[:, 0])) == expected

@@ -11,12 +11,12 @@ from gammabeta.kernels.moments import Sums
 
 @kernel
 def _add(
-    low, high, missing, lowest, greatest, none, x, starts, lengths, many, step, first, last, state, to, room, *out
+    low, high, missing, lowest, greatest, none, x, starts, lengths, many, step, first, last, own, state, to, room, *out
 ):
     """`least.extent_of_runs` and `exact.accumulate_runs`."""
     for i in range(first, last):
         least.extent_of_runs(x, starts, lengths, many, step, i, i + 1, low, high, missing, lowest, greatest, none)
-        exact.accumulate_runs(x, starts, lengths, many, step, i, i + 1, state, to, room, *out)
+        exact.accumulate_runs(x, starts, lengths, many, step, i, i + 1, own, state, to, room, *out)
 
 
 def columns(given: Runs) -> tuple[Sums, Range]:

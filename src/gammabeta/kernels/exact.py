@@ -4,6 +4,10 @@ The columns of a table are lanes; a narrow one has several rows side by side. A 
 are all of one feature.
 """
 
+from numba import types
+from numba.extending import overload
+
+from gammabeta.kernels import channel
 from gammabeta.kernels.folds import DEEP, DEPTH, GROUP, ROWS, START, STRIDE, TILE, copy, fill
 from gammabeta.kernels.intrinsics import kernel, prefetch
 from gammabeta.kernels.layout import LANES, LINE
@@ -29,8 +33,24 @@ def accumulate(x, start, stride, rows, lanes, state, to, sum_limbs, square_limbs
         flush(state, block, to, out)
 
 
+def _add(x, offset, jump, rows, ahead, own, state, to, specials, out):
+    """Add a tile of 64 lanes of one feature, `DEPTH` rows in one piece and `jump` from such a group to the next."""
+
+
+@overload(_add)
+def _added(x, offset, jump, rows, ahead, own, state, to, specials, out):
+    def single(x, offset, jump, rows, ahead, own, state, to, specials, out):
+        if not channel.add(x, offset, jump, rows, ahead, own, to[START], out):
+            add_tile(x, offset, STRIDE, jump, rows, LANES, ahead, state, START, to, specials, out)
+
+    def double(x, offset, jump, rows, ahead, own, state, to, specials, out):
+        add_tile(x, offset, STRIDE, jump, rows, LANES, ahead, state, START, to, specials, out)
+
+    return single if isinstance(x.dtype, types.Float) and x.dtype.bitwidth == 32 else double
+
+
 @kernel
-def _whole(x, start, outer, far, inner, near, state, to, specials, out):
+def _whole(x, start, outer, far, inner, near, own, state, to, specials, out):
     """Add `outer` times `inner` groups, which lie `far` and `near` apart, in tiles of inner ones of one height."""
     tiles = (inner + DEEP - 1) // DEEP
     height = (inner + tiles - 1) // tiles
@@ -38,11 +58,11 @@ def _whole(x, start, outer, far, inner, near, state, to, specials, out):
         for j in range(0, inner, height):
             ahead = height * near if j + height < inner else far - j * near
             rows = min(height, inner - j) * DEPTH
-            add_tile(x, start + i * far + j * near, STRIDE, near, rows, LANES, ahead, state, START, to, specials, out)
+            _add(x, start + i * far + j * near, near, rows, ahead, own, state, to, specials, out)
 
 
 @kernel
-def _gathered(x, start, length, many, step, onward, room, state, to, specials, out):
+def _gathered(x, start, length, many, step, onward, room, own, state, to, specials, out):
     """Add what is shorter than a group, in tiles that are filled with it; what comes next lies `onward`."""
     held = START
     for run in range(many):
@@ -57,17 +77,17 @@ def _gathered(x, start, length, many, step, onward, room, state, to, specials, o
             held += more
             at += more
             if held == TILE:
-                add_tile(room, START, STRIDE, GROUP, ROWS, LANES, START, state, START, to, specials, out)
+                _add(room, START, GROUP, ROWS, START, own, state, to, specials, out)
                 held = START
     if held:
         rows = (held + GROUP - 1) // GROUP * DEPTH
         fill(room, held, rows * LANES, 0)
-        add_tile(room, START, STRIDE, GROUP, rows, LANES, START, state, START, to, specials, out)
+        _add(room, START, GROUP, rows, START, own, state, to, specials, out)
 
 
 @kernel
 def accumulate_runs(
-    x, starts, lengths, many, step, first, last, state, to, room, sum_limbs, square_limbs, specials, touched
+    x, starts, lengths, many, step, first, last, own, state, to, room, sum_limbs, square_limbs, specials, touched
 ):
     """Add the features first to last, in runs as `layout.Runs` has them, one after another.
 
@@ -79,14 +99,15 @@ def accumulate_runs(
         fill(to, START, STRIDE, feature)
         start, groups = starts[feature], lengths[feature] // GROUP
         if groups >= min(DEEP, many):  # else a tile is of groups of several runs
-            _whole(x, start, many, step, groups, GROUP, state, to, specials, out)
+            _whole(x, start, many, step, groups, GROUP, own, state, to, specials, out)
         else:
-            _whole(x, start, groups, GROUP, many, step, state, to, specials, out)
+            _whole(x, start, groups, GROUP, many, step, own, state, to, specials, out)
         rest = lengths[feature] - groups * GROUP
         if rest:
             soon = min(feature + 1 + DEEP // (many + 1), len(starts) - 1)
             onward = starts[soon] - start
-            _gathered(x, start + groups * GROUP, rest, many, step, onward, room, state, to, specials, out)
+            _gathered(x, start + groups * GROUP, rest, many, step, onward, room, own, state, to, specials, out)
+        channel.flush(own, feature, out)
         flush(state, START, to, out)
 
 

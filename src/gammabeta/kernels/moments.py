@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, finish, folds, layout, limbs, singly, threads
+from gammabeta.kernels import channel, exact, finish, folds, layout, limbs, singly, threads
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
@@ -170,7 +170,12 @@ def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
 
 def _room(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """What `exact.accumulate_runs` works in, again and again."""
-    return folds.state(layout.LANES, dtype), np.empty(layout.LANES, np.int64), np.empty(folds.TILE, dtype)
+    return (
+        channel.state(),
+        folds.state(layout.LANES, dtype),
+        np.empty(layout.LANES, np.int64),
+        np.empty(folds.TILE, dtype),
+    )
 
 
 def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: Any) -> None:

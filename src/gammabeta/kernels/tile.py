@@ -88,6 +88,8 @@ def flush(state, place, to, out):
     folds, _, known, _, _ = state
     first, block = place * LANES, place * BLOCK
     rows = get(known, block + SUMMED)
+    if rows == 0:
+        return
     keep(known, block + SUMMED, _ZERO)
     start = 0
     while start < LANES:
