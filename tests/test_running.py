@@ -131,7 +131,7 @@ def test_carry_keeps_the_number(rows, first):
     digits, touched = np.zeros((10, 3), np.int64), np.array([first, first + len(rows)])
     digits[first : first + len(rows)] = rows
     known = [sum(int(d) << (32 * i) for i, d in enumerate(column)) for column in digits.T]
-    exact.carry(digits, touched)
+    exact.carry(digits, touched, 0, 3)
     stop = int(touched[1])
     assert [sum(int(d) << (32 * i) for i, d in enumerate(column)) for column in digits.T] == known
     assert touched[0] == first and (digits[:first] == 0).all() and (digits[stop:] == 0).all()

@@ -2,6 +2,7 @@
 
 import copy
 import socket
+import sys
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ torch = pytest.importorskip("torch")
 from torch import distributed, multiprocessing, nn  # noqa: E402
 from torch.optim.swa_utils import update_bn  # noqa: E402
 
-from gammabeta.torch import BatchNorm, recalibrate  # noqa: E402
+from gammabeta.torch import BatchNorm, recalibrate, steps, team  # noqa: E402
 from settling import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
 
 
@@ -513,3 +514,61 @@ def test_two_processes_do_as_one():
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     multiprocessing.spawn(work, (port,), nprocs=2)
+
+
+class Pictures(nn.Module):
+    """Layers in runs of all kinds, one of them called twice, one with its own numbers, one in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.first = nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24)
+        self.again, self.ours = nn.Conv2d(24, 24, 1), BatchNorm(24, momentum=0.3)
+        self.last = nn.BatchNorm1d(24).double()
+
+    def forward(self, x):
+        x = torch.relu(self.first(self.conv(x)))
+        x = self.again(self.first(x))
+        x = self.ours(x).to(memory_format=torch.channels_last)
+        return self.last(self.ours(x).flatten(2).double())
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_steps_of_compiled_code_change_no_bit(monkeypatch, threads, sequential):
+    """Batches of several sizes, on one thread of torch's, on several, and without their OpenMP."""
+    batches = torch.randn(23, 3, 34, 30, generator=torch.Generator().manual_seed(1)).split(8)
+    before, taken, take = torch.get_num_threads(), [], steps.Step.take
+    try:
+        torch.set_num_threads(threads)
+        known = seeded(Pictures).eval()
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "step", lambda *_: None)
+            report = recalibrate(known, batches, sequential=sequential)
+        monkeypatch.setattr(steps.Step, "take", lambda step, x: taken.append(x) or take(step, x))
+        for parallel in (team._parallel, lambda: None):
+            monkeypatch.setattr(team, "_parallel", parallel)
+            found = seeded(Pictures).eval()
+            assert str(recalibrate(found, batches, sequential=sequential)) == str(report)
+            for a, b in zip(found.buffers(), known.buffers(), strict=True):
+                assert torch.equal(a, b)
+    finally:
+        torch.set_num_threads(before)
+    assert len(taken) >= 14
+
+
+def test_torch_shares_its_threads():
+    """Where torch runs on OpenMP under Linux, its threads are found."""
+    if not sys.platform.startswith("linux") or "OpenMP" not in torch.__config__.parallel_info():
+        pytest.skip("torch has no OpenMP here")
+    assert team._parallel() is not None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_later_batch_that_is_not_finite_is_refused_with_its_layer(value):
+    model = nn.Sequential(nn.BatchNorm2d(20), nn.ReLU(), nn.BatchNorm2d(20))
+    before = everything(model)
+    batches = list(torch.randn(4, 2, 20, 30, 30))
+    batches[2][1, 7, 3, 4] = value
+    with pytest.raises(DataError, match=r"^0\b.*7"):
+        recalibrate(model, batches)
+    assert unchanged(before, everything(model))

@@ -94,11 +94,7 @@ def statistics(found: Moments | Running, unbiased: bool, old: tuple[Floats, Floa
     >>> float(mean[0]), float(var[0])
     (2.0, 2.0)
     """
-    ddof = 1 if unbiased else 0
-    if isinstance(found, Running):
-        count, *new = found.population(ddof)
-    else:
-        count, *new = found.count, found.mean, found.variance(ddof)
+    count, *new = found.population(1 if unbiased else 0)
     few = count < 2
     mean, var = (np.where(few, b, a) for a, b in zip(new, old, strict=True)) if few.any() else new
     return mean, var

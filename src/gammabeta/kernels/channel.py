@@ -23,7 +23,6 @@ UNITS = (-52, -96, -48)  # of a − M, r and s: the exponents of what each is a 
 _ATTEMPTS = 3
 _LEAST = -101  # the K below which a float32 may be subnormal
 _MAGNITUDE, _NOTHING, _ONE = np.uint32(0x7FFF_FFFF), np.uint32(0xFFFF_FFFF), np.uint32(1)
-_INFINITE = np.uint64(0x7FF0_0000_0000_0000)
 _WORD = np.int64(0xFFFF_FFFF)
 _FEW, _MANY = np.int64(16), 16
 _R, _S = np.int64(LANES), np.int64(2 * LANES)
@@ -31,8 +30,9 @@ _R, _S = np.int64(LANES), np.int64(2 * LANES)
 
 def state() -> tuple[Any, ...]:
     """What `add` works in: a, r and s of 64 lanes; the least |x| of a few; and in one array K, the sums of a, r and s
-    over tiles, each as two numbers, how many tiles went by since an attempt failed, and how many shall."""
-    return np.empty(3 * LANES), np.empty(_FEW, np.uint32), np.zeros(9, np.int64)
+    over tiles, each as two numbers, how many tiles went by since an attempt failed, and how many shall. Each has
+    cache lines to itself, if threads work side by side."""
+    return np.empty(3 * LANES), np.empty(4 * _FEW, np.uint32), np.zeros(4 * 9, np.int64)
 
 
 @kernel

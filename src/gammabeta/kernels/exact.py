@@ -112,12 +112,12 @@ def accumulate_runs(
 
 
 @kernel
-def carry(limbs, touched):
-    """Bring digits into [0, 2³²), those of the last row in use, which have the signs, into [−2³¹, 2³¹)."""
-    features = limbs.shape[1]
+def carry(limbs, touched, start, stop):
+    """Bring the digits of features into [0, 2³²), those of the last row in use, which have the signs, into
+    [−2³¹, 2³¹)."""
     large = 0
     for at in range(touched[0], touched[1]):
-        for feature in range(features):
+        for feature in range(start, stop):
             digit = limbs[at, feature]
             if at + 1 < touched[1]:
                 limbs[at, feature] = digit & 0xFFFFFFFF
@@ -125,7 +125,7 @@ def carry(limbs, touched):
             else:
                 large |= digit ^ (digit >> 63)
     if large >> 31:
-        for feature in range(features):
+        for feature in range(start, stop):
             digit = limbs[touched[1] - 1, feature]
             limbs[touched[1] - 1, feature] = digit & 0xFFFFFFFF
             limbs[touched[1], feature] = digit >> 32
@@ -135,8 +135,8 @@ def carry(limbs, touched):
 @kernel
 def settle(limbs, touched):
     """Bring digits into the canonical form of `limbs`; `touched` then tells its rows, none where all is zero."""
-    carry(limbs, touched)
     features = limbs.shape[1]
+    carry(limbs, touched, 0, features)
     while touched[0] < touched[1]:
         some = 0
         for feature in range(features):

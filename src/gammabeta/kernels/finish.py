@@ -1,6 +1,6 @@
 """`rounding.population` for many features: a microsecond for thirty of them rather than for one.
 
-`_finish` forms n·Σx² − (Σx)² exactly, divides and takes roots in pairs of float64, whose error is below 2⁻⁹⁵ of the
+`finish` forms n·Σx² − (Σx)² exactly, divides and takes roots in pairs of float64, whose error is below 2⁻⁹⁵ of the
 result, and rounds where that error cannot matter (Ziv's test). What is left, ties above all, goes to Python's integers.
 """
 
@@ -27,16 +27,11 @@ def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -
     found, sure = np.empty((3, features)), np.zeros(features, np.bool_)
     certain = False
     if len(weight[1]) == 1 and weight[0] == 0 and abs(ddof) < _LARGEST_DDOF and ddof % 0.5 == 0:
-        (first, sums), (second, of_squares) = total, squares
-        base = min(2 * first, second)
-        places = 2 * first - base, second - base
-        digits = len(sums) + 1, len(of_squares) + 1
-        heights = 2, *digits, max(2 * digits[0] + places[0], digits[1] + places[1] + 2) + 1
-        given = weight[1][0], sums, of_squares, (32 * first, 32 * base), places, float(ddof)
+        size = sum(_heights(total[0], len(total[1]), squares[0], len(squares[1])))
 
         def part(between: tuple[int, int]) -> bool:
-            room = tuple([np.zeros(height, np.uint64) for height in heights])
-            return bool(_finish(*given, *between, found, sure, room))
+            room = np.empty(size, np.uint64)
+            return bool(finish(weight[1][0], *total, *squares, float(ddof), *between, found, sure, room))
 
         certain = all(threads.run(part, threads.ranges(features, _SPLIT)))
     if not certain:
@@ -44,6 +39,13 @@ def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -
         weight, total, squares = (limbs.take(part, rest) for part in (weight, total, squares))
         found[:, rest] = rounding.population(weight, total, squares, ddof)
     return found
+
+
+@kernel
+def _heights(first, sums, second, squares):
+    """Of so many limbs from either base on: how many digits n, Σx, Σx² and n·Σx² − (Σx)² have at most."""
+    base = min(2 * first, second)
+    return 2, sums + 1, squares + 1, max(2 * (sums + 1 + first), squares + 3 + second) - base + 1
 
 
 @kernel
@@ -107,16 +109,17 @@ def _certain(high, low):
 
 
 @kernel
-def _finish(counts, sums, squares, exponents, places, ddof, first, last, found, sure, room):
-    """Mean, variance and deviation of the features first to last where they can be rounded with certainty; whether all.
+def finish(counts, first, sums, second, squares, ddof, start, stop, found, sure, room):
+    """Mean, variance and deviation of the features start to stop where they can be rounded with certainty; whether all.
 
-    exponents: of the units of sums and of n·Σx² − (Σx)²; places: in which digit of the latter those of (Σx)² and of Σx²
-    begin. found: (3, f); sure: (f,), False before. count − ddof must be a float64 where the count is below 2⁵². room:
-    uint64, for the digits of n, of either sum and of n·Σx² − (Σx)².
+    first, second: the bases of sums and squares, which are limbs. found: (3, f); sure: (f,), False before. count − ddof
+    must be a float64 where the count is below 2⁵². room: uint64, as many as `_heights` says together.
     """
-    size, total, square, spread = room
+    base = min(2 * first, second)
+    a, b, c, d = _heights(first, len(sums), second, len(squares))
+    size, total, square, spread = room[:a], room[a : a + b], room[a + b : a + b + c], room[a + b + c : a + b + c + d]
     all_sure = True
-    for f in range(first, last):
+    for f in range(start, stop):
         n = counts[f]
         if n == 0:
             found[:, f] = np.nan
@@ -130,11 +133,11 @@ def _finish(counts, sums, squares, exponents, places, ddof, first, last, found, 
         _magnitude(squares, f, square)
         for i in range(len(spread)):
             spread[i] = 0
-        _add_product(size, square, places[1], 1, spread)
-        _add_product(total, total, places[0], -1, spread)
+        _add_product(size, square, second - base, 1, spread)
+        _add_product(total, total, 2 * first - base, -1, spread)
         high, low, exponent = _pair(total)
         mean, mean_low = _quotient(high, low, np.float64(n), 0.0)
-        exponent += exponents[0]
+        exponent += 32 * first
         certain = high == 0 or (_certain(mean, mean_low) and abs(exponent) < _RANGE)
         found[0, f] = np.ldexp(-mean if negative else mean, exponent)
         high, low, exponent = _pair(spread)
@@ -146,7 +149,7 @@ def _finish(counts, sums, squares, exponents, places, ddof, first, last, found, 
             continue
         square_of_n = np.float64(n) * divisor
         variance, variance_low = _quotient(high, low, square_of_n, fma(np.float64(n), divisor, -square_of_n))
-        exponent += exponents[1]
+        exponent += 32 * base
         found[1, f] = found[2, f] = 0.0
         if high != 0:
             certain &= _certain(variance, variance_low) and abs(exponent) < _RANGE

@@ -24,6 +24,7 @@ from gammabeta.kernels.storage import get, given, keep, put, single, word_of
 
 ROWS = 32
 DEPTH = 4  # rows between loading a lane's sums and storing them: what a core stores a cycle is the limit
+SINGLE, DOUBLE = (3, 26), (6, 25)  # folds of float32 and of float64, and binades that they hold below 2^T
 BELOW = 51  # binades from a first fold to its second
 
 START, STRIDE = np.int64(0), np.int64(LANES)  # of a tile that lies in one piece
@@ -51,7 +52,7 @@ def state(lanes: int, dtype: np.dtype) -> tuple[Any, ...]:
     behind it room for a block's sums; room for a tile, and for its lanes' sizes as bits of float32.
     """
     blocks = -(-lanes // LANES)
-    folds, binades = (3, 26) if dtype == np.float32 else (6, 25)
+    folds, binades = SINGLE if dtype == np.float32 else DOUBLE
     known = np.zeros(blocks * BLOCK + BEFORE, np.uint64)
     return folds, binades, known, np.empty(TILE, dtype), np.empty(2 * LANES, np.uint32)
 

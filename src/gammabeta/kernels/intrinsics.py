@@ -46,6 +46,16 @@ def allocating(function: Callable[..., Any]) -> Any:
     return _compiled(function, _AllocatingCache)
 
 
+def callback(function: Callable[[int], None]) -> Any:
+    """Compile a kernel of an int64 for callers that are not Python; its `address` tells them where it is."""
+    from numba.core.ccallback import CFunc
+
+    compiled: Any = CFunc(function, ((int64,), types.void), {}, {"nopython": True, "_nrt": False})
+    compiled._cache = _Cache(function) if version_info.short <= _TRIED else FunctionCache(function)
+    compiled.compile()
+    return compiled
+
+
 @intrinsic
 def bits(context, x):
     """A float64 read as an unsigned integer."""
@@ -96,3 +106,35 @@ def prefetch(context, x, index):
         return context.get_dummy_value()
 
     return types.void(x, int64), generate
+
+
+@intrinsic
+def lying(context, address, shape, kind):
+    """The array of a shape, a tuple, and of a kind of number that lies at an address, whoever holds it."""
+    array_type = types.Array(kind.dtype, len(shape), "C")
+
+    def generate(context, builder, signature, args):
+        from numba.np.arrayobj import populate_array
+
+        array = context.make_array(array_type)(context, builder)
+        sizes, step = cgutils.unpack_tuple(builder, args[1]), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        item = ir.Constant(sizes[0].type, step)
+        strides = [item]
+        for size in sizes[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], size))
+        data = builder.inttoptr(args[0], context.get_data_type(kind.dtype).as_pointer())
+        populate_array(array, data, sizes, strides, item, None)
+        return array._getvalue()
+
+    return array_type(address, shape, kind), generate
+
+
+@intrinsic
+def take_ticket(context, address):
+    """The int64 at an address, which then is one more: no two threads take the same."""
+
+    def generate(context, builder, signature, args):
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return int64(int64), generate

@@ -168,7 +168,7 @@ def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
         yield given
 
 
-def _room(dtype: np.dtype[Any]) -> tuple[Any, ...]:
+def workplace(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """What `exact.accumulate_runs` works in, again and again."""
     return (
         channel.state(),
@@ -186,9 +186,9 @@ def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: 
     def some(between: tuple[int, int]) -> NDArray[np.int64]:
         mine = touched if len(shares) == 1 else touched.copy()
         dtype = given.memory.dtype
-        room = _spare.__dict__.pop(dtype.char, None) or _room(dtype)
-        add(*given, *between, *room, *limbs_and_specials, mine)
-        _spare.__dict__[dtype.char] = room
+        place = _spare.__dict__.pop(dtype.char, None) or workplace(dtype)
+        add(*given, *between, *place, *limbs_and_specials, mine)
+        _spare.__dict__[dtype.char] = place
         return mine
 
     parts = threads.run(some, shares)
@@ -201,20 +201,41 @@ class Running:
     """The exact sums of features to which runs are added, one array after another."""
 
     def __init__(self, features: int) -> None:
-        self._limbs = [np.zeros((height, features), np.int64) for _, height in (_SUM, _SQUARES)]
-        self._touched = np.array([(height, 0) for _, height in (_SUM, _SQUARES)])
+        self.limbs = [np.zeros((height, features), np.int64) for _, height in (_SUM, _SQUARES)]
+        """Of x and of x²."""
         self.counts = np.zeros(features, np.int64)
         """How many values each feature had."""
         self.specials = np.zeros((3, features), np.int64)
         """How many of them were NaN, +inf and −inf."""
+        self._noted: list[NDArray[np.int64]] = [np.array([[(height, 0) for _, height in (_SUM, _SQUARES)]])]
 
     def add(self, given: layout.Runs) -> None:
         """Add each feature's values."""
+        touched = self._settle()
         for part in _bounded(given):
-            _accumulate(part, BESIDE, exact.accumulate_runs, *self._limbs, self.specials, self._touched)
-            for digits, touched in zip(self._limbs, self._touched, strict=True):
-                exact.carry(digits, touched)
+            _accumulate(part, BESIDE, exact.accumulate_runs, *self.limbs, self.specials, touched)
+            self._noted[0][0] = touched
+            touched = self._settle()
         self.counts += given.lengths * given.many
+
+    def follow(self, touched: NDArray[np.int64]) -> None:
+        """From now on someone else adds to limbs and counts, too, and notes in `touched`, (…, 2, 2), the first and the
+        last-plus-one row in use of either limbs; nobody else does any more."""
+        if len(self._noted) > 1:
+            self._settle()
+        touched[:] = self._noted[0]
+        self._noted[1:] = [touched]
+
+    def _settle(self) -> NDArray[np.int64]:
+        """Carry all digits, and let everyone know the rows in use of either limbs, (2, 2)."""
+        touched = np.empty((2, 2), np.int64)
+        touched[:, 0] = np.min([rows[..., 0].min(axis=0) for rows in self._noted], axis=0)
+        touched[:, 1] = np.max([rows[..., 1].max(axis=0) for rows in self._noted], axis=0)
+        for digits, rows in zip(self.limbs, touched, strict=True):
+            exact.carry(digits, rows, 0, len(self.counts))
+        for noted in self._noted:
+            noted[:] = touched
+        return touched
 
     @property
     def finite(self) -> bool:
@@ -232,7 +253,7 @@ class Running:
         return finish.population((0, self.counts[None]), total, squares, ddof)
 
     def _used(self) -> list[Limbs]:
-        pairs = zip((_SUM, _SQUARES), self._limbs, self._touched.tolist(), strict=True)
+        pairs = zip((_SUM, _SQUARES), self.limbs, self._settle().tolist(), strict=True)
         return [(base + min(a, b), digits[min(a, b) : max(b, 1)]) for (base, _), digits, (a, b) in pairs]
 
 

@@ -34,6 +34,11 @@ _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
 
 
+def _of_infinities(plus: bool, minus: bool) -> float:
+    """The mean where there are infinities of these signs."""
+    return nan if plus and minus else inf if plus else -inf
+
+
 class Moments(Immutable):
     """Count, mean and variance of every feature, exactly.
 
@@ -228,7 +233,7 @@ class Moments(Immutable):
     @cached_property
     def mean(self) -> Floats:
         """Σw·x / Σw, correctly rounded; NaN where there are no values."""
-        return self._shaped(self._population[0], lambda plus, minus: nan if plus and minus else inf if plus else -inf)
+        return self._shaped(self._population[0], _of_infinities)
 
     @cached_property
     def var(self) -> Floats:
@@ -255,6 +260,15 @@ class Moments(Immutable):
         1e+200
         """
         return self._shaped(self._rounded(ddof)[2], lambda plus, minus: nan) if ddof else self.std
+
+    def population(self, ddof: float = 0) -> tuple[Floats, Floats, Floats]:
+        """`count`, `mean` and `variance(ddof)`, at the cost of one of the latter.
+
+        >>> [v.tolist() for v in Moments.of([[1.0], [3.0]]).population(ddof=1)]
+        [[2.0], [2.0], [2.0]]
+        """
+        mean, var, _ = self._rounded(ddof)
+        return self.count, self._shaped(mean, _of_infinities), self._shaped(var, lambda plus, minus: nan)
 
     def __add__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from gammabeta import arrays, axes
 from gammabeta.kernels import layout
 from gammabeta.kernels import moments as kernel
+from gammabeta.kernels.layerwise import Layerwise
 from gammabeta.statistics.common import Counts, Floats, checked, refuse_nan
 from gammabeta.statistics.moments import Moments
 
@@ -41,13 +44,32 @@ class Running:
             runs = layout.runs(x, axis)
         if runs is None:
             self.join(Moments.of(x, axis, nan="raise"))
-            return
+        else:
+            self._of(x, axis, runs).add(runs)
+            self.refuse_nan()
+
+    def _of(self, x: Any, axis: axes.Axis, runs: layout.Runs) -> kernel.Running:
         if self._sums is None:
             self._sums = kernel.Running(len(runs.lengths))
             self._shape = tuple(x.shape[i] for i in axes.kept(axis, x.ndim))
-        self._sums.add(runs)
-        if not self._sums.finite:
+        return self._sums
+
+    def refuse_nan(self) -> None:
+        """Raise `DataError` if a NaN was added."""
+        if self._sums is not None and not self._sums.finite:
             refuse_nan(self._sums.specials[0].reshape(self._shape))
+
+    def layerwise(self, x: Any, axis: axes.Axis, ddof: int, place: Any) -> Layerwise | None:
+        """What adds arrays of the form of x at once, by their addresses, if they lie in runs of float32, and as long as
+        all does that was added: it knows of nothing else."""
+        x = checked(x, "raise")
+        runs = layout.runs(x, axis) if x.dtype == np.float32 and self.in_runs else None
+        return None if runs is None else Layerwise(self._of(x, axis, runs), runs, ddof, place)
+
+    @property
+    def in_runs(self) -> bool:
+        """Whether all that was added lay in runs."""
+        return self._parts is None
 
     def join(self, part: Moments) -> None:
         """Add moments."""

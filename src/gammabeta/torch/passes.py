@@ -9,9 +9,10 @@ from torch import distributed
 from gammabeta import recalibration
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.feeding import Call, Progress, in_batch, numbered
+from gammabeta.kernels import layerwise
 from gammabeta.statistics import Moments
 from gammabeta.statistics.running import Running
-from gammabeta.torch import tracked
+from gammabeta.torch import steps, tracked
 
 Mask = Callable[[Any], torch.Tensor | Mapping[str, torch.Tensor]]
 
@@ -65,16 +66,33 @@ class _Watch:
         self.totals: dict[str, Running] = {}
         self.calls: dict[str, int] = {}
         self.masks: torch.Tensor | Mapping[str, torch.Tensor] | None = None
+        self._steps: dict[str, steps.Step | None] = {}
+        self._place = layerwise.Place(torch.get_num_threads())
 
     def before(self, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
         """Add what a layer is about to be given."""
         if mask is None:
             mask = self.masks.get(name) if isinstance(self.masks, Mapping) else self.masks
-        total = self.totals.setdefault(name, Running())
-        tracked.add(total, name, layer, x, mask)
+        total = self.totals.get(name)
+        if total is None:
+            total = self.totals[name] = Running()
+        step = None if mask is not None else self._step(total, name, layer, x)
+        done = False
+        if step is None:
+            tracked.add(total, name, layer, x, mask)
+        else:
+            done = step.take(x)
+            if not done:
+                tracked.refuse(total, name)
         self.calls[name] = self.calls.get(name, 0) + 1
-        if self.adapting:
+        if self.adapting and not done:
             tracked.put(layer, recalibration.statistics(total, tracked.unbiased(layer), self.old[name]))
+
+    def _step(self, total: Running, name: str, layer: Any, x: Any) -> steps.Step | None:
+        step = self._steps.get(name)
+        if step is None or not step.fits(layer, x):
+            step = self._steps[name] = steps.step(total, name, layer, x, self.adapting, self._place)
+        return step
 
 
 def masks(given: Any, layers: dict[str, Any]) -> Any:

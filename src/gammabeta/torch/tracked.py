@@ -129,19 +129,32 @@ def add(total: Running, name: str, layer: Any, x: Any, mask: torch.Tensor | None
         DataError: one of them is NaN or infinite; the message says in which layer.
     """
     away = reduced(name, layer, x)
-    try:
+    with _named(name):
         if mask is None:
             total.add(x.detach(), away)
         else:
             total.join(exact(x.detach(), away, mask))
-    except DataError as error:
-        raise DataError(f"{name or 'the model'}: {error}; find where it arises with gammabeta.torch.diagnose") from None
+    refuse(total, name)
+
+
+def refuse(total: Running, name: str) -> None:
+    """Raise `DataError`, with the layer's name, if a total has NaN or infinities."""
+    with _named(name):
+        total.refuse_nan()
     if not total.finite:
         features = [tuple(map(int, at)) for at in np.argwhere(total.moments().infinities)[:5]]
         raise DataError(
             f"{name or 'the model'} must be given finite values, got infinities in features {features}: find where "
             f"they arise with gammabeta.torch.diagnose"
         )
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name or 'the model'}: {error}; find where it arises with gammabeta.torch.diagnose") from None
 
 
 def exact(

@@ -1,0 +1,41 @@
+"""Compiled functions on the threads that torch has: between its operations they stand ready, and others would wait."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
+@cache
+def _parallel() -> Any:
+    """`GOMP_parallel` of the OpenMP library that torch is linked with, where it has one: what compilers call where a
+    program says `#pragma omp parallel`, in GCC's library since 2014 and in LLVM's and Intel's on Linux."""
+    for library in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.so*")):
+        try:
+            found = ctypes.CDLL(str(library)).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        found.argtypes, found.restype = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint), None
+        return found
+    return None
+
+
+@cache
+def _alone(function: int) -> Any:
+    return _WORK(function)
+
+
+def run(function: int, given: int) -> None:
+    """Call the compiled function at an address with an int64, on each of torch's threads at the same time.
+
+    On this one alone where torch has one thread, or not these.
+    """
+    parallel, threads = _parallel(), torch.get_num_threads()
+    if parallel is None or threads == 1:
+        _alone(function)(given)
+    else:
+        parallel(function, given, threads, 0)
