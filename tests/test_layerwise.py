@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gammabeta import DataError, Moments
+from gammabeta.kernels import moments as kernel
 from gammabeta.kernels.layerwise import Place
 from gammabeta.statistics.running import Running
 from test_running import AXES, batches
@@ -102,7 +103,9 @@ def test_what_is_not_finite_is_told(value, run):
     assert layer.total.moments().infinities[49] == np.isinf(value)
 
 
-def test_no_step_for_what_lies_otherwise():
+def test_no_step_for_what_lies_otherwise_or_is_too_much(monkeypatch):
     x = np.zeros((4, 3, 40, 40), np.float32)
     for other in (x.astype(np.float64), np.moveaxis(np.zeros((4, 40, 40, 3), np.float32), 3, 1), x[:, :, :2, :2]):
         assert Running().layerwise(other, AXES, 1, Place(1)) is None
+    monkeypatch.setattr(kernel, "ROWS", 2**6)
+    assert Running().layerwise(x, AXES, 1, Place(1)) is None

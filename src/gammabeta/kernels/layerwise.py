@@ -18,17 +18,18 @@ from gammabeta.kernels.intrinsics import callback, kernel, lying, take_ticket
 Run = Callable[[int, int], None]
 """Calls the function at an address with an int64, on one thread or on several at the same time."""
 
-_SAID = ("values", "mean", "var", "strange", "unsure")  # what a call says and is told
+# A plan: what a call says and is told, then what its form is, then where the arrays are that it works on.
+_SAID = ("values", "mean", "var", "strange", "unsure")
 _FORM = ("size", "features", "many", "step", "ddof", "parts")
 _PLACES = ("starts", "lengths", "sums", "squares", "counts", "specials", "found", "sure", "rooms")
 _PLAN = np.dtype([(name, np.int64) for name in (*_SAID, *_FORM, *_PLACES, "ticket")])
 _STRANGE, _UNSURE = 3, 4
 _TICKET = np.int64(_PLAN.itemsize - 8)
 
-# What a part has for itself: int64, first its arrays' addresses, then, in other cache lines, which rows it has touched.
+# What a part has for itself: its arrays' addresses, and in other cache lines the rows of limbs that it has touched.
 _ROOM, _TOUCHED = np.int64(64), np.int64(32)
 _DIGITS = np.int64(2 * (singly.SUM_HEIGHT + singly.SQUARES_HEIGHT))
-_WORTH = 8  # features of a part
+_WORTH = 8  # features of a part: a cache line of a row of limbs
 
 
 class Place:

@@ -149,12 +149,17 @@ def _runs(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) 
     return added([_canonical(partial(_accumulate, part, split, add), features) for part in _bounded(given)], features)
 
 
+def at_a_time(given: layout.Runs) -> bool:
+    """Whether so many values go into limbs at a time as no feature can have more."""
+    return given.many * len(given.memory) <= ROWS * layout.LANES
+
+
 def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
     """The same values in parts, each of so many that their sums go into limbs at a time."""
-    memory, starts, lengths, many, step = given
-    if many * len(memory) <= ROWS * layout.LANES:  # no feature can have more
+    if at_a_time(given):
         yield given
         return
+    memory, starts, lengths, many, step = given
     longest = int(lengths.max(initial=0))
     if many > 1 and many * longest > ROWS * layout.LANES:
         half = many // 2
@@ -214,27 +219,24 @@ class Running:
         touched = self._settle()
         for part in _bounded(given):
             _accumulate(part, BESIDE, exact.accumulate_runs, *self.limbs, self.specials, touched)
-            self._noted[0][0] = touched
-            touched = self._settle()
+            self._settle()
         self.counts += given.lengths * given.many
 
     def follow(self, touched: NDArray[np.int64]) -> None:
-        """From now on someone else adds to limbs and counts, too, and notes in `touched`, (…, 2, 2), the first and the
-        last-plus-one row in use of either limbs; nobody else does any more."""
-        if len(self._noted) > 1:
-            self._settle()
-        touched[:] = self._noted[0]
+        """From now on someone else adds to limbs, counts and specials, too, and notes in `touched`, (…, 2, 2), the rows
+        in use; at most one does."""
+        touched[:] = self._settle()
         self._noted[1:] = [touched]
 
     def _settle(self) -> NDArray[np.int64]:
-        """Carry all digits, and let everyone know the rows in use of either limbs, (2, 2)."""
-        touched = np.empty((2, 2), np.int64)
-        touched[:, 0] = np.min([rows[..., 0].min(axis=0) for rows in self._noted], axis=0)
-        touched[:, 1] = np.max([rows[..., 1].max(axis=0) for rows in self._noted], axis=0)
+        """Carry all digits; let all know the first and the last-plus-one row in use of either limbs, (2, 2)."""
+        every = np.concatenate(self._noted)
+        touched = self._noted[0][0]
+        touched[:, 0], touched[:, 1] = every[..., 0].min(axis=0), every[..., 1].max(axis=0)
         for digits, rows in zip(self.limbs, touched, strict=True):
             exact.carry(digits, rows, 0, len(self.counts))
-        for noted in self._noted:
-            noted[:] = touched
+        for others in self._noted[1:]:
+            others[:] = touched
         return touched
 
     @property

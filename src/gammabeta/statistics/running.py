@@ -7,7 +7,7 @@ import numpy as np
 from gammabeta import arrays, axes
 from gammabeta.kernels import layout
 from gammabeta.kernels import moments as kernel
-from gammabeta.kernels.layerwise import Layerwise
+from gammabeta.kernels.layerwise import Layerwise, Place
 from gammabeta.statistics.common import Counts, Floats, checked, refuse_nan
 from gammabeta.statistics.moments import Moments
 
@@ -59,12 +59,14 @@ class Running:
         if self._sums is not None and not self._sums.finite:
             refuse_nan(self._sums.specials[0].reshape(self._shape))
 
-    def layerwise(self, x: Any, axis: axes.Axis, ddof: int, place: Any) -> Layerwise | None:
+    def layerwise(self, x: Any, axis: axes.Axis, ddof: int, place: Place) -> Layerwise | None:
         """What adds arrays of the form of x at once, by their addresses, if they lie in runs of float32, and as long as
         all does that was added: it knows of nothing else."""
         x = checked(x, "raise")
         runs = layout.runs(x, axis) if x.dtype == np.float32 and self.in_runs else None
-        return None if runs is None else Layerwise(self._of(x, axis, runs), runs, ddof, place)
+        if runs is None or not kernel.at_a_time(runs):
+            return None
+        return Layerwise(self._of(x, axis, runs), runs, ddof, place)
 
     @property
     def in_runs(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from gammabeta.kernels import layerwise
+from gammabeta.kernels.layerwise import Layerwise, Place
 from gammabeta.statistics.running import Running
 from gammabeta.torch import team, tracked
 
@@ -12,7 +12,7 @@ from gammabeta.torch import team, tracked
 class Step:
     """Adds inputs of the form of x to a total, and leaves its mean and variance in the layer, if `adapting`."""
 
-    def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: layerwise.Layerwise, adapting: bool) -> None:
+    def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: Layerwise, adapting: bool) -> None:
         self._total, self._shape, self._sums = total, x.shape, sums
         self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
         self._places = (self._mean.data_ptr(), self._var.data_ptr()) if adapting else (0, 0)
@@ -29,7 +29,7 @@ class Step:
         return self._sums.add(x.data_ptr(), mean, var, team.run)
 
 
-def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Any) -> Step | None:
+def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Place) -> Step | None:
     """The step for calls like this one, if there is one."""
     statistics = layer._buffers["running_mean"], layer._buffers["running_var"]
     if not (_plain(x) and all(_plain(buffer) for buffer in statistics)):
