@@ -220,7 +220,7 @@ def overheads(quick: bool) -> Iterator[list[str]]:
         "MobileNetV2": transformers.MobileNetV2Model(transformers.MobileNetV2Config()),
     }
     for name, model in others.items():
-        yield overhead(f"{name}, 8 × 224 × 224", model, [torch.randn(8, 3, 224, 224) for _ in range(2)], RUNS // 3)
+        yield overhead(f"{name}, 8 × 224 × 224", model, [torch.randn(8, 3, 224, 224) for _ in range(4)], RUNS // 3)
 
 
 def main() -> None:

@@ -109,3 +109,4 @@ def test_no_step_for_what_lies_otherwise_or_is_too_much(monkeypatch):
         assert Running().layerwise(other, AXES, 1, Place(1)) is None
     monkeypatch.setattr(kernel, "ROWS", 2**6)
     assert Running().layerwise(x, AXES, 1, Place(1)) is None
+    assert Running().layerwise(x[:2], AXES, 1, Place(1)) is not None

@@ -150,27 +150,24 @@ def _runs(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) 
 
 
 def at_a_time(given: layout.Runs) -> bool:
-    """Whether so many values go into limbs at a time as no feature can have more."""
-    return given.many * len(given.memory) <= ROWS * layout.LANES
+    """Whether so many values of a feature may go into limbs at a time."""
+    most = ROWS * layout.LANES
+    return given.many * len(given.memory) <= most or given.many * int(given.lengths.max(initial=0)) <= most
 
 
 def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
     """The same values in parts, each of so many that their sums go into limbs at a time."""
+    memory, starts, lengths, many, step = given
     if at_a_time(given):
         yield given
-        return
-    memory, starts, lengths, many, step = given
-    longest = int(lengths.max(initial=0))
-    if many > 1 and many * longest > ROWS * layout.LANES:
+    elif many > 1:
         half = many // 2
         yield from _bounded(layout.Runs(memory, starts, lengths, half, step))
         yield from _bounded(layout.Runs(memory, starts + half * step, lengths, many - half, step))
-    elif longest > ROWS * layout.LANES:
-        first = np.minimum(lengths, longest // 2)
+    else:
+        first = np.minimum(lengths, lengths.max() // 2)
         yield from _bounded(layout.Runs(memory, starts, first))
         yield from _bounded(layout.Runs(memory, starts + first, lengths - first))
-    else:
-        yield given
 
 
 def workplace(dtype: np.dtype[Any]) -> tuple[Any, ...]:
