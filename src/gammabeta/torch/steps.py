@@ -15,6 +15,7 @@ class Step:
     def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: Layerwise, adapting: bool) -> None:
         self._total, self._shape, self._sums = total, x.shape, sums
         self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
+        self._run = team.run if x.numel() > team.GRAIN else team.alone
         self._places = (self._mean.data_ptr(), self._var.data_ptr()) if adapting else (0, 0)
 
     def fits(self, layer: Any, x: Any) -> bool:
@@ -26,7 +27,7 @@ class Step:
     def take(self, x: torch.Tensor) -> bool:
         """Add x; whether that was all that had to be done."""
         mean, var = self._places
-        return self._sums.add(x.data_ptr(), mean, var, team.run)
+        return self._sums.add(x.data_ptr(), mean, var, self._run)
 
 
 def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Place) -> Step | None:

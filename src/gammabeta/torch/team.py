@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+GRAIN = 2**15  # elements up to which torch's own operations stay on one thread
+
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
@@ -25,17 +27,19 @@ def _parallel() -> Any:
 
 
 @cache
-def _alone(function: int) -> Any:
+def _called(function: int) -> Any:
     return _WORK(function)
 
 
-def run(function: int, given: int) -> None:
-    """Call the compiled function at an address with an int64, on each of torch's threads at the same time.
+def alone(function: int, given: int) -> None:
+    """Call the compiled function at an address with an int64."""
+    _called(function)(given)
 
-    On this one alone where torch has one thread, or not these.
-    """
+
+def run(function: int, given: int) -> None:
+    """The same on each of torch's threads at the same time; on this one alone where torch has one, or not these."""
     parallel, threads = _parallel(), torch.get_num_threads()
     if parallel is None or threads == 1:
-        _alone(function)(given)
+        alone(function, given)
     else:
         parallel(function, given, threads, 0)
