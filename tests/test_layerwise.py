@@ -31,7 +31,7 @@ class Layer:
     """A total, the step that adds to it, and where this leaves mean and variance."""
 
     def __init__(self, x, ddof=1, many=2):
-        self.total, self.many = Running(), many
+        self.total = Running()
         self.mean, self.var = np.full((2, x.shape[1]), -9, np.float32)
         self.step = self.total.layerwise(x, AXES, ddof, Place(many))
 

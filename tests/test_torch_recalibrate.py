@@ -11,6 +11,7 @@ import pytest
 
 import gammabeta as gb
 from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.kernels import threads
 
 torch = pytest.importorskip("torch")
 from torch import distributed, multiprocessing, nn  # noqa: E402
@@ -533,13 +534,13 @@ class Pictures(nn.Module):
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_steps_of_compiled_code_change_no_bit(monkeypatch, threads, sequential):
+@pytest.mark.parametrize("many", [1, 2, 5])
+def test_steps_of_compiled_code_change_no_bit(monkeypatch, many, sequential):
     """Batches of several sizes, on one thread of torch's, on several, and without their OpenMP."""
     batches = torch.randn(23, 3, 34, 30, generator=torch.Generator().manual_seed(1)).split(8)
     before, taken, take = torch.get_num_threads(), [], steps.Step.take
     try:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(many)
         known = seeded(Pictures).eval()
         with monkeypatch.context() as patch:
             patch.setattr(steps, "step", lambda *_: None)
@@ -561,6 +562,24 @@ def test_torch_shares_its_threads():
     if not sys.platform.startswith("linux") or "OpenMP" not in torch.__config__.parallel_info():
         pytest.skip("torch has no OpenMP here")
     assert team._parallel() is not None
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_limit_of_threads_is_one_of_torchs_too(monkeypatch, limit):
+    asked, before = [], torch.get_num_threads()
+
+    def parallel(function, given, many, flags):
+        asked.append(many)
+        team.alone(function, given)
+
+    monkeypatch.setattr(team, "_parallel", lambda: parallel)
+    try:
+        torch.set_num_threads(5)
+        with threads.limit(limit):
+            recalibrate(nn.BatchNorm2d(20), list(torch.randn(2, 4, 20, 30, 30)))
+    finally:
+        torch.set_num_threads(before)
+    assert asked == ([] if limit == 1 else [limit] * 2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from gammabeta.kernels import threads
+
 GRAIN = 2**15  # elements up to which torch's own operations stay on one thread
 
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
@@ -37,9 +39,12 @@ def alone(function: int, given: int) -> None:
 
 
 def run(function: int, given: int) -> None:
-    """The same on each of torch's threads at the same time; on this one alone where torch has one, or not these."""
-    parallel, threads = _parallel(), torch.get_num_threads()
-    if parallel is None or threads == 1:
+    """The same on each of torch's threads at the same time, or on as many as `threads.limit` allows.
+
+    On this one alone where torch has one, or not these.
+    """
+    parallel, many = _parallel(), min(torch.get_num_threads(), threads.count())
+    if parallel is None or many == 1:
         alone(function, given)
     else:
-        parallel(function, given, threads, 0)
+        parallel(function, given, many, 0)
