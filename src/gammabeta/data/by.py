@@ -150,9 +150,10 @@ def _measured(
     others = [column for column in source.columns if column.name != by]
     chosen = selected(others, columns, exclude, source.path)
     held = _Held([column.name for column in chosen])
-    for chunk in ahead(source.chunks([by, *held.names]), here=source.here):
-        held.take(chunk, by, source.path)
-        progress(chunk.done, source.size)
+    with source.unchanged():
+        for chunk in ahead(source.chunks([by, *held.names]), here=source.here):
+            held.take(chunk, by, source.path)
+            progress(chunk.done, source.size)
     moments, extrema = held.statistics()
     return GroupStatistics(Column(by, known[by].type), chosen, moments, extrema)
 

@@ -9,13 +9,12 @@ import numpy as np
 
 from gammabeta.data.agree import meant
 from gammabeta.data.dataset import Part
-from gammabeta.data.files import existing
+from gammabeta.data.files import changed, existing
 from gammabeta.data.first_pass import Progress, measured
 from gammabeta.data.select import selected
 from gammabeta.data.source import Column, Restart, Source
 from gammabeta.data.sources import opened
 from gammabeta.data.state import Recipe, Statistics
-from gammabeta.errors import FileError
 from gammabeta.statistics import Extrema, Moments
 
 
@@ -59,7 +58,7 @@ def entry_of(part: Part, columns: Sequence[str] | None, exclude: Sequence[str] |
         except Restart:
             continue
     if stamp_of(part.path) != before:
-        raise FileError(f"{str(part.path)!r} was changed while it was read; run again when nothing writes to it")
+        raise changed(part.path)
     return Entry(before, source.columns, found)
 
 

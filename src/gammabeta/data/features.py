@@ -29,12 +29,13 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
     if not source.is_numeric:
         raise KindError(f"an array of real numbers is needed, {str(source.path)!r} is of {source.dtype}")
     totals: dict[Corner, tuple[int, Moments, Extrema]] = {}
-    for whole in ahead(source.parts(), here=source.here):
-        for part in _cut(whole, source.kept):
-            corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.kept)
-            found = _of_part(source, part)
-            totals[corner] = _added(totals[corner], found) if corner in totals else found
-        progress(whole.done, source.size)
+    with source.unchanged():
+        for whole in ahead(source.parts(), here=source.here):
+            for part in _cut(whole, source.kept):
+                corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.kept)
+                found = _of_part(source, part)
+                totals[corner] = _added(totals[corner], found) if corner in totals else found
+            progress(whole.done, source.size)
     if not totals:
         nothing = np.empty((0, *source.features))
         return 0, Moments.of(nothing), Extrema.of(nothing)

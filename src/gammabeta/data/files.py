@@ -36,6 +36,15 @@ class OutputError(FileError):
     """The place of an output is at fault: to read another file instead would not help."""
 
 
+class State(NamedTuple):
+    """What tells that a file has changed, or that another took its place: where nothing is known of it, 0."""
+
+    size: int
+    mtime_ns: int
+    inode: int = 0
+    device: int = 0
+
+
 class Kind(NamedTuple):
     """What a file's name says: its format, and for text the compression around it."""
 
@@ -75,6 +84,27 @@ def existing(path: P) -> P:
     if found.st_size == 0 and path.is_file():
         raise FileError(f"{str(path)!r} is empty: it has 0 bytes")
     return path
+
+
+def state_of(path: Place) -> State:
+    """A file's state as it is now.
+
+    Raises:
+        FileError: it is not there any more.
+    """
+    if isinstance(path, Remote):
+        return State(*path.size_and_time())
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
+    return State(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+def changed(path: Place, how: str = "") -> FileError:
+    """The error that a file is not what it was."""
+    seen = f": {how}" if how else ""
+    return FileError(f"{str(path)!r} was changed while it was read{seen}; run again when nothing writes to it")
 
 
 def arrow_file(path: Place) -> pa.NativeFile:

@@ -90,10 +90,11 @@ def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None,
         return _measured_array(source, columns, recipe, progress)
     totals: Totals = {}
     rows = dict.fromkeys(names, 0)
-    for part, found in _parts(source, names, progress):
-        rows |= found
-        for key, both in part.items():
-            totals[key] = added(totals[key], both) if key in totals else both
+    with source.unchanged():
+        for part, found in _parts(source, names, progress):
+            rows |= found
+            for key, both in part.items():
+                totals[key] = added(totals[key], both) if key in totals else both
     moments, extrema = in_order(totals, names)
     return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe())
 
@@ -226,4 +227,5 @@ def scan(source: Input, columns: Sequence[str] | None = None) -> Iterator[Chunk]
             if name not in known:
                 raise DataError(f"there is no column {name!r} in {str(source.path)!r}; it has {listed(known)}")
         names = list(columns)
-    yield from ahead(source.chunks(names), here=source.here)
+    with source.unchanged():
+        yield from ahead(source.chunks(names), here=source.here)

@@ -70,13 +70,14 @@ def preview(
     low, high = affine(found.extrema.min), affine(found.extrema.max)
     before, after = np.zeros((2, len(names), bins), np.int64)
     step = max(1, found.rows // SAMPLE)
-    for chunk in ahead(source.chunks(names), here=source.here):
-        scaled = chunk.scaled(scaling)
-        first = -chunk.start % step
-        for i, name in enumerate(names):
-            before[i] += _counts(chunk[name][first::step], found.extrema.min[i], found.extrema.max[i], bins)
-            after[i] += _counts(scaled[name][first::step], low[i], high[i], bins)
-        progress(source.size + chunk.done, 2 * source.size)
+    with source.unchanged():
+        for chunk in ahead(source.chunks(names), here=source.here):
+            scaled = chunk.scaled(scaling)
+            first = -chunk.start % step
+            for i, name in enumerate(names):
+                before[i] += _counts(chunk[name][first::step], found.extrema.min[i], found.extrema.max[i], bins)
+                after[i] += _counts(scaled[name][first::step], low[i], high[i], bins)
+            progress(source.size + chunk.done, 2 * source.size)
     return Preview(found, before, after, low, high, *unscaled(source, names))
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from gammabeta.data.archive import zipped
 from gammabeta.data.array import BlockChunk
-from gammabeta.data.files import existing
+from gammabeta.data.files import existing, state_of
 from gammabeta.data.npy import NpySource
 from gammabeta.data.remote import Place, located
 from gammabeta.data.source import CHUNK_BYTES, Column, Source, TableChunk
@@ -34,7 +34,10 @@ def npz(path: str | Path, name: str) -> NpySource:
     known = _members(place)
     if f"{name}.npy" not in known:
         raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_told(known)}")
-    return NpySource(place, f"{name}.npy")
+    state = state_of(place)
+    found = NpySource(place, f"{name}.npy")
+    found.state = state
+    return found
 
 
 def opened_npz(path: Place) -> Source:

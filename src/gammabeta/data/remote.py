@@ -74,6 +74,9 @@ class Remote:
 
     @cached_property
     def _info(self) -> fs.FileInfo:
+        return self._asked()
+
+    def _asked(self) -> fs.FileInfo:
         system, path = self._found
         try:
             return system.get_file_info(path)
@@ -91,6 +94,11 @@ class Remote:
         if self._info.size is None and self.is_file():
             raise FileError(f"cannot read {str(self)!r}: its size is not known; copy it here first")
         return SimpleNamespace(st_size=self._info.size or 0)
+
+    def size_and_time(self) -> tuple[int, int]:
+        """The size, and when it was last written in nanoseconds, as they are now; 0 where nobody tells."""
+        info = self._asked()
+        return info.size or 0, info.mtime_ns or 0
 
     def is_dir(self) -> bool:
         """Whether it is a folder."""

@@ -12,7 +12,7 @@ from gammabeta.affine import Affine
 from gammabeta.data import vectors
 from gammabeta.data.ahead import ahead
 from gammabeta.data.dataset import data_set, is_data_set
-from gammabeta.data.files import replacing
+from gammabeta.data.files import changed, replacing
 from gammabeta.data.first_pass import Input, Progress, infinite, measure, quiet
 from gammabeta.data.ledger import Finished, silent
 from gammabeta.data.looked import used_up
@@ -115,7 +115,10 @@ def scale(
                 kept.write_text(found.to_json(), "utf-8")
         if not found.rows:
             raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
-        return _write(source, found, found.affine(), temporary, out, _second_half(progress))
+        written = _write(source, found, found.affine(), temporary, out, _second_half(progress))
+        if written.rows != found.rows:  # the times of some file systems are of whole seconds
+            raise changed(source.path, f"it had {found.rows:,} rows and then {written.rows:,}")
+        return written
 
 
 def apply(
@@ -241,10 +244,11 @@ def _write(
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
-        for chunk in ahead(_scaled(source, scaling), here=source.here or threads.count() == 1):
-            sink.write(chunk)
-            rows += chunk.rows
-            progress(chunk.done, source.size)
+        with source.unchanged():
+            for chunk in ahead(_scaled(source, scaling), here=source.here or threads.count() == 1):
+                sink.write(chunk)
+                rows += chunk.rows
+                progress(chunk.done, source.size)
         sink.close()
     except BaseException:
         with suppress(Exception):

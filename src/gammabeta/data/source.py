@@ -7,6 +7,7 @@ column is a block of shape (rows,), a table of equal types one of shape (rows, k
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data import vectors
+from gammabeta.data.files import State, changed, state_of
 from gammabeta.data.remote import Place
 from gammabeta.data.vectors import Vector
 from gammabeta.errors import KindError
@@ -199,6 +201,7 @@ class Source(ABC):
     size: int
     once: bool = False
     here: bool = False  # read in the caller's thread: chunks are made by the caller's own code
+    state: State | None = None  # of the file, as it was before anything was read
     scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
     @property
@@ -222,6 +225,24 @@ class Source(ABC):
     def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
         """The extrema that the file itself states, without its values being read, of those columns that it does for."""
         return {}
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Refuse what is read meanwhile if something has written to the file since it was opened.
+
+        Raises:
+            FileError: its size, its time or its place on the disk is another one, whatever else went wrong for that.
+        """
+        try:
+            yield
+        except Exception:
+            self._check()
+            raise
+        self._check()
+
+    def _check(self) -> None:
+        if self.state is not None and state_of(self.path) != self.state:
+            raise changed(self.path)
 
     def learn(self) -> None:  # noqa: B027
         """Make sure of the columns' types, with a pass of its own if need be."""

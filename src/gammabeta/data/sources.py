@@ -10,7 +10,7 @@ from gammabeta.axes import Axis
 from gammabeta.data.array import ArraySource, as_array, is_array
 from gammabeta.data.batches import batches
 from gammabeta.data.chunked import is_store, is_zarr, zarr, zarr_at
-from gammabeta.data.files import KNOWN, existing, kind_of
+from gammabeta.data.files import KNOWN, existing, kind_of, state_of
 from gammabeta.data.grid import GridSource
 from gammabeta.data.pictures import holds_images, images
 from gammabeta.data.remote import Place, Remote, located
@@ -64,6 +64,18 @@ def _opened_place(path: Place) -> Source:
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
         return images(path)
     form = kind_of(existing(path)).format
+    if isinstance(path, Path) and not path.is_file():
+        raise FileError(
+            f"data are read more than once, and {str(path)!r} can be read once: it is a pipe or a device; "
+            "write them to a file first"
+        )
+    state = state_of(path)
+    found = _opened_file(path, form)
+    found.state = state
+    return found
+
+
+def _opened_file(path: Place, form: str) -> Source:
     if form == "parquet":
         from gammabeta.data.parquet import ParquetSource
 

@@ -49,7 +49,8 @@ def profiles(
     while True:
         columns = chosen()
         try:
-            found = [profile for part in _groups(source, columns, progress, against or {}) for profile in part]
+            with source.unchanged():
+                found = [profile for part in _groups(source, columns, progress, against or {}) for profile in part]
         except Restart:
             continue
         if not found or not found[0].rows:
