@@ -15,66 +15,18 @@ import pyarrow.csv as arrow_csv
 
 from gammabeta.data import text, vectors
 from gammabeta.data.files import arrow_file, kind_of, reading
+from gammabeta.data.quotes import UnclosedError, Watched
 from gammabeta.data.remote import Place
-from gammabeta.data.source import (
-    PIECE_BYTES,
-    Block,
-    Chunk,
-    Column,
-    Restart,
-    Scaling,
-    Source,
-    blocks,
-    mapped,
-)
+from gammabeta.data.source import PIECE_BYTES, Chunk, Column, Restart, Source
 from gammabeta.data.tables import gathered, unique
-from gammabeta.data.vectors import Vector
+from gammabeta.data.text import TextChunk
 from gammabeta.data.write import Sink
 from gammabeta.errors import FileError, KindError
 
 BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
 LARGEST_BLOCK = 1 << 28
+HEADER_SIGNS = 1 << 24  # a hundred thousand names of 160 signs
 DELIMITERS = ",;\t|"
-
-
-class TextChunk(Chunk):
-    """Rows of a CSV file: the cells as text, and the values of those columns that are numbers.
-
-    changed: which columns have been scaled, and for each which of its cells held no value before.
-    """
-
-    def __init__(
-        self, cells: pa.RecordBatch, typed: pa.RecordBatch, changed: dict[str, pa.Array], start: int, done: int
-    ) -> None:
-        self.cells, self._typed, self.changed = cells, typed, changed
-        self.start, self.rows, self.done = start, cells.num_rows, done
-
-    @property
-    def batch(self) -> pa.RecordBatch:
-        """The rows with their types."""
-        return self._typed
-
-    def __getitem__(self, name: str) -> Vector:
-        """A numeric column, NaN where there is no value. Shape (rows,)."""
-        if pa.types.is_string(self._typed.column(name).type):
-            raise KindError(f"column {name!r} must be of numbers to be had as an array, it is text")
-        return vectors.filled(self._typed.column(name))
-
-    def present(self, names: Sequence[str]) -> Iterator[Block]:
-        """The columns' values, without nulls, as blocks in any order."""
-        return blocks([self._typed.column(name) for name in names])
-
-    def columns(self, names: Sequence[str]) -> list[Vector]:
-        """Each column's values, without nulls."""
-        return [vectors.present(self._typed.column(name)) for name in names]
-
-    def scaled(self, scaling: Scaling) -> "TextChunk":
-        """The same rows with the columns of `scaling` mapped, the others untouched."""
-        typed, suspect = mapped(self._typed, scaling)
-        missing = {name: pc.is_null(self._typed.column(name), nan_is_null=True) for name in scaling.names}
-        result = TextChunk(self.cells, typed, missing | self.changed, self.start, self.done)
-        result.suspect = suspect
-        return result
 
 
 class CsvSource(Source):
@@ -128,8 +80,15 @@ class CsvSource(Source):
         with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
 
             def recorded() -> Iterator[str]:
-                for line in decoded:
+                left = HEADER_SIGNS
+                while line := decoded.readline(left):
                     taken.append(line)
+                    left -= len(line)
+                    if left <= 0:
+                        raise FileError(
+                            f"the first line of {str(self.path)!r} must name the columns, it is longer than "
+                            f"{HEADER_SIGNS >> 20} MB: is it a CSV file, and is each quote in that line closed?"
+                        )
                     yield line.removeprefix("\ufeff")
 
             rows = recorded()
@@ -137,7 +96,12 @@ class CsvSource(Source):
             if not first.strip():
                 raise FileError(f"the first line of {str(self.path)!r} must name the columns, it is empty")
             found = max(DELIMITERS, key=first.count) if not _is_tabbed(self.path) else "\t"
-            names = next(csv.reader(_again(first, rows), delimiter=found))
+            try:
+                names = next(csv.reader(_again(first, rows), delimiter=found))
+            except csv.Error as error:
+                raise FileError(
+                    f"the first line of {str(self.path)!r} must name the columns: {error}; is each quote in it closed?"
+                ) from None
         written = "".join(taken)
         line_end = "\r\n" if written.endswith("\r\n") else "\n"
         return written.rstrip("\r\n").encode(), names, found, line_end
@@ -148,7 +112,7 @@ class CsvSource(Source):
         types = dict.fromkeys(self.names, pa.string())
         try:
             reader = arrow_csv.open_csv(
-                stream,
+                pa.PythonFile(Watched(stream, self.delimiter), "r"),
                 arrow_csv.ReadOptions(block_size=self._block, use_threads=use_threads),
                 # an empty line is a missing value where there is one column, and nothing where there are more
                 arrow_csv.ParseOptions(
@@ -158,7 +122,10 @@ class CsvSource(Source):
             )
             for batch in reader:
                 yield batch, self.size if raw.closed else raw.tell()
+        except UnclosedError as error:
+            raise self._unclosed(error.offset) from None
         except pa.ArrowInvalid as error:
+            self._check_quotes()
             if use_threads and "Expected" in str(error):
                 for _ in self._blocks(use_threads=False):  # once more, slowly: only so does Arrow know the line
                     pass
@@ -169,9 +136,32 @@ class CsvSource(Source):
         if "straddling" in message and self._block < LARGEST_BLOCK:
             self._block *= 4
             return Restart()
+        if "straddling" in message:
+            return FileError(
+                f"{str(self.path)!r} cannot be read as CSV: a row must fit in {LARGEST_BLOCK >> 20} MB, one is longer"
+            )
         if "invalid UTF8" in message:
             return _not_utf8(self.path)
         return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
+
+    def _check_quotes(self) -> None:
+        """Refuse a quote that is not closed, before any other error that it may be the reason of."""
+        watched = Watched(self._open()[1], self.delimiter)
+        try:
+            while watched.read(BLOCK_BYTES):
+                pass
+        except UnclosedError as error:
+            raise self._unclosed(error.offset) from None
+
+    def _unclosed(self, offset: int) -> FileError:
+        stream, line = self._open()[1], 1
+        while offset > 0 and (block := stream.read(min(offset, BLOCK_BYTES))):
+            line += block.count(b"\n")
+            offset -= len(block)
+        return FileError(
+            f"{str(self.path)!r} cannot be read as CSV: a cell that begins with a quote must end with one, the cell in "
+            f"line {line} does not; close the quote, or double it if it belongs to the text"
+        )
 
     def _look(self, enough: Callable[[], bool]) -> None:
         """Find the kinds of the columns that hold as far as the file is read: block by block, until it is enough."""

@@ -1,12 +1,17 @@
-"""Text in columns: what the cells of a CSV file say, and how numbers and words are put back into one."""
+"""Text in columns: what the cells of a CSV file say, how numbers and words are put back into one, and rows of both."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from gammabeta.data import vectors
+from gammabeta.data.source import Block, Chunk, Scaling, blocks, mapped
+from gammabeta.data.vectors import Vector
+from gammabeta.errors import KindError
 
 
 def words(*values: str) -> pa.Array:
@@ -84,3 +89,43 @@ def lines(columns: Sequence[pa.Array], delimiter: str, line_end: str) -> memoryv
     end = joined.offset + len(joined)
     offsets = memoryview(joined.buffers()[1]).cast("i")
     return memoryview(joined.buffers()[2])[offsets[joined.offset] : offsets[end]] if len(joined) else memoryview(b"")
+
+
+class TextChunk(Chunk):
+    """Rows of a CSV file: the cells as text, and the values of those columns that are numbers.
+
+    changed: which columns have been scaled, and for each which of its cells held no value before.
+    """
+
+    def __init__(
+        self, cells: pa.RecordBatch, typed: pa.RecordBatch, changed: dict[str, pa.Array], start: int, done: int
+    ) -> None:
+        self.cells, self._typed, self.changed = cells, typed, changed
+        self.start, self.rows, self.done = start, cells.num_rows, done
+
+    @property
+    def batch(self) -> pa.RecordBatch:
+        """The rows with their types."""
+        return self._typed
+
+    def __getitem__(self, name: str) -> Vector:
+        """A numeric column, NaN where there is no value. Shape (rows,)."""
+        if pa.types.is_string(self._typed.column(name).type):
+            raise KindError(f"column {name!r} must be of numbers to be had as an array, it is text")
+        return vectors.filled(self._typed.column(name))
+
+    def present(self, names: Sequence[str]) -> Iterator[Block]:
+        """The columns' values, without nulls, as blocks in any order."""
+        return blocks([self._typed.column(name) for name in names])
+
+    def columns(self, names: Sequence[str]) -> list[Vector]:
+        """Each column's values, without nulls."""
+        return [vectors.present(self._typed.column(name)) for name in names]
+
+    def scaled(self, scaling: Scaling) -> "TextChunk":
+        """The same rows with the columns of `scaling` mapped, the others untouched."""
+        typed, suspect = mapped(self._typed, scaling)
+        missing = {name: pc.is_null(self._typed.column(name), nan_is_null=True) for name in scaling.names}
+        result = TextChunk(self.cells, typed, missing | self.changed, self.start, self.done)
+        result.suspect = suspect
+        return result
