@@ -1,16 +1,18 @@
-"""Arrow IPC files, Feather among them: mapped into memory, and let go of as they are read."""
+"""Arrow IPC files, Feather among them. What a file says of itself is checked before it is believed."""
 
-import mmap
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from gammabeta.data.buffers import Buffers, is_flat
 from gammabeta.data.codec import codec_of_file, codec_of_stream
 from gammabeta.data.files import arrow_file, reading
 from gammabeta.data.remote import Place, Remote
@@ -19,13 +21,12 @@ from gammabeta.data.tables import by_column_groups, columns_of
 from gammabeta.data.write import Sink
 from gammabeta.errors import FileError
 
-_HELD = 64 << 20  # bytes of mapped pages that may stay in memory behind the reader
-
 
 class ArrowSource(Source):
     """An Arrow IPC file (Feather version 2 is one), or a stream of the same messages in a file.
 
-    A record batch of any size is read in slices, unless it is compressed: Arrow decompresses whole batches.
+    A record batch of any size is read in slices, unless it is compressed: Arrow decompresses whole batches. Columns of
+    lists, dictionaries and whatever else has no rows side by side are read a record batch at a time.
     """
 
     def __init__(self, path: Place) -> None:
@@ -40,37 +41,66 @@ class ArrowSource(Source):
             self._is_file = magic == b"ARROW1"
             with self._open() as reader:
                 self.schema: pa.Schema = reader.schema
-        self._columns = columns_of(self.schema, path)
+            self._columns = columns_of(self.schema, path)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Every column, in the file's order."""
         return self._columns
 
-    def _open(self, source: Any = None, fields: list[int] | None = None) -> Any:
+    def _open(self, source: Any = None, names: Sequence[str] | None = None) -> Any:
+        fields = None if names is None else sorted(self.schema.get_field_index(name) for name in names)
         options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=True)
         opened = source or arrow_file(self.path)
         return (ipc.open_file if self._is_file else ipc.open_stream)(opened, options=options)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
         """The rows in order, some columns or all; a new pass at each call."""
-        fields = None
-        far = isinstance(self.path, Remote)
-        if names is not None and (far or self.compression):  # else Arrow would copy what it can leave where it is
-            fields = sorted(self.schema.get_field_index(name) for name in names)
+        wanted = self.schema.names if names is None else list(names)
+        start = read = 0
         with reading(self.path, "Arrow IPC"):
-            mapped = None if isinstance(self.path, Remote) else _mapped(self.path)
-            start = read = 0
-            with self._open(mapped and pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
-                for batch in _batches(reader, self._is_file):
-                    if names is not None and fields is None:
-                        batch = batch.select(list(names))
-                    for part in slices(batch):
-                        start += part.num_rows
-                        read += part.nbytes
-                        yield TableChunk(part, start - part.num_rows, min(self.size, read))
-                        if mapped and read % _HELD < part.nbytes and hasattr(mmap, "MADV_DONTNEED"):
-                            mapped.madvise(mmap.MADV_DONTNEED)
+            far = isinstance(self.path, Remote)
+            for part in self._whole(wanted) if far or self.compression else self._by_rows(wanted):
+                start += part.num_rows
+                read += part.nbytes
+                yield TableChunk(part, start - part.num_rows, min(self.size, read))
+
+    def _whole(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of record batches that are read one after the other."""
+        with self._open(names=names) as reader:
+            for batch in _batches(reader, self._is_file):
+                batch.validate(full=True)
+                yield from slices(batch.select(names))
+
+    def _by_rows(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of record batches of which some rows are read after the other, as far as columns have such."""
+        flat = [name for name in names if is_flat(self.schema.field(name).type)]
+        others = [name for name in names if name not in set(flat)]
+        schema = pa.schema([self.schema.field(name) for name in names])
+        with ExitStack() as stack:
+            place = stack.enter_context(closing(Buffers(self.path)))
+            reader = stack.enter_context(self._open(pa.PythonFile(place, "r")))
+            beside = _batches(stack.enter_context(self._open(names=others)), self._is_file) if others else repeat(None)
+            for batch, rest in zip(_batches(reader, self._is_file), beside, strict=bool(others)):
+                columns = {name: batch.column(self.schema.get_field_index(name)) for name in flat}
+                if rest is not None:
+                    rest.validate(full=True)
+                    columns |= zip(rest.schema.names, rest.columns, strict=True)
+                self._check_lengths(batch.num_rows, columns)
+                step = _rows_at_once(batch.num_rows, list(columns.values()))
+                for start in range(0, batch.num_rows, step):
+                    stop = min(start + step, batch.num_rows)
+                    parts = {name: columns[name].slice(start, stop - start) for name in others}
+                    parts |= {name: place.rows(name, columns[name], start, stop) for name in flat}
+                    yield pa.RecordBatch.from_arrays([parts[name] for name in names], schema=schema)
+
+    def _check_lengths(self, rows: int, columns: Mapping[str, pa.Array]) -> None:
+        for name, column in columns.items():
+            if len(column) != rows:
+                raise FileError(
+                    f"{str(self.path)!r} cannot be read as Arrow IPC: columns must be as long as their record batch, "
+                    f"{name!r} claims {len(column):,} rows in one of {rows:,}; it is damaged, write it again"
+                )
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""
@@ -87,17 +117,18 @@ class ArrowSource(Source):
                 return None
 
 
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
 def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
     if not is_file:
         yield from reader
         return
     for i in range(reader.num_record_batches):
         yield reader.get_batch(i)
+
+
+def _rows_at_once(rows: int, columns: Sequence[pa.Array]) -> int:
+    """How many rows of columns whose buffers nobody has looked at make about `CHUNK_BYTES`."""
+    size: int = sum(buffer.size for column in columns for buffer in column.buffers() if buffer)
+    return max(16, CHUNK_BYTES * rows // max(size, 1) // 8 * 8)
 
 
 def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -17,13 +17,13 @@ _TAIL = 10  # the footer's size in 4 bytes, and the magic word
 def codec_of_file(file: pa.NativeFile) -> str | None:
     """The codec of the first record batch in a file: lz4, zstd or None."""
     end = file.size() - _TAIL
-    (size,) = struct.unpack("<i", file.read_at(4, end))
-    footer = memoryview(file.read_at(size, end - size))
+    (size,) = struct.unpack("<i", _read(file, 4, end))
+    footer = _read(file, size, end - size)
     batches = _followed(footer, _root(footer), 3)
     if not batches or not struct.unpack_from("<I", footer, batches)[0]:
         return None
     offset, length = struct.unpack_from("<qi", footer, batches + 4)
-    message = memoryview(file.read_at(length, offset))
+    message = _read(file, length, offset)
     return _codec(message[8:] if bytes(message[:4]) == b"\xff\xff\xff\xff" else message[4:])
 
 
@@ -33,6 +33,13 @@ def codec_of_stream(file: pa.NativeFile) -> str | None:
         if message.type == "record batch":
             return _codec(memoryview(message.metadata))
     return None
+
+
+def _read(file: pa.NativeFile, size: int, offset: int) -> memoryview:
+    """Some bytes of a file, if it has them: a length may be any number."""
+    if not 0 <= offset <= offset + size <= file.size():
+        raise struct.error(f"bytes {offset} to {offset + size} are asked of a file of {file.size()}")
+    return memoryview(file.read_at(size, offset))
 
 
 def _codec(message: memoryview) -> str | None:

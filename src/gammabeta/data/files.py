@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ FORMATS = {
     ".json": "statistics",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+MOST_COMPRESSED = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
 
 
@@ -128,6 +130,10 @@ def reading(path: Place, what: str) -> Iterator[None]:
         yield
     except GammabetaError:
         raise
+    except MemoryError as error:  # Arrow's own too, which is one of its errors
+        if not _claims_too_much(path, error):
+            raise
+        raise FileError(f"{str(path)!r} cannot be read as {what}: it claims more than it can hold") from error
     except Exception as error:
         known = (OSError, pa.ArrowException, UnicodeDecodeError, EOFError)
         if not isinstance(error, known) and not isinstance(path, Remote):  # file systems elsewhere have their own
@@ -135,12 +141,20 @@ def reading(path: Place, what: str) -> Iterator[None]:
         raise FileError(f"{str(path)!r} cannot be read as {what}: {reason(error)}") from error
 
 
+def _claims_too_much(path: Place, error: MemoryError) -> bool:
+    """Whether Arrow was asked for more memory than any file of this size can need: its lengths are false."""
+    asked = re.search(r"of size (\d+) failed", str(error))
+    with suppress(OSError):
+        return asked is not None and int(asked[1]) > MOST_COMPRESSED * path.stat().st_size
+    return False
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what is raised while a file is written into one error that names the file and what became of it."""
     try:
         yield
-    except GammabetaError:
+    except (GammabetaError, MemoryError):
         raise
     except OSError as error:
         kept = "the old file is as it was" if path.exists() else "nothing was written"

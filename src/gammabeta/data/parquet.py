@@ -43,7 +43,7 @@ class ParquetSource(Source):
             self.metadata = file.metadata
             self.schema: pa.Schema = file.schema_arrow
             self.rows = file.metadata.num_rows
-        self._columns = columns_of(self.schema, path)
+            self._columns = columns_of(self.schema, path)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -149,6 +149,10 @@ class ParquetSource(Source):
         """How this file was written: each column's codec, whether it had a dictionary, the order of its rows."""
         if not self.metadata.num_row_groups:
             return {}
+        with reading(self.path, "Parquet"):  # names that are no text are met here
+            return self._written_options(scaled)
+
+    def _written_options(self, scaled: Sequence[str]) -> dict[str, Any]:
         group = self.metadata.row_group(0)
         chunks = [group.column(i) for i in range(self.metadata.num_columns)]
         codecs = {c.path_in_schema: _CODECS.get(c.compression, c.compression) for c in chunks}

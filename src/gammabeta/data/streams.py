@@ -198,6 +198,8 @@ def _reader(x: Any) -> pa.RecordBatchReader:
             if "non-struct" not in str(error):
                 raise
             return pa.table({str(getattr(x, "name", None) or "0"): pa.chunked_array(x)}).to_reader()
+    except MemoryError:
+        raise
     except (pa.ArrowException, TypeError) as error:
         said = " ".join(map(str, error.args)) or type(error).__name__
         raise KindError(
