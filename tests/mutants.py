@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -187,16 +188,16 @@ class Reader:
     def read(self, path: Path, use: str) -> str:
         """What came of it: "ok", the name of an error of ours, or "FAULT" and what it is."""
         process = self._process or self._started()
-        process.stdin.write(f"{path}\t{use}\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # it is dead, as is seen below
+            process.stdin.write(f"{path}\t{use}\n")
+            process.stdin.flush()
         if not select.select([process.stdout], [], [], SECONDS + 5)[0]:
             self.stop()
             return f"FAULT: it hung for {SECONDS} s"
         answer = process.stdout.readline()
         if not answer:
-            code = process.wait()
-            self._process = None
-            return f"FAULT: it died ({code})"
+            self.stop()
+            return f"FAULT: it died ({process.returncode})"
         told = json.loads(answer)
         if told["seconds"] > SECONDS:
             return f"FAULT: it took {told['seconds']:.1f} s"
@@ -216,7 +217,8 @@ class Reader:
         """End the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            with suppress(BrokenPipeError):
+                self._process.communicate()
             self._process = None
 
 
@@ -256,7 +258,7 @@ def _used(path: Path, use: str) -> None:
             data.extrema(path)
         elif use == "scan":
             for chunk in data.scan(path):
-                chunk.batch.to_pylist()
+                chunk.batch.serialize()  # every byte of it is read
         else:
             data.scale(path, out.with_suffix(f".{use}"))
     finally:

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from itertools import repeat
@@ -86,21 +86,14 @@ class ArrowSource(Source):
                 if rest is not None:
                     rest.validate(full=True)
                     columns |= zip(rest.schema.names, rest.columns, strict=True)
-                self._check_lengths(batch.num_rows, columns)
+                if batch.num_rows < 0:  # that columns are as long is Arrow's to see
+                    raise pa.ArrowInvalid(f"a record batch claims {batch.num_rows} rows")
                 step = _rows_at_once(batch.num_rows, list(columns.values()))
                 for start in range(0, batch.num_rows, step):
                     stop = min(start + step, batch.num_rows)
                     parts = {name: columns[name].slice(start, stop - start) for name in others}
                     parts |= {name: place.rows(name, columns[name], start, stop) for name in flat}
                     yield pa.RecordBatch.from_arrays([parts[name] for name in names], schema=schema)
-
-    def _check_lengths(self, rows: int, columns: Mapping[str, pa.Array]) -> None:
-        for name, column in columns.items():
-            if len(column) != rows:
-                raise FileError(
-                    f"{str(self.path)!r} cannot be read as Arrow IPC: columns must be as long as their record batch, "
-                    f"{name!r} claims {len(column):,} rows in one of {rows:,}; it is damaged, write it again"
-                )
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns: a few columns at a time, so that each comes in long stretches."""

@@ -57,17 +57,18 @@ class Buffers:
 
     def read(self, size: int = -1) -> bytes:
         """As of any file: bytes that are read."""
-        stop = self._size if size < 0 else min(self._at + size, self._size)
-        return bytes(memoryview(self._read(self._at, stop)))
+        start, stop = self._at, self._size if size < 0 else min(self._at + size, self._size)
+        self._at = max(start, stop)
+        return bytes(memoryview(self._read(start, stop)))
 
     def read_buffer(self, size: int) -> pa.Buffer:
         """What Arrow asks for in the place of `read`: where much is asked for, no more than its place."""
         start, stop = self._at, min(self._at + size, self._size)
+        self._at = max(start, stop)
         if stop - start <= _COPIED:
             return self._read(start, stop)
         if os.fstat(self._file.fileno()).st_size < stop:  # the message at its beginning is looked at
             raise changed(self._path)
-        self._at = stop
         return self._place[start:stop]
 
     def close(self) -> None:
@@ -84,7 +85,6 @@ class Buffers:
             if not got:
                 raise changed(self._path)
             view = view[got:]
-        self._at = start + result.size
         return result
 
     def rows(self, name: str, column: pa.Array, start: int, stop: int) -> pa.Array:

@@ -216,6 +216,7 @@ def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
 
     Raises:
         KindError: it is of lists, structures or maps.
+        DataError: it is of text, and some is not in UTF-8.
     """
     kind = column.type
     if pa.types.is_nested(kind):
@@ -227,7 +228,10 @@ def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
     if (fixed and not column.null_count) or pa.types.is_floating(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
     encoded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
-    distinct = np.array([*encoded.dictionary.to_pylist(), None], object)
+    try:
+        distinct = np.array([*encoded.dictionary.to_pylist(), None], object)
+    except UnicodeDecodeError as error:
+        raise DataError(f"labels must be text in UTF-8, in {name!r} one is not: {error.reason}; mend it") from None
     places: NDArray[np.intp] = np.asarray(encoded.indices.fill_null(len(distinct) - 1))
     return distinct[places]
 

@@ -212,7 +212,9 @@ def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]
         wanted = None if names is None else list(names)
         options = _scan_options(x)
         ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
-        yield from x.to_batches(columns=wanted, fragment_scan_options=options, **ahead)
+        for batch in x.to_batches(columns=wanted, fragment_scan_options=options, **ahead):
+            batch.validate(full=True)  # what it holds is as its files claim
+            yield batch
 
 
 def _is_parquet(x: Any) -> bool:
