@@ -110,9 +110,11 @@ class CsvSource(Source):
         """Blocks of cells, and how far into the file they reach."""
         raw, stream = self._open()
         types = dict.fromkeys(self.names, pa.string())
+        # read beside Arrow, and not by it: its threads must not need Python where the interpreter ends
+        watched = Watched(self._open()[1], self.delimiter)
         try:
             reader = arrow_csv.open_csv(
-                pa.PythonFile(Watched(stream, self.delimiter), "r"),
+                stream,
                 arrow_csv.ReadOptions(block_size=self._block, use_threads=use_threads),
                 # an empty line is a missing value where there is one column, and nothing where there are more
                 arrow_csv.ParseOptions(
@@ -120,8 +122,12 @@ class CsvSource(Source):
                 ),
                 arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
             )
+            watched.read(self._block)  # a block ahead, so that a small file is seen to its end before its first rows
             for batch in reader:
+                watched.read(self._block)
                 yield batch, self.size if raw.closed else raw.tell()
+            while watched.read(self._block):
+                pass
         except UnclosedError as error:
             raise self._unclosed(error.offset) from None
         except pa.ArrowInvalid as error:

@@ -64,7 +64,8 @@ class Quotes:
         Raises:
             UnclosedError: a quote is open.
         """
-        self._look(self._held.removeprefix(b"" if self._offset else MARK) + b"\n")
+        rest, self._held = self._held, b""
+        self._look(rest.removeprefix(b"" if self._offset else MARK) + b"\n")
         if self._open is not None:
             raise UnclosedError(self._open)
 
@@ -102,23 +103,16 @@ class Quotes:
 
 
 class Watched:
-    """A stream for Arrow to read whose quotes are looked at as it is read."""
-
-    closed = False
+    """A stream whose quotes are looked at as it is read."""
 
     def __init__(self, stream: Any, delimiter: str) -> None:
         self._stream, self._quotes = stream, Quotes(delimiter)
 
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes of text. Raises `UnclosedError`, at the end of the file too."""
+    def read(self, size: int) -> bool:
+        """Go on over so many bytes of text; whether there were any. Raises `UnclosedError`, also at the file's end."""
         data: bytes = self._stream.read(size)
         if data:
             self._quotes.take(data)
-        elif size:
+        else:
             self._quotes.end()
-        return data
-
-    def close(self) -> None:
-        """Let go of the stream."""
-        self.closed = True
-        self._stream.close()
+        return bool(data)
