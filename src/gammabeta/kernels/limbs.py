@@ -17,6 +17,8 @@ Digits = NDArray[np.int64]
 Limbs = tuple[int, Digits]
 
 BITS = 32
+RANGE = 101 * BITS
+"""Sums of numbers of 64 bits, weighted or squared, are multiples of 2^-RANGE below 2^RANGE in size."""
 _LOW = np.int64(2**BITS - 1)
 
 
@@ -44,6 +46,18 @@ def canonical(base: int, digits: Digits) -> Limbs:
         carried[height] += carried[height + 1] << BITS
     nothing = first == height and not np.count_nonzero(carried[height])
     return zeros(n) if nothing else (base + first, carried[first : height + 1])
+
+
+def is_canonical(a: Limbs) -> bool:
+    """Whether a vector, whose limbs may be any integers of 64 bits, is in canonical form and within `RANGE`."""
+    base, digits = a
+    height, n = digits.shape
+    if not (height and abs(base) * BITS <= RANGE and abs(base + height) * BITS <= RANGE + BITS):
+        return False
+    if (digits[:-1] & ~_LOW).any() or (abs(digits[-1] + 0.5) > 2.0**BITS).any():
+        return False
+    found, same = canonical(base, digits)
+    return found == base and same.shape == (height, n) and bool((same == digits).all())
 
 
 def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
