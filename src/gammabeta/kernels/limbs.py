@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Digits = NDArray[np.int64]
 Limbs = tuple[int, Digits]
+Floats = NDArray[np.float64]
 
 BITS = 32
 RANGE = 101 * BITS
@@ -51,13 +52,27 @@ def canonical(base: int, digits: Digits) -> Limbs:
 def is_canonical(a: Limbs) -> bool:
     """Whether a vector, whose limbs may be any integers of 64 bits, is in canonical form and within `RANGE`."""
     base, digits = a
-    height, n = digits.shape
+    height = len(digits)
     if not (height and abs(base) * BITS <= RANGE and abs(base + height) * BITS <= RANGE + BITS):
         return False
-    if (digits[:-1] & ~_LOW).any() or (abs(digits[-1] + 0.5) > 2.0**BITS).any():
+    top = digits[-1]
+    if np.count_nonzero(digits[:-1] & ~_LOW) or np.count_nonzero((top < -(2**BITS)) | (top >= 2**BITS)):
         return False
-    found, same = canonical(base, digits)
-    return found == base and same.shape == (height, n) and bool((same == digits).all())
+    if not np.count_nonzero(digits):
+        return base == 0 and height == 1
+    return bool(np.count_nonzero(digits[0]) and (height == 1 or np.count_nonzero((top != 0) & (top != -1))))
+
+
+def to_floats(a: Limbs) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The numbers as float64, how far these may be from them, and which are integers that float64 holds.
+
+    ±inf or NaN where float64 does not reach.
+    """
+    base, digits = a
+    parts = np.ldexp(digits.astype(np.float64), BITS * np.arange(base, base + len(digits))[:, None])
+    sizes = np.abs(parts).sum(axis=0)
+    whole = (sizes < 2.0**53) & ~np.any(digits[: max(-base, 0)], axis=0)
+    return parts.sum(axis=0), sizes * (len(digits) * 2.0**-52), whole
 
 
 def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:

@@ -140,7 +140,11 @@ class Grouped(Immutable, Generic[S]):
             raise StateError(f"{cls._kind} must hold rows and a statistic for each of its {len(labels)} labels")
         if sum(rows) > states.MOST:
             raise StateError(f"{cls._kind} must be of 2^62 rows at most, got {sum(rows)}")
-        return cls(labels, np.array(rows, np.int64), each)
+        found = cls(labels, np.array(rows, np.int64), each)
+        most = np.repeat(found.rows, prod(each.shape[1:]))
+        if isinstance(each, Extrema) and (most < each.count.reshape(-1)).any():
+            raise StateError(f"{cls._kind} cannot count more values in a group than it has rows")
+        return found
 
 
 def _comparable(labels: Labels) -> list[Any]:

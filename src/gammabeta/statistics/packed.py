@@ -40,7 +40,7 @@ def unpacked(data: bytes, features: int | None = None) -> tuple[Moments, Extrema
     """The statistics that `packed` made bytes of, of so many features if that is said.
 
     Raises:
-        StateError: the bytes are none of its, or no data could have such statistics.
+        StateError: the bytes are none of its. Whether some data could have such statistics is not looked at.
     """
     try:
         words, (k, *heads) = _words(data, features)
@@ -53,8 +53,7 @@ def unpacked(data: bytes, features: int | None = None) -> tuple[Moments, Extrema
         if not all(map(is_canonical, (weight, total, squares))):
             raise ValueError("sums that are none")
         low, high = (row.view(np.float64).reshape(k) + 0.0 for row in taken[5:])
-        moments = Moments((k,), weight, total, squares, taken[3])._possible("sums must be those of some data")
-        return moments, Extrema((k,), low, high, taken[4])._possible()
+        return Moments((k,), weight, total, squares, taken[3]), Extrema((k,), low, high, taken[4])
     except (ValueError, zlib.error) as error:
         raise StateError(f"packed statistics must be as they were written, these are not: {error}") from None
 

@@ -15,6 +15,7 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gammabeta import states
 from gammabeta.errors import StateError
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 _LARGEST_SQUARE = int(np.finfo(np.float64).max) ** 2
 _HEAVIEST = Fraction(states.MOST * int(np.finfo(np.float64).max))  # as many weights as there may be values
+_MANY = 8  # features from which it pays to look at all in floats first
+_OFF = 2.0**-48  # of a dozen operations on floats, of their operands' sizes
 _EXACT, _WIDE = 2.0**53, 2.0**64  # between them integers of 64 bits are not the floats that extrema make of them
 
 
-def moments(m: "Moments", invariant: str) -> None:
-    """Refuse sums that no data could have.
+def moments(m: "Moments", invariant: str, at: Sequence[int] | None = None) -> None:
+    """Refuse sums that no data could have, those of the features `at` if that is given.
 
     Raises:
         StateError: a count below zero, fewer values than NaN and infinities, or squares that the other sums rule out.
@@ -44,7 +47,8 @@ def moments(m: "Moments", invariant: str) -> None:
     most = int(_HEAVIEST / Fraction(2) ** exponent)
     specials = m._specials.sum(axis=0, dtype=object).tolist()
     negative = np.any((m._specials < 0) | (m._specials > states.MOST), axis=0).tolist()
-    for i, (weight, total, spread, square) in enumerate(zip(weights, sums, spreads, squares, strict=True)):
+    for i in range(len(weights)) if at is None else at:
+        weight, total, spread, square = weights[i], sums[i], spreads[i], squares[i]
         few = weight < 0 or negative[i] or (specials[i] and specials[i] * least > weight)
         large = square << down > _LARGEST_SQUARE * weight << up
         if few or weight > most or spread < 0 or large or (weight == 0 and total != 0):
@@ -75,15 +79,52 @@ def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str]) -> 
     Raises:
         StateError: the counts differ, infinities or NaN are counted, or the sums are not those of values in between.
     """
-    if m._specials[1:].any() or np.isinf(e.min).any() or np.isinf(e.max).any():
+    if m._specials[1:].any() or (e._low == -inf).any() or (e._high == inf).any():
         raise StateError("a stats file cannot hold infinities: they are refused where statistics are taken")
     if m._specials[0].any() or e._counts[1].any():
         raise StateError("a stats file cannot count NaN: missing values are left out where statistics are taken")
+    extrema(e, -1)
+    most = np.repeat(rows, len(names))
+    rest = np.arange(len(most)) if len(most) < _MANY else np.flatnonzero(~_surely(m, e, most))
+    if len(rest):
+        moments(m, "sums must be those of some data", rest.tolist())
+        _exactly(m, e, most, rest.tolist(), names)
+
+
+def _surely(m: "Moments", e: "Extrema", most: Counts) -> NDArray[np.bool_]:
+    """Which features' statistics are possible as floats tell with what they may be off by: most of them.
+
+    Q may be as great as R·L − L²/4 whatever r is. Small integers are exact, and of them what is said above is asked.
+    """
+    with np.errstate(all="ignore"):
+        (n, _, counted), (one, off_one, a), (two, off_two, b) = (limbs.to_floats(part) for part in m._limbs)
+        low, width = e._low, e._high - e._low
+        above, square = one - n * low - width, two - 2 * low * one + n * low * low - width * width
+        first = np.abs(one) + n * np.abs(low) + width
+        second = two + 2 * np.abs(low * one) + n * low * low + width * width
+        whole = a & b & (low == np.floor(low)) & (width == np.floor(width))
+        whole &= (n * second < _EXACT) & (first * first < _EXACT)
+        off_above = np.where(whole, 0.0, off_one + first * _OFF)
+        off_square = np.where(whole, 0.0, off_two + 2 * np.abs(low) * off_one + second * _OFF)
+        relative = np.where(whole, 0.0, _OFF)
+        full = np.floor(above / width)
+        greatest = np.where(whole, full * width**2 + (above - full * width) ** 2, above * width - width**2 / 4)
+        off_greatest = off_above * width + (np.abs(above) * width + width**2) * relative
+        free = n - 2
+        between = (above >= off_above) & (above + off_above <= free * width * (1 - relative))
+        not_less = (square - off_square) * free >= (above + off_above) ** 2 * (1 + relative)
+        not_more = square + off_square <= greatest - off_greatest
+        counted &= (n > 2) & (n <= most) & ((e._counts[0] == n) | (e._counts[0] == -1))
+        floats = (width > 0) & (np.maximum(-low, e._high) < _EXACT)
+        return np.asarray(counted & floats & between & not_less & not_more)
+
+
+def _exactly(m: "Moments", e: "Extrema", most: Counts, at: Sequence[int], names: Sequence[str]) -> None:
+    """Refuse what `together` does, feature by feature."""
     weights, exponent = limbs.to_integers(m._weight)
     sums, squares = (limbs.to_integers(part) for part in (m._sum, m._squares))
-    known = np.nan_to_num(e.count, nan=-1).reshape(-1).tolist()
-    most = np.repeat(rows, len(names)).tolist()
-    for i, ends in enumerate(zip(e._low.tolist(), e._high.tolist(), strict=True)):
+    for i in at:
+        known, ends = int(e._counts[0][i]), (float(e._low[i]), float(e._high[i]))
         count, rest = weights[i] << max(exponent, 0), weights[i] & ((1 << max(-exponent, 0)) - 1)
         count >>= max(-exponent, 0)
         what = f"column {states.shown(names[i % len(names)])}"
@@ -91,7 +132,7 @@ def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str]) -> 
             raise StateError(f"a stats file must count whole values, {what} has {m.count.reshape(-1)[i]}")
         if count > most[i]:
             raise StateError(f"a stats file of {most[i]} rows cannot count more values in a column, {what} has {count}")
-        if known[i] not in (-1, count) or (count > 0) != (ends[0] <= ends[1]):
+        if known not in (-1, count) or (count > 0) != (ends[0] <= ends[1]):
             raise StateError(f"moments and extrema must be of the same values, those of {what} differ in their count")
         if count and not _between(count, (sums[0][i], sums[1]), (squares[0][i], squares[1]), ends):
             raise StateError(
