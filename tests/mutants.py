@@ -38,7 +38,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def _changed(document: Any, random: Random) -> Any:
     path = random.choice(_places(document))
     if not path:
-        return random.choice(VALUES) if random.random() < 0.1 else document
+        return copy.deepcopy(random.choice(VALUES)) if random.random() < 0.1 else document
     parent = document
     for key in path[:-1]:
         parent = parent[key]
@@ -49,11 +49,11 @@ def _changed(document: Any, random: Random) -> Any:
     elif kind < 0.2 and isinstance(parent, list):
         parent.insert(key, copy.deepcopy(random.choice(parent)))
     elif kind < 0.3 and isinstance(parent, dict):
-        parent[random.choice(["more", "", "nan", *parent])] = old
+        parent[random.choice(["more", "", "nan", *parent])] = copy.deepcopy(old)
     elif kind < 0.6:
-        parent[key] = _near(old, random)
+        parent[key] = _near(copy.deepcopy(old), random)
     else:
-        parent[key] = random.choice(VALUES)
+        parent[key] = copy.deepcopy(random.choice(VALUES))
     return document
 
 

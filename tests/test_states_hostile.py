@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gammabeta as gb
-from gammabeta import Extrema, GroupedExtrema, GroupedMoments, MinMaxScaler, Moments, StandardScaler, data
+from gammabeta import Extrema, GroupedExtrema, GroupedMoments, MinMaxScaler, Moments, StandardScaler, axes, data
 from gammabeta.errors import DataError, FileError, GammabetaError, StateError
 from gammabeta.kernels import limbs
 from gammabeta.learned import Learned
@@ -60,7 +60,7 @@ def use(found: Any, original: Any) -> None:
     if isinstance(found, StandardScaler | MinMaxScaler):
         assert attributes(type(found).from_json(found.to_json())) == attributes(found)
         repr(found), found.affine_.inverse()
-        assert found.transform(np.ones((2, 2, *found._shape[-1:]) if found.axis else (2, found.n_features_in_))).size
+        assert found.transform(np.ones(data_shape(found))).shape == data_shape(found)
         acts = [lambda: found.merge(original), lambda: type(found)().merge(found).merge(found)]
     else:
         again = type(found).from_json(found.to_json())
@@ -75,6 +75,15 @@ def use(found: Any, original: Any) -> None:
             act()
         except GammabetaError:
             continue
+
+
+def data_shape(scaler: Any) -> tuple[int, ...]:
+    """A shape of data that a scaler takes: two places along each axis that it reduces."""
+    if scaler.axis is None:
+        return (2, scaler.n_features_in_)
+    away = np.size(scaler.axis)
+    features, along = list(scaler._shape), axes.reduced(scaler.axis, away + len(scaler._shape))
+    return tuple(2 if i in along else features.pop(0) for i in range(away + len(scaler._shape)))
 
 
 def attributes(scaler: Any) -> dict[str, Any]:
