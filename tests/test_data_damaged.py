@@ -12,7 +12,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-import mutants
+import file_mutants as mutants
 from gammabeta import data
 from gammabeta.cli import main
 from gammabeta.data import arrow, buffers

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta import states
 from gammabeta.conventions import Convention
 from gammabeta.errors import StateError
 
@@ -26,7 +27,8 @@ class Learned:
         convention: eps, decay, and which variance the running one is.
 
     Raises:
-        StateError: the arrays differ in shape, or a variance is negative.
+        StateError: the arrays are not of real numbers or differ in shape, a variance is negative, or `batches` is no
+            count.
     """
 
     gamma: Floats | None
@@ -37,7 +39,12 @@ class Learned:
     convention: Convention
 
     def __post_init__(self) -> None:
-        given: dict[str, Any] = {"gamma": self.gamma, "beta": self.beta, "var": self.var}
+        given: dict[str, Any] = {"gamma": self.gamma, "beta": self.beta, "mean": self.mean, "var": self.var}
+        kinds = {name: np.asarray(value).dtype for name, value in given.items() if value is not None}
+        if self.mean is None or self.var is None or any(k.kind not in "biuf" for k in kinds.values()):
+            raise StateError(f"mean and var, and gamma and beta if there are any, must be real numbers, got {kinds}")
+        if not isinstance(self.batches, int | np.integer) or not 0 <= self.batches <= states.MOST:
+            raise StateError(f"batches must be an integer, 0 or more, got {states.shown(self.batches)}")
         shapes = {name: np.shape(value) for name, value in given.items() if value is not None}
         if any(shape != np.shape(self.mean) for shape in shapes.values()):
             raise StateError(f"gamma, beta and var must have mean's shape {np.shape(self.mean)}, got {shapes}")

@@ -1,6 +1,5 @@
 """A file's statistics by group: one pass, memory for the groups and not for the rows."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from gammabeta.data.select import selected
 from gammabeta.data.source import Chunk, Column, Restart, Source
 from gammabeta.data.sources import Data, opened
 from gammabeta.data.state import Recipe, Statistics, columns_of_document, listed
-from gammabeta.data.store import statistics_path
-from gammabeta.errors import DataError, FileError, KindError, StateError
-from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments
+from gammabeta.data.store import contents, statistics_path
+from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, possible
 from gammabeta.statistics.labels import factorized
 
 FORMAT = "gammabeta.group_stats"
@@ -90,7 +89,7 @@ class GroupStatistics:
     def to_json(self) -> str:
         """A JSON document that `from_json` reads back to the same bits."""
         by, *columns = ({"name": column.name, "type": column.type} for column in (self.by, *self.columns))
-        parts = {"moments": json.loads(self.moments.to_json()), "extrema": json.loads(self.extrema.to_json())}
+        parts = {"moments": self.moments._document(), "extrema": self.extrema._document()}
         return states.dump(FORMAT, {"by": by, "columns": columns, **parts})
 
     @classmethod
@@ -102,8 +101,8 @@ class GroupStatistics:
         """
         document = states.load(text, FORMAT, ("by", "columns", "moments", "extrema"))
         (by,), columns = columns_of_document([document["by"]]), columns_of_document(document["columns"])
-        moments = GroupedMoments.from_json(json.dumps(document["moments"]))
-        extrema = GroupedExtrema.from_json(json.dumps(document["extrema"]))
+        moments = GroupedMoments._of_document(document["moments"])
+        extrema = GroupedExtrema._of_document(document["extrema"])
         same = all(document["moments"][key] == document["extrema"][key] for key in ("labels", "rows"))
         shapes = {moments.moments.shape, extrema.extrema.shape}
         if not same or shapes != {(len(moments), len(columns))}:
@@ -111,6 +110,9 @@ class GroupStatistics:
                 f"a stats file by group must hold, of the same groups, the statistics of its {len(columns)} columns, "
                 f"got those of {len(moments)} and {len(extrema)} groups, shapes {sorted(shapes)}"
             )
+        if by.name in {column.name for column in columns}:
+            raise StateError(f"the column of the labels, {states.shown(by.name)}, cannot have statistics too")
+        possible.together(moments.each, extrema.each, moments.rows, [column.name for column in columns])
         return cls(by, columns, moments, extrema)
 
 
@@ -257,9 +259,7 @@ def load_groups(path: str | Path) -> GroupStatistics:
     """
     path = existing(statistics_path(path))
     try:
-        return GroupStatistics.from_json(path.read_bytes())
-    except OSError as error:
-        raise FileError(f"{str(path)!r} cannot be read: {error}") from None
+        return GroupStatistics.from_json(contents(path, FORMAT))
     except StateError as error:
         raise StateError(f"{str(path)!r}: {error}") from None
 
@@ -268,8 +268,11 @@ def is_grouped(path: Path) -> bool:
     """Whether a file says that it holds statistics by group."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return FORMAT.encode() in file.read(100)
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(100)
+    except OSError:  # it is said where the file is read
+        return False
 
 
 def gather_groups(

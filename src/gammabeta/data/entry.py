@@ -1,12 +1,14 @@
 """One file of a data set: how large and how old it is, its columns, and their exact statistics."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from gammabeta import states
 from gammabeta.data.agree import meant
 from gammabeta.data.dataset import Part
 from gammabeta.data.files import changed, existing
@@ -15,6 +17,7 @@ from gammabeta.data.select import selected
 from gammabeta.data.source import Column, Restart, Source
 from gammabeta.data.sources import opened
 from gammabeta.data.state import Recipe, Statistics
+from gammabeta.errors import StateError
 from gammabeta.statistics import Extrema, Moments
 
 
@@ -23,6 +26,24 @@ class Stamp(NamedTuple):
 
     size: int
     mtime_ns: int
+
+    @classmethod
+    def of_record(cls, size: Any, mtime_ns: Any) -> "Stamp":
+        """The stamp that a record of files tells; `StateError` if it is none."""
+        if not (states.is_count(size) and type(mtime_ns) is int and abs(mtime_ns) <= states.MOST):
+            raise StateError(f"size and time of a file must be integers, got {states.shown([size, mtime_ns])}")
+        return cls(size, mtime_ns)
+
+
+def name_of_record(value: Any) -> str:
+    """The name of a file that a record of files tells; `StateError` if no file can have it."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise StateError(f"the name of a file must be text without NUL, got {states.shown(value)}")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise StateError(f"the name of a file must be one that the system takes, got {states.shown(value)}") from None
+    return value
 
 
 @dataclass(frozen=True)

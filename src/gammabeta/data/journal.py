@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from gammabeta import states
-from gammabeta.data.entry import Entry, Stamp
+from gammabeta.data.entry import Entry, Stamp, name_of_record
 from gammabeta.data.files import replacing
 from gammabeta.data.locks import open_locked
 from gammabeta.data.source import Column
@@ -87,24 +87,28 @@ class Journal:
         if place is None or place.stamp != stamp:
             return None
         try:
-            return self._entry(stamp, json.loads(_content(self._read(place.start, place.size))))
-        except (KeyError, TypeError, IndexError, ValueError):
-            raise self._damaged(place.start) from None
+            return self._entry(stamp, states.parsed(_content(self._read(place.start, place.size))))
+        except ValueError as error:
+            raise self._damaged(place.start, error) from None
 
     def _entry(self, stamp: Stamp, told: dict[str, Any]) -> Entry | None:
         layout = self._layouts.get(told["layout"])
         if layout is None:  # that line was taken out
             return None
-        moments, extrema = unpacked(b64decode(told["sums"], validate=True))
-        columns = tuple(layout[i] for i in told["of"])
-        return Entry(stamp, layout, Statistics(columns, int(told["rows"]), moments, extrema))
+        places, rows = told["of"], told["rows"]
+        if not (isinstance(places, list) and all(map(states.is_count, places)) and len({*places}) == len(places)):
+            raise ValueError("columns that are none")
+        if not all(i < len(layout) and not layout[i].barred for i in places) or not states.is_count(rows):
+            raise ValueError("columns or rows that are none")
+        moments, extrema = unpacked(b64decode(told["sums"], validate=True), len(places))
+        columns = tuple(layout[i] for i in places)
+        return Entry(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
 
     def add(self, name: str, entry: Entry) -> None:
         """Keep what was read of a file."""
-        listed = [[column.name, column.type, column.barred] for column in entry.columns]
-        layout = sha256(json.dumps(listed).encode()).hexdigest()[:16]
+        layout = _key(entry.columns)
         if layout not in self._layouts:
-            self._append({"layout": layout, "columns": listed})
+            self._append({"layout": layout, "columns": entry.columns})
             self._layouts[layout] = entry.columns
         found, known = entry.statistics, {column.name: i for i, column in enumerate(entry.columns)}
         told = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
@@ -134,7 +138,7 @@ class Journal:
     def _load(self) -> None:
         with os.fdopen(os.dup(self._file), "rb") as file:
             file.seek(0)
-            first = file.readline()
+            first = file.readline(_LONGEST_HEAD)
             if not first.endswith(b"\n") and _line(_HEAD).startswith(first):
                 os.ftruncate(self._file, 0)  # a new file, or one whose first line was cut off
                 self._append(_HEAD)
@@ -155,21 +159,28 @@ class Journal:
 
     def _learn(self, line: bytes) -> None:
         try:
-            told = json.loads(_content(line))
-            if "layout" in told and "file" not in told:
-                self._layouts[told["layout"]] = tuple(Column(*map(str, column)) for column in told["columns"])
-            elif "bad" in told:
-                self._places.pop(told["file"], None)
+            told = states.parsed(_content(line))
+            keys = set(told) if isinstance(told, dict) else set()
+            if keys == _LAYOUT:
+                self._layouts[told["layout"]] = _layout(told["layout"], told["columns"])
+                return
+            if keys not in (_BAD, _FILE):
+                raise ValueError("it is about no file")
+            name, stamp = name_of_record(told["file"]), Stamp.of_record(told["size"], told["mtime_ns"])
+            if keys == _FILE and isinstance(told["layout"], str) and isinstance(told["sums"], str):
+                self._places[name] = _Place(stamp, self._end, len(line))
+            elif keys == _BAD and isinstance(told["bad"], str):
+                self._places.pop(name, None)
             else:
-                self._places[told["file"]] = _Place(Stamp(told["size"], told["mtime_ns"]), self._end, len(line))
-        except (KeyError, TypeError, ValueError):
-            raise self._damaged(self._end) from None
+                raise ValueError("what it tells of a file is none")
+        except ValueError as error:
+            raise self._damaged(self._end, error) from None
 
-    def _damaged(self, start: int) -> StateError:
+    def _damaged(self, start: int, error: ValueError) -> StateError:
         number = self._read(0, start).count(b"\n") + 1
         return StateError(
             f"line {number} of {str(self.path)!r} is damaged; take the line out, and the file that it is about "
-            "will be read again"
+            f"will be read again: {error}"
         )
 
     def compact(self, names: set[str]) -> None:
@@ -184,7 +195,7 @@ class Journal:
     def _kept(self, live: dict[str, _Place]) -> Iterator[bytes]:
         yield _line(_HEAD)
         for name, columns in self._layouts.items():
-            yield _line({"layout": name, "columns": [[c.name, c.type, c.barred] for c in columns]})
+            yield _line({"layout": name, "columns": columns})
         for place in live.values():
             yield self._read(place.start, place.size)
 
@@ -193,7 +204,23 @@ class Journal:
         return os.read(self._file, size)
 
 
-_HEAD = {"format": FORMAT, "version": states.VERSION}
+_HEAD = states.document(FORMAT, {})
+_LONGEST_HEAD = 1000  # bytes: whatever the file is, no more of it is read for its first line
+_LAYOUT, _BAD = {"layout", "columns"}, {"file", "size", "mtime_ns", "bad"}
+_FILE = {"file", "size", "mtime_ns", "layout", "rows", "of", "sums"}
+
+
+def _key(layout: Layout) -> str:
+    return sha256(json.dumps(layout).encode()).hexdigest()[:16]
+
+
+def _layout(key: Any, listed: Any) -> Layout:
+    """The columns that a line tells; `ValueError` if these are none."""
+    whole = isinstance(listed, list) and all(isinstance(c, list) and len(c) == 3 and states.texts(c) for c in listed)
+    layout = tuple(Column(*column) for column in listed) if whole else ()
+    if not whole or len({column.name for column in layout}) < len(layout) or key != _key(layout):
+        raise ValueError("columns that are none")
+    return layout
 
 
 def _line(told: dict[str, Any]) -> bytes:
@@ -205,5 +232,5 @@ def _content(line: bytes) -> bytes:
     """What a line says, if it is whole; `ValueError` if not."""
     content = line[9:-1]
     if line[:9] != b"%08x " % crc32(content):
-        raise ValueError("its first line is none of a ledger's")
+        raise ValueError("it is no line of a ledger, or not as it was written")
     return content

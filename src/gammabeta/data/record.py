@@ -18,13 +18,15 @@ import numpy as np
 
 from gammabeta import states
 from gammabeta.affine import Affine
-from gammabeta.data.entry import Stamp
-from gammabeta.data.files import replacing, writing
+from gammabeta.data.entry import Stamp, name_of_record
+from gammabeta.data.files import reason, replacing, writing
 from gammabeta.data.locks import open_locked
-from gammabeta.errors import StateError
+from gammabeta.errors import FileError, StateError
 
 FOLDER = ".gammabeta"  # what begins with a dot is no data to Arrow, Spark, Hive and us
 FORMAT = "gammabeta.written"
+_FIELDS = {"file", "source", "map", "output", "rows"}
+_LONGEST_HEAD = 1000  # bytes: whatever the file is, no more of it is read for its first line
 
 
 @dataclass(frozen=True)
@@ -99,27 +101,27 @@ def _text(line: Line) -> str:
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    header, *rest = path.read_text("utf-8", errors="replace").split("\n")
     try:
-        states.load(header, FORMAT, ())
+        with path.open("rb") as file:
+            states.load(file.readline(_LONGEST_HEAD), FORMAT, ())
+            yield from filter(None, map(_line, file))
     except StateError as error:
         raise StateError(f"{str(path)!r} does not say what has been written: {error}; or remove it") from None
-    for text in rest:
-        line = _line(text)
-        if line is not None:
-            yield line
+    except OSError as error:
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from error
 
 
-def _line(text: str) -> Line | None:
+def _line(text: bytes) -> Line | None:
+    """What a line says, None where it is no line."""
     try:
-        found: Any = json.loads(text)
-        name, key, rows = found["file"], found["map"], found["rows"]
-        source, output = (Stamp(*found[side]) for side in ("source", "output"))
-    except (ValueError, TypeError, KeyError):
+        found: Any = states.parsed(text)
+        if not isinstance(found, dict) or set(found) != _FIELDS:
+            return None
+        name, key, rows = name_of_record(found["file"]), found["map"], found["rows"]
+        source, output = (Stamp.of_record(*found[side]) for side in ("source", "output"))
+    except (StateError, TypeError):
         return None
-    if not (isinstance(name, str) and isinstance(key, str) and all(type(n) is int for n in (rows, *source, *output))):
-        return None
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if not (isinstance(key, str) and states.is_count(rows)) or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     return Line(name, source, key, output, rows)
 

@@ -4,7 +4,6 @@ The document says how the columns are scaled as well as what their statistics ar
 options a file was scaled in order to scale another one, or to go back.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from gammabeta import states
 from gammabeta.affine import Affine
 from gammabeta.data.source import Column
 from gammabeta.errors import DataError, StateError
-from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics import Extrema, Moments, possible
 
 FORMAT = "gammabeta.stats"
 _FIELDS = ("rows", "columns", "scaling", "moments", "extrema")
@@ -38,36 +37,29 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.method not in ("standard", "minmax"):
             raise DataError(f"method must be standard or minmax, got {self.method!r}")
-        low, high = self.feature_range
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise DataError(f"feature_range must be two finite numbers, the lower first, got {low:g} {high:g}")
-        if not (np.isfinite(self.ddof) and self.ddof >= 0):
+        if not states.is_range(self.feature_range):
+            got = states.shown(self.feature_range)
+            raise DataError(f"feature_range must be two finite numbers, the lower first, got {got}")
+        if not states.is_ddof(self.ddof):
             raise DataError(f"ddof must be a finite number, 0 or more, got {self.ddof}")
 
     def document(self) -> dict[str, Any]:
         """The recipe for a JSON document: only what its method goes by."""
         if self.method == "standard":
-            return {"method": "standard", "ddof": self.ddof}
-        return {"method": "minmax", "feature_range": list(self.feature_range)}
+            return {"method": "standard", "ddof": states.plain(self.ddof)}
+        return {"method": "minmax", "feature_range": [states.plain(end) for end in self.feature_range]}
 
     @classmethod
     def of_document(cls, value: Any) -> "Recipe":
         """The recipe in a JSON document; `StateError` if it is none."""
         try:
             if value["method"] == "standard" and set(value) == {"method", "ddof"}:
-                return cls("standard", ddof=_real(value["ddof"]))
-            low, high = value["feature_range"]
+                return cls("standard", ddof=value["ddof"])
             if value["method"] == "minmax" and set(value) == {"method", "feature_range"}:
-                return cls("minmax", feature_range=(_real(low), _real(high)))
-        except (TypeError, KeyError, ValueError):
+                return cls("minmax", feature_range=tuple(value["feature_range"]))
+        except (TypeError, KeyError, DataError):
             pass
-        raise StateError(f"scaling must say standard with ddof or minmax with feature_range, got {str(value)[:80]}")
-
-
-def _real(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError
-    return value
+        raise StateError(f"scaling must say standard with ddof or minmax with feature_range, got {states.shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -137,7 +129,7 @@ class Statistics:
     def to_json(self) -> str:
         """A JSON document that `from_json` reads back to the same bits."""
         columns = [{"name": column.name, "type": column.type} for column in self.columns]
-        parts = {"moments": json.loads(self.moments.to_json()), "extrema": json.loads(self.extrema.to_json())}
+        parts = {"moments": self.moments._document(), "extrema": self.extrema._document()}
         return states.dump(FORMAT, {"rows": self.rows, "columns": columns, "scaling": self.recipe.document(), **parts})
 
     @classmethod
@@ -151,20 +143,23 @@ class Statistics:
         columns = columns_of_document(document["columns"])
         (rows,) = states.counts([document["rows"]], 1, "rows")
         recipe = Recipe.of_document(document["scaling"])
-        moments = Moments.from_json(json.dumps(document["moments"]))
-        extrema = Extrema.from_json(json.dumps(document["extrema"]))
-        if not moments.shape == extrema.shape == (len(columns),):
+        moments, extrema = Moments._of_document(document["moments"]), Extrema._of_document(document["extrema"])
+        return cls(columns, rows, moments, extrema, recipe).possible()
+
+    def possible(self) -> "Statistics":
+        """Self, if some file could have these statistics.
+
+        Raises:
+            StateError: they are not of these columns and rows, or those of a column are not of the same values.
+        """
+        shapes = self.moments.shape, self.extrema.shape
+        if shapes != ((len(self.columns),),) * 2:
             raise StateError(
-                f"a stats file must hold the statistics of its {len(columns)} columns, "
-                f"got moments of shape {moments.shape} and extrema of shape {extrema.shape}"
+                f"a stats file must hold the statistics of its {len(self.columns)} columns, "
+                f"got moments of shape {shapes[0]} and extrema of shape {shapes[1]}"
             )
-        if (moments.count > rows).any() or (extrema.count > rows).any():
-            raise StateError(f"a stats file of {rows} rows cannot count more values in a column")
-        if moments.infinities.any() or np.isinf([extrema.min, extrema.max]).any():
-            raise StateError("a stats file cannot hold infinities: they are refused where statistics are taken")
-        if np.isnan(moments.mean[moments.count > 0]).any():
-            raise StateError("a stats file cannot count NaN: missing values are left out where statistics are taken")
-        return cls(columns, rows, moments, extrema, recipe)
+        possible.together(self.moments, self.extrema, np.array([self.rows]), self.names)
+        return self
 
 
 @dataclass(frozen=True)
@@ -194,15 +189,11 @@ def columns_of_document(value: Any) -> tuple[Column, ...]:
     if not isinstance(value, list) or not value:
         raise StateError("columns must be a list of names and types, with one at least")
     for column in value:
-        if not isinstance(column, dict) or set(column) != {"name", "type"} or not _texts(column):
-            raise StateError(f"each column must have a name and a type, got {str(column)[:80]}")
+        if not isinstance(column, dict) or set(column) != {"name", "type"} or not states.texts(column.values()):
+            raise StateError(f"each column must have a name and a type, got {states.shown(column)}")
     if len({column["name"] for column in value}) < len(value):
         raise StateError("each column's name must come once")
     return tuple(Column(column["name"], column["type"]) for column in value)
-
-
-def _texts(column: dict[str, Any]) -> bool:
-    return all(isinstance(text, str) for text in column.values())
 
 
 def joined(a: Column, b: Column) -> Column:

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gammabeta import states
 from gammabeta.data.files import existing, replacing
 from gammabeta.data.first_pass import Progress, measure, quiet
 from gammabeta.data.remote import Place, located
 from gammabeta.data.select import matches, selected
-from gammabeta.data.state import Recipe, Statistics
+from gammabeta.data.state import FORMAT, Recipe, Statistics
 from gammabeta.errors import DataError, FileError, StateError
+
+_LARGE = 1 << 20  # bytes, of which no more is read of what is something else
 
 
 def statistics_path(path: str | Path) -> Path:
@@ -39,10 +42,25 @@ def load(path: str | Place) -> Statistics:
     """
     path = existing(located(path))
     try:
-        with path.open("rb") as file:
-            return Statistics.from_json(file.read())
+        return Statistics.from_json(contents(path, FORMAT))
     except StateError as error:
         raise StateError(f"{str(path)!r} is not a stats file to be used: {error}") from None
+
+
+def contents(path: Place, kind: str) -> bytes:
+    """A file's bytes, if it may be a document of that kind: what is large must begin as one is written.
+
+    Raises:
+        FileError: it cannot be read.
+        StateError: it is large and begins in another way.
+    """
+    beginning = states.dump(kind, {})[:-1].encode()
+    try:
+        with path.open("rb") as file:
+            first: bytes = file.read(_LARGE)
+            if len(first) == _LARGE and not first.startswith(beginning):
+                raise StateError(f"a document of more than 1 MiB must begin with {beginning.decode()}, it does not")
+            return first + file.read()
     except OSError as error:
         raise FileError(f"cannot read {str(path)!r}: {error.strerror}") from error
 

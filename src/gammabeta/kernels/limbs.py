@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 Digits = NDArray[np.int64]
 Limbs = tuple[int, Digits]
+Floats = NDArray[np.float64]
 
 BITS = 32
+RANGE = 101 * BITS
+"""Sums of numbers of 64 bits, weighted or squared, are multiples of 2^-RANGE below 2^RANGE in size."""
 _LOW = np.int64(2**BITS - 1)
 
 
@@ -44,6 +47,32 @@ def canonical(base: int, digits: Digits) -> Limbs:
         carried[height] += carried[height + 1] << BITS
     nothing = first == height and not np.count_nonzero(carried[height])
     return zeros(n) if nothing else (base + first, carried[first : height + 1])
+
+
+def is_canonical(a: Limbs) -> bool:
+    """Whether a vector, whose limbs may be any integers of 64 bits, is in canonical form and within `RANGE`."""
+    base, digits = a
+    height = len(digits)
+    if not (height and abs(base) * BITS <= RANGE and abs(base + height) * BITS <= RANGE + BITS):
+        return False
+    top = digits[-1]
+    if np.count_nonzero(digits[:-1] & ~_LOW) or np.count_nonzero((top < -(2**BITS)) | (top >= 2**BITS)):
+        return False
+    if not np.count_nonzero(digits):
+        return base == 0 and height == 1
+    return bool(np.count_nonzero(digits[0]) and (height == 1 or np.count_nonzero((top != 0) & (top != -1))))
+
+
+def to_floats(a: Limbs) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The numbers as float64, how far these may be from them, and which are integers that float64 holds.
+
+    ±inf or NaN where float64 does not reach.
+    """
+    base, digits = a
+    parts = np.ldexp(digits.astype(np.float64), BITS * np.arange(base, base + len(digits))[:, None])
+    sizes = np.abs(parts).sum(axis=0)
+    whole = (sizes < 2.0**53) & ~np.any(digits[: max(-base, 0)], axis=0)
+    return parts.sum(axis=0), sizes * (len(digits) * 2.0**-52), whole
 
 
 def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:

@@ -8,9 +8,11 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
-from gammabeta import arrays, axes
+from gammabeta import arrays, axes, states
 from gammabeta.affine import Affine
+from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
+from gammabeta.scalers.seen import most
 from gammabeta.statistics import Extrema
 
 
@@ -52,6 +54,8 @@ class MinMaxScaler(Scaler):
         "axis": [Integral, tuple, None],
     }
 
+    _parameters_read: ClassVar[dict[str, Any]] = {"feature_range": states.is_range, "axis": states.is_axis}
+
     extrema_: Extrema
     data_min_: Any
     data_max_: Any
@@ -76,10 +80,14 @@ class MinMaxScaler(Scaler):
     def from_extrema(cls, extrema: Extrema, **parameters: Any) -> Self:
         """A scaler fitted on what `extrema` has seen; where it does not know its count, `n_samples_seen_` is 0.
 
+        Raises `DataError` if infinities were among it.
+
         >>> MinMaxScaler.from_extrema(Extrema.of([[1.0], [3.0]])).data_range_
         array([2.])
         """
-        return cls(**parameters)._adopt(extrema, int(np.nan_to_num(extrema.count).max(initial=0)), False, None)
+        if np.isinf(extrema.min).any() or np.isinf(extrema.max).any():
+            raise DataError("extrema must be finite to scale by, these are not; leave infinities out")
+        return cls(**parameters)._adopt(extrema, most(extrema.count), False, None)
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn least and greatest values of X, which is as in `StandardScaler.fit` but not sparse."""
@@ -111,6 +119,14 @@ class MinMaxScaler(Scaler):
         self.scale_ = Affine.minmax(e, self.feature_range).scale.copy()
         self.min_ = self.feature_range[0] - self.data_min_ * self.scale_
         self.n_samples_seen_ = rows
+
+    @classmethod
+    def _impossible(cls, e: Extrema, rows: int, weighted: bool) -> str:
+        if np.isinf(e.min).any() or np.isinf(e.max).any():
+            return "infinities, which are refused"
+        if weighted:
+            return "weights, of which it knows nothing"
+        return "" if most(e.count) <= rows <= states.MOST else f"{rows} rows where {most(e.count)} were counted"
 
     @property
     def affine_(self) -> Affine:

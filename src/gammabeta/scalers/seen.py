@@ -1,6 +1,6 @@
 """What a scaler has seen: its statistic, which adds up, and which JSON can hold."""
 
-import json
+from collections.abc import Callable
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -9,7 +9,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from gammabeta import arrays, states
+from gammabeta import arrays, axes, states
 from gammabeta.errors import DataError, KindError, StateError
 
 
@@ -21,6 +21,9 @@ class Seen(BaseEstimator):
     _format: ClassVar[str]  # the name of the document that `to_json` writes
     _fitted: ClassVar[tuple[str, ...]]  # the attributes that follow
 
+    _parameters_read: ClassVar[dict[str, Callable[[Any], bool]]]  # what those that are no flags may be in a document
+
+    axis: axes.Axis | None
     n_features_in_: int
     n_samples_seen_: Any
 
@@ -90,7 +93,7 @@ class Seen(BaseEstimator):
         if statistic is None:
             raise StateError(f"this {type(self).__name__} must have been fitted: its attributes were set by hand")
         seen = np.asarray(arrays.to_numpy(self.n_samples_seen_))
-        return statistic, int(seen.max(initial=0)), seen.dtype.kind == "f"
+        return statistic, most(seen), seen.dtype.kind == "f"
 
     def to_json(self) -> str:
         """The fitted scaler as JSON: parameters, feature names and the exact statistic; `from_json` reads it back.
@@ -104,7 +107,7 @@ class Seen(BaseEstimator):
             "feature_names": None if names is None else [str(name) for name in names],
             "rows": rows,
             "weighted": weighted,
-            "statistic": json.loads(statistic.to_json()),
+            "statistic": statistic._document(),
         }
         return states.dump(self._format, fields)
 
@@ -121,23 +124,53 @@ class Seen(BaseEstimator):
             StateError: it is damaged, cut short, of another class or version, or does not hold what it must.
         """
         found = states.load(text, cls._format, ("parameters", "feature_names", "rows", "weighted", "statistic"))
-        names, rows = found["feature_names"], found["rows"]
-        try:
-            given = {name: tuple(v) if isinstance(v, list) else v for name, v in found["parameters"].items()}
-            scaler = cls(**given)
-            scaler._validate_params()
-            statistic = cls._kept.from_json(json.dumps(found["statistic"]))
-        except StateError:
-            raise
-        except (AttributeError, TypeError, ValueError, RecursionError) as error:
-            raise StateError(f"{cls._format} must hold parameters of {cls.__name__}: {str(error)[:200]}") from None
-        named = isinstance(names, list) and all(isinstance(n, str) for n in names) and (len(names),) == statistic.shape
-        counted = type(rows) is int and rows >= 0 and type(found["weighted"]) is bool
-        if not (names is None or named) or not counted:
+        names, rows, weighted = found["feature_names"], found["rows"], found["weighted"]
+        scaler, statistic = cls._of_parameters(found["parameters"]), cls._kept._of_document(found["statistic"])
+        named = isinstance(names, list) and states.texts(names) and (len(names),) == statistic.shape
+        if not (names is None or named) or type(rows) is not int or type(weighted) is not bool:
             raise StateError(
                 f"{cls._format} must hold rows, weighted, and feature_names (null, or one for each feature)"
             )
-        return scaler._adopt(statistic, rows, found["weighted"], names)
+        if not _lies(statistic.shape, scaler.axis):
+            raise StateError(
+                f"{cls._format} must hold the statistic of the features beside axis {scaler.axis}, "
+                f"got shape {statistic.shape}"
+            )
+        if wrong := cls._impossible(statistic, rows, weighted):
+            raise StateError(f"{cls._format} must hold a statistic that a scaler can have seen, got {wrong}")
+        return scaler._adopt(statistic, rows, weighted, names)
+
+    @classmethod
+    def _of_parameters(cls, given: Any) -> Self:
+        """A scaler with the parameters in a document: all of them, each of its type."""
+        if not isinstance(given, dict) or set(given) != set(cls._get_param_names()):
+            raise StateError(f"{cls._format} must hold the parameters of {cls.__name__}, got {states.shown(given)}")
+        found = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        for name, value in found.items():
+            if not cls._parameters_read.get(name, states.is_flag)(value):
+                raise StateError(f"{cls._format} cannot have been made with {name}={states.shown(given[name])}")
+        return cls(**found)
+
+    @classmethod
+    def _impossible(cls, statistic: Any, rows: int, weighted: bool) -> str:
+        """Why no scaler can have seen so many rows with this statistic; "" if one can."""
+        raise NotImplementedError
+
+
+def most(counts: Any) -> int:
+    """The greatest of some counts as an integer: that of weights whose sum is beyond float64 is the greatest float."""
+    return int(np.nan_to_num(counts).max(initial=0))
+
+
+def _lies(shape: tuple[int, ...], axis: axes.Axis | None) -> bool:
+    """Whether features of a shape can lie beside the axes that are reduced."""
+    if axis is None:
+        return len(shape) == 1 and shape[0] > 0
+    try:
+        away = 1 if isinstance(axis, int) else len(axis)
+        return len(axes.kept(axis, away + len(shape))) == len(shape)
+    except DataError:
+        return False
 
 
 def _listed(names: Any) -> str:

@@ -12,9 +12,11 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.sparsefuncs import inplace_column_scale
 from sklearn.utils.validation import check_is_fitted
 
-from gammabeta import arrays, axes
+from gammabeta import arrays, axes, states
 from gammabeta.affine import Affine, standard_scale
+from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
+from gammabeta.scalers.seen import most
 from gammabeta.scalers.sparse import sparse_moments
 from gammabeta.statistics import Moments
 
@@ -79,6 +81,8 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         "axis": [Integral, tuple, None],
     }
 
+    _parameters_read: ClassVar[dict[str, Any]] = {"ddof": states.is_ddof, "axis": states.is_axis}
+
     moments_: Moments
     mean_: Any
     var_: Any
@@ -101,13 +105,15 @@ class StandardScaler(CallbackSupportMixin, Scaler):
 
     @classmethod
     def from_moments(cls, moments: Moments, **parameters: Any) -> Self:
-        """A scaler fitted on what `moments` has seen.
+        """A scaler fitted on what `moments` has seen; `DataError` if infinities were among it.
 
         >>> StandardScaler.from_moments(Moments.of([[1.0], [3.0]]) + Moments.of([[5.0]])).mean_
         array([3.])
         """
+        if moments.infinities.any():
+            raise DataError("moments must be of finite values to scale by, these are of infinities too; leave them out")
         weighted = bool((moments.count % 1 != 0).any())
-        return cls(**parameters)._adopt(moments, int(moments.count.max(initial=0)), weighted, None)
+        return cls(**parameters)._adopt(moments, most(moments.count), weighted, None)
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn mean and variance of X.
@@ -162,6 +168,14 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         counts = m.count.copy() if weighted else m.count.astype(np.int64)
         first = counts.reshape(-1)[:1]
         self.n_samples_seen_ = first[0] if len(first) and (counts == first).all() else counts
+
+    @classmethod
+    def _impossible(cls, m: Moments, rows: int, weighted: bool) -> str:
+        if m.infinities.any():
+            return "infinities, which are refused"
+        if not weighted and ((m.count % 1 != 0) | (m.count > states.MOST)).any():
+            return "counts that are none, without weights"
+        return "" if rows == most(m.count) else f"{rows} rows where {most(m.count)} were counted"
 
     @property
     def affine_(self) -> Affine:

@@ -1,14 +1,14 @@
 """What both statistics ask of their arguments."""
 
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import arrays, axes
-from gammabeta.errors import DataError, KindError
+from gammabeta import arrays, axes, states
+from gammabeta.errors import DataError, KindError, StateError
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -39,6 +39,32 @@ def refuse_nan(counts: Counts) -> None:
     if counts.any():
         at = tuple(int(i) for i in np.argwhere(counts)[0])
         raise DataError(f"there must be no NaN with nan='raise', got {counts.sum()}, the first in feature {at}")
+
+
+def check_ddof(ddof: float) -> None:
+    """Refuse a ddof that is not a number of float64."""
+    try:
+        finite = isfinite(ddof)
+    except (OverflowError, TypeError):
+        finite = False
+    if not finite:
+        raise DataError(f"ddof must be a finite number, got {ddof!r}")
+
+
+def added(counts: Counts) -> Counts:
+    """The sums of counts (…, parts, features) over the parts; `StateError` if they are more than 64 bits can hold."""
+    most = int(counts.max(initial=0))
+    if most > states.MOST // max(1, counts.shape[-2]) and (counts.sum(-2, np.float64) > states.MOST).any():
+        raise StateError(f"statistics must be of 2^62 values at most to be added, got {most} in one of them")
+    return np.asarray(counts.sum(axis=-2))
+
+
+def plus(a: Counts, b: Counts) -> Counts:
+    """a + b; `StateError` if that is more than 64 bits can hold."""
+    total = a + b
+    if total.max(initial=0) > states.MOST or total.min(initial=0) < -2:  # past 2^63 it begins anew, far below zero
+        raise StateError("statistics must be of 2^62 values at most together, got more")
+    return total
 
 
 def chosen(shape: tuple[int, ...], index: Any) -> tuple[tuple[int, ...], NDArray[np.intp]]:

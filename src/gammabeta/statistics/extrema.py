@@ -1,5 +1,6 @@
 """The least and the greatest value of every feature."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from math import inf, nan, prod
@@ -9,14 +10,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import arrays, axes, states
-from gammabeta.errors import DataError, StateError
+from gammabeta.errors import DataError
 from gammabeta.immutable import Immutable, frozen, short
-from gammabeta.statistics.common import Counts, Floats, MissingRule, checked, chosen, refuse_nan, same_features
+from gammabeta.statistics import possible
+from gammabeta.statistics.common import (
+    Counts,
+    Floats,
+    MissingRule,
+    added,
+    checked,
+    chosen,
+    plus,
+    refuse_nan,
+    same_features,
+)
 
 if TYPE_CHECKING:
     from gammabeta.statistics.grouped import GroupedExtrema
 
 _KIND = "gammabeta.extrema"
+_FIELDS = ("shape", "min", "max", "count", "nan")
 _UNKNOWN = -1  # in the place of a count
 
 
@@ -138,7 +151,9 @@ class Extrema(Immutable):
             self._low.reshape(shape).min(axis=0, initial=inf),
             self._high.reshape(shape).max(axis=0, initial=-inf),
         )
-        return Extrema(self._shape[1:], low, high, self._counts.reshape(2, *shape).sum(axis=1))
+        counts = self._counts.reshape(2, *shape)
+        unknown = (counts == _UNKNOWN).any(axis=1)
+        return Extrema(self._shape[1:], low, high, np.where(unknown, _UNKNOWN, added(counts)))
 
     def __getitem__(self, index: Any) -> "Extrema":
         """The extrema of some features, chosen as NumPy would choose from an array of the features' shape."""
@@ -171,7 +186,7 @@ class Extrema(Immutable):
         same_features((self, other))
         low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
         unknown = (self._counts == _UNKNOWN) | (other._counts == _UNKNOWN)
-        return Extrema(self._shape, low, high, np.where(unknown, _UNKNOWN, self._counts + other._counts))
+        return Extrema(self._shape, low, high, np.where(unknown, _UNKNOWN, plus(self._counts, other._counts)))
 
     def __radd__(self, other: object) -> "Extrema":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -205,10 +220,13 @@ class Extrema(Immutable):
         '{"format": "gammabeta.extrema", "version": 1, "shape": [], "min": ["0x1.8000000000000p+0"], \
 "max": ["0x1.4000000000000p+1"], "count": [2], "nan": [0]}'
         """
+        return json.dumps(self._document(), allow_nan=False)
+
+    def _document(self) -> dict[str, Any]:
         floats = {"min": states.floats_to_text(self._low), "max": states.floats_to_text(self._high)}
         known = [None if count == _UNKNOWN else count for count in self._counts[0].tolist()]
         counts = {"count": known, "nan": self._counts[1].tolist()}
-        return states.dump(_KIND, {"shape": list(self._shape), **floats, **counts})
+        return states.document(_KIND, {"shape": list(self._shape), **floats, **counts})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Extrema":
@@ -217,16 +235,22 @@ class Extrema(Immutable):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these extrema.
         """
-        document = states.load(text, _KIND, ("shape", "min", "max", "count", "nan"))
+        return cls._of_document(states.load(text, _KIND, _FIELDS))
+
+    @classmethod
+    def _of_document(cls, value: Any) -> "Extrema":
+        """The extrema in a parsed document."""
+        document = states.fields(value, _KIND, _FIELDS)
         shape = states.shape(document["shape"])
-        low, high = (states.floats_from_text(document[name], prod(shape), name) for name in ("min", "max"))
-        count = np.array(_counted(document["count"], prod(shape)), np.int64)
-        missing = np.array(states.counts(document["nan"], prod(shape), "nan"), np.int64)
-        none = (low == inf) & (high == -inf)
-        fits = np.where(none, count == missing, count > missing) | (count == _UNKNOWN)
-        if not bool((fits & (none | (low <= high))).all()):
-            raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
-        return cls(shape, low, high, np.stack([count, missing]))
+        low, high = (states.floats_from_text(document[name], prod(shape), name) + 0.0 for name in ("min", "max"))
+        count = _counted(document["count"], prod(shape))
+        counts = np.array([count, states.counts(document["nan"], prod(shape), "nan")], np.int64)
+        return cls(shape, low, high, counts)._possible()
+
+    def _possible(self) -> Self:
+        """Self, if some data could have these extrema; `StateError` if not."""
+        possible.extrema(self, _UNKNOWN)
+        return self
 
 
 def _counted(value: Any, n: int) -> list[int]:

@@ -15,12 +15,14 @@ from gammabeta.immutable import Immutable
 from gammabeta.kernels import parted
 from gammabeta.kernels.parted import Codes
 from gammabeta.statistics import labels as naming
-from gammabeta.statistics.common import Counts, MissingRule, checked, full_weights, refuse_nan
+from gammabeta.statistics.common import Counts, MissingRule, checked, full_weights, plus, refuse_nan
 from gammabeta.statistics.extrema import Extrema
 from gammabeta.statistics.labels import Labels
 from gammabeta.statistics.moments import Moments
 
 S = TypeVar("S", Moments, Extrema)
+
+_FIELDS = ("labels", "rows", "statistic")
 
 
 class Grouped(Immutable, Generic[S]):
@@ -85,7 +87,7 @@ class Grouped(Immutable, Generic[S]):
         if type(other) is not type(self):
             return NotImplemented
         labels, rows, more, each, others = self._joined(other)
-        return type(self)(labels, rows + more, each + others)
+        return type(self)(labels, plus(rows, more), each + others)
 
     def __radd__(self, other: object) -> Self:
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -112,9 +114,11 @@ class Grouped(Immutable, Generic[S]):
         Raises:
             KindError: labels other than text, numbers and dates.
         """
-        statistic = json.loads(self.each.to_json())
-        named = naming.to_document(self.labels)
-        return states.dump(self._kind, {"labels": named, "rows": self.rows.tolist(), "statistic": statistic})
+        return json.dumps(self._document(), allow_nan=False)
+
+    def _document(self) -> dict[str, Any]:
+        fields = {"labels": naming.to_document(self.labels), "rows": self.rows.tolist()}
+        return states.document(self._kind, {**fields, "statistic": self.each._document()})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -123,13 +127,24 @@ class Grouped(Immutable, Generic[S]):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
-        document = states.load(text, cls._kind, ("labels", "rows", "statistic"))
+        return cls._of_document(states.load(text, cls._kind, _FIELDS))
+
+    @classmethod
+    def _of_document(cls, value: Any) -> Self:
+        """What is in a parsed document."""
+        document = states.fields(value, cls._kind, _FIELDS)
         labels = naming.from_document(document["labels"])
-        rows = np.array(states.counts(document["rows"], len(labels), "rows"), np.int64)
-        each = cls._class.from_json(json.dumps(document["statistic"]))
-        if each.shape[:1] != labels.shape or not rows.all():
+        rows = states.counts(document["rows"], len(labels), "rows")
+        each = cls._class._of_document(document["statistic"])
+        if each.shape[:1] != labels.shape or not all(rows):
             raise StateError(f"{cls._kind} must hold rows and a statistic for each of its {len(labels)} labels")
-        return cls(labels, rows, each)
+        if sum(rows) > states.MOST:
+            raise StateError(f"{cls._kind} must be of 2^62 rows at most, got {sum(rows)}")
+        found = cls(labels, np.array(rows, np.int64), each)
+        most = np.repeat(found.rows, prod(each.shape[1:]))
+        if isinstance(each, Extrema) and (most < each.count.reshape(-1)).any():
+            raise StateError(f"{cls._kind} cannot count more values in a group than it has rows")
+        return found
 
 
 def _comparable(labels: Labels) -> list[Any]:

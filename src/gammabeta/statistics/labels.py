@@ -5,13 +5,15 @@ datetime64, timedelta64, or Python objects, text above all. Missing labels (None
 or NaT where the type has one, else None.
 """
 
-from collections.abc import Iterable
+import re
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gammabeta import states
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.kernels import columns, hashing, parted
 from gammabeta.kernels.parted import Codes
@@ -19,6 +21,8 @@ from gammabeta.kernels.parted import Codes
 Labels = NDArray[Any]
 
 _FIXED = "biufmM"
+_TIMES = re.compile(r"timedelta64|(datetime64|timedelta64)\[([1-9][0-9]{0,8})?(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]")
+_NAT = int(np.iinfo(np.int64).min)
 _NATIVE = (str, int, float, bool)  # what JSON has a type for
 _SMALL = 2**16  # a range of integers that is tallied however few rows there are
 
@@ -133,7 +137,7 @@ def _is_missing(label: Any) -> bool:
 def _array(values: list[Any], missing: bool) -> Labels:
     """Labels in their order, and perhaps the missing one, in the type that they are kept in."""
     kinds = {type(value) for value in values}
-    if kinds == {float} or (kinds == {int, float} and all(float(v) == v for v in values)):
+    if kinds == {float} or (kinds == {int, float} and all(isinstance(_float(v), float) for v in values)):
         return np.array(values + [np.nan] * missing, np.float64)
     if kinds == {bool} and not missing:
         return np.array(values, bool)
@@ -145,6 +149,13 @@ def _array(values: list[Any], missing: bool) -> Labels:
     return array
 
 
+def _float(value: Any) -> Any:
+    """An integer that float64 holds as a float, all else as it is."""
+    with suppress(OverflowError):
+        return float(value) if isinstance(value, int) and float(value) == value else value
+    return value
+
+
 def united(a: Labels, b: Labels) -> tuple[Labels, NDArray[np.int32], NDArray[np.int32]]:
     """The labels that are in a or b, and the places of a's and of b's among them.
 
@@ -152,7 +163,7 @@ def united(a: Labels, b: Labels) -> tuple[Labels, NDArray[np.int32], NDArray[np.
         KindError: they have no common order.
     """
     if not len(a) or not len(b) or a.dtype.kind == b.dtype.kind:
-        both = np.concatenate([part for part in (a, b) if len(part)] or [a])
+        both = _end_to_end([part for part in (a, b) if len(part)] or [a])
     else:
         both = np.empty(len(a) + len(b), object)
         both[:] = _alike(a, b) + _alike(b, a)
@@ -161,13 +172,24 @@ def united(a: Labels, b: Labels) -> tuple[Labels, NDArray[np.int32], NDArray[np.
     return labels, places[: len(a)], places[len(a) :]
 
 
+def _end_to_end(parts: list[Labels]) -> Labels:
+    """Labels of one kind one after another; times in a unit that holds those of all."""
+    if parts[0].dtype.kind not in "mM":
+        return np.concatenate(parts)
+    with suppress(OverflowError, TypeError):
+        both = np.concatenate(parts)
+        if all((_keys(part.astype(both.dtype).astype(part.dtype)) == _keys(part)).all() for part in parts):
+            return both
+    raise KindError(f"labels must be of times that one unit can hold, got {parts[0].dtype} and {parts[-1].dtype}")
+
+
 def _alike(a: Labels, b: Labels) -> list[Any]:
     """a's labels as Python objects; integers that floats hold as floats, where b's are."""
-    if {"b"} < {a.dtype.kind, b.dtype.kind} - {"O"}:
+    values: list[Any] = a.tolist()
+    times = a.dtype.kind in "mM" and any(type(v) is int for v in values)  # NumPy makes integers of some
+    if times or {"b"} < {a.dtype.kind, b.dtype.kind} - {"O"}:
         raise KindError(f"labels must be of one kind, got {a.dtype} and {b.dtype}; make them text")
-    if b.dtype.kind != "f":
-        return list(a.tolist())
-    return [float(v) if isinstance(v, int) and float(v) == v else v for v in a.tolist()]
+    return [_float(v) for v in values] if b.dtype.kind == "f" else values
 
 
 def found(known: Labels, labels: ArrayLike) -> NDArray[np.intp]:
@@ -198,6 +220,7 @@ def to_document(labels: Labels) -> dict[str, Any]:
     kind = labels.dtype.kind
     if kind == "O":
         odd = {type(label).__name__ for label in labels if not (label is None or type(label) in _NATIVE)}
+        odd |= {f"{label}" for label in labels if isinstance(label, float) and not isfinite(label)}
         if odd:
             raise KindError(f"labels must be text, numbers or dates to be written, got {', '.join(sorted(odd))}")
         values = labels.tolist()
@@ -212,28 +235,35 @@ def to_document(labels: Labels) -> dict[str, Any]:
 
 def from_document(value: Any) -> Labels:
     """Labels that `to_document` wrote; `StateError` if these are none."""
-    try:
-        labels = _from_document(value["type"], value["values"])
-        kept, codes, _ = factorized(labels)
-        same = kept.dtype == labels.dtype and codes.small().tolist() == list(range(len(labels)))
-        if same and set(value) == {"type", "values"}:
-            return labels
-    except (KeyError, TypeError, ValueError, OverflowError):
-        pass
-    raise StateError(f"labels must be distinct, in their order and of a type that is known, got {str(value)[:80]}")
+    if isinstance(value, dict) and set(value) == {"type", "values"} and isinstance(value["values"], list):
+        try:
+            labels = _from_document(value["type"], value["values"])
+            if labels is not None and _in_order(labels):
+                return labels
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise StateError(f"labels must be distinct, in their order and of a type that is known, got {states.shown(value)}")
 
 
-def _from_document(kind: str, values: Iterable[Any]) -> Labels:
-    given = list(values)
+def _in_order(labels: Labels) -> bool:
+    """Whether labels are those that `factorized` makes of them."""
+    kept, codes, _ = factorized(labels)
+    if kept.dtype != labels.dtype or codes.small().tolist() != list(range(len(labels))):
+        return False
+    return labels.dtype.kind == "O" or kept.tobytes() == labels.tobytes()
+
+
+def _from_document(kind: Any, values: list[Any]) -> Labels | None:
     if kind == "object":
-        array = np.empty(len(given), object)
-        array[:] = given
-        return array
-    dtype = np.dtype(kind)
-    if dtype.kind == "f":
-        return np.array([np.nan if v is None else float.fromhex(v) for v in given])
-    if dtype.kind in "mM":
-        return np.array([np.iinfo(np.int64).min if v is None else v for v in given], np.int64).view(dtype)
-    if not all(type(v) is (bool if dtype.kind == "b" else int) for v in given):
-        raise TypeError
-    return np.array(given, dtype)
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array if all(v is None or type(v) in _NATIVE for v in values) else None
+    if kind == "float64":
+        return np.array([np.nan if v is None else states.float_from_text(v, "labels") for v in values])
+    if kind in ("bool", "int64", "uint64"):
+        return np.array(values, kind) if all(type(v) is (bool if kind == "bool" else int) for v in values) else None
+    if not (isinstance(kind, str) and _TIMES.fullmatch(kind) and str(np.dtype(kind)) == kind):
+        return None
+    if not all(v is None or (type(v) is int and v != _NAT) for v in values):
+        return None
+    return np.array([_NAT if v is None else v for v in values], np.int64).view(kind)

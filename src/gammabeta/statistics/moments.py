@@ -1,7 +1,7 @@
 """Count, mean and variance of every feature, exactly."""
 
+import json
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import cached_property
 from math import inf, nan, prod
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import arrays, axes, states
-from gammabeta.errors import DataError, StateError
+from gammabeta.errors import DataError
 from gammabeta.immutable import Immutable, frozen, short
 from gammabeta.kernels import limbs, rounding
 from gammabeta.kernels.limbs import Limbs
+from gammabeta.statistics import possible
 from gammabeta.statistics.common import (
     Counts,
     Floats,
     MissingRule,
+    added,
+    check_ddof,
     checked,
     chosen,
     full_weights,
+    plus,
     refuse_nan,
     same_features,
 )
@@ -32,6 +36,7 @@ _KIND = "gammabeta.moments"
 _MANY = 16  # features from which compiled code is worth a call
 _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
+_FIELDS = ("shape", *_SUMS, *_SPECIALS)
 
 
 def _of_infinities(plus: bool, minus: bool) -> float:
@@ -174,7 +179,7 @@ class Moments(Immutable):
             raise DataError("moments must have an axis to be added up along, got those of one feature")
         each = prod(self._shape[1:])
         weight, total, squares = (limbs.across(part, each) for part in self._limbs)
-        specials = self._specials.reshape(3, self._shape[0], each).sum(axis=1)
+        specials = added(self._specials.reshape(3, self._shape[0], each))
         return Moments(self._shape[1:], weight, total, squares, specials)
 
     def __getitem__(self, index: Any) -> "Moments":
@@ -200,8 +205,7 @@ class Moments(Immutable):
 
     def _rounded(self, ddof: float) -> Floats:
         """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
-        if not np.isfinite(ddof):
-            raise DataError(f"ddof must be a finite number, got {ddof!r}")
+        check_ddof(ddof)
         if self._weight[1].shape[1] < _MANY:
             return rounding.population(*self._limbs, ddof)
         from gammabeta.kernels import finish
@@ -275,7 +279,7 @@ class Moments(Immutable):
             return NotImplemented
         same_features((self, other))
         weight, total, squares = map(limbs.add, self._limbs, other._limbs)
-        return Moments(self._shape, weight, total, squares, self._specials + other._specials)
+        return Moments(self._shape, weight, total, squares, plus(self._specials, other._specials))
 
     def __radd__(self, other: object) -> "Moments":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -292,17 +296,8 @@ class Moments(Immutable):
         return Moments(self._shape, weight, total, squares, self._specials - other._specials)
 
     def _possible(self, invariant: str) -> Self:
-        """Self, if some data could have these sums: no count and no square below zero, nothing left of no values."""
-        weights, sums, spreads, _, _ = self._integers
-        least = Fraction(2) ** (-1074 - limbs.BITS * self._weight[0])  # no weight is below the least float
-        specials = self._specials.sum(axis=0).tolist()
-        negative, squares = np.any(self._specials < 0, axis=0).tolist(), np.any(self._squares[1], axis=0).tolist()
-        for i, (weight, total, spread) in enumerate(zip(weights, sums, spreads, strict=True)):
-            few = weight < 0 or negative[i] or (specials[i] and specials[i] * least > weight)
-            if few or spread < 0 or (weight == 0 and (total != 0 or squares[i])):
-                at = tuple(int(j) for j in np.unravel_index(i, self._shape)) if self._shape else ()
-                what = "count" if few else "sum of squares"
-                raise StateError(f"{invariant}: feature {at} would be left with an impossible {what}")
+        """Self, if some data could have these sums; `StateError` if not."""
+        possible.moments(self, invariant)
         return self
 
     @property
@@ -346,9 +341,12 @@ class Moments(Immutable):
         '{"format": "gammabeta.moments", "version": 1, "shape": [], "weight": ["0x1p+1"], "sum": ["0x1p+2"], \
 "squares": ["0x11p-1"], "nan": [0], "plus_infinity": [0], "minus_infinity": [0]}'
         """
+        return json.dumps(self._document(), allow_nan=False)
+
+    def _document(self) -> dict[str, Any]:
         fields = {name: states.integers_to_text(part) for name, part in zip(_SUMS, self._limbs, strict=True)}
         counts = {name: row.tolist() for name, row in zip(_SPECIALS, self._specials, strict=True)}
-        return states.dump(_KIND, {"shape": list(self._shape), **fields, **counts})
+        return states.document(_KIND, {"shape": list(self._shape), **fields, **counts})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Moments":
@@ -357,7 +355,12 @@ class Moments(Immutable):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these sums.
         """
-        document = states.load(text, _KIND, ("shape", *_SUMS, *_SPECIALS))
+        return cls._of_document(states.load(text, _KIND, _FIELDS))
+
+    @classmethod
+    def _of_document(cls, value: Any) -> "Moments":
+        """The moments in a parsed document."""
+        document = states.fields(value, _KIND, _FIELDS)
         shape = states.shape(document["shape"])
         weight, total, squares = [states.integers_from_text(document[name], prod(shape), name) for name in _SUMS]
         counts = [states.counts(document[name], prod(shape), name) for name in _SPECIALS]

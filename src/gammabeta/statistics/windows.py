@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gammabeta.errors import DataError
 from gammabeta.kernels import windows as kernel
-from gammabeta.statistics.common import Floats, MissingRule, checked
+from gammabeta.statistics.common import Floats, MissingRule, check_ddof, checked
 
 LONGEST = 2**28  # rows whose digits need no carrying
 
@@ -62,8 +62,7 @@ def sliding(x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: M
     if window > min(len(array), LONGEST):
         rows = f"the series' {len(array)} rows" if len(array) <= LONGEST else "2^28 rows"
         raise DataError(f"window must be no longer than {rows}, got {window}")
-    if not np.isfinite(ddof):
-        raise DataError(f"ddof must be a finite number, got {ddof!r}")
+    check_ddof(ddof)
     features = array.shape[1:]
     table = array.reshape(len(array), prod(features))
     if nan == "raise":
