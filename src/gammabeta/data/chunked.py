@@ -179,10 +179,11 @@ def _check_stored(array: Any, path: Place, fill: bool) -> None:
             "gammabeta.data.zarr(store, missing_chunks='fill'), else copy them again"
         )
     values = prod(max(n, 1) for n in array.shape)  # an axis of no length leaves as many features as the others say
+    told = f"{len(there):,} of {prod(counts):,} chunks"
     if lacking > FILLED_CHUNKS + FILLED * len(there) or values > FILLED_VALUES + FILLED * len(there) * prod(cell):
         raise DataError(
-            f"for a chunk in the store {FILLED:,} may stand for the fill value, {str(path)!r} has {len(there):,} of "
-            f"{prod(counts):,} chunks; copy the others again, or measure the part that is there"
+            f"for each chunk in the store {FILLED:,} may stand for the fill value, {str(path)!r} is of {array.shape} "
+            f"and has {told}; copy the others again, or measure the part that is there"
         )
 
 

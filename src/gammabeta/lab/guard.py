@@ -50,8 +50,8 @@ class Guard:
     def _is_ours(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"host"]
         origins = [value for name, value in scope["headers"] if name == b"origin"]
-        token = scope["path"].split("/")[1:2] or [""]
-        if len(given) != 1 or given[0] not in self._hosts or not compare_digest(token[0].encode(), self._token):
+        token = "".join(scope["path"].split("/")[1:2]).encode(errors="replace")
+        if len(given) != 1 or given[0] not in self._hosts or not compare_digest(token, self._token):
             return False
         if not origins:
             return scope["type"] == "http" and scope["method"] in READING

@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gammabeta.errors import DataError, GammabetaError
+from gammabeta.lab.gives_back import GivesBack
 from gammabeta.lab.guard import Guard
 
 PAGE = Path(__file__).with_name("app.py")
 HOST = "127.0.0.1"
 NEEDS = ("marimo", "altair")
+KEPT = 30  # seconds that a closed page can be come back to, as after a reload; marimo's own are 120
 
 
 def opened(port: int) -> socket.socket:
@@ -54,7 +56,8 @@ def serve(listening: socket.socket, token: str) -> None:
     import marimo
     import uvicorn
 
-    page = marimo.create_asgi_app(quiet=True, include_code=True).with_app(path=f"/{token}", root=str(PAGE)).build()
+    pages = marimo.create_asgi_app(quiet=True, include_code=True, session_ttl=KEPT)
+    page = GivesBack(pages.with_app(path=f"/{token}", root=str(PAGE)).build(), KEPT)
     guarded = Guard(page, token, listening.getsockname()[1])
     config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=1, proxy_headers=False)
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn closes everything, then raises the signal anew
