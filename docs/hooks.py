@@ -17,6 +17,7 @@ FROM_THE_ROOT = {
     "benchmarks/RESULTS.md": "results.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
 }
 TOGETHER = re.compile(r"^( +)(\w+(?:, \w+)+)(: .*(?:\n\1 +.*)*)", re.M)
 SESSION = re.compile(r"^( *)>>> .*(?:\n\1(?! *$).+)*", re.M)

@@ -1,9 +1,6 @@
 """The lab in a real browser: every chapter draws, its numbers are the library's, and nothing asks another host."""
 
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
@@ -17,15 +14,8 @@ import gammabeta as gb
 from gammabeta.lab import columns, digits, jitter, peers
 from gammabeta.lab.page import line, text
 from gammabeta.lab.pictures import plain
+from lab_serving import FLAGS, serving
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 SECONDS = 60_000  # of patience, in milliseconds: a first start compiles the kernels
 PICTURES = 3 + 1 + 2 + 2 + 2 + 0 + 1  # by chapter, before anything is pressed
 OF_TRAINING = 7
@@ -65,16 +55,8 @@ def expect(locator: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The lab, served by the command; at its end it stops on Ctrl-C, cleanly and within seconds."""
-    code = "import sys; from gammabeta.cli import main; sys.exit(main(['lab', '--port', '0', '--no-browser']))"
-    lab = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    said = lab.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+", said)
-    assert found, said
-    yield found[0]
-    lab.send_signal(signal.SIGINT)
-    _, errors = lab.communicate(timeout=30)
-    assert (lab.returncode, errors) == (0, "")
+    with serving() as (found, _):
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +67,7 @@ def lab(address, program, framework) -> Iterator[Lab]:
         opened = Lab(address, page)
         page.on("console", lambda m: opened.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: opened.errors.append(str(error)))
-        here = (address, address.replace("http", "ws"), "data:", "blob:")
+        here = (address, address.replace("http", "ws", 1), "data:", "blob:")
         page.on("request", lambda r: None if r.url.startswith(here) else opened.elsewhere.append(r.url))
         page.on("websocket", lambda s: None if s.url.startswith(here) else opened.elsewhere.append(s.url))
         page.goto(address)

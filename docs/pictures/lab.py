@@ -41,7 +41,7 @@ def shoot(page: Any, width: int, names: dict[int, str]) -> None:
 def draw() -> None:
     FOLDER.mkdir(exist_ok=True)
     lab = subprocess.Popen([sys.executable, "-c", COMMAND], stdout=subprocess.PIPE, text=True)
-    address = re.search(r"http://[\d.:]+", lab.stdout.readline())[0]
+    address = re.search(r"http://\S+", lab.stdout.readline())[0]
     try:
         with browser() as chromium:
             page = chromium.new_page(viewport={"width": 1280, "height": 900})

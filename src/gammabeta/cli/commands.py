@@ -330,7 +330,8 @@ def lab(
       gammabeta lab
       gammabeta lab --port 8080 --no-browser
 
-    The page is served to this machine alone, and asks no other for anything. Ctrl-C ends it.
+    The page is served to this machine alone, and asks no other for anything. Its address holds a token, new at
+    every start, without which nothing is answered: keep it to yourself. Ctrl-C ends it.
     Needs the extra: pip install 'gammabeta[lab]'.
     """
     from threading import Thread
@@ -338,11 +339,12 @@ def lab(
     from gammabeta.lab import server
 
     with server.opened(port) as listening:
-        address = server.address(listening)
+        token = server.new_token()
+        address = server.address(listening, token)
         typer.echo(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
             Thread(target=_browse, args=(address,), daemon=True).start()  # a browser in a terminal waits for the page
-        server.serve(listening)
+        server.serve(listening, token)
 
 
 app.command()(diagnose)

@@ -1,24 +1,32 @@
 """Zarr: arrays in chunks, each a file or an object of its own, in a folder, a zip file or at an address."""
 
+import json
+import re
 import sys
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gammabeta.data.grid import GridSource
+from gammabeta.data.files import reason
+from gammabeta.data.grid import GridSource, corners
 from gammabeta.data.remote import Place, Remote, located
-from gammabeta.errors import DataError, FileError, KindError
+from gammabeta.data.zarr_metadata import MARKS, check, check_place
+from gammabeta.errors import DataError, FileError, GammabetaError, KindError
 
 if TYPE_CHECKING:
     from zarr import Array
 
-MARKS = ("zarr.json", ".zarray", ".zgroup")
-
 Missing = Literal["raise", "fill"]
+
+# What may stand for the fill value: so much for each chunk that is stored, and a little where none is. A few bytes of
+# metadata can claim any number of chunks, and to read one that is not there takes Zarr half a millisecond.
+FILLED = 1_000
+FILLED_CHUNKS = 1_000
+FILLED_VALUES = 1 << 21
 
 
 def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise") -> "ZarrSource":
@@ -81,37 +89,48 @@ def opened_array(path: Place) -> Any:
         import zarr
     except ImportError:
         raise FileError(f"{str(path)!r} is read with Zarr: pip install 'gammabeta[zarr]'") from None
+    with _reading(path):
+        store = _store(path, zarr.storage)
+        check_place(path, store)
+        return zarr.open_array(store, mode="r")
+
+
+def _store(path: Place, storage: Any) -> Any:
+    if isinstance(path, Remote):
+        return storage.FsspecStore.from_url(path.address, read_only=True)
+    return storage.ZipStore(path, mode="r") if path.suffix == ".zip" else storage.LocalStore(path, read_only=True)
+
+
+@contextmanager
+def _reading(path: Place, where: str = "") -> Iterator[None]:
+    """Turn what each store, each codec, fsspec and JSON raise into one error that names the place."""
     try:
-        store: Any = path.address if isinstance(path, Remote) else path
-        found = zarr.open(zarr.storage.ZipStore(store, mode="r") if path.suffix == ".zip" else store, mode="r")
-    except Exception as error:  # those of the store, of fsspec and of JSON
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FileError(f"{str(path)!r} cannot be read as Zarr: {said}") from error
-    if isinstance(found, zarr.Group):
-        arrays = ", ".join(f"{name!r} {array.shape}" for name, array in sorted(found.arrays())) or "none"
-        raise DataError(f"one array is needed, {str(path)!r} is a group of arrays: {arrays}; add its name to the path")
-    return found
+        yield
+    except GammabetaError:
+        raise
+    except Exception as error:
+        raise FileError(f"{str(path)!r} cannot be read as Zarr{where}: {reason(error)}") from error
 
 
 class ZarrSource(GridSource):
     """A Zarr array. A chunk is decoded once for each pass, by Zarr's own threads."""
 
     def __init__(self, array: Any, path: Place, fill: bool) -> None:
+        check(_metadata(array), path)
         super().__init__(array, path, _cell(array))
-        self._fill = fill
+        self._fill = fill or _is_nan(array.fill_value)
+        _check_stored(array, path, self._fill)  # before anything is made as large as the array says it is
+        self._is_fresh = True
 
     def _boxes(self, box: tuple[int, ...]) -> Any:
-        if not self._fill and not _is_nan(self._array.fill_value):
-            _refuse_missing(self._array, self.path)
+        if not self._is_fresh:
+            _check_stored(self._array, self.path, self._fill)
+        self._is_fresh = False
         return super()._boxes(box)
 
     def _read(self, at: tuple[slice, ...]) -> Any:
-        try:
+        with _reading(self.path, f" near {tuple(part.start for part in at)}"):
             return super()._read(at)
-        except Exception as error:  # each codec and each store has errors of its own
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            first = tuple(part.start for part in at)
-            raise FileError(f"{str(self.path)!r} cannot be read as Zarr near {first}: {said}") from error
 
 
 def _name(array: Any) -> Path:
@@ -131,26 +150,58 @@ def _is_nan(value: Any) -> bool:
     return bool(value is not None and np.asarray(value).dtype.kind == "f" and np.isnan(value))
 
 
-def _refuse_missing(array: Any, path: Place) -> None:
-    """Refuse an array of which the store lacks a chunk, or a shard. Stores that cannot list their keys are believed."""
+def _metadata(array: Any) -> dict[str, Any]:
+    """What an opened array's metadata say, as they are stored: what it was opened by may have changed since."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    texts = array.metadata.to_buffer_dict(default_buffer_prototype())
+    found: dict[str, Any] = json.loads(next(texts[mark] for mark in MARKS if mark in texts).to_bytes())
+    return found
+
+
+def _check_stored(array: Any, path: Place, fill: bool) -> None:
+    """Refuse an array of which the store lacks chunks, or shards, that do not stand for the fill value, or too many.
+
+    Stores that cannot list their keys are believed.
+    """
     store = array.store_path.store
     cell = array.shards or _cell(array)
     if not store.supports_listing or cell is None:
         return
-    from zarr.core.sync import sync
-
-    prefix = array.store_path.path
-    there = sync(_listed(store, prefix))
-    counts = [-(-n // step) for n, step in zip(array.shape, cell, strict=True)]
-    keys = (array.metadata.encode_chunk_key(at) for at in product(*map(range, counts)))
-    missing = [key for key in keys if (f"{prefix}/{key}" if prefix else key) not in there]
-    if missing:
+    counts = [-(-n // max(step, 1)) for n, step in zip(array.shape, cell, strict=True)]
+    there = _stored(array, counts)
+    lacking = prod(counts) - len(there)
+    if lacking and not fill:
+        first = next(key for key in map(array.metadata.encode_chunk_key, corners(counts)) if key not in there)
         raise DataError(
-            f"every chunk must be in the store, {str(path)!r} lacks {len(missing):,} of {prod(counts):,}, the first "
-            f"{missing[0]!r}; if they hold nothing but the fill value {array.fill_value}, which Zarr does not write: "
+            f"every chunk must be in the store, {str(path)!r} lacks {lacking:,} of {prod(counts):,}, the first "
+            f"{first!r}; if they hold nothing but the fill value {array.fill_value}, which Zarr does not write: "
             "gammabeta.data.zarr(store, missing_chunks='fill'), else copy them again"
+        )
+    values = prod(max(n, 1) for n in array.shape)  # an axis of no length leaves as many features as the others say
+    told = f"{len(there):,} of {prod(counts):,} chunks"
+    if lacking > FILLED_CHUNKS + FILLED * len(there) or values > FILLED_VALUES + FILLED * len(there) * prod(cell):
+        raise DataError(
+            f"for each chunk in the store {FILLED:,} may stand for the fill value, {str(path)!r} is of {array.shape} "
+            f"and has {told}; copy the others again, or measure the part that is there"
         )
 
 
-async def _listed(store: Any, prefix: str) -> set[str]:
-    return {key async for key in store.list_prefix(f"{prefix}/" if prefix else "")}
+def _stored(array: Any, counts: Sequence[int]) -> set[str]:
+    """The keys of an array's chunks that are in the store."""
+    from zarr.core.sync import sync
+
+    prefix = array.store_path.path
+    listed = sync(_listed(array.store_path.store, prefix))
+    keys = (key.removeprefix(f"{prefix}/") if prefix else key for key in listed)
+    return {key for key in keys if _is_chunk(key, counts, array.metadata.encode_chunk_key)}
+
+
+def _is_chunk(key: str, counts: Sequence[int], encode: Callable[[tuple[int, ...]], str]) -> bool:
+    at = tuple(map(int, re.findall(r"[0-9]{1,19}", key)))
+    at = at if counts else ()  # of no axes: the one chunk is called c, or 0
+    return len(at) == len(counts) and all(i < n for i, n in zip(at, counts, strict=True)) and encode(at) == key
+
+
+async def _listed(store: Any, prefix: str) -> list[str]:
+    return [key async for key in store.list_prefix(f"{prefix}/" if prefix else "")]

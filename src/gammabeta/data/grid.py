@@ -1,7 +1,6 @@
 """Arrays that are read by slices: in memory, memory-mapped, and those that are stored in chunks."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -41,13 +40,28 @@ class GridSource(ArraySource):
 
     def _boxes(self, box: tuple[int, ...]) -> Iterator[Part]:
         done = 0
-        for start in product(*(range(0, n, max(step, 1)) for n, step in zip(self.shape, box, strict=True))):
+        counts = [-(-n // max(step, 1)) for n, step in zip(self.shape, box, strict=True)]
+        for corner in corners(counts):
+            start = tuple(i * max(step, 1) for i, step in zip(corner, box, strict=True))
             values = native(self._read(tuple(slice(at, at + step) for at, step in zip(start, box, strict=True))))
             done += values.nbytes
             yield Part(values, start, done)
 
     def _read(self, at: tuple[slice, ...]) -> Any:
         return np.asarray(self._array[at])
+
+
+def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """The indices of a grid, the last one first; nothing is made of an axis before it is needed, as `product` does.
+
+    >>> list(corners([2, 3]))
+    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    """
+    if not counts:
+        yield ()
+        return
+    for i in range(counts[0]):
+        yield from ((i, *rest) for rest in corners(counts[1:]))
 
 
 def _grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], most: int) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import data
-from gammabeta.errors import DataError
+from gammabeta.data.files import kind_of
+from gammabeta.errors import DataError, GammabetaError
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def names(file: str, contents: bytes) -> list[str]:
     """The columns of numbers in a file.
 
     Args:
-        file: its name, which says what kind of file it is.
+        file: its name, of which the extension alone is used: it says what kind of file it is.
         contents: its bytes.
 
     Raises:
@@ -80,7 +81,15 @@ def read(file: str, contents: bytes, name: str) -> Column:
 
 @contextmanager
 def _written(file: str, contents: bytes) -> Iterator[Path]:
+    """The file on the disk, for as long as it is read, under a name of ours and with an extension that is known.
+
+    So it is one file of a table or an array, never a folder, and never a Zarr store, which is one by its name.
+    """
+    kind, extensions = kind_of(Path(file)), Path(file).suffixes
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(file).name
+        path = Path(folder, "column").with_suffix("".join(extensions[-2 if kind.compression else -1 :]))
         path.write_bytes(contents)
-        yield path
+        try:
+            yield path
+        except GammabetaError as error:
+            raise type(error)(str(error).replace(repr(str(path)), repr(file))) from None

@@ -1,16 +1,20 @@
 """The lab's page, served on this machine and for it alone."""
 
 import os
+import secrets
 import socket
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from gammabeta.errors import DataError, GammabetaError
+from gammabeta.lab.gives_back import GivesBack
+from gammabeta.lab.guard import Guard
 
 PAGE = Path(__file__).with_name("app.py")
 HOST = "127.0.0.1"
 NEEDS = ("marimo", "altair")
+KEPT = 30  # seconds that a closed page can be come back to, as after a reload; marimo's own are 120
 
 
 def opened(port: int) -> socket.socket:
@@ -32,25 +36,31 @@ def opened(port: int) -> socket.socket:
         ) from None
 
 
-def address(listening: socket.socket) -> str:
-    """Where the page is."""
-    return f"http://{HOST}:{listening.getsockname()[1]}"
+def new_token() -> str:
+    """What the page's address holds so that nobody guesses it: 256 bits at random, new at every start."""
+    return secrets.token_urlsafe(32)
 
 
-def serve(listening: socket.socket) -> None:
+def address(listening: socket.socket, token: str) -> str:
+    """Where the page is; the token makes a path of its own, below which everything of the page lies."""
+    return f"http://{HOST}:{listening.getsockname()[1]}/{token}/"
+
+
+def serve(listening: socket.socket, token: str) -> None:
     """Serve the page until Ctrl-C or a termination signal, and end the process.
 
-    Requests for another host's name are refused, so that no other page in the browser can reach this one by a name of
-    its own. marimo's telemetry and its search for updates belong to its own command, which is not used.
+    marimo's own token would be a cookie, which a browser sends to every port of this machine, and it lets any origin
+    read what it sends and open a WebSocket; so `Guard` stands before it. marimo's telemetry and its search for updates
+    belong to its own command, which is not used.
     """
     import marimo
     import uvicorn
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    page = marimo.create_asgi_app(quiet=True, include_code=True).with_app(path="", root=str(PAGE)).build()
-    guarded = TrustedHostMiddleware(page, allowed_hosts=[HOST, "localhost"])
-    server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=1))
+    pages = marimo.create_asgi_app(quiet=True, include_code=True, session_ttl=KEPT)
+    page = GivesBack(pages.with_app(path=f"/{token}", root=str(PAGE)).build(), KEPT)
+    guarded = Guard(page, token, listening.getsockname()[1])
+    config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=1, proxy_headers=False)
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn closes everything, then raises the signal anew
-        server.run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
     # The sessions of a mounted marimo app are threads that never end, and Python would wait for them.
     os._exit(0)
