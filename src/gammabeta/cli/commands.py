@@ -335,13 +335,16 @@ def lab(
     """
     from threading import Thread
 
+    from gammabeta.kernels import threads
     from gammabeta.lab import server
 
     with server.opened(port) as listening:
         address = server.address(listening)
         typer.echo(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
-            Thread(target=_browse, args=(address,), daemon=True).start()  # a browser in a terminal waits for the page
+            threads.started(
+                Thread(target=_browse, args=(address,), daemon=True)
+            )  # one in a terminal waits for the page
         server.serve(listening)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from gammabeta.data.codec import codec_of_file, codec_of_stream
-from gammabeta.data.files import arrow_file, reading
+from gammabeta.data.files import arrow_file, arrow_has_threads, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import by_column_groups, columns_of
@@ -48,8 +48,9 @@ class ArrowSource(Source):
         return self._columns
 
     def _open(self, source: Any = None, fields: list[int] | None = None) -> Any:
-        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=True)
-        opened = source or arrow_file(self.path)
+        many = arrow_has_threads()
+        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=many)
+        opened = source or (arrow_file(self.path) if many else _in_memory(self.path))
         return (ipc.open_file if self._is_file else ipc.open_stream)(opened, options=options)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
@@ -59,7 +60,7 @@ class ArrowSource(Source):
         if names is not None and (far or self.compression):  # else Arrow would copy what it can leave where it is
             fields = sorted(self.schema.get_field_index(name) for name in names)
         with reading(self.path, "Arrow IPC"):
-            mapped = None if isinstance(self.path, Remote) else _mapped(self.path)
+            mapped = None if far else _mapped(self.path)
             start = read = 0
             with self._open(mapped and pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
                 for batch in _batches(reader, self._is_file):
@@ -92,6 +93,11 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def _in_memory(path: Place) -> pa.BufferReader:
+    """A file as Arrow reads it without a thread."""
+    return pa.BufferReader(arrow_file(path).read() if isinstance(path, Remote) else pa.py_buffer(_mapped(path)))
+
+
 def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
     if not is_file:
         yield from reader
@@ -117,7 +123,9 @@ class ArrowSink(Sink):
         compression = source.compression if isinstance(source, ArrowSource) else "lz4" if feather else None
         self._schema = schema
         self._file = pa.OSFile(os.fsencode(path), "wb")
-        options = ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
+        options = ipc.IpcWriteOptions(
+            compression=compression, emit_dictionary_deltas=True, use_threads=arrow_has_threads()
+        )
         self._writer = ipc.new_file(self._file, schema, options=options)
 
     def write(self, chunk: Chunk) -> None:
