@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gammabeta as gb
+from document_mutants import mutant
 from gammabeta import Extrema, GroupedExtrema, GroupedMoments, MinMaxScaler, Moments, StandardScaler, axes, data
 from gammabeta.errors import DataError, FileError, GammabetaError, StateError
 from gammabeta.kernels import limbs
@@ -29,7 +30,6 @@ from gammabeta.learned import Learned
 from gammabeta.statistics import possible
 from gammabeta.statistics.beside import beside
 from gammabeta.statistics.packed import packed, unpacked
-from document_mutants import mutant
 
 resource = pytest.importorskip("resource", reason="Windows does not tell how much memory was taken")
 

@@ -5,6 +5,7 @@ they are the running ones. Every framework's layer is compared with this one.
 """
 
 import warnings
+from copy import copy
 from math import prod
 from typing import Any, NamedTuple, Self
 
@@ -108,7 +109,8 @@ class BatchNorm:
         _, values, away = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
         self._check(values, away, training)
         kept = None if mask is None else formula.spread(spaces.of(values), mask, values, away)
-        gamma, beta, mean, var = (self._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
+        now = copy(self)  # another thread may move the running statistics, and all four go together
+        gamma, beta, mean, var = (now._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
             y, batch, count = self._by_batch(values, away, gamma, beta, kept)
             self._move(batch, count)
@@ -153,11 +155,11 @@ class BatchNorm:
 
     def state(self) -> Learned:
         """What the layer has learned, for `from_state` of any framework's layer."""
+        now = copy(self)
         gamma, beta, mean, var = (
-            self._shaped(name).reshape(self.features).copy()
-            for name in ("gamma", "beta", "running_mean", "running_var")
+            now._shaped(name).reshape(now.features).copy() for name in ("gamma", "beta", "running_mean", "running_var")
         )
-        return Learned(gamma, beta, mean, var, self.batches, self.convention)
+        return Learned(gamma, beta, mean, var, now.batches, now.convention)
 
     @classmethod
     def from_state(cls, state: Learned, convention: Convention | None = None, *, axis: axes.Axis | None = None) -> Self:
@@ -247,13 +249,14 @@ class BatchNorm:
         moved = enough & finite
         if not moved.any():
             return
-        self.batches += 1
+        changed: dict[str, Any] = {"batches": self.batches + 1}
         var = self.convention.running_variance(batch.var, np.maximum(count, 2))
         for name, new in (("running_mean", batch.mean), ("running_var", var)):
             old = self._shaped(name)
             with np.errstate(invalid="ignore"):
-                updated = self.convention.updated(old, new, batches=self.batches)
-            setattr(self, name, np.where(moved, updated, old).reshape(self.features))
+                updated = self.convention.updated(old, new, batches=changed["batches"])
+            changed[name] = np.where(moved, updated, old).reshape(self.features)
+        self.__dict__ = self.__dict__ | changed  # at once: another thread may read the layer
 
     def _shaped(self, name: str) -> Floats:
         """A parameter or a running statistic as (f,)."""

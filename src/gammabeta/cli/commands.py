@@ -336,6 +336,7 @@ def lab(
     """
     from threading import Thread
 
+    from gammabeta.kernels import threads
     from gammabeta.lab import server
 
     with server.opened(port) as listening:
@@ -343,7 +344,8 @@ def lab(
         address = server.address(listening, token)
         typer.echo(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
-            Thread(target=_browse, args=(address,), daemon=True).start()  # a browser in a terminal waits for the page
+            waiting = Thread(target=_browse, args=(address,), daemon=True)  # a browser in a terminal waits for the page
+            threads.started(waiting)
         server.serve(listening, token)
 
 

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PATIENCE = 1.0  # seconds
+REDRAW = 0.1  # seconds between two pictures
 
 
 class Meter:
     """Call it with the bytes done and the bytes to do; where there are several files, tell it of each in `finished`."""
 
     def __init__(self) -> None:
-        self._start = monotonic()
+        self._start = self._drawn = monotonic()
         self._on = sys.stderr.isatty()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -23,12 +24,15 @@ class Meter:
         self.files = (0, 0)
 
     def __call__(self, done: int, size: int) -> None:
-        if not self._on or monotonic() - self._start < PATIENCE:
+        now = monotonic()
+        if not self._on or now - self._start < PATIENCE:
             return
         if self._bar is None:
             self._begin(done, size)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=size, files=self._files)
+            due = now - self._drawn >= REDRAW
+            self._drawn = now if due else self._drawn
+            self._bar.update(self._task, completed=done, total=size, files=self._files, refresh=due)
 
     def finished(self, done: int, files: int, rows: int) -> None:
         """So many files are done, and so many rows of them have been read."""
@@ -49,7 +53,8 @@ class Meter:
 
         told = TextColumn("{task.fields[files]}", markup=False)
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), told, TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        # drawn when it is told of something: no thread, which the system may not start
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", completed=done, total=size, files=self._files)
         self._bar.start()
 

@@ -30,7 +30,8 @@ def abreast(
         at_once: how many are worked on at the same time, if there are as many processors.
         report: called with how much of all is done.
 
-    What goes wrong is raised at once. Whoever stops early, be it by Ctrl-C, leaves no thread at work.
+    What goes wrong is raised at once. Whoever stops early, be it by Ctrl-C, leaves no thread at work. Where no thread
+    can be started, the caller works.
 
     >>> sorted(abreast(lambda n, told: n * n, [2, 3], [1, 1], 2, lambda done: None))
     [(2, 4), (3, 9)]
@@ -51,7 +52,7 @@ def abreast(
                 told(0)
                 return work(items[i], told)
 
-            return pool.submit(item), i
+            return threads.submit(pool, item), i
 
         running = dict(map(begin, islice(left, at_once + 1)))  # one waits, so that no thread has to
         try:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
+from gammabeta.kernels import threads
+
 T = TypeVar("T")
 
 
@@ -12,7 +14,8 @@ def ahead(items: Iterable[T], depth: int = 1, *, here: bool = False) -> Iterator
     """The same items in the same order, made by a thread of their own, up to `depth` before they are asked for.
 
     What the thread raises is raised here. When the caller stops early the thread stops too, and is waited for.
-    `here`: no thread after all, since they are made by code that may know no other than the caller's.
+    `here`: no thread after all, since they are made by code that may know no other than the caller's. Nor is there one
+    where the system starts none.
 
     >>> list(ahead(n * n for n in range(4)))
     [0, 1, 4, 9]
@@ -45,7 +48,9 @@ def ahead(items: Iterable[T], depth: int = 1, *, here: bool = False) -> Iterator
                 items.close()
 
     thread = threading.Thread(target=work, name="gammabeta-ahead", daemon=True)
-    thread.start()
+    if not threads.started(thread):
+        yield from items
+        return
     try:
         while True:
             last, item = ready.get()

@@ -14,7 +14,7 @@ import pyarrow.ipc as ipc
 
 from gammabeta.data.buffers import Buffers, is_flat
 from gammabeta.data.codec import codec_of_file, codec_of_stream
-from gammabeta.data.files import arrow_file, reading
+from gammabeta.data.files import arrow_file, arrow_has_threads, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import CHUNK_BYTES, PIECE_ROWS, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import by_column_groups, columns_of
@@ -50,8 +50,9 @@ class ArrowSource(Source):
 
     def _open(self, source: Any = None, names: Sequence[str] | None = None) -> Any:
         fields = None if names is None else sorted(self.schema.get_field_index(name) for name in names)
-        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=True)
-        opened = source or arrow_file(self.path)
+        many = arrow_has_threads()
+        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=many)
+        opened = source or (arrow_file(self.path) if many else _in_memory(self.path))
         return (ipc.open_file if self._is_file else ipc.open_stream)(opened, options=options)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
@@ -110,6 +111,11 @@ class ArrowSource(Source):
                 return None
 
 
+def _in_memory(path: Place) -> pa.BufferReader:
+    """A file as Arrow reads it without a thread."""
+    return pa.BufferReader(arrow_file(path).read() if isinstance(path, Remote) else path.read_bytes())
+
+
 def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
     if not is_file:
         yield from reader
@@ -141,7 +147,9 @@ class ArrowSink(Sink):
         compression = source.compression if isinstance(source, ArrowSource) else "lz4" if feather else None
         self._schema = schema
         self._file = pa.OSFile(os.fsencode(path), "wb")
-        options = ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
+        options = ipc.IpcWriteOptions(
+            compression=compression, emit_dictionary_deltas=True, use_threads=arrow_has_threads()
+        )
         self._writer = ipc.new_file(self._file, schema, options=options)
 
     def write(self, chunk: Chunk) -> None:

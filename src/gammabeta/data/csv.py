@@ -4,7 +4,6 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from gammabeta.data import text, vectors
-from gammabeta.data.files import arrow_file, kind_of, reading
+from gammabeta.data import csv_rows, text, vectors
+from gammabeta.data.files import arrow_file, arrow_has_threads, kind_of, reading
 from gammabeta.data.quotes import UnclosedError, Watched
 from gammabeta.data.remote import Place
 from gammabeta.data.source import PIECE_BYTES, Chunk, Column, Restart, Source
@@ -22,6 +21,7 @@ from gammabeta.data.tables import gathered, unique
 from gammabeta.data.text import TextChunk
 from gammabeta.data.write import Sink
 from gammabeta.errors import FileError, KindError
+from gammabeta.kernels import threads
 
 BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
 LARGEST_BLOCK = 1 << 28
@@ -110,6 +110,9 @@ class CsvSource(Source):
         """Blocks of cells, and how far into the file they reach."""
         raw, stream = self._open()
         types = dict.fromkeys(self.names, pa.string())
+        if not arrow_has_threads():
+            yield from self._blocks_here(raw, stream)
+            return
         # read beside Arrow, and not by it: its threads must not need Python where the interpreter ends
         watched = Watched(self._open()[1], self.delimiter)
         try:
@@ -136,6 +139,15 @@ class CsvSource(Source):
                 for _ in self._blocks(use_threads=False):  # once more, slowly: only so does Arrow know the line
                     pass
             raise self._explained(error) from error
+
+    def _blocks_here(self, raw: Any, stream: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """The same, read in the caller's thread."""
+        schema = pa.schema(dict.fromkeys(self.names, pa.string()))
+        try:
+            for batch in csv_rows.blocks(self.path, stream, self.delimiter, schema):
+                yield batch, self.size if raw.closed else raw.tell()
+        except UnicodeDecodeError:
+            raise _not_utf8(self.path) from None
 
     def _explained(self, error: pa.ArrowInvalid) -> Exception:
         message = str(error)
@@ -187,9 +199,10 @@ class CsvSource(Source):
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[TextChunk]:
         """The rows in order; a new pass at each call. Raises `Restart` where a column turns out to be another kind."""
         start, schema = 0, self.schema
-        with reading(self.path, "CSV"), ThreadPoolExecutor() as pool:
+        with reading(self.path, "CSV"):
             for cells, done in self._blocks():
-                typed = list(pool.map(text.parsed, cells.columns, self._kinds))
+                pairs = list(zip(cells.columns, self._kinds, strict=True))
+                typed = threads.run(lambda pair: text.parsed(*pair), pairs)
                 if any(column is None for column in typed):
                     self.learn()
                     raise Restart
@@ -244,14 +257,13 @@ class CsvSink(Sink):
             header = self._delimiter.join(text.quoted_name(name, self._delimiter) for name in schema.names).encode()
         self._raw = pa.OSFile(os.fsencode(path), "wb")
         self._stream = pa.CompressedOutputStream(self._raw, compression) if compression else self._raw
-        self._pool = ThreadPoolExecutor()
         self._stream.write(header + self._line_end.encode())
 
     def write(self, chunk: Chunk) -> None:
         """Add a chunk."""
         batch = chunk.batch
         if batch.num_rows:
-            columns = list(self._pool.map(lambda i: self._cells(chunk, batch, i), range(batch.num_columns)))
+            columns = threads.run(lambda i: self._cells(chunk, batch, i), range(batch.num_columns))
             self._stream.write(text.lines(columns, self._delimiter, self._line_end))
 
     def _cells(self, chunk: Chunk, batch: pa.RecordBatch, i: int) -> pa.Array:
@@ -266,13 +278,11 @@ class CsvSink(Sink):
 
     def close(self) -> None:
         """Finish the file."""
-        self._pool.shutdown()
         self._stream.close()
         self._raw.close()
 
     def abort(self) -> None:
         """Let go of the file without finishing it."""
-        self._pool.shutdown(cancel_futures=True)
         for stream in (self._stream, self._raw):
             with suppress(Exception):  # the disk may still be full, and Arrow would say so once more
                 stream.close()

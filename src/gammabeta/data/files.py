@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from gammabeta.data.remote import Place, Remote, located
 from gammabeta.errors import DataError, FileError, GammabetaError, KindError
+from gammabeta.kernels import threads
 
 FORMATS = {
     ".csv": "csv",
@@ -30,6 +31,10 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 MOST_COMPRESSED = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
 
+
+_ALLOCATOR = 4  # threads that Arrow's allocator may start beside its own
+
+_enough_threads = False
 
 P = TypeVar("P", Path, Remote, Place)
 
@@ -113,6 +118,16 @@ def arrow_file(path: Place) -> pa.NativeFile:
     """A file for Arrow to read, from one end to the other or at any place."""
     # as bytes: a name need not be text
     return path.arrow_file() if isinstance(path, Remote) else pa.OSFile(os.fsencode(path), "rb")
+
+
+def arrow_has_threads() -> bool:
+    """Whether Arrow can have the threads that it may ask for: where it cannot, PyArrow 26 waits for ever and 17 ends
+    the process. Known to be so, it is not looked at again."""
+    global _enough_threads
+    if not _enough_threads:
+        wanted = pa.io_thread_count() + pa.cpu_count() + _ALLOCATOR
+        _enough_threads = threads.free(wanted) == wanted
+    return _enough_threads
 
 
 def reason(error: BaseException) -> str:

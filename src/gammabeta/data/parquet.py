@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gammabeta.data import footers, vectors
-from gammabeta.data.files import arrow_file, reading
+from gammabeta.data.files import arrow_file, arrow_has_threads, reading
 from gammabeta.data.remote import Place, Remote
 from gammabeta.data.source import Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.spill import turned
@@ -54,7 +54,8 @@ class ParquetSource(Source):
         leaves = self.metadata.num_columns if self.metadata else 1
         buffer = max(4 << 10, min(READ_AHEAD, OPEN_BYTES // 8 // max(leaves, 1)))
         if isinstance(self.path, Remote):  # whole column chunks: many small requests would take their time
-            return pq.ParquetFile(self.path.arrow_file(whole=False), metadata=self.metadata, pre_buffer=True)
+            far = self.path.arrow_file(whole=False)
+            return pq.ParquetFile(far, metadata=self.metadata, pre_buffer=arrow_has_threads())
         file = arrow_file(self.path)
         return pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False, buffer_size=buffer)
 
@@ -94,11 +95,12 @@ class ParquetSource(Source):
         return min(SHARE_ROWS, self.rows or 1)
 
     def _batches(self, file: pq.ParquetFile, size: int, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+        many = threads.count() > 1 and arrow_has_threads()
         if not isinstance(self.path, Remote):
-            yield from file.iter_batches(size, columns=names, use_threads=threads.count() > 1)
+            yield from file.iter_batches(size, columns=names, use_threads=many)
             return
         for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
-            yield from file.iter_batches(size, row_groups=[group], columns=names)
+            yield from file.iter_batches(size, row_groups=[group], columns=names, use_threads=many)
 
     def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
         """The extrema that the footer tells, of those columns for which it can be believed."""

@@ -128,7 +128,7 @@ class ImageSource(ArraySource):
         pool = ThreadPoolExecutor(threads.count(), "gammabeta-images")
         try:
             for path in self._paths:
-                waiting.append(pool.submit(self._pixels, path))
+                waiting.append(threads.submit(pool, self._pixels, path))
                 if len(waiting) > 2 * threads.count():
                     yield waiting.popleft().result()
             while waiting:

@@ -162,7 +162,7 @@ def _standing(kind: pa.DataType) -> np.dtype[Any]:
     """The type in which a column stands beside others: floats as they are, integers in what holds them exactly."""
     if pa.types.is_decimal(kind):
         return np.dtype(np.float64)
-    dtype = np.dtype(kind.to_pandas_dtype())
+    dtype = vectors.dtype_of(kind)
     return dtype if dtype.kind == "f" or dtype.itemsize == 8 else np.dtype(np.float64)
 
 

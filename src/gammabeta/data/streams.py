@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from gammabeta.data import vectors
 from gammabeta.data.arrow import slices
-from gammabeta.data.files import reading
+from gammabeta.data.files import arrow_has_threads, reading
 from gammabeta.data.looked import Looked, name_of, used_up
 from gammabeta.data.parquet import GROUP_BYTES, READ_AHEAD
 from gammabeta.data.source import CHUNK_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.tables import columns_of
-from gammabeta.errors import DataError, KindError
+from gammabeta.errors import DataError, GammabetaError, KindError
 
 STRETCH_BYTES = 16 << 20  # where statistics are taken: a call for a column costs as much as 100,000 values
 
@@ -208,6 +208,11 @@ def _reader(x: Any) -> pa.RecordBatchReader:
 
 
 def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    if not arrow_has_threads():
+        raise GammabetaError(
+            f"{name_of(x)!r} is read on threads of PyArrow's, of which this system starts too few; allow this process "
+            "more (ulimit -u, or its container's limit), or name the folder or the files instead"
+        )
     with reading(Path(name_of(x)), "a data set"):
         wanted = None if names is None else list(names)
         options = _scan_options(x)

@@ -12,6 +12,11 @@ from gammabeta.data.decimals import nearest
 
 Vector = NDArray[Any]
 
+# By Arrow's types. `DataType.to_pandas_dtype` asks for pandas before PyArrow 26.
+_DTYPES: dict[pa.DataType, np.dtype[Any]] = {
+    pa.from_numpy_dtype(dtype): dtype for dtype in map(np.dtype, "bhilBHILefd")
+}
+
 
 def is_number(kind: pa.DataType) -> bool:
     """Whether a column of this type is scaled: integers, floats and decimals are; flags, dates and text are not."""
@@ -22,7 +27,7 @@ def is_number(kind: pa.DataType) -> bool:
 def type_name(kind: pa.DataType) -> str:
     """A type's name as people say it: NumPy's for floats, Arrow's for the rest."""
     if pa.types.is_floating(kind):
-        return str(np.dtype(kind.to_pandas_dtype()))
+        return str(dtype_of(kind))
     return str(kind)
 
 
@@ -39,10 +44,9 @@ def width(kind: pa.DataType) -> int:
         return 0
 
 
-@cache
-def _dtype(kind: pa.DataType) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
-    return dtype
+def dtype_of(kind: pa.DataType) -> np.dtype[Any]:
+    """NumPy's type of an Arrow type of integers or floats."""
+    return _DTYPES[kind]
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -53,7 +57,7 @@ def _plain(column: pa.Array) -> pa.Array:
 def raw(column: pa.Array) -> Vector:
     """Every value of the column, with anything at all where it is null. Shape (rows,), not copied."""
     plain = _plain(column)
-    dtype = _dtype(plain.type)
+    dtype = dtype_of(plain.type)
     data = plain.buffers()[1]
     if data is None:
         return np.zeros(len(plain), dtype)

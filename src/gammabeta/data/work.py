@@ -89,7 +89,7 @@ class Work:
         waiting = 0 if self._manner.workers else 1  # for its file to be on the disk, meanwhile
         pool = ThreadPoolExecutor(self._workers + waiting, "gammabeta-file", alone)
         try:
-            for part, future in [(part, pool.submit(self._begin, part)) for part in self._to_do]:
+            for part, future in [(part, threads.submit(pool, self._begin, part)) for part in self._to_do]:
                 try:
                     future.result()
                 except FileError as error:

@@ -2,13 +2,15 @@
 
 The number of threads is, in this order: what `limit` says, the environment's OMP_NUM_THREADS (which joblib, Dask and
 job schedulers set for their workers), the processors that this process may use. A caller does its share itself, and a
-call from within such work, on whichever thread, does all of its own: neither can wait for ever.
+call from within such work, on whichever thread, does all of its own: neither can wait for ever. Where the system starts
+no more threads (a container's limit of processes), those that there are do the work: the caller alone, if need be.
 """
 
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from queue import SimpleQueue
@@ -97,13 +99,34 @@ def _outcome(work: Callable[[T], R], item: T) -> tuple[R | None, BaseException |
 
 
 def _start(threads: int) -> None:
-    """See to it that so many threads serve, but no more than there are processors."""
+    """See to it that so many threads serve, but no more than there are processors, or than the system starts."""
     global _started
     with _lock:
         while _started < min(threads, _available()):
             name = f"gammabeta_{_started}"
-            threading.Thread(target=_serve, args=(_tasks,), name=name, daemon=True).start()
+            if not started(threading.Thread(target=_serve, args=(_tasks,), name=name, daemon=True)):
+                return
             _started += 1
+
+
+def started(thread: threading.Thread) -> bool:
+    """Start a thread; False where the system starts none."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def free(most: int) -> int:
+    """How many more threads the system starts now, up to `most`."""
+    leave, waiting = threading.Event(), list[threading.Thread]()
+    while len(waiting) < most and started(thread := threading.Thread(target=leave.wait, daemon=True)):
+        waiting.append(thread)
+    leave.set()
+    for thread in waiting:
+        thread.join()
+    return len(waiting)
 
 
 def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -118,7 +141,7 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     if _started < helpers:
         _start(helpers)
     left, done = deque(range(len(items))), SimpleQueue[Any]()
-    for _ in range(helpers):
+    for _ in range(min(helpers, _started)):  # a task that no thread takes would keep the caller's arrays
         _tasks.put((work, items, left, done))
     outcomes: dict[int, Any] = {place: _outcome(work, items[place]) for place in _taken(left, deque.pop)}
     while len(outcomes) < len(items):
@@ -129,6 +152,33 @@ def run(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         if error is not None:
             raise error
     return [result for result, _ in in_order]
+
+
+def submit(pool: Executor, work: Callable[..., R], *given: Any) -> "Future[R]":
+    """`pool.submit(work, *given)`; where a thread cannot be started, the caller does the work before this returns.
+
+    The pool may have queued by then what it says it could not begin: whoever comes first does it, and nobody twice.
+    """
+    future: Future[R] = Future()
+    first = threading.Lock()
+
+    def once() -> None:
+        if not first.acquire(blocking=False):
+            return
+        try:
+            result = work(*given)
+        except BaseException as error:  # raised by `future.result`
+            future.set_exception(error)
+            if not isinstance(error, Exception):  # Ctrl-C ends a caller who works at once
+                raise
+        else:
+            future.set_result(result)
+
+    try:
+        pool.submit(once)
+    except RuntimeError:
+        once()
+    return future
 
 
 def alone() -> None:

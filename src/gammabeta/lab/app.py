@@ -13,6 +13,7 @@ app = marimo.App(width="medium", app_title="gammabeta lab", css_file="lab.css")
 
 @app.cell
 def _():
+    import threading
     from functools import reduce
 
     import marimo as mo
@@ -20,6 +21,7 @@ def _():
     from scipy.stats import kurtosis, linregress, skew
 
     import gammabeta as gb
+    from gammabeta.kernels import threads
     from gammabeta.lab import columns, digits, jitter, page, peers, pictures, training
     from gammabeta.lab.live import Live
 
@@ -39,6 +41,8 @@ def _():
         pictures,
         reduce,
         skew,
+        threading,
+        threads,
         training,
     )
 
@@ -504,7 +508,7 @@ def _():
 
 
 @app.cell
-def _(Live, bend, depth, mo, page, rate, steps, train, training, trainings):
+def _(Live, bend, depth, mo, page, rate, steps, threading, threads, train, training, trainings):
     mo.stop(not train.value and not trainings, mo.md("*Press “Train, from the start”.*"))
 
     def _show(live):
@@ -516,7 +520,7 @@ def _(Live, bend, depth, mo, page, rate, steps, train, training, trainings):
 
     def _work(live):
         for _ in live.run():
-            if mo.current_thread().should_exit:
+            if getattr(threading.current_thread(), "should_exit", False):  # only a thread of marimo's has it
                 live.stop()
             else:
                 mo.output.replace(_show(live))
@@ -525,8 +529,9 @@ def _(Live, bend, depth, mo, page, rate, steps, train, training, trainings):
         while trainings:
             trainings.pop().stop()
         trainings.append(Live(depth.value, bend.value, rate.value, steps.value))
-        mo.Thread(target=_work, args=(trainings[0],), daemon=True).start()
-    mo.md("*The networks are being made …*") if train.value else _show(trainings[0])
+        if not threads.started(mo.Thread(target=_work, args=(trainings[0],), daemon=True)):
+            _work(trainings[0])
+    _show(trainings[0]) if trainings[0].done else mo.md("*The networks are being made …*")
     return
 
 

@@ -1,6 +1,7 @@
 """Three networks trained side by side, and what is seen of them on the way: without a norm, with it, γ and β frozen."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
@@ -76,15 +77,19 @@ class Live:
         yield
 
     def _look(self, losses: dict[str, list[float]]) -> None:
-        for way, trainer in self._trainers.items():
-            seen = self.seen[way]
-            seen.steps.append(self.done)
-            seen.loss.append(float(np.mean(losses[way])) if losses[way] else np.nan)
-            seen.accuracy.append(trainer.held_out())
-            bent = trainer.network.bent
-            counts = np.array([np.histogram(y, bins=BINS, range=(0, self.top))[0] for y in bent])
-            seen.shares.append(counts / bent[0].size)
-            if trainer.network.learns:
-                norms = [norm for norm in trainer.network.norms if norm is not None]
-                seen.gamma.append(np.array([np.sqrt(np.mean((norm.gamma - 1) ** 2)) for norm in norms]))
-                seen.beta.append(np.array([np.sqrt(np.mean(norm.beta**2)) for norm in norms]))
+        """Look at all networks; whoever draws meanwhile, in another thread, has what was seen before."""
+        self.seen = {way: self._looked_at(way, losses[way]) for way in WAYS}
+
+    def _looked_at(self, way: str, losses: list[float]) -> Seen:
+        seen, trainer = deepcopy(self.seen[way]), self._trainers[way]
+        seen.steps.append(self.done)
+        seen.loss.append(float(np.mean(losses)) if losses else np.nan)
+        seen.accuracy.append(trainer.held_out())
+        bent = trainer.network.bent
+        counts = np.array([np.histogram(y, bins=BINS, range=(0, self.top))[0] for y in bent])
+        seen.shares.append(counts / bent[0].size)
+        if trainer.network.learns:
+            norms = [norm for norm in trainer.network.norms if norm is not None]
+            seen.gamma.append(np.array([np.sqrt(np.mean((norm.gamma - 1) ** 2)) for norm in norms]))
+            seen.beta.append(np.array([np.sqrt(np.mean(norm.beta**2)) for norm in norms]))
+        return seen

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gammabeta.errors import DataError, GammabetaError
+from gammabeta.kernels import threads
 from gammabeta.lab.gives_back import GivesBack
 from gammabeta.lab.guard import Guard
 
@@ -15,18 +16,24 @@ PAGE = Path(__file__).with_name("app.py")
 HOST = "127.0.0.1"
 NEEDS = ("marimo", "altair")
 KEPT = 30  # seconds that a closed page can be come back to, as after a reload; marimo's own are 120
+THREADS = 3  # for the browser, and for a page and the training in it
 
 
 def opened(port: int) -> socket.socket:
     """A socket that listens on this machine alone; port 0 takes any that is free.
 
     Raises:
-        GammabetaError: the extra `lab` is not installed.
+        GammabetaError: the extra `lab` is not installed, or no thread can be started.
         DataError: the port is in use, or cannot be had.
     """
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise GammabetaError(f"the lab needs {' and '.join(missing)}: pip install 'gammabeta[lab]'")
+    if threads.free(THREADS) < THREADS:
+        raise GammabetaError(
+            "the lab needs threads, one for each open page, and this system starts none; allow this process more "
+            "(ulimit -u, or its container's limit)"
+        )
     try:
         return socket.create_server((HOST, port))
     except OSError as error:

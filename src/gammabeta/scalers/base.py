@@ -130,6 +130,10 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
 
     # Out: from what is given to its image
 
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """The names of the features, which the map does not change, as scikit-learn's scalers give them."""
+        return super(Scaler, self._now()).get_feature_names_out(input_features)
+
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
         """X under the map, in X's kind; `forward` checks names and clips."""
         container = self._container()

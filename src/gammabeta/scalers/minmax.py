@@ -91,8 +91,7 @@ class MinMaxScaler(Scaler):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn least and greatest values of X, which is as in `StandardScaler.fit` but not sparse."""
-        self._reset()
-        return self.partial_fit(X, y)
+        return self._fitted_anew(X, y)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -103,11 +102,9 @@ class MinMaxScaler(Scaler):
             raise ValueError(f"Minimum of desired feature range must be smaller than maximum. Got {got}.")
         if sparse.issparse(X):
             raise TypeError("MinMaxScaler does not support sparse input. Consider using MaxAbsScaler instead.")
-        before = self.__dict__.get("extrema_")
-        extrema, rows = self._learned(X)
-        if before is not None:
-            extrema, rows = before + extrema, rows + self._state()[1]
-        return self._set(extrema, rows, X)
+        learner = self._now()
+        extrema, rows = learner._learned(X)
+        return self._add(learner, extrema, rows, X)
 
     def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Extrema:
         return Extrema.of(values, axis)
@@ -135,23 +132,24 @@ class MinMaxScaler(Scaler):
         It centers on the minimum, so that large values lose no digits; scikit-learn's x · scale_ + min_ is the same
         map, and is taken where `scale_` or `min_` were set by hand.
         """
-        check_is_fitted(self)
-        scale, shift = (np.asarray(arrays.to_numpy(v)) for v in (self.scale_, self.min_))
-        least, low = arrays.to_numpy(self.__dict__.get("data_min_")), self.feature_range[0]
+        now = self._now()
+        check_is_fitted(now)
+        scale, shift = (np.asarray(arrays.to_numpy(v)) for v in (now.scale_, now.min_))
+        least, low = arrays.to_numpy(now.__dict__.get("data_min_")), now.feature_range[0]
         if least is None or not np.array_equal(shift, low - least * scale, equal_nan=True):
             return Affine(0.0, scale, shift)
-        wide = np.isinf(arrays.to_numpy(self.data_range_))  # than float64, where no difference may be taken
+        wide = np.isinf(arrays.to_numpy(now.data_range_))  # than float64, where no difference may be taken
         return Affine(np.where(wide, 0.0, least), scale, np.where(wide, shift, low))
 
     def transform(self, X: Any) -> Any:
         """Scale X: what comes in as an array, a frame or a tensor comes out as one of the same type."""
-        affine = self.affine_
-        return self._applied(X, affine, copy=self.copy, forward=True)
+        now = self._now()
+        return now._applied(X, now.affine_, copy=now.copy, forward=True)
 
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`, but for what was clipped."""
-        affine = self.affine_.inverse()
-        return self._applied(X, affine, copy=self.copy, forward=False)
+        now = self._now()
+        return now._applied(X, now.affine_.inverse(), copy=now.copy, forward=False)
 
     def _clipped(self, image: Array) -> Array:
         if not self.clip:

@@ -1,5 +1,12 @@
-"""What a scaler has seen: its statistic, which adds up, and which JSON can hold."""
+"""What a scaler has seen: its statistic, which adds up, and which JSON can hold.
 
+A scaler may be read while another thread fits it. What is learned is made beside the scaler and put into it at once, as
+a new `__dict__`; whoever reads more than one attribute reads them of a copy. Rows that several threads add at the same
+time are all counted.
+"""
+
+import os
+import threading
 from collections.abc import Callable
 from math import prod
 from typing import Any, ClassVar, Self
@@ -11,6 +18,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from gammabeta import arrays, axes, states
 from gammabeta.errors import DataError, KindError, StateError
+
+_swapping = threading.Lock()  # for as long as a statistic is added to a scaler's own
+
+
+def _forget() -> None:
+    """After a fork nobody is left who would release the lock."""
+    global _swapping
+    _swapping = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class Seen(BaseEstimator):
@@ -41,9 +60,43 @@ class Seen(BaseEstimator):
     def _publish(self, statistic: Any, rows: int, weighted: bool) -> None:
         raise NotImplementedError
 
-    def _reset(self) -> None:
+    def _now(self) -> Self:
+        """The scaler as it is at this moment, whatever other threads do to it."""
+        now = object.__new__(type(self))
+        now.__dict__ = self.__dict__.copy()
+        return now
+
+    def _fitted_anew(self, *given: Any) -> Self:
+        """Fit a copy that has seen nothing, and take over all that has changed in it."""
+        anew: Any = self._now()  # whose `partial_fit` is its class's
         for name in (*self._fitted, self._statistic):
-            self.__dict__.pop(name, None)
+            anew.__dict__.pop(name, None)
+        before = anew.__dict__.copy()
+        anew.partial_fit(*given)
+        after = anew.__dict__
+        changed = {name: v for name, v in after.items() if name not in before or before[name] is not v}
+        with _swapping:
+            kept = self.__dict__.copy()
+            for name in before.keys() - after.keys():
+                kept.pop(name, None)
+            self.__dict__ = kept | changed
+        return self
+
+    def _add(self, learner: Self, statistic: Any, rows: int, X: Any = None, *, weighted: bool = False) -> Self:
+        """Add what a copy of this scaler has learned of X."""
+        with _swapping:
+            new = self._now()
+            if not hasattr(learner, "n_samples_seen_"):
+                if hasattr(new, "n_samples_seen_"):  # since the copy was made
+                    new._refuse_others(statistic, getattr(learner, "feature_names_in_", None))
+                else:
+                    new._name_features(learner.n_features_in_, getattr(learner, "feature_names_in_", None))
+            if new.__dict__.get(self._statistic) is not None:
+                before, before_rows, before_weighted = new._state()
+                statistic, rows, weighted = before + statistic, before_rows + rows, before_weighted or weighted
+            new._set(statistic, rows, X, weighted=weighted)
+            self.__dict__ = new.__dict__
+        return self
 
     def merge(self, other: Self) -> Self:
         """Add what another scaler of this class has seen, as if this one had been fitted on both: to the same bits.
@@ -65,26 +118,39 @@ class Seen(BaseEstimator):
         """
         if type(other) is not type(self):
             raise KindError(f"{type(self).__name__} merges with its own class, got {type(other).__name__}")
-        check_is_fitted(other)
-        names, other_names = (getattr(s, "feature_names_in_", None) for s in (self, other))
+        other = other._now()
         statistic, rows, weighted = other._state()
-        if hasattr(self, "n_samples_seen_"):
-            mine, my_rows, my_weighted = self._state()
-            same_names = names is None or other_names is None or np.array_equal(names, other_names)
-            if mine.shape != statistic.shape or not same_names:
-                raise DataError(
-                    f"scalers merge over the same features, got {mine.shape} {_listed(names)} and "
-                    f"{statistic.shape} {_listed(other_names)}"
-                )
-            return self._set(mine + statistic, my_rows + rows, weighted=weighted or my_weighted)
-        return self._adopt(statistic, rows, weighted, other_names)
+        names = getattr(other, "feature_names_in_", None)
+        with _swapping:
+            new = self._now()
+            if hasattr(new, "n_samples_seen_"):
+                mine, my_rows, my_weighted = new._state()
+                new._refuse_others(statistic, names)
+                new._set(mine + statistic, my_rows + rows, weighted=weighted or my_weighted)
+            else:
+                new._adopt(statistic, rows, weighted, names)
+            self.__dict__ = new.__dict__
+        return self
+
+    def _refuse_others(self, statistic: Any, names: Any) -> None:
+        """Refuse the statistic of other features."""
+        mine, my_names = self._state()[0], getattr(self, "feature_names_in_", None)
+        same_names = names is None or my_names is None or np.array_equal(names, my_names)
+        if mine.shape != statistic.shape or not same_names:
+            raise DataError(
+                f"scalers merge over the same features, got {mine.shape} {_listed(my_names)} and "
+                f"{statistic.shape} {_listed(names)}"
+            )
 
     def _adopt(self, statistic: Any, rows: int, weighted: bool, names: Any) -> Self:
-        self.n_features_in_ = prod(statistic.shape)
+        self._name_features(prod(statistic.shape), names)
+        return self._set(statistic, rows, weighted=weighted)
+
+    def _name_features(self, features: int, names: Any) -> None:
+        self.n_features_in_ = features
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
-        return self._set(statistic, rows, weighted=weighted)
 
     def _state(self) -> tuple[Any, int, bool]:
         """The statistic, how many rows, and whether weights were among them."""
@@ -100,10 +166,11 @@ class Seen(BaseEstimator):
 
         Nothing in it can be executed, unlike a pickle.
         """
-        statistic, rows, weighted = self._state()
-        names = getattr(self, "feature_names_in_", None)
+        now = self._now()
+        statistic, rows, weighted = now._state()
+        names = getattr(now, "feature_names_in_", None)
         fields = {
-            "parameters": {name: _plain(value) for name, value in self.get_params(deep=False).items()},
+            "parameters": {name: _plain(value) for name, value in now.get_params(deep=False).items()},
             "feature_names": None if names is None else [str(name) for name in names],
             "rows": rows,
             "weighted": weighted,

@@ -127,18 +127,15 @@ class StandardScaler(CallbackSupportMixin, Scaler):
             ValueError: scikit-learn's own: infinities, no rows, other features than before, a wrong shape.
             DataError: columns of a frame that are not numeric, by name; wrong weights.
         """
-        self._reset()
-        return self.partial_fit(X, y, sample_weight)
+        return self._fitted_anew(X, y, sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from more rows, as if they had come with those before. Arguments and errors are those of `fit`."""
-        before = self.__dict__.get("moments_")
-        weighted = sample_weight is not None or (before is not None and self._state()[2])
+        learner = self._now()
         with self._announced(X, y, sample_weight):
-            moments, rows = self._learned(X, sample_weight, ("csr", "csc"))
-            self._set(moments if before is None else before + moments, rows, X, weighted=weighted)
-        return self
+            moments, rows = learner._learned(X, sample_weight, ("csr", "csc"))
+            return self._add(learner, moments, rows, X, weighted=sample_weight is not None)
 
     @contextmanager
     def _announced(self, X: Any, y: Any, sample_weight: Any) -> Iterator[None]:
@@ -180,7 +177,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     @property
     def affine_(self) -> Affine:
         """The map of `transform`, made of the attributes as they are."""
-        mean, scale = self._parameters()
+        mean, scale = self._now()._parameters()
         return Affine(mean, 1 / scale, 0.0)
 
     def _parameters(self) -> tuple[Array, Array]:
@@ -197,13 +194,14 @@ class StandardScaler(CallbackSupportMixin, Scaler):
             X: as in `fit`.
             copy: in place of the parameter `copy`.
         """
-        affine = self.affine_
-        return self._applied(X, affine, copy=self.copy if copy is None else copy, forward=True)
+        now = self._now()
+        return now._applied(X, now.affine_, copy=now.copy if copy is None else copy, forward=True)
 
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
         """Undo `transform`: x = z · scale + mean. Arguments are those of `transform`."""
-        mean, scale = self._parameters()
-        return self._applied(X, Affine(0.0, scale, mean), copy=self.copy if copy is None else copy, forward=False)
+        now = self._now()
+        mean, scale = now._parameters()
+        return now._applied(X, Affine(0.0, scale, mean), copy=now.copy if copy is None else copy, forward=False)
 
     def _sparse_image(self, values: Any, forward: bool) -> Any:
         if self.with_mean:
