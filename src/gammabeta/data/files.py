@@ -27,7 +27,7 @@ FORMATS = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
-
+LONGEST = 300  # of another library's words: some quote all that they were given
 
 P = TypeVar("P", Path, Remote, Place)
 
@@ -88,7 +88,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return "no such file" if error.errno == errno.ENOENT else os.strerror(error.errno)
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines[0]) <= LONGEST else f"{lines[0][:LONGEST]}…"
 
 
 @contextmanager
