@@ -33,7 +33,9 @@ from gammabeta.data.write import Sink
 from gammabeta.errors import FileError, KindError
 
 BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
-LARGEST_BLOCK = 1 << 28
+LARGEST_BLOCK = 1 << 26  # and so of a row; Arrow holds some ten times that
+LARGEST_HEADER = 1 << 24  # characters: a megabyte of gzip may hold a line of a gigabyte
+MOST_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
 DELIMITERS = ",;\t|"
 
 
@@ -91,6 +93,13 @@ class CsvSource(Source):
                 self.header, self.names, self.delimiter, self.line_end = self._read_header()
             except UnicodeDecodeError:
                 raise _not_utf8(path) from None
+            except csv.Error as error:
+                raise FileError(f"{str(path)!r} cannot be read as CSV: its first line: {error}") from None
+            if len(self.names) > MOST_COLUMNS:
+                raise FileError(
+                    f"a CSV file must have at most {MOST_COLUMNS:,} columns, {str(path)!r} has {len(self.names):,}; "
+                    "write Parquet, or an array in .npy"
+                )
             unique(self.names, path)
             self._block = max(BLOCK_BYTES, min(8 * BLOCK_BYTES, len(self.names) << 10))
             self._kinds: list[text.CellKind] = ["empty"] * len(self.names)
@@ -128,8 +137,15 @@ class CsvSource(Source):
         with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
 
             def recorded() -> Iterator[str]:
-                for line in decoded:
+                left = LARGEST_HEADER
+                for line in iter(lambda: decoded.readline(LARGEST_HEADER), ""):
                     taken.append(line)
+                    left -= len(line)
+                    if left <= 0:
+                        raise FileError(
+                            f"the first line of {str(self.path)!r} must name the columns in fewer than "
+                            f"{LARGEST_HEADER:,} characters, it goes on; is it a CSV file?"
+                        )
                     yield line.removeprefix("\ufeff")
 
             rows = recorded()
@@ -171,6 +187,11 @@ class CsvSource(Source):
             return Restart()
         if "invalid UTF8" in message:
             return _not_utf8(self.path)
+        if "straddling" in message:
+            return FileError(
+                f"{str(self.path)!r} cannot be read as CSV: a row must be of fewer than {LARGEST_BLOCK:,} bytes, one "
+                "goes on; is there a quote that nothing closes?"
+            )
         return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
 
     def _look(self, enough: Callable[[], bool]) -> None:
