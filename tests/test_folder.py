@@ -373,7 +373,7 @@ def test_an_output_that_leads_to_its_source_is_refused(folder):
     Path("out/year=2023").symlink_to(folder / "in/year=2023")
     before = contents("in")
     with pytest.raises(
-        FileError, match=r"'out.year=2023.b.parquet' leads to the file that is to be read; take another"
+        FileError, match=r"in the output folder no link is followed, 'out.year=2023' is one; remove it, or take another"
     ):
         data.scale("in", "out", skip_bad=True)
     assert contents("in") == before

@@ -9,6 +9,7 @@ import typer
 from gammabeta.cli.diagnose import diagnose
 from gammabeta.cli.folder import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.groups import By
+from gammabeta.cli.terminal import note, say
 from gammabeta.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from gammabeta import __version__
 
-        typer.echo(f"gammabeta {__version__}")
+        say(f"gammabeta {__version__}")
         raise typer.Exit
 
 
@@ -65,6 +66,9 @@ def _version(wanted: bool) -> None:
 def gammabeta(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Of an error, show the trace too; it may stand after a command as well.")
     ] = False,
 ) -> None:
     """Scale the columns of a file, exactly: a statistic, then an affine map.
@@ -141,7 +145,7 @@ def scale(
     table = breast_cancer() if source is None else source if many else data.sources.opened(source)
     name = str(getattr(table, "path", table))
     if getattr(table, "looks_headless", False):
-        typer.echo("gammabeta: note: the first line is taken for the columns' names, but it holds numbers", err=True)
+        note("the first line is taken for the columns' names, but it holds numbers")
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
     if output is None:
         if stats is not None:
@@ -342,7 +346,7 @@ def lab(
     with server.opened(port) as listening:
         token = server.new_token()
         address = server.address(listening, token)
-        typer.echo(f"The lab is at {address} (Ctrl-C ends it)")
+        say(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
             waiting = Thread(target=_browse, args=(address,), daemon=True)  # a browser in a terminal waits for the page
             threads.started(waiting)
@@ -357,7 +361,7 @@ def _browse(address: str) -> None:
     import webbrowser
 
     if not webbrowser.open(address):
-        typer.echo("gammabeta: note: no browser could be opened; open that address in one", err=True)
+        note("no browser could be opened; open that address in one")
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":
@@ -376,8 +380,16 @@ def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[floa
 
 def _names(given: list[str] | None) -> list[str] | None:
     """Names parted by commas; quotes keep a comma in a name: '"a,b",c'."""
+    return [name.strip() for one in given for name in _parted(one) if name.strip()] if given else None
+
+
+def _parted(names: str) -> list[str]:
     import csv
 
-    if not given:
-        return None
-    return [name.strip() for line in csv.reader(given, skipinitialspace=True) for name in line if name.strip()]
+    try:
+        return next(csv.reader([names], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            "names must be separated by commas, and one that holds a comma, a quote or the end of a line must stand in "
+            f"double quotes, got {names!r}: {error}"
+        ) from None

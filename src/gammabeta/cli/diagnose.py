@@ -1,11 +1,11 @@
 """`gammabeta diagnose`: what a network's batch norms do on data, and what to watch."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli.terminal import Heading, say, say_json, say_table
 from gammabeta.errors import DataError, GammabetaError
 
 if TYPE_CHECKING:
@@ -57,28 +57,17 @@ def diagnose(
 
         report.network(found, output)
     if json:
-        sys.stdout.write(found.to_json() + "\n")
+        say_json(found.document())
     else:
         _show(found, output)
 
 
 def _show(found: "Diagnosis", output: Path | None) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from gammabeta.cli.report import _console, _say
     from gammabeta.diagnosis.result import HEADS
 
-    console = _console()
-    _say(console, f"{found.model}: {len(found.layers)} batch-norm layers, {found.batches} batches")
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for head in HEADS:
-        table.add_column(head, justify="left" if head == "layer" else "right", no_wrap=head != "layer")
-    for row in found.table():
-        table.add_row(*map(Text, row))
-    console.print(table)
+    say(f"{found.model}: {len(found.layers)} batch-norm layers, {found.batches} batches")
+    say_table([Heading(head, left=head == "layer", wraps=head == "layer") for head in HEADS], found.table())
     for sentence in found.sentences():
-        _say(console, sentence)
+        say(sentence)
     if output is not None:
-        _say(console, f"→ {output}")
+        say(f"→ {output}")

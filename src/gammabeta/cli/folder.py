@@ -9,6 +9,7 @@ import typer
 
 from gammabeta.cli.interrupts import resumable
 from gammabeta.cli.progress import Meter
+from gammabeta.cli.terminal import note
 
 if TYPE_CHECKING:
     from gammabeta.data import Written
@@ -41,5 +42,5 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
     from gammabeta.cli import report
 
     for reason in () if written.files is None else written.files.bad.values():
-        typer.echo(f"gammabeta: note: left out: {reason}", err=True)
+        note(f"left out: {reason}")
     report.show_written(verb, name, written, as_json, stats)

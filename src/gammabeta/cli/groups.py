@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gammabeta.cli import report
+from gammabeta.cli.terminal import Heading, say, say_json, say_table
 
 if TYPE_CHECKING:
     from gammabeta.data import GroupStatistics
@@ -42,30 +43,27 @@ def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: 
     """The statistics of each group, as a table or as JSON."""
     if as_json:
         head = {"input": list(names), "rows": found.rows, "by": found.by.name}
-        report._dump(head | {"groups": _groups(found), "output": None if output is None else str(output)})
+        say_json(head | {"groups": _groups(found), "output": None if output is None else str(output)})
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    console = report._console()
     name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
-    groups, columns = report._many(len(found.labels), "group"), report._many(len(found.columns), "column")
-    report._say(console, f"{name}: {report._many(found.rows, 'row')}, {groups} by {found.by.name}, {columns}")
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for i, heading in enumerate((found.by.name, "rows", "column", "mean", "std", "min", "max")):
-        table.add_column(Text(heading), justify="left" if i in (0, 2) else "right", no_wrap=True)
+    groups, columns = report.many(len(found.labels), "group"), report.many(len(found.columns), "column")
+    say(f"{name}: {report.many(found.rows, 'row')}, {groups} by {found.by.name}, {columns}")
+    headings = [
+        Heading(text, left=i in (0, 2))
+        for i, text in enumerate((found.by.name, "rows", "column", "mean", "std", "min", "max"))
+    ]
+    rows = []
     shown = -(-report.SHOWN // len(found.columns))
     for group in _groups(found, shown):
         for i, told in enumerate(group["columns"]):
             first = (label(group["label"]), f"{group['rows']:,}") if i == 0 else ("", "")
             values = (report.number(_or_nan(told[key])) for key in ("mean", "std", "min", "max"))
-            table.add_row(*map(Text, (*first, told["name"], *values)))
-    console.print(table)
+            rows.append([*first, told["name"], *values])
+    say_table(headings, rows)
     if len(found.labels) > shown:
-        report._say(console, f"… and {len(found.labels) - shown:,} more groups (--json shows all)")
+        say(f"… and {len(found.labels) - shown:,} more groups (--json shows all)")
     if output is not None:
-        report._say(console, f"kept in {output}, for: gammabeta stats {output}")
+        say(f"kept in {output}, for: gammabeta stats {output}")
 
 
 def label(value: Any) -> str:
@@ -85,7 +83,7 @@ def _groups(found: "GroupStatistics", most: int | None = None) -> list[dict[str,
             "label": _plain(name),
             "rows": int(found.moments.rows[i]),
             "columns": [
-                {"name": column.name} | {key: report._or_none(value[i, j]) for key, value in values.items()}
+                {"name": column.name} | {key: report.or_none(value[i, j]) for key, value in values.items()}
                 for j, column in enumerate(found.columns)
             ],
         }

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from gammabeta.cli.interrupts import resumable
 from gammabeta.cli.progress import Meter
+from gammabeta.cli.terminal import note
 from gammabeta.errors import DataError, GammabetaError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def updated(
                 finished=meter.finished,
             )
     for reason in result.bad.values():
-        typer.echo(f"gammabeta: note: left out: {reason}", err=True)
+        note(f"left out: {reason}")
     return result
 
 
@@ -76,7 +75,7 @@ def tell_ignored(found: "DataSet", output: Path | None) -> None:
     own = set() if output is None else {output.resolve(), ledger_path(output).resolve()}
     others = [name for name in found.ignored if (found.root / name).resolve() not in own]
     if others:
-        typer.echo(f"gammabeta: note: left out, their names are not those of data: {listed(others)}", err=True)
+        note(f"left out, their names are not those of data: {listed(others)}")
 
 
 def refuse(skip_bad: bool, check: bool, but: str = "") -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gammabeta.data.files import reason
 from gammabeta.errors import DataError, FileError, KindError
 
 _KINDS = {"torch": ("torch.nn", "Module"), "keras": ("keras", "Layer"), "flax": ("flax.nnx", "Module")}
@@ -90,12 +91,20 @@ def batches(place: str, size: int, to: Network) -> Iterable[Any]:
 
 def _arrays(path: Path, given: Callable[[Any], Any]) -> Any:
     try:
-        found = np.load(path, allow_pickle=False)
-        arrays = {"": found} if isinstance(found, np.ndarray) else dict(found)
-    except (OSError, ValueError, EOFError) as error:
-        raise FileError(f"{str(path)!r} could not be read as arrays: {error}") from error
-    taken = {name: given(_floats(array)) for name, array in arrays.items()}
+        arrays = _loaded(path)
+    except Exception as error:  # the zip file, its compression and NumPy's header each have errors of their own
+        raise FileError(f"{str(path)!r} could not be read as arrays: {reason(error)}") from error
+    try:
+        taken = {name: given(_floats(array)) for name, array in arrays.items()}
+    except (TypeError, ValueError) as error:
+        raise KindError(f"{str(path)!r} must hold arrays that the model's framework takes: {reason(error)}") from error
     return next(iter(taken.values())) if len(taken) == 1 else taken
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        found = np.load(file, allow_pickle=False)
+        return {"": found} if isinstance(found, np.ndarray) else dict(found)
 
 
 def _floats(array: Any) -> Any:

@@ -1,9 +1,11 @@
 """How far the work is: a bar with rates and time left, on a terminal, once it has taken a second."""
 
-import sys
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from gammabeta.cli import terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -17,7 +19,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._start = self._drawn = monotonic()
-        self._on = sys.stderr.isatty()
+        self._on = terminal.is_watched()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._files = ""
@@ -41,7 +43,6 @@ class Meter:
         self._files = f"{done:,}/{files:,} files, {rate:,.0f} rows/s"
 
     def _begin(self, done: int, size: int) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             DownloadColumn,
@@ -54,7 +55,7 @@ class Meter:
         told = TextColumn("{task.fields[files]}", markup=False)
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), told, TimeRemainingColumn())
         # drawn when it is told of something: no thread, which the system may not start
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+        self._bar = Progress(*columns, console=terminal.watched(), transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", completed=done, total=size, files=self._files)
         self._bar.start()
 
@@ -65,4 +66,5 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # a terminal that has been closed
+                self._bar.stop()

@@ -1,15 +1,13 @@
 """What a person, or with `--json` a program, is told."""
 
-import json
-import sys
 from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from gammabeta.cli.terminal import Heading, say, say_json, say_table, visible, width
 
+if TYPE_CHECKING:
     from gammabeta.data import Column, Files, Preview, Ranges, Statistics, Updated, Written
 
 SHOWN = 40  # columns in a table; --json has them all
@@ -23,16 +21,7 @@ FORMULAS = {
 
 def bins() -> int:
     """How many bars a histogram has where it is going to be shown."""
-    return 12 if _console().width >= 100 else 8
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 140  # a file or a pipe: nothing is cut
-    return console
+    return 12 if width() >= 100 else 8
 
 
 def spark(counts: Sequence[int]) -> str:
@@ -60,28 +49,28 @@ def show_preview(name: str, found: "Preview", as_json: bool) -> None:
         columns = _columns(found.statistics)
         for i, told in enumerate(columns):
             told |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
-            told |= {"scaled_min": _or_none(found.low[i]), "scaled_max": _or_none(found.high[i])}
-        _dump(_head(name, found.statistics) | {"columns": columns, **_others(found), "output": None})
+            told |= {"scaled_min": or_none(found.low[i]), "scaled_max": or_none(found.high[i])}
+        say_json(_head(name, found.statistics) | {"columns": columns, **_others(found), "output": None})
         return
-    console, statistics = _console(), found.statistics
-    _say(console, _title(name, statistics))
+    statistics = found.statistics
+    say(_title(name, statistics))
     rows = []
     spread = statistics.moments.deviation(statistics.recipe.ddof)
     for i in range(min(SHOWN, len(statistics.columns))):
         before = [number(statistics.extrema.min[i]), spark(found.before[i]), number(statistics.extrema.max[i])]
         after = [number(found.low[i]), spark(found.after[i]), number(found.high[i])]
         rows.append([number(statistics.moments.mean[i]), number(spread[i]), *before, *after])
-    _print_table(console, statistics, ["mean", "std", "min", "before", "max", "min", "after", "max"], rows)
-    _say(console, "The same shape before and after: an affine map changes the axis, never the distribution.")
-    _tell_others(console, found)
-    _say(console, "Nothing was written; to write the scaled file: -o OUT")
+    _print_table(statistics, ["mean", "std", "min", "before", "max", "min", "after", "max"], rows)
+    say("The same shape before and after: an affine map changes the axis, never the distribution.")
+    _tell_others(found)
+    say("Nothing was written; to write the scaled file: -o OUT")
 
 
 def show_written(verb: str, name: str, written: "Written", as_json: bool, stats: Path | None) -> None:
     """What was written."""
     if as_json:
         outputs = {"output": str(written.path), "stats": None if stats is None else str(stats)}
-        _dump(
+        say_json(
             _head(name, written.statistics, written.rows)
             | {"columns": _columns(written.statistics)}
             | _others(written)
@@ -89,15 +78,14 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
             | outputs
         )
         return
-    console = _console()
-    columns = _many(len(written.statistics.columns), "column")
-    files = "" if written.files is None else f"{_many(written.files.written + written.files.kept, 'file')}, "
-    _say(console, f"{name}: {files}{_many(written.rows, 'row')}, {columns} {verb} → {written.path}")
-    _tell_others(console, written)
+    columns = many(len(written.statistics.columns), "column")
+    files = "" if written.files is None else f"{many(written.files.written + written.files.kept, 'file')}, "
+    say(f"{name}: {files}{many(written.rows, 'row')}, {columns} {verb} → {written.path}")
+    _tell_others(written)
     if written.files is not None:
-        _tell_outputs(console, written.files)
+        _tell_outputs(written.files)
     if stats is not None:
-        _say(console, f"statistics kept in {stats}, for: gammabeta apply {stats} IN -o OUT")
+        say(f"statistics kept in {stats}, for: gammabeta apply {stats} IN -o OUT")
 
 
 def show_statistics(
@@ -108,18 +96,17 @@ def show_statistics(
     if as_json:
         told = {} if files is None else {"files": _files(files)}
         kept = None if output is None else str(output)
-        _dump(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
+        say_json(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
         return
-    console = _console()
-    _say(console, f"{name}: {_many(found.rows, 'row')}")
+    say(f"{name}: {many(found.rows, 'row')}")
     spread = found.moments.deviation(found.recipe.ddof)
     values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
     rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
-    _print_table(console, found, ["type", "mean", "std", "min", "max"], rows)
+    _print_table(found, ["type", "mean", "std", "min", "max"], rows)
     if files is not None:
-        _tell_files(console, files)
+        _tell_files(files)
     if output is not None:
-        _say(console, f"kept in {output}, for: gammabeta apply {output} IN -o OUT")
+        say(f"kept in {output}, for: gammabeta apply {output} IN -o OUT")
 
 
 def _files(files: "Updated") -> dict[str, Any]:
@@ -128,88 +115,76 @@ def _files(files: "Updated") -> dict[str, Any]:
     return {"kept": files.kept, **{key: list(value) for key, value in told.items()}, "bad": bad}
 
 
-def _tell_files(console: "Console", files: "Updated") -> None:
-    parts = [f"{_many(len(files.read), 'file')} read", f"{files.kept:,} as before"]
+def _tell_files(files: "Updated") -> None:
+    parts = [f"{many(len(files.read), 'file')} read", f"{files.kept:,} as before"]
     parts += [f"{len(files.gone):,} gone"] if files.gone else []
     parts += [f"{len(files.bad):,} left out"] if files.bad else []
-    _say(console, ", ".join(parts))
+    say(", ".join(parts))
     if files.checked:
         shown = ", ".join(files.checked[:8])
         more = f" and {len(files.checked) - 8} more" if len(files.checked) > 8 else ""
-        _say(console, f"read again and found the same: {shown}{more}")
+        say(f"read again and found the same: {shown}{more}")
 
 
 def show_page(found: dict[str, Any], output: Path, as_json: bool) -> None:
     """What is to be seen on the page that was written."""
     if as_json:
-        _dump(found | {"output": str(output)})
+        say_json(found | {"output": str(output)})
         return
-    console = _console()
     names = " → ".join(file["name"] for file in found["files"])
-    _say(console, f"{names}: {_many(len(found['columns']), 'column')} → {output}")
+    say(f"{names}: {many(len(found['columns']), 'column')} → {output}")
     for text in found["between"]:
-        _say(console, text)
+        say(text)
     for side, only in found["only"].items():
-        _say(console, f"only in {side}: {', '.join(only[:8])}{f' and {len(only) - 8} more' if len(only) > 8 else ''}")
+        say(f"only in {side}: {', '.join(only[:8])}{f' and {len(only) - 8} more' if len(only) > 8 else ''}")
     for kind in found["kinds"]:
         at = [c["name"] for c in found["columns"] if any(f["kind"] == kind["key"] for f in c["findings"])]
         if at:
             more = f" and {len(at) - 8} more" if len(at) > 8 else ""
-            _say(console, f"{kind['title'].lower()}: {', '.join(at[:8])}{more}")
+            say(f"{kind['title'].lower()}: {', '.join(at[:8])}{more}")
 
 
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _say(console: "Console", text: str) -> None:
-    readable = text.encode("utf-8", "backslashreplace").decode()  # a file's name need not be text
-    console.print(readable, markup=False, soft_wrap=True)
 
 
 def _title(name: str, found: "Statistics") -> str:
     formula = FORMULAS[found.recipe.method]
     if found.recipe.method == "minmax" and found.recipe.feature_range != (0, 1):
         formula += " · ({1:g} − {0:g}) + {0:g}".format(*found.recipe.feature_range)
-    return f"{name}: {_many(found.rows, 'row')}, {_many(len(found.columns), 'column')} to scale by {formula}"
+    return f"{name}: {many(found.rows, 'row')}, {many(len(found.columns), 'column')} to scale by {formula}"
 
 
-def _print_table(console: "Console", found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
+def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
     """A row for each column, with how many of its values are missing if any are; long names give way."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     missing = found.rows - found.moments.count
     if missing.any():
         headers = [*headers, "missing"]
         rows = [[*row, f"{count:,.0f}"] for count, row in zip(missing, rows, strict=False)]
-    if headers[:2] == ["mean", "std"] and _room(console.width, headers, rows) < NAME:
+    if headers[:2] == ["mean", "std"] and _room(headers, rows) < NAME:
         headers, rows = headers[2:], [row[2:] for row in rows]
-    room = max(_room(console.width, headers, rows), NAME // 2)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("column", no_wrap=True)
+    room = max(_room(headers, rows), NAME // 2)
+    headings = [Heading("column", left=True)]
     for i, header in enumerate(headers):
         left = header in ("before", "after", "type") or headers[i - 1] in ("before", "after")
-        table.add_column(header, justify="left" if left else "right", no_wrap=True)
-    for column, row in zip(found.columns, rows, strict=False):
-        name = column.name if len(column.name) <= room else column.name[: room - 1] + "…"
-        table.add_row(*map(Text, (name, *row)))
-    console.print(table)
+        headings.append(Heading(header, left))
+    names = (visible(column.name) for column in found.columns)
+    cut = (name if len(name) <= room else name[: room - 1] + "…" for name in names)
+    say_table(headings, [[name, *row] for name, row in zip(cut, rows, strict=False)])
     if len(found.columns) > SHOWN:
-        _say(console, f"… and {len(found.columns) - SHOWN:,} more columns (--json shows all)")
+        say(f"… and {len(found.columns) - SHOWN:,} more columns (--json shows all)")
 
 
-def _room(width: int, headers: list[str], rows: list[list[str]]) -> int:
-    """What a terminal of that width leaves for names."""
-    return width - 2 - sum(max(map(len, cells)) + 2 for cells in zip(headers, *rows, strict=True))
+def _room(headers: list[str], rows: list[list[str]]) -> int:
+    """What the terminal's width leaves for names."""
+    return width() - 2 - sum(max(map(len, cells)) + 2 for cells in zip(headers, *rows, strict=True))
 
 
-def _tell_others(console: "Console", found: "Preview | Written") -> None:
+def _tell_others(found: "Preview | Written") -> None:
     if found.passed:
-        _say(console, f"passed through untouched: {_listed(found.passed, told=True)}")
+        say(f"passed through untouched: {_listed(found.passed, told=True)}")
     if found.converted:
-        _say(console, f"float64 once scaled: {_listed(found.converted)}")
+        say(f"float64 once scaled: {_listed(found.converted)}")
 
 
 def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
@@ -239,7 +214,7 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         "shift": affine.shift,
     }
     return [
-        {"name": column.name, "type": column.type, **{key: _or_none(value[i]) for key, value in values.items()}}
+        {"name": column.name, "type": column.type, **{key: or_none(value[i]) for key, value in values.items()}}
         for i, column in enumerate(found.columns)
     ]
 
@@ -250,15 +225,15 @@ def _outputs(files: "Files") -> dict[str, Any]:
     return {"written": files.written, "kept": files.kept, "bad": bad, "stale": stale, "left_out": left_out}
 
 
-def _tell_outputs(console: "Console", files: "Files") -> None:
+def _tell_outputs(files: "Files") -> None:
     if files.kept:
-        _say(console, f"{_many(files.kept, 'file')} of an earlier run as before, {files.written:,} written")
+        say(f"{many(files.kept, 'file')} of an earlier run as before, {files.written:,} written")
     for title, names in (
         ("no data, left out", files.left_out),
         ("left over from earlier runs, of files that were not scaled now", files.stale),
     ):
         if names:
-            _say(console, f"{title}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+            say(f"{title}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
 
 
 def _others(found: "Preview | Written") -> dict[str, Any]:
@@ -266,9 +241,5 @@ def _others(found: "Preview | Written") -> dict[str, Any]:
     return {"passed_through": passed, "converted_to_float64": [c.name for c in found.converted]}
 
 
-def _or_none(value: Any) -> float | None:
+def or_none(value: Any) -> float | None:
     return float(value) if isfinite(value) else None
-
-
-def _dump(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")

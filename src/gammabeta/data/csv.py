@@ -24,8 +24,9 @@ from gammabeta.errors import FileError, KindError
 from gammabeta.kernels import threads
 
 BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
-LARGEST_BLOCK = 1 << 28
-HEADER_SIGNS = 1 << 24  # a hundred thousand names of 160 signs
+LARGEST_BLOCK = 1 << 26  # and so of a row; Arrow holds some ten times that
+LARGEST_HEADER = 1 << 24  # characters: a megabyte of gzip may hold a line of a gigabyte
+MOST_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
 DELIMITERS = ",;\t|"
 
 
@@ -43,6 +44,13 @@ class CsvSource(Source):
                 self.header, self.names, self.delimiter, self.line_end = self._read_header()
             except UnicodeDecodeError:
                 raise _not_utf8(path) from None
+            except csv.Error as error:
+                raise FileError(f"{str(path)!r} cannot be read as CSV: its first line: {error}") from None
+            if len(self.names) > MOST_COLUMNS:
+                raise FileError(
+                    f"a CSV file must have at most {MOST_COLUMNS:,} columns, {str(path)!r} has {len(self.names):,}; "
+                    "write Parquet, or an array in .npy"
+                )
             unique(self.names, path)
             self._block = max(BLOCK_BYTES, min(8 * BLOCK_BYTES, len(self.names) << 10))
             self._kinds: list[text.CellKind] = ["empty"] * len(self.names)
@@ -80,14 +88,14 @@ class CsvSource(Source):
         with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
 
             def recorded() -> Iterator[str]:
-                left = HEADER_SIGNS
+                left = LARGEST_HEADER
                 while line := decoded.readline(left):
                     taken.append(line)
                     left -= len(line)
                     if left <= 0:
                         raise FileError(
-                            f"the first line of {str(self.path)!r} must name the columns, it is longer than "
-                            f"{HEADER_SIGNS >> 20} MB: is it a CSV file, and is each quote in that line closed?"
+                            f"the first line of {str(self.path)!r} must name the columns in fewer than "
+                            f"{LARGEST_HEADER:,} characters, it goes on; is it a CSV file?"
                         )
                     yield line.removeprefix("\ufeff")
 
@@ -154,12 +162,13 @@ class CsvSource(Source):
         if "straddling" in message and self._block < LARGEST_BLOCK:
             self._block *= 4
             return Restart()
-        if "straddling" in message:
-            return FileError(
-                f"{str(self.path)!r} cannot be read as CSV: a row must fit in {LARGEST_BLOCK >> 20} MB, one is longer"
-            )
         if "invalid UTF8" in message:
             return _not_utf8(self.path)
+        if "straddling" in message:
+            return FileError(
+                f"{str(self.path)!r} cannot be read as CSV: a row must be of fewer than {LARGEST_BLOCK:,} bytes, one "
+                "goes on; is there a quote that nothing closes?"
+            )
         return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
 
     def _check_quotes(self) -> None:

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from gammabeta.data import unfinished
 from gammabeta.data.remote import Place, Remote, located
 from gammabeta.errors import DataError, FileError, GammabetaError, KindError
 from gammabeta.kernels import threads
@@ -30,7 +30,7 @@ FORMATS = {
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 MOST_COMPRESSED = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
-
+LONGEST = 300  # of another library's words: some quote all that they were given
 
 _ALLOCATOR = 4  # threads that Arrow's allocator may start beside its own
 
@@ -135,7 +135,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return "no such file" if error.errno == errno.ENOENT else os.strerror(error.errno)
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines[0]) <= LONGEST else f"{lines[0][:LONGEST]}…"
 
 
 @contextmanager
@@ -181,12 +183,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False, clear: bool = True) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place when all went well and is removed when not.
 
     The file is made at once, so that a folder nobody may write in is found out before any work. A name that is a link
     keeps being one: what it points at is replaced. Where an old file gives way, or it is to be durable, the new one is
-    on the disk first: even a power cut leaves one whole file or none.
+    on the disk first: even a power cut leaves one whole file or none. What killed runs left of the same file is
+    removed, unless who calls it for many files of a folder has done so for all: `clear`.
 
     Raises:
         FileError: the folder is missing or cannot be written in, `path` is a folder, or elsewhere.
@@ -200,20 +203,27 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise OutputError(f"the output must be a file, but {str(path)!r} is a folder; add a file name")
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first")
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     with writing(path):
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if clear:
+            unfinished.clear(target.parent, [target.name])
+        temporary, lock = unfinished.begun(target)
         try:
             yield temporary
             if target.exists():
                 temporary.chmod(target.stat().st_mode & 0o7777)
             if durable or target.exists():
                 _to_disk(temporary)
+            if os.name == "nt":  # which renames no file that is open
+                os.close(lock)
+                lock = -1
             temporary.replace(target)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
             raise
+        finally:
+            if lock >= 0:
+                os.close(lock)
 
 
 def _to_disk(path: Path) -> None:

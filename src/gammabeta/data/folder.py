@@ -15,7 +15,7 @@ from gammabeta.data.files import OutputError, writing
 from gammabeta.data.ledger import update
 from gammabeta.data.manner import Manner
 from gammabeta.data.ranges import ranges_of_set
-from gammabeta.data.record import FOLDER, locked
+from gammabeta.data.record import FOLDER, locked, refuse_links
 from gammabeta.data.second_pass import Written
 from gammabeta.data.state import Ranges, Recipe, Statistics
 from gammabeta.data.work import Work, stamped
@@ -86,6 +86,7 @@ def prepared(source: DataSet, out: Path) -> Iterator[None]:
         raise OutputError(f"the output of a folder must be a folder, {str(out)!r} is a file; take another name")
     if not there.parent.is_dir():
         raise OutputError(f"cannot write {str(out)!r}: there is no folder {str(there.parent)!r}; make it first")
+    refuse_links(out, (part.name for part in source.parts))
     with writing(out):
         out.mkdir(exist_ok=True)
     with locked(out):

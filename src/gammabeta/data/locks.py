@@ -1,20 +1,13 @@
 """A file that one process at a time has open."""
 
-import errno
 import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from gammabeta.data.files import writing
+from gammabeta.data.unfinished import lock
 from gammabeta.errors import FileError
 
-fcntl: Any = None
-with suppress(ImportError):  # Windows knows no such locks
-    import fcntl
-
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of a file system that has none
 
 
 def open_locked(path: Path) -> int:
@@ -41,12 +34,7 @@ def open_locked(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    if fcntl is None:
-        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         raise FileError(f"another process is at work with {str(path)!r}; run again when it is done") from None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,42 +12,58 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from gammabeta.data.archive import opened_member, zipped
+from gammabeta.data.archive import Member, opened_member
 from gammabeta.data.array import ArraySource, BlockChunk, Part, native
-from gammabeta.data.files import reading
+from gammabeta.data.files import reading, reason
 from gammabeta.data.remote import Place
 from gammabeta.data.source import CHUNK_BYTES, PIECE_BYTES, Chunk
 from gammabeta.data.write import Sink
 from gammabeta.errors import DataError, FileError, KindError
 
+FORM = "NumPy's .npy"
+AXES = 64  # of an array, NumPy's own bound
+FEATURES = 1 << 20  # a name, a type and a statistic for each: some 1 kB
+FEATURES_OF_NOTHING = 1 << 16  # where no row stands behind them: a header of 130 bytes may claim any number
+_HEADER = 1 << 14  # bytes; NumPy itself reads no header of more than 10,000
+
 
 class NpySource(ArraySource):
-    """A `.npy` file, or one in the zip file that `.npz` is: `member` is its name there."""
+    """A `.npy` file, or one in the zip file that `.npz` is: `member` is its place there."""
 
-    def __init__(self, path: Place, member: str = "") -> None:
-        self.path, self.size, self._member = path, path.stat().st_size, member
-        self.label = member.removesuffix(".npy")
-        with reading(path, "NumPy's .npy"), self._open() as file:
+    def __init__(self, path: Place, member: Member | None = None) -> None:
+        self.path, self._member = path, member
+        self.size = path.stat().st_size if member is None else member.file_size
+        self.label = "" if member is None else member.filename.removesuffix(".npy")
+        with reading(path, FORM), self._open(to_and_fro=False) as file:
             first = file.tell()
-            self.shape, self.fortran, self.dtype = _header(file, path)
-            self._offset = file.tell()
+            head = BytesIO(file.read(_HEADER))
+        self.shape, self.fortran, self.dtype = _header(head, path)
+        self._offset = first + head.tell()
         if not self.shape:
             raise DataError(f"an array of at least one dimension is needed, {str(path)!r} holds a single number")
-        expected = self._offset - first + prod(self.shape) * self.dtype.itemsize
-        if member:
-            with zipped(path) as archive:
-                self.size = archive.getinfo(member).file_size
+        expected = head.tell() + prod(self.shape) * self.dtype.itemsize
         if self.size < expected:
-            raise FileError(
-                f"{str(path)!r} cannot be read as NumPy's .npy: it should have {expected} bytes, it has {self.size}"
-            )
+            raise _unreadable(path, f"it should have {expected} bytes, it has {self.size}")
         self.rows = self.shape[0]
 
-    def _open(self) -> Any:
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What the features are called, in C order."""
+        count, most = prod(self.features), FEATURES if prod(self.shape) else FEATURES_OF_NOTHING
+        if count > most:
+            few = "" if prod(self.shape) else " where there are no values"
+            raise DataError(
+                f"at most {most:,} features can be measured{few}, one for each place along the axes but the first, "
+                f"{str(self.path)!r} of shape {self.shape} has {count:,}; reduce more axes: "
+                f"gammabeta.data.moments({str(self.path)!r}, axis=...)"
+            )
+        return super().names
+
+    def _open(self, *, to_and_fro: bool) -> Any:
         """The file, at its beginning."""
-        if not self._member:
+        if self._member is None:
             return self.path.open("rb", buffering=0)
-        return opened_member(self.path, self._member, to_and_fro=self.fortran)
+        return opened_member(self.path, self._member, to_and_fro=to_and_fro)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
         """The rows in order; a new pass at each call. Every feature is read, also those not in `names`."""
@@ -63,7 +81,9 @@ class NpySource(ArraySource):
 
     def slabs(self, step: int) -> Iterator[NDArray[Any]]:
         """The array in pieces of `step` rows."""
-        with reading(self.path, "NumPy's .npy"), self._open() as file:
+        if not prod(self.shape):
+            return
+        with reading(self.path, FORM), self._open(to_and_fro=self.fortran) as file:
             for start in range(0, self.shape[0], step):
                 stop = min(start + step, self.shape[0])
                 yield native((self._down if self.fortran else self._across)(file, start, stop))
@@ -81,14 +101,20 @@ class NpySource(ArraySource):
         return array.T
 
 
-def _header(file: BinaryIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type, from a header that is parsed and never executed."""
     try:
         version = npy_format.read_magic(file)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise _unreadable(path, f"versions 1.0, 2.0 and 3.0 of the format are known, it is of {version}")
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
-        raise FileError(f"{str(path)!r} cannot be read as NumPy's .npy: {str(error).splitlines()[0]}") from None
+    except FileError:
+        raise
+    except Exception as error:  # NumPy takes the header for Python's own text, whose parser has a dozen errors
+        raise _unreadable(path, f"its header: {reason(error)}") from None
+    if len(shape) > AXES or any(type(n) is not int or n < 0 for n in shape):
+        raise _unreadable(path, f"its shape must be of at most {AXES} sizes, none negative, it is {_told(shape)}")
     if dtype.hasobject:
         raise KindError(f"an array of numbers is needed, {str(path)!r} holds Python objects, which are never unpickled")
     if dtype.kind not in "iufb":
@@ -96,6 +122,15 @@ def _header(file: BinaryIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtyp
     if dtype.itemsize > 8:
         raise KindError(f"numbers of at most 64 bits are needed, {str(path)!r} is of {dtype}; save it as float64")
     return shape, fortran, dtype
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    text = str(shape)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _unreadable(path: Place, why: str) -> FileError:
+    return FileError(f"{str(path)!r} cannot be read as {FORM}: {why}")
 
 
 def _read_at(file: BinaryIO, offset: int, into: NDArray[Any]) -> None:

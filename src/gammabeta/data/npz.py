@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from math import prod
 from pathlib import Path
 
 import pyarrow as pa
 
-from gammabeta.data.archive import zipped
+from gammabeta.data.archive import Member, members
 from gammabeta.data.array import BlockChunk
 from gammabeta.data.files import existing, state_of
-from gammabeta.data.npy import NpySource
+from gammabeta.data.npy import FEATURES, FEATURES_OF_NOTHING, NpySource
 from gammabeta.data.remote import Place, located
 from gammabeta.data.source import CHUNK_BYTES, Column, Source, TableChunk
+from gammabeta.data.state import listed
 from gammabeta.data.tables import unique
 from gammabeta.errors import DataError, KindError
 
@@ -31,13 +33,13 @@ def npz(path: str | Path, name: str) -> NpySource:
     array([4.5, 6.5])
     """
     place = existing(located(path))
-    known = _members(place)
-    if f"{name}.npy" not in known:
-        raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_told(known)}")
-    state = state_of(place)
-    found = NpySource(place, f"{name}.npy")
-    found.state = state
-    return found
+    state, known = state_of(place), members(place)
+    for member in known:
+        if member.filename == f"{name}.npy":
+            found = NpySource(place, member)
+            found.state = state
+            return found
+    raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_told(known)}")
 
 
 def opened_npz(path: Place) -> Source:
@@ -46,13 +48,14 @@ def opened_npz(path: Place) -> Source:
     Raises:
         DataError: there is no such array, or they differ in length.
     """
-    arrays = list(chain.from_iterable(_numeric(path, member) for member in _members(path)))
+    known = members(path)
+    arrays = list(chain.from_iterable(_numeric(path, member) for member in known))
     if not arrays:
-        raise DataError(f"at least one array of numbers is needed, {str(path)!r} has {_told(_members(path))}")
+        raise DataError(f"at least one array of numbers is needed, {str(path)!r} has {_told(known)}")
     return arrays[0] if len(arrays) == 1 else NpzSource(path, arrays)
 
 
-def _numeric(path: Place, member: str) -> Iterator[NpySource]:
+def _numeric(path: Place, member: Member) -> Iterator[NpySource]:
     """The array, if it is one of numbers: not text, not Python objects, not a single number."""
     try:
         found = NpySource(path, member)
@@ -61,13 +64,8 @@ def _numeric(path: Place, member: str) -> Iterator[NpySource]:
     yield found
 
 
-def _members(path: Place) -> list[str]:
-    with zipped(path) as archive:
-        return [name for name in archive.namelist() if name.endswith(".npy")]
-
-
-def _told(members: Sequence[str]) -> str:
-    return ", ".join(repr(member.removesuffix(".npy")) for member in members) or "none"
+def _told(found: Sequence[Member]) -> str:
+    return listed([member.filename.removesuffix(".npy") for member in found]) or "none"
 
 
 class NpzSource(Source):
@@ -82,6 +80,9 @@ class NpzSource(Source):
                 f"arrays must be of one length to be columns, {str(path)!r} has {told}; "
                 f"choose one: gammabeta.data.npz({str(path)!r}, {arrays[0].label!r})"
             )
+        count, most = sum(prod(array.features) for array in arrays), FEATURES if lengths != {0} else FEATURES_OF_NOTHING
+        if count > most:
+            raise DataError(f"at most {most:,} columns can be measured, the arrays of {str(path)!r} have {count:,}")
         self.rows, self.size = arrays[0].shape[0], sum(array.size for array in arrays)
         self.schema = pa.schema([field for array in arrays for field in array.schema])
         unique(self.schema.names, path)

@@ -7,8 +7,8 @@ short, by a kill or a full disk, is no line, and its file is written again.
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from gammabeta import states
 from gammabeta.affine import Affine
 from gammabeta.data.entry import Stamp, name_of_record
-from gammabeta.data.files import reason, replacing, writing
+from gammabeta.data.files import OutputError, reason, replacing, writing
 from gammabeta.data.locks import open_locked
 from gammabeta.errors import FileError, StateError
 
@@ -124,6 +124,33 @@ def _line(text: bytes) -> Line | None:
     if not (isinstance(key, str) and states.is_count(rows)) or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     return Line(name, source, key, output, rows)
+
+
+def linked(folder: Path, name: Path) -> Path | None:
+    """The first part of a name in a folder that is a link there, None if there is none."""
+    at = folder
+    for part in name.parts:
+        at /= part
+        if at.is_symlink():
+            return at
+    return None
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Refuse an output folder in which a link stands where one of these names is to be written, or our own files.
+
+    Raises:
+        FileError: there is one: what it leads to may be anywhere.
+    """
+    own = [FOLDER]
+    with suppress(FileNotFoundError, NotADirectoryError):
+        own += [f"{FOLDER}/{entry.name}" for entry in (folder / FOLDER).iterdir()]
+    for name in (*own, *names):
+        link = linked(folder, Path(name))
+        if link is not None:
+            raise OutputError(
+                f"in the output folder no link is followed, {str(link)!r} is one; remove it, or take another folder"
+            )
 
 
 @contextmanager

@@ -238,7 +238,7 @@ def _write(
     # a CSV column without one value has no type, and nothing to scale
     source.scratch = out.resolve().parent
     names = tuple(name for name in known.names if here[name].barred != "empty")
-    at = [i for i, name in enumerate(known.names) if name in set(names)]
+    at = [i for i, name in enumerate(known.names) if here[name].barred != "empty"]
     schema = outcome(source.schema, names)
     scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
     sink = sink_for(temporary, out, schema, source, names)
@@ -261,7 +261,8 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
     """Of the columns, those of `names` that become float64, and those that are not in `names`."""
     chosen = set(names)
     floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
-    converted = tuple(column for column in source.columns if column.name in chosen - floats)
+    turned = chosen - floats
+    converted = tuple(column for column in source.columns if column.name in turned)
     return converted, tuple(column for column in source.columns if column.name not in chosen)
 
 

@@ -4,20 +4,21 @@ Each output is written under a temporary name, renamed when it is whole, and the
 has written one file more than it has recorded: that one is written again.
 """
 
-import re
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gammabeta.affine import Affine
+from gammabeta.data import unfinished
 from gammabeta.data.dataset import DataSet, Part
 from gammabeta.data.entry import Stamp
 from gammabeta.data.files import OutputError, replacing, writing
 from gammabeta.data.first_pass import Progress
 from gammabeta.data.manner import Manner
 from gammabeta.data.ranges import none_good
-from gammabeta.data.record import FOLDER, Files, Line, Record, fingerprint, stamp
+from gammabeta.data.record import FOLDER, Files, Line, Record, fingerprint, linked, stamp
 from gammabeta.data.second_pass import Written, unscaled, write_mapped
 from gammabeta.data.several import AT_ONCE
 from gammabeta.data.sources import check_output, opened
@@ -27,7 +28,6 @@ from gammabeta.kernels import threads
 
 MANY = 4  # files for each worker: so many keep all processors busy, but for a short while at the end
 
-_PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")  # as `replacing` names what is not whole yet
 _ABSENT = Stamp(0, 0)
 
 
@@ -103,13 +103,13 @@ class Work:
 
     def _clean(self) -> None:
         """Remove what killed runs left half-written."""
-        outputs = [Path(name) for name in (*(part.name for part in self._source.parts), *self._record.lines)]
-        begun = {(name.parent, name.name[:200]) for name in outputs}
-        for folder in {Path(FOLDER), *(name.parent for name in outputs)}:
-            for path in (self._out / folder).glob(".*.part"):
-                match = _PART.fullmatch(path.name)
-                if match and (folder == Path(FOLDER) or (folder, match[1]) in begun):
-                    path.unlink(missing_ok=True)
+        begun: dict[Path, set[str]] = defaultdict(set)
+        for name in (*(part.name for part in self._source.parts), *self._record.lines):
+            begun[Path(name).parent].add(Path(name).name)
+        for folder, names in begun.items():
+            if not linked(self._out, folder):
+                unfinished.clear(self._out / folder, names)
+        unfinished.clear(self._out / FOLDER, None)
 
     def _begin(self, part: Part) -> None:
         """Write a file, unless one before it has ended the run: a worker is there before whoever hears of its error."""
@@ -134,7 +134,7 @@ class Work:
             if out.exists() and out.samefile(part.path):
                 raise OutputError(f"{str(out)!r} leads to the file that is to be read; take another folder")
         check_output(out, source)
-        with replacing(out, durable=True) as temporary:  # what is recorded must not be lost
+        with replacing(out, durable=True, clear=False) as temporary:  # what is recorded must not be lost
             with self._turn:
                 rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
             if stamp(part.path) != self._stamps[part]:

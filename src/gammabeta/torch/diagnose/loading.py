@@ -12,11 +12,12 @@ def weigh(model: torch.nn.Module, path: Path, place: str) -> None:
     """Give a model the weights of a state_dict.
 
     Raises:
-        FileError: it holds others; the message has the reason.
+        FileError: it holds others, or cannot be read; the message has the reason.
     """
+    weights = read(path)
     try:
-        model.load_state_dict(read(path))
-    except RuntimeError as error:
+        model.load_state_dict(weights)
+    except Exception as error:
         raise FileError(f"{str(path)!r} does not hold the weights of {place}: {error}") from error
 
 
