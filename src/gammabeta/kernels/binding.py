@@ -10,10 +10,8 @@ A kernel takes contiguous arrays of exactly its types, writable where it writes,
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from importlib.util import find_spec
 
 VARIABLE = "GAMMABETA_LEVEL"
 
@@ -35,13 +33,15 @@ Kernel = Callable[..., int]
 
 
 def _library() -> ctypes.PyDLL:
-    ending = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
-    path = Path(__file__).with_name(f"_core.{ending}")
+    # Named as an extension module is, so that an editable install finds it, and builds it anew where it is out of date.
+    place = find_spec("gammabeta.kernels._core")
+    if place is None or place.origin is None:
+        raise ImportError("gammabeta's compiled core is missing beside gammabeta/kernels; install gammabeta anew")
     try:
-        return ctypes.PyDLL(str(path))
+        return ctypes.PyDLL(place.origin)
     except OSError as error:
         raise ImportError(
-            f"gammabeta's compiled core cannot be loaded from {path}: {error}; install gammabeta anew for this machine"
+            f"gammabeta's compiled core cannot be loaded: {error}; install gammabeta anew for this machine"
         ) from None
 
 
@@ -129,5 +129,3 @@ def address(name: str) -> int:
     """Where the function of a kernel is that callers which are not Python call."""
     return _ADDRESSES[name]
 
-
-__all__: list[Any] = ["LEVEL", "address", "by_type", "function"]
