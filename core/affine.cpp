@@ -35,7 +35,7 @@ GB_INLINE int64_t infinite(const T *x, int64_t size) {
 // x and y may be the same: a value is read before it is written, and no value is read twice.
 template <class X, class Y, class Center, class Scale, class Shift>
 GB_INLINE void map(const X *x, Y *y, int64_t size, Center center, Scale scale, Shift shift) {
-#pragma GCC ivdep
+    GB_INDEPENDENT
     for (int64_t j = 0; j < size; j++) {
         y[j] = static_cast<Y>((static_cast<double>(x[j]) - center(j)) * scale(j) + shift(j));
     }

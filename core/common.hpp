@@ -19,6 +19,13 @@
 #define GB_INLINE inline __attribute__((always_inline))
 #define GB_RESTRICT __restrict__
 
+// Before a loop whose turns do not depend on one another, whatever the compiler could suspect of its pointers.
+#if defined(__clang__)
+#define GB_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define GB_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace gammabeta::GB_LEVEL {
 
 constexpr int64_t LANES = 64;  // a multiple of every processor's vector, and of a cache line
