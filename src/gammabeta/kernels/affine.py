@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import binding, layout, threads
+from gammabeta.kernels.binding import letter
 from gammabeta.kernels.layout import Array
 
 Parameters = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -16,12 +17,12 @@ Parameters = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
 _PIECE = 2**17  # values of other layouts and types at a time
 _WIDE = ("f", "d")
 _TARGETS = (*_WIDE, "e", "E")  # NumPy's letters; E is bfloat16's
-_SOURCES = (*_TARGETS, "b", "B", "i", "l")
+_SOURCES = (*_TARGETS, "?", "b", "B", "i", "l")
 _PAIRS = (*(x + y for x in _SOURCES for y in _WIDE), "ee", "de", "EE", "dE")  # what kernels map from, and to
-_ROWS = {pair: binding.function(f"affine_rows_{pair}") for pair in _PAIRS}
-_RUNS = {pair: binding.function(f"affine_runs_{pair}") for pair in _PAIRS}
+_ROWS, _RUNS = (
+    {pair: binding.function(f"affine_{form}_{pair.replace('?', 'B')}") for pair in _PAIRS} for form in ("rows", "runs")
+)
 _VECTORS = {x + y: binding.function(f"affine_vectors_{x}{y}") for x in _WIDE for y in _WIDE}
-_SAME = {"?": "B", "q": "l"}  # letters of types that are one to a kernel
 
 
 def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> int:
@@ -31,7 +32,7 @@ def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> 
     """
     if x.size == 0:
         return 0
-    pair = _letter(x) + _letter(y)
+    pair = letter(x.dtype) + letter(y.dtype)
     if pair in _ROWS and x.flags.aligned and y.flags.aligned:
         in_front = not away or away[-1] == len(away) - 1
         if in_front and x.flags.c_contiguous and y.flags.c_contiguous:
@@ -46,16 +47,10 @@ def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> 
     return _strided(x, y, away, parameters)
 
 
-def _letter(x: Array) -> str:
-    """A kernel's name for x's type; none for another byte order."""
-    letter = x.dtype.char
-    return _SAME.get(letter, letter) if x.dtype.isnative else ""
-
-
 def _plain(x: Array) -> Array:
     """x as Python's buffers have words for it, bfloat16 by its bits, and as kernels have types for it."""
-    letter = x.dtype.char
-    return x.view(np.uint16) if letter == "E" else x.view(np.uint8) if letter == "?" else x
+    kind = letter(x.dtype)
+    return x.view(np.uint16) if kind == "E" else x.view(np.uint8) if kind == "?" else x
 
 
 def _block(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
@@ -98,7 +93,7 @@ def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Pa
     """
     if given[0].dtype.kind != "f":
         given = [vector.astype(np.float64) for vector in given]
-    kernel = _VECTORS.get(_letter(given[0]) + _letter(images[0]))
+    kernel = _VECTORS.get(letter(given[0].dtype) + letter(images[0].dtype))
     if kernel is None:
         for i, (vector, image) in enumerate(zip(given, images, strict=True)):
             center, scale, shift = (p[i : i + 1] for p in parameters)
@@ -133,7 +128,7 @@ def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) 
         own = [p if along in away else p[(slice(None),) * grouped[1].index(along) + (cut,)] for p in shaped]
         center, scale, shift = (np.ascontiguousarray(p).reshape(-1) for p in own)
         block = np.array(given, source, order="C").reshape(shape)
-        infinite = _block(_letter(block) + _letter(mapped), block, mapped, (center, scale, shift))
+        infinite = _block(letter(source) + letter(target), block, mapped, (center, scale, shift))
         image[...] = mapped.reshape(given.shape)
         return infinite
 
@@ -147,6 +142,5 @@ def _types(x: Array, y: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """The types of x and y as kernels take them, float64 where they take none."""
     source, target = x.dtype.newbyteorder("="), y.dtype.newbyteorder("=")
     double = np.dtype(np.float64)
-    target = target if target.char in _TARGETS else double
-    pair = _SAME.get(source.char, source.char) + target.char
-    return source if pair in _ROWS else double, target
+    target = target if letter(target) in _TARGETS else double
+    return source if letter(source) + letter(target) in _ROWS else double, target

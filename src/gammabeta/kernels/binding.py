@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 VARIABLE = "GAMMABETA_LEVEL"
 
 # What the core calls of Python, in the order of core/python.hpp.
@@ -32,6 +34,13 @@ _FUNCTIONS = (
 )
 
 Kernel = Callable[..., int]
+
+# The core's letters, NumPy's where `long` has 64 bits. A dtype's own letter depends on the machine: int64 has two.
+_LETTERS = {np.dtype(name): letter for name, letter in zip(
+    ("float16", "float32", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    "efd?bBhHiIlL",
+    strict=True,
+)}
 
 
 def _library() -> ctypes.PyDLL:
@@ -125,9 +134,18 @@ def by_type(name: str, letters: str = "fd") -> dict[str, Kernel]:
     return {letter: _KERNELS[f"{name}_{letter}"] for letter in letters}
 
 
+def letter(dtype: np.dtype[Any]) -> str:
+    """The letter of a type in kernels' names, bfloat16's being E; empty for others, such as those of other byte orders.
+
+    >>> letter(np.dtype(np.int64)), letter(np.dtype(">f4"))
+    ('l', '')
+    """
+    return _LETTERS.get(dtype, "") or ("E" if dtype.name == "bfloat16" else "")
+
+
 def address(name: str) -> int:
     """Where the function of a kernel is that callers which are not Python call."""
     return _ADDRESSES[name]
 
 
-__all__: list[Any] = ["LEVEL", "address", "by_type", "function"]
+__all__: list[Any] = ["LEVEL", "address", "by_type", "function", "letter"]
