@@ -140,7 +140,7 @@ def letter(dtype: np.dtype[Any]) -> str:
     >>> letter(np.dtype(np.int64)), letter(np.dtype(">f4"))
     ('l', '')
     """
-    return _LETTERS.get(dtype, "") or ("E" if dtype.name == "bfloat16" else "")
+    return _LETTERS.get(dtype, "") or ("E" if dtype.name == "bfloat16" and dtype.isnative else "")
 
 
 def address(name: str) -> int:
