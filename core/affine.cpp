@@ -2,8 +2,11 @@
 // values are infinite is counted on the way.
 //
 // Bytes: x is read once, y written once. Operations a value: one each of −, ·, +, two conversions, and one maximum of
-// integers, by which infinities are noticed. Nothing is fused: the bits are the same at every level.
+// integers, by which infinities are noticed. Nothing is fused: the bits are the same at every level. x and y may be the
+// same memory: values are read before they are written. Parameters are float64; those of a narrow table are laid side
+// by side on the stack, 12 kB, so that a loop is over many lanes.
 #include "edge.hpp"
+#include "half.hpp"
 
 namespace gammabeta::GB_LEVEL {
 namespace {
@@ -13,45 +16,116 @@ constexpr int64_t AHEAD = 2;    // rows fetched ahead: a row of 4,096 values the
 constexpr int64_t HEIGHT = 8;   // rows under the same parameters, where a row is longer than that
 
 template <class T>
-using Word = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+constexpr bool IS_FLOAT = !std::is_integral_v<T>;
+
+template <class T>
+using Word = std::conditional_t<sizeof(T) == 2, uint16_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;
+
+// The bits of infinity: those of an exponent of ones.
+template <class T>
+constexpr Word<T> INFINITE = std::is_same_v<T, float16>   ? static_cast<Word<T>>(0x7C00)
+                             : std::is_same_v<T, bfloat16> ? static_cast<Word<T>>(0x7F80)
+                             : sizeof(T) == 4              ? static_cast<Word<T>>(0x7F800000)
+                                                           : static_cast<Word<T>>(0x7FF0000000000000);
+
+template <class T>
+GB_INLINE Word<T> magnitude(T x) {
+    return as<Word<T>>(x) & static_cast<Word<T>>(static_cast<Word<T>>(-1) >> 1);
+}
 
 // How many floats are infinite. Integers have a maximum that becomes vector instructions; only where it reaches
 // infinity, or NaN beyond it, are they counted.
 template <class T>
-GB_INLINE int64_t infinite(const T *x, int64_t size) {
-    constexpr Word<T> MAGNITUDE = static_cast<Word<T>>(-1) >> 1;
-    const Word<T> infinity = as<Word<T>>(static_cast<T>(INFINITY));
-    Word<T> top = 0;
-    for (int64_t j = 0; j < size; j++) {
-        const Word<T> word = as<Word<T>>(x[j]) & MAGNITUDE;
-        top = word > top ? word : top;
+[[gnu::noinline]] int64_t infinite(const T *x, int64_t size) {
+    if constexpr (IS_FLOAT<T>) {
+        Word<T> top = 0;
+        for (int64_t j = 0; j < size; j++) top = magnitude(x[j]) > top ? magnitude(x[j]) : top;
+        int64_t count = 0;
+        if (top >= INFINITE<T>)
+            for (int64_t j = 0; j < size; j++) count += magnitude(x[j]) == INFINITE<T>;
+        return count;
     }
+    return 0;
+}
+
+// The loops below are functions of their own, called for WIDTH values: pairs of types then share them.
+template <class X>
+[[gnu::noinline]] void widen(const X *GB_RESTRICT x, double *GB_RESTRICT y, int64_t size) {
+    for (int64_t j = 0; j < size; j++) y[j] = wide(x[j]);
+}
+
+template <class Y>
+[[gnu::noinline]] void narrow_all(const double *GB_RESTRICT x, Y *GB_RESTRICT y, int64_t size) {
+    for (int64_t j = 0; j < size; j++) narrow(x[j], y[j]);
+}
+
+template <class X, class Y>
+[[gnu::noinline]] void map_lanes(const X *x, Y *y, int64_t size, const double *c, const double *s, const double *t) {
+#pragma GCC ivdep
+    for (int64_t j = 0; j < size; j++) y[j] = static_cast<Y>((static_cast<double>(x[j]) - c[j]) * s[j] + t[j]);
+}
+
+template <class X, class Y>
+[[gnu::noinline]] void map_run(const X *x, Y *y, int64_t size, double c, double s, double t) {
+#pragma GCC ivdep
+    for (int64_t j = 0; j < size; j++) y[j] = static_cast<Y>((static_cast<double>(x[j]) - c) * s + t);
+}
+
+template <class T>
+constexpr bool IS_WIDE = std::is_same_v<T, float> || std::is_same_v<T, double>;
+
+// `mapped` of x and y where both are float32 or float64, else of float64 in `room`, (WIDTH,), on the way.
+template <class X, class Y, class Mapped>
+GB_INLINE void staged(const X *x, Y *y, int64_t size, double *room, Mapped &&mapped) {
+    if constexpr (!IS_WIDE<X>) {
+        widen(x, room, size);
+        staged(room, y, size, room, mapped);
+    } else if constexpr (!IS_WIDE<Y>) {
+        mapped(x, room);
+        narrow_all(room, y, size);
+    } else {
+        mapped(x, y);
+    }
+}
+
+template <class T>
+GB_INLINE void prefetch_row(const T *x, int64_t size) {
+    for (int64_t j = 0; j < size; j += LINE / static_cast<int64_t>(sizeof(T))) prefetch(x + j);
+}
+
+struct Parameters {
+    const double *center, *scale, *shift;
+    int64_t lanes;
+};
+
+template <class X, class Y>
+int64_t map_rows(const X *x, Y *y, int64_t first, int64_t last, const Parameters &p) {
     int64_t count = 0;
-    if (top >= infinity)
-        for (int64_t j = 0; j < size; j++) count += (as<Word<T>>(x[j]) & MAGNITUDE) == infinity;
+    double room[WIDTH];
+    for (int64_t top = first; top < last; top += p.lanes * HEIGHT) {
+        const int64_t bottom = least(top + p.lanes * HEIGHT, last);
+        for (int64_t at = 0; at < p.lanes; at += WIDTH) {
+            for (int64_t from = top + at; from < bottom; from += p.lanes) {
+                const int64_t size = least(least(WIDTH, p.lanes - at), bottom - from);
+                prefetch_row(x + from + AHEAD * p.lanes, size);
+                prefetch_row(y + from + AHEAD * p.lanes, size);
+                count += infinite(x + from, size);
+                staged(x + from, y + from, size, room, [&](const auto *source, auto *target) {
+                    map_lanes(source, target, size, p.center + at, p.scale + at, p.shift + at);
+                });
+            }
+        }
+    }
     return count;
 }
 
-// x and y may be the same: a value is read before it is written, and no value is read twice.
-template <class X, class Y, class Center, class Scale, class Shift>
-GB_INLINE void map(const X *x, Y *y, int64_t size, Center center, Scale scale, Shift shift) {
-    GB_INDEPENDENT
-    for (int64_t j = 0; j < size; j++) {
-        y[j] = static_cast<Y>((static_cast<double>(x[j]) - center(j)) * scale(j) + shift(j));
-    }
+[[gnu::noinline]] void repeat(const View<const double> x, int64_t several, double *out) {
+    for (int64_t i = 0; i < several; i++)
+        for (int64_t j = 0; j < x.size; j++) out[i * x.size + j] = x[j];
 }
 
-template <class X, class Y>
-GB_INLINE void map_lanes(const X *x, Y *y, int64_t size, const double *c, const double *s, const double *t) {
-    map(x, y, size, [=](int64_t j) { return c[j]; }, [=](int64_t j) { return s[j]; }, [=](int64_t j) { return t[j]; });
-}
-
-template <class X, class Y>
-GB_INLINE void map_run(const X *x, Y *y, int64_t size, double c, double s, double t) {
-    map(x, y, size, [=](int64_t) { return c; }, [=](int64_t) { return s; }, [=](int64_t) { return t; });
-}
-
-// Rows of lanes, each lane with its parameters, (lanes,); the last row may be cut short.
+// Rows of lanes, each lane with its parameters, (lanes,): the values first … last, where a row begins at first; the last
+// row may be cut short.
 template <class X, class Y>
 Result rows(View<const X> x, View<Y> y, int64_t first, int64_t last, View<const double> center, View<const double> scale,
             View<const double> shift) {
@@ -59,27 +133,103 @@ Result rows(View<const X> x, View<Y> y, int64_t first, int64_t last, View<const 
     if (first < 0 || last < first || last > x.size || last > y.size || lanes < 1 || first % lanes != 0 ||
         scale.size != lanes || shift.size != lanes)
         return refuse("affine rows: x, y, their part and the parameters do not fit");
+    const int64_t several = most(1, least(WIDTH / lanes, (last - first) / lanes));
+    double c[WIDTH], s[WIDTH], t[WIDTH];
+    Parameters p = {center.data, scale.data, shift.data, lanes};
+    if (several > 1) {
+        repeat(center, several, c);
+        repeat(scale, several, s);
+        repeat(shift, several, t);
+        p = {c, s, t, several * lanes};
+    }
+    return done(map_rows(x.data, y.data, first, last, p));
+}
+
+// Runs first … last of `width` values each, run i with the parameters of feature i mod f.
+template <class X, class Y>
+Result runs(View<const X> x, View<Y> y, int64_t width, int64_t first, int64_t last, View<const double> center,
+            View<const double> scale, View<const double> shift) {
+    const int64_t features = center.size;
+    if (width < 1 || first < 0 || last < first || last > x.size / width || last > y.size / width || features < 1 ||
+        scale.size != features || shift.size != features)
+        return refuse("affine runs: x, y, their part and the parameters do not fit");
     int64_t count = 0;
-    for (int64_t top = first; top < last; top += lanes * HEIGHT) {
-        const int64_t bottom = least(top + lanes * HEIGHT, last);
-        for (int64_t at = 0; at < lanes; at += WIDTH) {
-            for (int64_t from = top + at; from < bottom; from += lanes) {
-                const int64_t size = least(least(WIDTH, lanes - at), bottom - from);
-                for (int64_t j = 0; j < size; j += LINE / static_cast<int64_t>(sizeof(X))) prefetch(x.data + from + AHEAD * lanes + j);
-                for (int64_t j = 0; j < size; j += LINE / static_cast<int64_t>(sizeof(Y))) prefetch(y.data + from + AHEAD * lanes + j);
-                count += infinite(x.data + from, size);
-                map_lanes(x.data + from, y.data + from, size, center.data + at, scale.data + at, shift.data + at);
-            }
+    double room[WIDTH];
+    for (int64_t run = first; run < last; run++) {
+        const int64_t feature = run % features;
+        for (int64_t from = run * width; from < (run + 1) * width; from += WIDTH) {
+            const int64_t size = least(WIDTH, (run + 1) * width - from);
+            count += infinite(x.data + from, size);
+            staged(x.data + from, y.data + from, size, room, [&](const auto *source, auto *target) {
+                map_run(source, target, size, center[feature], scale[feature], shift[feature]);
+            });
         }
     }
     return done(count);
 }
 
+// Vector i, of lengths[i] values, goes from x[froms[i]:] to y[tos[i]:]; counted is how many infinities arrive there.
+template <class X, class Y>
+Result vectors(View<const X> x, View<Y> y, View<const int64_t> froms, View<const int64_t> tos, View<const int64_t> lengths,
+               View<const double> center, View<const double> scale, View<const double> shift) {
+    const int64_t vectors = lengths.size;
+    if (froms.size != vectors || tos.size != vectors || center.size != vectors || scale.size != vectors ||
+        shift.size != vectors)
+        return refuse("affine vectors: there must be as many parameters as vectors");
+    for (int64_t i = 0; i < vectors; i++)
+        if (lengths[i] < 0 || froms[i] < 0 || tos[i] < 0 || lengths[i] > x.size - froms[i] || lengths[i] > y.size - tos[i])
+            return refuse("affine vectors: a vector must lie in the memory given");
+    int64_t count = 0;
+    for (int64_t i = 0; i < vectors; i++)
+        for (int64_t at = 0; at < lengths[i]; at += WIDTH) {
+            const int64_t size = least(WIDTH, lengths[i] - at);
+            Y *const to = y.data + tos[i] + at;
+            map_run(x.data + froms[i] + at, to, size, center[i], scale[i], shift[i]);
+            count += infinite(to, size);
+        }
+    return done(count);
+}
+
+// Which features are constant: gammabeta.affine.constant has the formula and the reason. All arrays: (f,).
+Result constant(View<const double> count, View<const double> mean, View<const double> var, View<const double> std,
+                double most_rows, View<bool> out) {
+    constexpr double EPS = 0x1p-52, LEAST = 0x1p-1022;
+    const int64_t features = out.size;
+    if (count.size != features || mean.size != features || var.size != features || std.size != features)
+        return refuse("affine: statistics must be of as many features");
+    for (int64_t i = 0; i < features; i++) {
+        const double n = count[i] > most_rows ? most_rows : count[i], v = var[i];
+        const double error = n * std::fabs(mean[i]) * EPS;
+        const bool beyond = v == INFINITY || v < LEAST;
+        const bool by_deviation = std[i] <= error || std[i] < LEAST, by_variance = v <= n * EPS * v + error * error;
+        out[i] = beyond ? by_deviation : by_variance;
+    }
+    return done();
+}
+
+#define GB_MAPS(x, X, y, Y) entry<rows<X, Y>>("affine_rows_" x y), entry<runs<X, Y>>("affine_runs_" x y)
+#define GB_TO_FLOATS(x, X) GB_MAPS(x, X, "f", float), GB_MAPS(x, X, "d", double)
+#define GB_VECTORS(x, X, y, Y) entry<vectors<X, Y>>("affine_vectors_" x y)
+
+// By NumPy's letters, bfloat16's being E; other pairs of types go by way of float64.
 Entry all[] = {
-    entry<rows<float, float>>("affine_rows_ff"),
-    entry<rows<float, double>>("affine_rows_fd"),
-    entry<rows<double, float>>("affine_rows_df"),
-    entry<rows<double, double>>("affine_rows_dd"),
+    entry<constant>("affine_constant"),
+    GB_TO_FLOATS("f", float),
+    GB_TO_FLOATS("d", double),
+    GB_TO_FLOATS("e", float16),
+    GB_TO_FLOATS("E", bfloat16),
+    GB_TO_FLOATS("b", int8_t),
+    GB_TO_FLOATS("B", uint8_t),
+    GB_TO_FLOATS("i", int32_t),
+    GB_TO_FLOATS("l", int64_t),
+    GB_MAPS("e", float16, "e", float16),
+    GB_MAPS("d", double, "e", float16),
+    GB_MAPS("E", bfloat16, "E", bfloat16),
+    GB_MAPS("d", double, "E", bfloat16),
+    GB_VECTORS("f", float, "f", float),
+    GB_VECTORS("f", float, "d", double),
+    GB_VECTORS("d", double, "f", float),
+    GB_VECTORS("d", double, "d", double),
 };
 
 }  // namespace

@@ -4,9 +4,16 @@
 namespace gammabeta::GB_LEVEL {
 
 Entries affine_entries();
+Entries factorize_entries();
+Entries groupby_entries();
+Entries groupby_partitioned_entries();
+Entries histogram_entries();
+Entries limbs_entries();
+Entries rolling_entries();
 
 Entries family(int64_t index) {
-    Entries (*const families[])() = {affine_entries};
+    Entries (*const families[])() = {affine_entries,   factorize_entries, groupby_entries, groupby_partitioned_entries,
+                                       histogram_entries, limbs_entries,     rolling_entries};
     constexpr int64_t count = sizeof(families) / sizeof(families[0]);
     return index < count ? families[index]() : Entries{nullptr, 0};
 }

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
-_LEAST = float(np.finfo(np.float64).tiny)
 _MOST_ROWS = 2**14  # with which the bound on a constant's variance grows
 
 
@@ -47,13 +46,15 @@ class Affine(Immutable):
         given = [np.asarray(p) for p in (center, scale, shift)]
         if any(p.dtype.kind not in "biuf" for p in given):
             raise KindError(f"center, scale and shift must be real numbers, got {[str(p.dtype) for p in given]}")
+        shapes = [p.shape for p in given]
         try:
-            shaped = np.broadcast_arrays(*(p.astype(np.float64) for p in given))
+            shape = np.broadcast_shapes(*set(shapes))
         except ValueError:
-            shapes = [p.shape for p in given]
             raise DataError(f"center, scale and shift must have one shape or broadcast to one, got {shapes}") from None
-        values = (frozen(p.copy(), p.shape) for p in shaped)
-        self.__dict__.update(zip(("center", "scale", "shift"), values, strict=True))
+        for name, p in zip(("center", "scale", "shift"), given, strict=True):
+            values = np.empty(shape)
+            values[...] = p
+            self.__dict__[name] = frozen(values, shape)
 
     @classmethod
     def standard(cls, m: "Moments", *, with_mean: bool = True, with_std: bool = True, ddof: float = 0) -> Self:
@@ -194,12 +195,9 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
     That does not grow with the rows: n stays at 2¹⁴, and the deviation at 2⁻³⁸ of the mean, 6 ms of a Unix time. By
     scikit-learn's bound an hour of timestamps is constant once there are 10¹⁰ of them.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        n = np.minimum(m.count, _MOST_ROWS)
-        error = n * np.abs(m.mean) * _EPS
-        beyond = np.isinf(m.var) | (m.var < _LEAST)  # of float64, though the deviation may not be
-        by_deviation = (m.std <= error) | (m.std < _LEAST)
-        return np.where(beyond, by_deviation, m.var <= n * _EPS * m.var + error**2)
+    from gammabeta.kernels import affine as kernel
+
+    return kernel.constant(m.count, m.mean, m.var, m.std, _MOST_ROWS)
 
 
 def minmax_scale(e: "Extrema") -> Floats:

@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 
+import numpy as np
+
 VARIABLE = "GAMMABETA_LEVEL"
 
 # What the core calls of Python, in the order of core/python.hpp.
@@ -30,6 +32,13 @@ _FUNCTIONS = (
 )
 
 Kernel = Callable[..., int]
+
+# The core's letters, NumPy's where `long` has 64 bits. A dtype's own letter depends on the machine: int64 has two.
+_LETTERS = {np.dtype(name): letter for name, letter in zip(
+    ("float16", "float32", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    "efd?bBhHiIlL",
+    strict=True,
+)}
 
 
 def _library() -> ctypes.PyDLL:
@@ -125,7 +134,15 @@ def by_type(name: str, letters: str = "fd") -> dict[str, Kernel]:
     return {letter: _KERNELS[f"{name}_{letter}"] for letter in letters}
 
 
+def letter(dtype: np.dtype[Any]) -> str:
+    """The letter of a type in kernels' names, bfloat16's being E; empty for others, such as those of other byte orders.
+
+    >>> letter(np.dtype(np.int64)), letter(np.dtype(">f4"))
+    ('l', '')
+    """
+    return _LETTERS.get(dtype, "") or ("E" if dtype.name == "bfloat16" and dtype.isnative else "")
+
+
 def address(name: str) -> int:
     """Where the function of a kernel is that callers which are not Python call."""
     return _ADDRESSES[name]
-
