@@ -4,9 +4,12 @@
 namespace gammabeta::GB_LEVEL {
 
 Entries affine_entries();
+Entries batchnorm_entries();
+Entries contiguous_entries();
+Entries relu_mask_entries();
 
 Entries family(int64_t index) {
-    Entries (*const families[])() = {affine_entries};
+    Entries (*const families[])() = {affine_entries, batchnorm_entries, contiguous_entries, relu_mask_entries};
     constexpr int64_t count = sizeof(families) / sizeof(families[0]);
     return index < count ? families[index]() : Entries{nullptr, 0};
 }
