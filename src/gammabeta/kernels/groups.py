@@ -12,7 +12,7 @@ Where the lines of all groups would not fit in a core's cache, rows are first pa
 import numpy as np
 
 from gammabeta.kernels.intrinsics import bits, fma, kernel, number
-from gammabeta.kernels.singly import (
+from gammabeta.kernels.intrinsics import (
     MAGNITUDE,
     MINUS_INF,
     NAN,

@@ -123,6 +123,8 @@ def cuts(x: Array, axis: axes.Axis, start: int = 0, stop: int | None = None) -> 
 def plain(x: Array) -> Array:
     """x, contiguous, in the narrowest type among float32, float64, int64 and uint64 that holds its values exactly."""
     native, size = x.dtype.newbyteorder("="), x.dtype.itemsize
+    if not x.flags.aligned:
+        x = x.copy()
     if native in _FLOATS:
         return np.ascontiguousarray(x, native)
     if native == np.float16:
@@ -274,7 +276,7 @@ def _pieces(x: Array) -> Iterator[Array]:
     """A matrix in parts that a kernel takes: itself where it can be read as it lies, else copies; none of no values."""
     if x.size == 0:
         return
-    if x.dtype in _FLOATS and x.flags.c_contiguous:
+    if x.dtype in _FLOATS and x.flags.c_contiguous and x.flags.aligned:
         yield x
         return
     height = PIECE // x.shape[1]

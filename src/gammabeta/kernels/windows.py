@@ -9,7 +9,7 @@ from gammabeta.kernels import columns, finish, layout, limbs, threads
 from gammabeta.kernels.intrinsics import kernel, multiply_high
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
-from gammabeta.kernels.singly import MINUS_INF, NAN, PLUS_INF, add_shifted, split
+from gammabeta.kernels.intrinsics import MINUS_INF, NAN, PLUS_INF, add_shifted, split
 
 Floats = NDArray[np.float64]
 
