@@ -58,10 +58,10 @@ bool fold_into(Channel<T> &own, const Place<T> &at) {
 
 // Make a tile of a feature one that K holds, or another K.
 template <class T>
-void fit(Channel<T> &own, T *tile, int64_t feature, const Sink &to) {
+void fit(Channel<T> &own, T *tile, int64_t rows, int64_t feature, const Sink &to) {
     Extent<T> extent;
-    measure(tile, extent);
-    if (take_specials(tile, extent, to, [=](int64_t) { return feature; })) measure(tile, extent);
+    measure(tile, rows, extent);
+    if (take_specials(tile, rows, extent, to, [=](int64_t) { return feature; })) measure(tile, rows, extent);
     int64_t needs = Folds<T>::LEAST;
     WordOf<T> low = static_cast<WordOf<T>>(-1);
     for (int64_t j = 0; j < LANES; j++) {
@@ -72,10 +72,10 @@ void fit(Channel<T> &own, T *tile, int64_t feature, const Sink &to) {
     // a binade more than they need, if the least allows that: the next tile may be larger
     const int64_t room = needs + 1;
     const bool wide = is_k<T>(room) && low >= floor_word<T>(room), whole = is_k<T>(needs) && low >= floor_word<T>(needs);
-    const int64_t next = wide ? room : whole ? needs : best_k(tile, 0, LANES, own.k, needs, low);
+    const int64_t next = wide ? room : whole ? needs : best_k(tile, rows, 0, LANES, own.k, needs, low);
     if (!wide && !whole)
         for (int64_t j = 0; j < LANES; j++)
-            outliers(tile + j, next, [&](T &v) {
+            outliers(tile + j, rows, next, [&](T &v) {
                 add_alone(to, feature, v);
                 v = 0;
             });
@@ -88,9 +88,9 @@ void fit(Channel<T> &own, T *tile, int64_t feature, const Sink &to) {
 template <class T>
 void add_tile(Channel<T> &own, const Place<T> &at, T *tile, int64_t feature, const Sink &to) {
     if (fold_into(own, at)) return;
-    copy_tile(at, LANES, tile);
-    fit(own, tile, feature, to);
-    fold_into(own, {tile, LANES, GROUP, ROWS, 0});
+    const int64_t rows = copy_tile(at, LANES, tile);
+    fit(own, tile, rows, feature, to);
+    fold_into(own, {tile, LANES, GROUP, rows, 0});
 }
 
 }  // namespace gammabeta::GB_LEVEL

@@ -71,6 +71,13 @@ struct Features {
 template <class T>
 GB_INLINE void flush_lanes(Block<T> &block, int64_t j, int64_t stop, int64_t feature, const Sink &to) {
     for (int64_t part = 0; part < Folds<T>::PARTS; part++) {
+        const int64_t exponent = unit_of<T>(part, block.k[j]);
+        const bool is_square = part < Folds<T>::SQUARES;
+        if (stop - j == 1) {
+            put(to, is_square, feature, static_cast<int64_t>(block.sums[part][j]), exponent);
+            block.sums[part][j] = 0;
+            continue;
+        }
         int64_t low = 0, high = 0;
         for (int64_t lane = j; lane < stop; lane++) {
             const int64_t total = static_cast<int64_t>(block.sums[part][lane]);
@@ -79,9 +86,8 @@ GB_INLINE void flush_lanes(Block<T> &block, int64_t j, int64_t stop, int64_t fea
             high += total >> 32;
         }
         high += low >> 32;
-        const int64_t exponent = unit_of<T>(part, block.k[j]);
-        put(to, part < Folds<T>::SQUARES, feature, low & 0xFFFFFFFF, exponent);
-        put(to, part < Folds<T>::SQUARES, feature, high, exponent + 32);
+        put(to, is_square, feature, low & 0xFFFFFFFF, exponent);
+        put(to, is_square, feature, high, exponent + 32);
     }
 }
 
@@ -121,26 +127,29 @@ bool fold_into(Block<T> &block, const Place<T> &at) {
     return true;
 }
 
-// Copy what there is of a tile, zeros elsewhere.
+// Copy what there is of a tile, zeros elsewhere, in as many rows as folds take; how many that are.
 template <class T>
-GB_INLINE void copy_tile(const Place<T> &at, int64_t lanes, T *GB_RESTRICT tile) {
-    for (int64_t row = 0; row < ROWS; row++) {
+GB_INLINE int64_t copy_tile(const Place<T> &at, int64_t lanes, T *GB_RESTRICT tile) {
+    const int64_t rows = (at.rows + DEPTH - 1) / DEPTH * DEPTH;
+    for (int64_t row = 0; row < rows; row++) {
         const T *x = at.x + row / DEPTH * at.jump + row % DEPTH * at.stride;
         const int64_t width = row < at.rows ? lanes : 0;
         T *to = tile + row * LANES;
+        for (int64_t j = 0; j < width; j += LINE / static_cast<int64_t>(sizeof(T))) prefetch(x + at.ahead + j);
         for (int64_t j = 0; j < width; j++) to[j] = x[j];
         for (int64_t j = width; j < LANES; j++) to[j] = 0;
     }
+    return rows;
 }
 
 // Take what is not finite out of a tile, and count it; whether there was anything.
 template <class T, class Feature>
-GB_INLINE bool take_specials(T *tile, const Extent<T> &extent, const Sink &to, Feature &&feature) {
+GB_INLINE bool take_specials(T *tile, int64_t rows, const Extent<T> &extent, const Sink &to, Feature &&feature) {
     bool any = false;
     for (int64_t j = 0; j < LANES; j++) {
         if (extent.high[j] < INFINITE<T>) continue;
         any = true;
-        for (int64_t row = 0; row < ROWS; row++) {
+        for (int64_t row = 0; row < rows; row++) {
             T &v = tile[row * LANES + j];
             if ((as<WordOf<T>>(v) & SIZE_BITS<T>) < INFINITE<T>) continue;
             count_special(to, feature(j), v);
@@ -152,12 +161,12 @@ GB_INLINE bool take_specials(T *tile, const Extent<T> &extent, const Sink &to, F
 
 // How many numbers of a lane a K does not hold; with `take` these are called, and leave zeros.
 template <class T, class Take>
-GB_INLINE int64_t outliers(T *lane, int64_t k, Take &&take) {
+GB_INLINE int64_t outliers(T *lane, int64_t rows, int64_t k, Take &&take) {
     const double scale = power(-k);
     const WordOf<T> floor = floor_word<T>(k);
     double total = 0;
     int64_t count = 0;
-    for (int64_t row = 0; row < ROWS; row++) {
+    for (int64_t row = 0; row < rows; row++) {
         T &v = lane[row * LANES];
         const WordOf<T> less = (as<WordOf<T>>(v) & SIZE_BITS<T>) - 1;
         const double y = static_cast<double>(v) * scale, more = total + y * y;
@@ -178,12 +187,12 @@ GB_INLINE bool is_k(int64_t k) {
 
 // Of some lanes the K that leaves out the fewest numbers: the one they have, or one by their greatest or their least.
 template <class T>
-int64_t best_k(T *tile, int64_t first, int64_t stop, int64_t given, int64_t needs, WordOf<T> low) {
+int64_t best_k(T *tile, int64_t rows, int64_t first, int64_t stop, int64_t given, int64_t needs, WordOf<T> low) {
     int64_t best = given, fewest = stop * ROWS + 1;
     for (const int64_t k : {given, needs, exponent_of<T>(low + 1) + Folds<T>::SPREAD}) {
         if (!is_k<T>(k)) continue;
         int64_t count = 0;
-        for (int64_t j = first; j < stop; j++) count += outliers(tile + j, k, [](T) {});
+        for (int64_t j = first; j < stop; j++) count += outliers(tile + j, rows, k, [](T) {});
         if (count < fewest) best = k, fewest = count;
     }
     return is_k<T>(best) ? best : 0;
@@ -191,17 +200,17 @@ int64_t best_k(T *tile, int64_t first, int64_t stop, int64_t given, int64_t need
 
 // Make a tile one that a block's lanes hold.
 template <class T>
-void fit(Block<T> &block, T *tile, Features features, const Sink &to) {
+void fit(Block<T> &block, T *tile, int64_t rows, Features features, const Sink &to) {
     Extent<T> extent;
-    measure(tile, extent);
-    if (take_specials(tile, extent, to, [=](int64_t j) { return features.of(j); })) measure(tile, extent);
+    measure(tile, rows, extent);
+    if (take_specials(tile, rows, extent, to, [=](int64_t j) { return features.of(j); })) measure(tile, rows, extent);
     for (int64_t j = 0; j < LANES; j++) {
         const int64_t k = block.k[j], needs = extent.needs[j];
         if (k != NO_GRID && needs <= k && extent.low[j] >= block.floor[j]) continue;
         const bool whole = is_k<T>(needs) && extent.low[j] >= floor_word<T>(needs);
-        const int64_t next = whole ? needs : best_k(tile, j, j + 1, k, needs, extent.low[j]);
+        const int64_t next = whole ? needs : best_k(tile, rows, j, j + 1, k, needs, extent.low[j]);
         if (!whole)
-            outliers(tile + j, next, [&](T &v) {
+            outliers(tile + j, rows, next, [&](T &v) {
                 add_alone(to, features.of(j), v);
                 v = 0;
             });
@@ -220,10 +229,10 @@ void add_tile(Block<T> &block, const Place<T> &at, int64_t lanes, T *tile, Featu
     } else {
         flush(block, features, to);
     }
-    copy_tile(at, lanes, tile);
-    const Place<T> copied = {tile, LANES, GROUP, ROWS, 0};
+    const int64_t rows = copy_tile(at, lanes, tile);
+    const Place<T> copied = {tile, LANES, GROUP, rows, 0};
     if (block.k[0] != NO_GRID && !whole && fold_into(block, copied)) return;
-    fit(block, tile, features, to);
+    fit(block, tile, rows, features, to);
     fold_into(block, copied);
 }
 

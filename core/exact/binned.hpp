@@ -181,13 +181,13 @@ GB_INLINE int64_t exponent_of(WordOf<T> word) {  // ⌊log₂|x|⌋, of subnorma
 
 GB_INLINE double power(int64_t exponent) { return as<double>(power_bits(exponent)); }
 
-// tile: 32 rows of 64, finite.
+// tile: rows of 64, finite, at most 32.
 template <class T>
-GB_INLINE void measure(const T *GB_RESTRICT tile, Extent<T> &out) {
+void measure(const T *GB_RESTRICT tile, int64_t rows, Extent<T> &out) {
     WordOf<T> high[LANES], low[LANES];
     double scale[LANES], total[LANES];
     for (int64_t j = 0; j < LANES; j++) high[j] = 0, low[j] = static_cast<WordOf<T>>(-1), total[j] = 0;
-    for (int64_t row = 0; row < ROWS; row++)
+    for (int64_t row = 0; row < rows; row++)
 #pragma GCC ivdep
         for (int64_t j = 0; j < LANES; j++) {
             const WordOf<T> word = as<WordOf<T>>(tile[row * LANES + j]) & SIZE_BITS<T>, less = word - 1;
@@ -198,7 +198,7 @@ GB_INLINE void measure(const T *GB_RESTRICT tile, Extent<T> &out) {
         const int64_t m = exponent_of<T>(high[j]);
         scale[j] = power(-(m < -1000 ? -1000 : m > 1000 ? 1000 : m));
     }
-    for (int64_t row = 0; row < ROWS; row++)
+    for (int64_t row = 0; row < rows; row++)
 #pragma GCC ivdep
         for (int64_t j = 0; j < LANES; j++) {
             const double y = static_cast<double>(tile[row * LANES + j]) * scale[j];

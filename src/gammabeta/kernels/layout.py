@@ -75,6 +75,17 @@ def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
     return statistic.added([_split(block, statistic) for block in blocks(x, axis)], features(x, axis))
 
 
+def as_table(x: Array, axis: axes.Axis) -> Array | None:
+    """x as a table (n, f), a view, if it is one of float32 or float64 whose rows lie one after another; not of (n, 1)."""
+    if x.dtype not in _FLOATS or not x.size or not (x.flags.c_contiguous and x.flags.aligned):
+        return None
+    if axis == 0:
+        return x.reshape(len(x), -1) if x.size > len(x) else None
+    away = axes.reduced(axis, x.ndim)
+    kept = x.shape[len(away) :]
+    return x.reshape(-1, prod(kept)) if away == tuple(range(len(away))) and prod(kept) > 1 else None
+
+
 def check(x: Array) -> None:
     """Refuse what has no exact value in 64 bits."""
     if (x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16") or x.dtype.itemsize > 8:

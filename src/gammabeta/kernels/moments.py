@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, finish, folds, layout, limbs, singly, threads
+from gammabeta.kernels import exact, finish, folds, layout, limbs, singly, threads, wide
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
@@ -29,7 +29,14 @@ ROWS = 2**20  # rows that go into limbs at a time: of 64 lanes together they lea
 
 def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     """The exact sums of x over `axis`, NaN counted in Σw unless `omit`."""
-    _, total, squares, specials = layout.reduced(x, axis, _REDUCTION)
+    table = layout.as_table(x, axis)
+    if table is None:
+        found = layout.reduced(x, axis, _REDUCTION)
+    elif table.shape[1] > layout.PANEL and len(table) <= wide.ROWS:
+        found = wide.sums(table)
+    else:
+        found = layout.reduced(table, 0, _REDUCTION) if table.size >= 2 * layout.SPLIT else _table(table)
+    _, total, squares, specials = found
     rows = x.size // max(1, layout.features(x, axis))
     counts = rows - specials[singly.NAN] * omit
     return limbs.from_counts(counts), total, squares, specials
