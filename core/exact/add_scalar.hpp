@@ -64,4 +64,39 @@ GB_INLINE Split split(double v) {
 GB_INLINE Split split(int64_t v) { return {v < 0 ? uint64_t(0) - static_cast<uint64_t>(v) : static_cast<uint64_t>(v), 0, v < 0}; }
 GB_INLINE Split split(uint64_t v) { return {v, 0, false}; }
 
+// Where weighted sums go: limbs of Σw, Σw·v and Σw·v², and how many of v are NaN, +inf, −inf.
+struct Weighted {
+    Limbs counts, sums, squares;
+    int64_t *specials;
+};
+
+// Add w, finite and ≥ 0, w·v and w·v² to a lane; where w = 0, v counts for nothing. omit: whether a NaN's weight is left out.
+template <class T>
+GB_INLINE void add_weighted(const Weighted &to, int64_t lane, T v, double w, bool omit) {
+    if (w == 0) return;
+    const Split weight = split(w);
+    int64_t place = weight.exponent;
+    if constexpr (std::is_floating_point_v<T>) {
+        if (!(omit && v != v)) add_shifted(to.counts, lane, weight.value, place, false);
+        if ((as<uint64_t>(v) & MAGNITUDE) >> POINT == 2047) {
+            const int64_t row = v != v ? NAN_ROW : v > 0 ? PLUS_INF_ROW : MINUS_INF_ROW;
+            to.specials[row * to.sums.lanes + lane] += 1;
+            return;
+        }
+    } else {
+        add_shifted(to.counts, lane, weight.value, place, false);
+    }
+    const Split x = split(v);
+    place += x.exponent;
+    add_shifted(to.sums, lane, x.value * weight.value, place, x.negative);
+    add_shifted(to.sums, lane, multiply_high(x.value, weight.value), place + 64, x.negative);
+    place += x.exponent;
+    const uint64_t lower = x.value * x.value, upper = multiply_high(x.value, x.value), top = upper * weight.value;
+    const uint64_t middle = multiply_high(lower, weight.value) + top;
+    const uint64_t highest = multiply_high(upper, weight.value) + (middle < top);
+    add_shifted(to.squares, lane, lower * weight.value, place, false);
+    add_shifted(to.squares, lane, middle, place + 64, false);
+    add_shifted(to.squares, lane, highest, place + 128, false);
+}
+
 }  // namespace gammabeta::GB_LEVEL

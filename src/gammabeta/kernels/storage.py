@@ -13,8 +13,10 @@ from numba import float32, float64, int16, int64, types, uint16, uint32
 from numba.extending import intrinsic, overload
 
 from gammabeta.kernels.intrinsics import kernel
-from gammabeta.kernels.layout import Array, readable
+from gammabeta.kernels import binding
+from gammabeta.kernels.layout import Array
 
+_WIDEN = binding.function("widen")
 _SHIFT = np.uint32(16)
 _ONE = np.uint32(1)
 _HALF = np.uint32(0x7FFF)
@@ -235,14 +237,8 @@ def _put(x, place, value):
     return lambda x, place, value: _store(x, place, value)
 
 
-@kernel
-def _widen(x, y):
-    for i in range(len(x)):
-        put(y, i, float64(take(x, i)))
-
-
 def widened(x: Array) -> Array:
     """A contiguous float16 array in float32: NumPy takes thirty times as long."""
     y = np.empty(x.shape, np.float32)
-    _widen(readable(stored(x).reshape(-1)), y.reshape(-1))
+    _WIDEN(x, y)
     return y
