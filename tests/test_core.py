@@ -78,9 +78,7 @@ def of_harness(program: list[str], x: np.ndarray) -> tuple[list[limbs.Limbs], np
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_arm64_gives_the_same_integers_and_statistics(
-    dtype: type, arm64: list[str]
-) -> None:
+def test_arm64_gives_the_same_integers_and_statistics(dtype: type, arm64: list[str]) -> None:
     """The core cross-compiled, on the same vectors as here, under an emulator."""
     for x in hostile(dtype):
         (total, squares), specials, found, sure = of_harness(arm64, x)
@@ -100,7 +98,17 @@ def _arm64(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFacto
     compiler, emulator = program("aarch64-linux-gnu-g++"), program("qemu-aarch64")
     place = tmp_path_factory.mktemp("arm64") / "harness"
     sources = [path for path in (ROOT / "core").rglob("*.cpp") if path.name not in ("interface.cpp", "dispatch.cpp")]
-    options = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra", "-Werror", "-static"]
+    options = [
+        "-std=c++20",
+        "-O2",
+        "-ffp-contract=off",
+        "-fno-exceptions",
+        "-fno-rtti",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-static",
+    ]
     run(compiler, *options, f"-I{ROOT / 'core'}", ROOT / "tests" / "core" / "harness.cpp", *sources, "-o", place)
     return [emulator, str(place)]
 
@@ -111,7 +119,9 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     build, source = tmp_path / "build", tmp_path / "src"
     run("cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DSANITIZE=ON")
     run("cmake", "--build", build)
-    shutil.copytree(ROOT / "src" / "gammabeta", source / "gammabeta", ignore=shutil.ignore_patterns("_core.*", "__pycache__"))
+    shutil.copytree(
+        ROOT / "src" / "gammabeta", source / "gammabeta", ignore=shutil.ignore_patterns("_core.*", "__pycache__")
+    )
     run("cmake", "--install", build, "--prefix", source)
     asan = run("g++", "-print-file-name=libasan.so").stdout.decode().strip()
     names = ("folds", "finish", "statistics", "groups", "windows", "affine", "batchnorm_kernels", "binding", "columns")

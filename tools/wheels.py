@@ -23,7 +23,12 @@ OTHERS = {"Windows": ("x86_64-windows-gnu", "AMD64"), "Darwin": ("aarch64-macos"
 def run(*command: str | Path, **variables: str) -> str:
     """What a program prints; its failure ends this one."""
     done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, env=os.environ | variables, check=True, stdout=subprocess.PIPE, text=True
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=os.environ | variables,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     return done.stdout
 
@@ -65,7 +70,9 @@ def builds(system: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--try", action="store_true", dest="others", help="build for Windows and macOS, and keep nothing")
+    parser.add_argument(
+        "--try", action="store_true", dest="others", help="build for Windows and macOS, and keep nothing"
+    )
     others = parser.parse_args().others
     for machine in LINUX:
         sys.stdout.write(f"{wheel(machine, ROOT / 'dist')}\n")
