@@ -1,7 +1,9 @@
-"""Builds the package: scikit-build-core, with a compiler from the package index where the machine has none that will do.
+"""Builds the package: scikit-build-core, with a compiler from the package index where the machine has none that will
+do.
 
-A machine with GCC 12, Clang 15 or newer uses that (the environment's CXX first). Elsewhere the build asks for `ziglang`,
-whose `zig c++` is Clang, and needs nothing else of the machine; CMake and Ninja come the same way where they are missing.
+A machine with GCC 12, Clang 15 or newer uses that (the environment's CXX first). Elsewhere the build asks for
+`ziglang`, whose `zig c++` is Clang, and needs nothing else of the machine; CMake and Ninja come the same way where they
+are missing.
 """
 
 import os
@@ -42,7 +44,10 @@ _PROGRAM = """
 #include <bit>
 #include <utility>
 template <int... I> int sum(std::integer_sequence<int, I...>) { return (I + ...); }
-int main() { return [&]<class T>(T x) { return std::bit_cast<int>(x); }(0.0f) + sum(std::make_integer_sequence<int, 1>{}); }
+int main() {
+    const auto bits = []<class T>(T x) { return std::bit_cast<int>(x); };
+    return bits(0.0f) + sum(std::make_integer_sequence<int, 1>{});
+}
 """
 
 
