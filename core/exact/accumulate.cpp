@@ -155,6 +155,28 @@ Result ordered(View<int64_t> digits, int64_t lanes, View<int64_t> touched, int64
     return done();
 }
 
+// a ± b, canonical limbs of as many lanes: digits of `out` from the lower base on, a row more than either needs; `touched` then
+// tells its rows.
+Result add(View<const int64_t> a, int64_t a_base, View<const int64_t> b, int64_t b_base, int64_t sign, int64_t lanes,
+           View<int64_t> out, View<int64_t> touched) {
+    if (lanes < 1 || a.size % lanes != 0 || b.size % lanes != 0 || out.size % lanes != 0 || touched.size != 2)
+        return refuse("limbs: their rows and columns do not fit");
+    const int64_t base = least(a_base, b_base), a_rows = a.size / lanes, b_rows = b.size / lanes, rows = out.size / lanes - 1;
+    int64_t a_first, b_first;
+    if (__builtin_sub_overflow(a_base, base, &a_first) || __builtin_sub_overflow(b_base, base, &b_first) || rows < 1 ||
+        a_first > rows - a_rows || b_first > rows - b_rows || (sign != 1 && sign != -1))
+        return refuse("limbs: what is added does not fit into the sum");
+    for (int64_t row = 0; row <= rows; row++) {
+        const bool in_a = row >= a_first && row < a_first + a_rows, in_b = row >= b_first && row < b_first + b_rows;
+        const int64_t *x = a.data + (in_a ? row - a_first : 0) * lanes, *y = b.data + (in_b ? row - b_first : 0) * lanes;
+        const int64_t plus = in_a ? 1 : 0, times = in_b ? sign : 0;
+        for (int64_t j = 0; j < lanes; j++) out[row * lanes + j] = plus * x[j] + times * y[j];
+    }
+    touched[0] = 0, touched[1] = rows;
+    settle({out.data, lanes, 0, touched.data});
+    return done();
+}
+
 // What Python must know, and what docs/exact.md says of the folds: kernels/folds.py has their names.
 template <class T>
 Result fold_constant(int64_t index) {
@@ -178,6 +200,7 @@ Entry all[] = {
     entry<weighted<double>>("exact_weighted_d"),
     entry<weighted<int64_t>>("exact_weighted_l"),
     entry<weighted<uint64_t>>("exact_weighted_L"),
+    entry<add>("limbs_add"),
     entry<ordered<false>>("limbs_carry"),
     entry<ordered<true>>("limbs_settle"),
     entry<fold_constant<float>>("exact_constant_f"),

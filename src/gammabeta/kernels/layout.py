@@ -162,6 +162,7 @@ def readable(x: Array) -> Array:
     return x if x.flags.writeable else np.asarray(_Readable(x, x.ctypes.data, x.shape, x.dtype))
 
 
+@lru_cache(maxsize=64)
 def lanes(rows: int, columns: int, tile: int) -> int:
     """How many rows of a narrow table to lay side by side, so that its lanes fill blocks of 64."""
     common = LANES // gcd(LANES, columns)

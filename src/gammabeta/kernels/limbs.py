@@ -13,11 +13,14 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.kernels import binding
+
 Digits = NDArray[np.int64]
 Limbs = tuple[int, Digits]
 
 BITS = 32
 _LOW = np.int64(2**BITS - 1)
+_ADD = binding.function("limbs_add")
 
 
 def zeros(n: int) -> Limbs:
@@ -46,33 +49,28 @@ def canonical(base: int, digits: Digits) -> Limbs:
     return zeros(n) if nothing else (base + first, carried[first : height + 1])
 
 
-def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
-    """Both vectors' digits over the rows that either has."""
-    base = min(a[0], b[0])
-    rows = max(a[0] + len(a[1]), b[0] + len(b[1])) - base
-    grown = []
-    for start, digits in (a, b):
-        grown.append(np.zeros((rows, digits.shape[1]), np.int64))
-        grown[-1][start - base : start - base + len(digits)] = digits
-    return base, grown[0], grown[1]
-
-
-def _nothing(a: Limbs) -> bool:
-    return len(a[1]) == 1 and not np.count_nonzero(a[1])
-
-
 def add(a: Limbs, b: Limbs) -> Limbs:
     """a + b."""
-    if _nothing(a) or _nothing(b):
-        return b if _nothing(a) else a
-    base, left, right = _aligned(a, b)
-    return canonical(base, left + right)
+    return _sum(a, b, 1)
 
 
 def subtract(a: Limbs, b: Limbs) -> Limbs:
     """a − b."""
-    base, left, right = _aligned(a, b)
-    return canonical(base, left - right)
+    return _sum(a, b, -1)
+
+
+def _sum(a: Limbs, b: Limbs, sign: int) -> Limbs:
+    """a + sign · b."""
+    (a_base, x), (b_base, y) = a, b
+    n = x.shape[1]
+    if n == 0:
+        return zeros(0)
+    base = min(a_base, b_base)
+    rows = max(a_base + len(x), b_base + len(y)) - base
+    digits, touched = np.empty((rows + 1, n), np.int64), np.empty(2, np.int64)
+    _ADD(x, a_base, y, b_base, sign, n, digits, touched)
+    first, last = touched.tolist()
+    return (base + first, digits[first:last]) if first < last else zeros(n)
 
 
 def from_counts(counts: Digits) -> Limbs:
