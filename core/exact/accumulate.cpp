@@ -19,7 +19,8 @@ bool sink(View<int64_t> sums, View<int64_t> squares, View<int64_t> specials, Vie
         return false;
     for (int64_t i = 0; i < 2; i++) {
         const int64_t height = i ? SQUARES_HEIGHT : SUM_HEIGHT;
-        if (touched[2 * i] < 0 || touched[2 * i] > height || touched[2 * i + 1] < 0 || touched[2 * i + 1] > height) return false;
+        if (touched[2 * i] < 0 || touched[2 * i] > height || touched[2 * i + 1] < 0 || touched[2 * i + 1] >= height)
+            return false;
     }
     to = {{sums.data, lanes, SUM_BASE, touched.data}, {squares.data, lanes, SQUARES_BASE, touched.data + 2}, specials.data};
     return true;
@@ -131,7 +132,7 @@ Result weighted(View<const T> x, View<const double> weights, int64_t omit, View<
         if (!(weights[i] >= 0 && weights[i] < INFINITY)) return refuse("exact sums: weights must be finite and not negative");
     constexpr int64_t HEIGHTS[] = {SUM_HEIGHT, SQUARES_HEIGHT, CUBES_HEIGHT};
     for (int64_t i = 0; i < 6; i++)
-        if (touched[i] < 0 || touched[i] > HEIGHTS[i / 2]) return refuse(SINK);
+        if (touched[i] < 0 || touched[i] > HEIGHTS[i / 2] - i % 2) return refuse(SINK);
     const Weighted to = {{counts.data, lanes, SUM_BASE, touched.data},
                          {sums.data, lanes, SQUARES_BASE, touched.data + 2},
                          {squares.data, lanes, CUBES_BASE, touched.data + 4},
@@ -164,7 +165,7 @@ Result add(View<const int64_t> a, int64_t a_base, View<const int64_t> b, int64_t
     const int64_t base = least(a_base, b_base), a_rows = a.size / lanes, b_rows = b.size / lanes, rows = out.size / lanes - 1;
     int64_t a_first, b_first;
     if (__builtin_sub_overflow(a_base, base, &a_first) || __builtin_sub_overflow(b_base, base, &b_first) || rows < 1 ||
-        a_first > rows - a_rows || b_first > rows - b_rows || (sign != 1 && sign != -1))
+        a_rows < 1 || b_rows < 1 || a_first > rows - a_rows || b_first > rows - b_rows || (sign != 1 && sign != -1))
         return refuse("limbs: what is added does not fit into the sum");
     for (int64_t row = 0; row <= rows; row++) {
         const bool in_a = row >= a_first && row < a_first + a_rows, in_b = row >= b_first && row < b_first + b_rows;

@@ -219,7 +219,7 @@ def _lies_in_runs(x: Array) -> bool:
     """Whether a block's features are long enough, and lie in runs that kernels take, each in one piece."""
     if not _long(x) or x.dtype not in _FLOATS:
         return False
-    whole = x.flags.aligned and x.strides[2] == x.itemsize
+    whole = x.flags.aligned and x.strides[2] == x.itemsize and (x.shape[0] == 1 or x.strides[0] > 0)
     return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
 
 
