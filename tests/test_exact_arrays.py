@@ -50,7 +50,9 @@ def truth(x):
         finite = column[np.isfinite(column)].astype(np.float64)
         fractions, exponents = np.frexp(finite)
         whole = (fractions * 2.0**53).astype(np.int64).tolist()
-        scaled = [n << e + 1021 if e >= -1021 else n >> -1021 - e for n, e in zip(whole, exponents.tolist(), strict=True)]
+        scaled = [
+            n << e + 1021 if e >= -1021 else n >> -1021 - e for n, e in zip(whole, exponents.tolist(), strict=True)
+        ]
         odd = np.isnan(column).sum(), (column == np.inf).sum(), (column == -np.inf).sum()
         found.append((sum(scaled), sum(n * n for n in scaled), *map(int, odd)))
     return found
@@ -164,7 +166,19 @@ def good():
         "exact_runs_and_range_d": (*runs, *ends, *out, touched, place),
         "exact_integers_l": (ints, *out, touched),
         "exact_weighted_d": (x, x, 0, *out[:2], three, out[2], np.array([[70, 0], [138, 0], [206, 0]])),
-        "exact_wide_d": (x, 6, 0, 6, -1, np.zeros((2, 6), np.int64), -1, np.zeros((2, 6), np.int64), out[2], touched, spare),
+        "exact_wide_d": (
+            x,
+            6,
+            0,
+            6,
+            -1,
+            np.zeros((2, 6), np.int64),
+            -1,
+            np.zeros((2, 6), np.int64),
+            out[2],
+            touched,
+            spare,
+        ),
         "minmax_table_d": (x, *ends),
         "minmax_runs_d": (*runs, *ends),
         "exponents_d": (x, 0, 6, 6, np.array([2047, 0])),

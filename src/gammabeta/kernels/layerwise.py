@@ -58,5 +58,3 @@ class Layerwise:
         plan[-1] = 0
         run(_ADDRESS, self._address)
         return not (plan[_STRANGE] or plan[_UNSURE])
-
-
