@@ -190,30 +190,12 @@ Result vectors(View<const X> x, View<Y> y, View<const int64_t> froms, View<const
     return done(count);
 }
 
-// Which features are constant: gammabeta.affine.constant has the formula and the reason. All arrays: (f,).
-Result constant(View<const double> count, View<const double> mean, View<const double> var, View<const double> std,
-                double most_rows, View<bool> out) {
-    constexpr double EPS = 0x1p-52, LEAST = 0x1p-1022;
-    const int64_t features = out.size;
-    if (count.size != features || mean.size != features || var.size != features || std.size != features)
-        return refuse("affine: statistics must be of as many features");
-    for (int64_t i = 0; i < features; i++) {
-        const double n = count[i] > most_rows ? most_rows : count[i], v = var[i];
-        const double error = n * std::fabs(mean[i]) * EPS;
-        const bool beyond = v == INFINITY || v < LEAST;
-        const bool by_deviation = std[i] <= error || std[i] < LEAST, by_variance = v <= n * EPS * v + error * error;
-        out[i] = beyond ? by_deviation : by_variance;
-    }
-    return done();
-}
-
 #define GB_MAPS(x, X, y, Y) entry<rows<X, Y>>("affine_rows_" x y), entry<runs<X, Y>>("affine_runs_" x y)
 #define GB_TO_FLOATS(x, X) GB_MAPS(x, X, "f", float), GB_MAPS(x, X, "d", double)
 #define GB_VECTORS(x, X, y, Y) entry<vectors<X, Y>>("affine_vectors_" x y)
 
 // By NumPy's letters, bfloat16's being E; other pairs of types go by way of float64.
 Entry all[] = {
-    entry<constant>("affine_constant"),
     GB_TO_FLOATS("f", float),
     GB_TO_FLOATS("d", double),
     GB_TO_FLOATS("e", float16),

@@ -86,9 +86,13 @@ Result check(View<const int64_t> plan, View<const int64_t> starts, View<const in
     if (p.starts != starts.data || p.lengths != lengths.data || p.sums != sums.data || p.squares != squares.data ||
         p.counts != counts.data || p.specials != specials.data || p.rooms != reinterpret_cast<Room *>(rooms.data))
         return refuse("calibrate: a plan is of other arrays");
-    for (int64_t i = 0; i < p.parts; i++)
+    for (int64_t i = 0; i < p.parts; i++) {
+        const int64_t *rows = p.rooms[i].touched;
+        if (rows[0] < 0 || rows[1] < 0 || rows[1] >= SUM_HEIGHT || rows[2] < 0 || rows[3] < 0 || rows[3] >= SQUARES_HEIGHT)
+            return refuse("calibrate: rows of limbs beyond these");
         if (reinterpret_cast<uintptr_t>(p.rooms[i].place) % LINE != 0 || p.rooms[i].place == nullptr)
             return refuse("calibrate: the room to work in is not aligned to 64 bytes");
+    }
     if (const char *reason = check_runs<float>({nullptr, p.size}, starts, lengths, p.many, p.step, 0, f)) return refuse(reason);
     return done();
 }

@@ -19,7 +19,8 @@ bool sink(View<int64_t> sums, View<int64_t> squares, View<int64_t> specials, Vie
         return false;
     for (int64_t i = 0; i < 2; i++) {
         const int64_t height = i ? SQUARES_HEIGHT : SUM_HEIGHT;
-        if (touched[2 * i] < 0 || touched[2 * i] > height || touched[2 * i + 1] < 0 || touched[2 * i + 1] > height) return false;
+        if (touched[2 * i] < 0 || touched[2 * i] > height || touched[2 * i + 1] < 0 || touched[2 * i + 1] >= height)
+            return false;
     }
     to = {{sums.data, lanes, SUM_BASE, touched.data}, {squares.data, lanes, SQUARES_BASE, touched.data + 2}, specials.data};
     return true;
@@ -131,7 +132,7 @@ Result weighted(View<const T> x, View<const double> weights, int64_t omit, View<
         if (!(weights[i] >= 0 && weights[i] < INFINITY)) return refuse("exact sums: weights must be finite and not negative");
     constexpr int64_t HEIGHTS[] = {SUM_HEIGHT, SQUARES_HEIGHT, CUBES_HEIGHT};
     for (int64_t i = 0; i < 6; i++)
-        if (touched[i] < 0 || touched[i] > HEIGHTS[i / 2]) return refuse(SINK);
+        if (touched[i] < 0 || touched[i] > HEIGHTS[i / 2] - i % 2) return refuse(SINK);
     const Weighted to = {{counts.data, lanes, SUM_BASE, touched.data},
                          {sums.data, lanes, SQUARES_BASE, touched.data + 2},
                          {squares.data, lanes, CUBES_BASE, touched.data + 4},

@@ -12,7 +12,8 @@ Result finish_features(View<const int64_t> counts, int64_t sum_base, View<const 
                        View<const int64_t> squares, double ddof, int64_t start, int64_t stop, View<double> found,
                        View<bool> sure) {
     const int64_t lanes = sure.size;
-    if (lanes < 1 || sums.size % lanes != 0 || squares.size % lanes != 0 || found.size != 3 * lanes || counts.size != lanes ||
+    if (lanes == 0) return done();
+    if (sums.size % lanes != 0 || squares.size % lanes != 0 || found.size != 3 * lanes || counts.size != lanes ||
         start < 0 || stop < start || stop > lanes)
         return refuse("finish: limbs, counts and results do not fit");
     const Sums of = {sums.data, squares.data, sum_base, sums.size / lanes, square_base, squares.size / lanes, lanes};
@@ -30,7 +31,28 @@ Result finish_features(View<const int64_t> counts, int64_t sum_base, View<const 
     return done(unsure);
 }
 
-Entry all[] = {entry<finish_features>("finish")};
+constexpr double EPS = 0x1p-52, TINY = 0x1p-1022, MOST_ROWS = 0x1p14;
+
+// What standardizing divides by: a feature's deviation, and 1 where it is constant, var ≤ n·eps·var + (n·mean·eps)² with n up
+// to 2¹⁴; where var is beyond float64, by its deviation. Comparisons with NaN are false.
+Result divisors(View<const double> count, View<const double> mean, View<const double> var, View<const double> std,
+                View<const double> deviation, View<double> out) {
+    const int64_t n = out.size;
+    if (count.size != n || mean.size != n || var.size != n || std.size != n || deviation.size != n)
+        return refuse("divisors: the statistics do not fit");
+    for (int64_t i = 0; i < n; i++) {
+        const double rows = count[i] > MOST_ROWS ? MOST_ROWS : count[i], error = rows * std::fabs(mean[i]) * EPS;
+        const bool beyond = var[i] == INFINITY || var[i] < TINY;
+        const bool constant = beyond ? std[i] <= error || std[i] < TINY : var[i] <= rows * EPS * var[i] + error * error;
+        out[i] = constant ? 1.0 : deviation[i];
+    }
+    return done();
+}
+
+Entry all[] = {
+    entry<finish_features>("finish"),
+    entry<divisors>("divisors"),
+};
 
 }  // namespace
 

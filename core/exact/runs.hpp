@@ -25,7 +25,7 @@ GB_INLINE const char *check_runs(View<const T> x, View<const int64_t> starts, Vi
     if (starts.size != lengths.size || first < 0 || last < first || last > starts.size)
         return "runs: starts, lengths and the part of the features do not fit";
     int64_t span;
-    if (many < 1 || step < 0 || __builtin_mul_overflow(many - 1, step, &span) || span > x.size)
+    if (many < 1 || step < (many > 1) || __builtin_mul_overflow(many - 1, step, &span) || span > x.size)
         return "runs: they lie beyond the array";
     for (int64_t i = first; i < last; i++)
         if (lengths[i] < 0 || starts[i] < 0 || starts[i] > x.size || lengths[i] > x.size - starts[i] ||

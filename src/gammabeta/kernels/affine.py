@@ -23,7 +23,6 @@ _PAIRS = (*(x + y for x in _SOURCES for y in _WIDE), "ee", "de", "EE", "dE")  # 
 _ROWS, _RUNS = (
     {pair: binding.function(f"affine_{form}_{pair.replace('?', 'B')}") for pair in _PAIRS} for form in ("rows", "runs")
 )
-_CONSTANT = binding.function("affine_constant")
 _VECTORS = {x + y: binding.function(f"affine_vectors_{x}{y}") for x in _WIDE for y in _WIDE}
 
 
@@ -53,16 +52,6 @@ def _plain(x: Array) -> Array:
     """x as Python's buffers have words for it, bfloat16 by its bits, and as kernels have types for it."""
     kind = letter(x.dtype)
     return x.view(np.uint16) if kind == "E" else x.view(np.uint8) if kind == "?" else x
-
-
-def constant(count: Floats, mean: Floats, var: Floats, std: Floats, most: float) -> NDArray[np.bool_]:
-    """Which features have var ≤ n·eps·var + (n·mean·eps)², n being their count but no more than `most`.
-
-    Where var is beyond float64's range or below its normal numbers, std ≤ n·mean·eps decides.
-    """
-    found = np.empty(mean.shape, np.bool_)
-    _CONSTANT(count, mean, var, std, most, found)
-    return found
 
 
 def _block(pair: str, x: Array, y: Array, parameters: Parameters) -> int:

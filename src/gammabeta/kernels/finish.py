@@ -12,7 +12,7 @@ from gammabeta.kernels.limbs import Limbs
 
 Floats = NDArray[np.float64]
 
-_FINISH = binding.function("finish")
+_FINISH, _DIVISORS = binding.function("finish"), binding.function("divisors")
 _LARGEST_DDOF = 2**20
 _SPLIT = 2**12  # features worth a thread
 
@@ -28,9 +28,18 @@ def population(weight: Limbs, total: Limbs, squares: Limbs, ddof: float = 0.0) -
         def unsure(between: tuple[int, int]) -> int:
             return _FINISH(*sums, *between, found, sure)
 
-        certain = not sum(threads.run(unsure, threads.ranges(features, _SPLIT)))
+        alone = features < 2 * _SPLIT
+        certain = not (unsure((0, features)) if alone else sum(threads.run(unsure, threads.ranges(features, _SPLIT))))
     if not certain:
         rest = np.flatnonzero(~sure)
         weight, total, squares = (limbs.take(part, rest) for part in (weight, total, squares))
         found[:, rest] = rounding.population(weight, total, squares, ddof)
     return found
+
+
+def divisors(count: Floats, mean: Floats, var: Floats, std: Floats, deviation: Floats, out: Floats) -> None:
+    """Write what standardizing divides by: `deviation`, and 1 for features that `affine.constant` takes for constant.
+
+    All are contiguous, of one size; var and std: the population's.
+    """
+    _DIVISORS(count, mean, var, std, deviation, out)

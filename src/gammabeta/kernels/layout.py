@@ -162,6 +162,7 @@ def readable(x: Array) -> Array:
     return x if x.flags.writeable else np.asarray(_Readable(x, x.ctypes.data, x.shape, x.dtype))
 
 
+@lru_cache(maxsize=64)
 def lanes(rows: int, columns: int, tile: int) -> int:
     """How many rows of a narrow table to lay side by side, so that its lanes fill blocks of 64."""
     common = LANES // gcd(LANES, columns)
@@ -218,7 +219,7 @@ def _lies_in_runs(x: Array) -> bool:
     """Whether a block's features are long enough, and lie in runs that kernels take, each in one piece."""
     if not _long(x) or x.dtype not in _FLOATS:
         return False
-    whole = x.flags.aligned and x.strides[2] == x.itemsize
+    whole = x.flags.aligned and x.strides[2] == x.itemsize and (x.shape[0] == 1 or x.strides[0] > 0)
     return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
 
 

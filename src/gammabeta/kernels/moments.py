@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial, reduce
 from typing import Any
 
@@ -37,9 +36,11 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     else:
         found = layout.reduced(table, 0, _REDUCTION) if table.size >= 2 * layout.SPLIT else _table(table)
     _, total, squares, specials = found
-    rows = x.size // max(1, layout.features(x, axis))
-    counts = rows - specials[singly.NAN] * omit
-    return limbs.from_counts(counts), total, squares, specials
+    missing = specials[singly.NAN]
+    rows = x.size // max(1, len(missing))
+    if rows < 2**limbs.BITS and not (omit and np.count_nonzero(missing)):
+        return (0, np.full((1, len(missing)), rows)), total, squares, specials
+    return limbs.from_counts(rows - missing * omit), total, squares, specials
 
 
 def columns(given: layout.Runs, add: Callable[..., None]) -> Sums:
@@ -90,38 +91,47 @@ def concatenated(parts: list[Sums]) -> Sums:
     return *together, np.concatenate(specials, axis=1)
 
 
+class _Window:
+    """Limbs of each (base, height), zeros, and what is touched of them: taken from a thread's spare ones, and given back
+    once they are zero again: what an interrupt stops is never seen by anyone. Getting 100 KB anew takes longer than a
+    small table."""
+
+    def __init__(self, lanes: int, rows: tuple[tuple[int, int], ...]) -> None:
+        self.key = lanes, rows
+        self.digits = [np.zeros((height, lanes), np.int64) for _, height in rows]
+        self._untouched = np.array([(height, 0) for _, height in rows])
+        self.touched = self._untouched.copy()
+
+    @classmethod
+    def taken(cls, lanes: int, rows: tuple[tuple[int, int], ...]) -> "_Window":
+        """One for so many lanes."""
+        kept: _Window | None = _spare.__dict__.pop(len(rows), None)
+        return kept if kept is not None and kept.key == (lanes, rows) else cls(lanes, rows)
+
+    def emptied(self) -> list[Limbs]:
+        """What lies there, in canonical form, once a kernel has left it so."""
+        lanes, rows = self.key
+        found = []
+        for (base, _), d, (first, last) in zip(rows, self.digits, self.touched.tolist(), strict=True):
+            found.append((base + first, d[first:last].copy()) if first < last else limbs.zeros(lanes))
+            d[first:last] = 0
+        self.touched[:] = self._untouched
+        if lanes <= layout.PANEL:
+            _spare.__dict__[len(rows)] = self
+        return found
+
+
 def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
     """Run a kernel on empty limbs of each (base, height), and take what it leaves there, which is in canonical form."""
-    digits = [_empty(place, height, lanes) for place, (_, height) in enumerate(rows)]
-    touched = np.array([(height, 0) for _, height in rows])
-    kernel(*digits, *more, touched)
-    taken = []
-    for (base, _), d, (first, last) in zip(rows, digits, touched.tolist(), strict=True):
-        taken.append((base + first, d[first:last].copy()) if first < last else limbs.zeros(lanes))
-        d[first:last] = 0
-    for place, d in enumerate(digits):
-        _spare.__dict__[place] = d.reshape(-1)
-    return taken
+    window = _Window.taken(lanes, rows)
+    kernel(*window.digits, *more, window.touched)
+    return window.emptied()
 
 
-def _empty(place: int, height: int, lanes: int) -> NDArray[np.int64]:
-    """Zeros, those of this thread's last call if they suffice: getting 100 KB anew takes longer than a small table.
-
-    They leave `_spare` here and come back once they are zero again: what an interrupt stops is never seen by anyone.
-    """
-    size = height * lanes
-    kept = _spare.__dict__.pop(place, None)
-    zeros = kept if kept is not None and kept.size >= size else np.zeros(size, np.int64)
-    return zeros[:size].reshape(height, lanes)
-
-
-@contextmanager
-def _borrowed(name: str, make: Callable[[int], Array], size: int) -> Iterator[Array]:
-    """What a thread works in, again and again; likewise."""
+def _room(name: str, size: int) -> Array:
+    """Room for a thread to work in, as large or larger; put it back into `_spare` when it is as it was."""
     kept = _spare.__dict__.pop(name, None)
-    room = kept if kept is not None and kept.size >= size else make(size)
-    yield room
-    _spare.__dict__[name] = room
+    return kept if kept is not None and kept.size >= size else folds.room(size)
 
 
 def _table(x: Array) -> Sums:
@@ -145,13 +155,15 @@ def _lanes(x: Array, several: int) -> Sums:
 
 def _panel(x: Array, several: int, first: int, width: int) -> Sums:
     """The sums of the lanes from `first` on, `width` of them."""
-    features, size = min(width, x.shape[1]), -(-width // layout.LANES) * folds.FOLDS[x.dtype.char].block
-    with _borrowed("room", folds.room, size) as room:
+    columns = x.shape[1]
+    room = _room("lanes", -(-width // layout.LANES) * folds.FOLDS[x.dtype.char].block)
 
-        def run(*out: Any) -> None:
-            exact.accumulate(x, x.shape[1], several, first, width, *out, room)
+    def run(*out: Any) -> None:
+        exact.accumulate(x, columns, several, first, width, *out, room)
 
-        return _canonical(run, features)
+    found = _canonical(run, min(width, columns))
+    _spare.__dict__["lanes"] = room
+    return found
 
 
 def _runs(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) -> Sums:
@@ -195,8 +207,9 @@ def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: 
 
     def some(between: tuple[int, int]) -> NDArray[np.int64]:
         mine = touched if len(shares) == 1 else touched.copy()
-        with _borrowed(dtype, folds.room, folds.FOLDS[dtype].workplace) as place:
-            add(*given, *between, *limbs_and_specials, mine, place)
+        place = _room(dtype, folds.FOLDS[dtype].workplace)
+        add(*given, *between, *limbs_and_specials, mine, place)
+        _spare.__dict__[dtype] = place
         return mine
 
     parts = threads.run(some, shares)
