@@ -105,13 +105,13 @@ const char *refused(int64_t kind, int64_t as, int64_t threads, int64_t runs, int
     return nullptr;
 }
 
-int64_t room_size(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width) {
-    return HEAD + VECTORS * features + scratch_size(kind, threads, runs, features, width);
+int64_t room_size(int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    return HEAD + VECTORS * features + scratch_size(threads, runs, features, width);
 }
 
-Result room(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width) {
-    const char *reason = refused(kind, kind, threads, runs, features, width);
-    return reason != nullptr ? refuse(reason) : done(room_size(kind, threads, runs, features, width));
+Result room(int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    const char *reason = refused(FLOAT32, FLOAT32, threads, runs, features, width);
+    return reason != nullptr ? refuse(reason) : done(room_size(threads, runs, features, width));
 }
 
 struct Form {
@@ -120,7 +120,7 @@ struct Form {
 
 // A job, laid down in `room`, or null where it does not fit; its statistics are there too where none are given.
 Call *laid(View<double> room, int64_t operation, const Form &form, int64_t x, int64_t other, int64_t y, double eps, double *statistics) {
-    if (room.size < room_size(form.kind, form.threads, form.runs, form.features, form.width)) return nullptr;
+    if (room.size < room_size(form.threads, form.runs, form.features, form.width)) return nullptr;
     auto *call = reinterpret_cast<Call *>(room.data);
     *call = {};
     const int64_t f = form.features;
