@@ -11,7 +11,10 @@
 namespace gammabeta::GB_LEVEL {
 namespace {
 
+constexpr int64_t MARK = 0x67616D6D61;  // that a job has been laid down
+
 struct Call {
+    int64_t mark;
     Job job;
     Tickets tickets;
     int64_t as;
@@ -123,6 +126,7 @@ Call *laid(View<double> room, int64_t operation, const Form &form, int64_t x, in
     if (room.size < room_size(form.threads, form.runs, form.features, form.width)) return nullptr;
     auto *call = reinterpret_cast<Call *>(room.data);
     *call = {};
+    call->mark = MARK;
     const int64_t f = form.features;
     double *v = room.data + HEAD, *s = statistics == nullptr ? v + 4 * f : statistics;
     call->job = {operation, form.kind, form.threads, form.runs, f, form.width, reinterpret_cast<const void *>(x),
@@ -191,16 +195,18 @@ Result backward(View<double> room, int64_t kind, int64_t as, int64_t threads, in
     return ended(*call);
 }
 
+bool has_job(View<double> room) { return room.size >= HEAD && reinterpret_cast<const Call *>(room.data)->mark == MARK; }
+
 // One thread's part of a job that one of the three above has laid down.
 Result run(View<double> room) {
-    if (room.size < HEAD) return refuse(FEW);
+    if (!has_job(room)) return refuse(FEW);
     work(reinterpret_cast<Call *>(room.data)->job);
     return done();
 }
 void run_at(void *room) { work(static_cast<Call *>(room)->job); }
 
 Result settle(View<double> room) {
-    if (room.size < HEAD) return refuse(FEW);
+    if (!has_job(room)) return refuse(FEW);
     return done(settled(*reinterpret_cast<Call *>(room.data)));
 }
 

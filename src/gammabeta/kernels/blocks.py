@@ -93,9 +93,7 @@ class Block:
         self._run(FORWARD, added, y, gamma, beta, eps, relu, found, None)
         return Batch(*found, self.count)
 
-    def apply(
-        self, y: Array, mean: Floats, rest: Floats, scale: Floats, shift: Floats, added: Any, relu: bool
-    ) -> None:
+    def apply(self, y: Array, mean: Floats, rest: Floats, scale: Floats, shift: Floats, added: Any, relu: bool) -> None:
         """Write ((x − mean) − rest) · scale + shift + added, with `relu` no less than 0."""
         self._run(APPLY, added, y, scale, shift, 0.0, relu, np.stack([mean, rest, rest]), None)
 
@@ -115,6 +113,19 @@ class Block:
         """A kernel on as many threads as it is worth."""
         many = threads.count() if self.flat.size >= 2 * SPLIT else 1
         room = np.empty(scratch(many, *self.shape))
-        given = (operation, many, self.flat, other, y, *self.shape, gamma, beta, eps, *rest, room, np.zeros(4, np.int64))
+        given = (
+            operation,
+            many,
+            self.flat,
+            other,
+            y,
+            *self.shape,
+            gamma,
+            beta,
+            eps,
+            *rest,
+            room,
+            np.zeros(4, np.int64),
+        )
         kernel = _KERNELS[self.letter]
         threads.run(lambda _: kernel(*given), range(many))

@@ -15,7 +15,9 @@ from gammabeta.kernels.storage import stored
 Bits = NDArray[np.uint64]
 
 _WORD = 64
-_SIGNS, _GATE = ({2: k["h"], 4: k["i"], 8: k["l"]} for k in (binding.by_type(n, "hil") for n in ("relu_signs", "relu_gate")))
+_SIGNS, _GATE = (
+    {2: k["h"], 4: k["i"], 8: k["l"]} for k in (binding.by_type(n, "hil") for n in ("relu_signs", "relu_gate"))
+)
 
 
 def signs(y: Array) -> Bits:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gammabeta.kernels import memory, small, threads
+from gammabeta.kernels import memory, small
 from gammabeta.kernels.batchnorm import SAFE
 from gammabeta.torch import team
 from gammabeta.torch.functions import Plan, again, fits
