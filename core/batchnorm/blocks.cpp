@@ -28,11 +28,11 @@ bool overlap(View<A> a, View<B> b) {
            from(b) < from(a) + static_cast<uintptr_t>(a.size) * sizeof(A);
 }
 
-Result scratch(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width) {
-    if (kind < FLOAT16 || kind > FLOAT64 || threads < 1 || threads > 4096 || runs < 1 || features < 1 || width < 1 ||
+Result scratch(int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    if (threads < 1 || threads > 4096 || runs < 1 || features < 1 || width < 1 ||
         runs > MOST_VALUES / features || runs * features > MOST_VALUES / width)
         return refuse("batch norm: a shape has no values, or too many");
-    return done(scratch_size(kind, threads, runs, features, width));
+    return done(scratch_size(threads, runs, features, width));
 }
 
 // mean, rest, var: of a batch, and with APPLY mean and rest; sums: (2, features), Σdy and the product; of these what the
@@ -52,7 +52,7 @@ Result block(int64_t operation, int64_t threads, View<const T> x, Maybe<const T>
     if (maps && !gradient && beta.size != features) return refuse("batch norm: beta is not one for each feature");
     if (statistics.size != 3 * features || (gradient && sums.size != 2 * features))
         return refuse("batch norm: the statistics are not one for each feature");
-    if (space.size < scratch_size(KIND<T>, threads, runs, features, width) || tickets.size != 4)
+    if (space.size < scratch_size(threads, runs, features, width) || tickets.size != 4)
         return refuse("batch norm: too little to work in");
     if (overlap(y, x) || overlap(y, other)) return refuse("batch norm: the result lies over what is read");
     double *s = statistics.data, *total = sums.data;

@@ -1,63 +1,54 @@
 // Batch norm of tables: x (rows, lanes), each lane a column, as the channels of (n, h, w, c) and the positions of (n, …)
 // are. Kernels take a part of a table: x at its first value, rows `stride` apart, `lanes` ≤ PANEL of each.
 //
-// The sums of a panel stay in the L1 cache, and four rows are added at a time: the sums are then read and written once
-// for them. Bytes: the sums read x once, but its first 16 rows twice; the map reads x and writes y. Operations a value:
-// of the sums a conversion, −, + and a fused ·+, and a quarter of the sums' loads and stores; of the map two
-// conversions, − and a fused ·+.
+// The sums of a panel stay in the L1 cache, and rows are added one after the other: four rows at a time save three
+// quarters of the sums' loads and stores, but are no pattern that processors foresee, and take up to four times as long.
+// Bytes: the sums read x once, but its first 16 rows twice; the map reads x and writes y. Operations a value: of the sums
+// a conversion, −, + and a fused ·+, three loads and two stores; of the map two conversions, − and a fused ·+.
 #pragma once
 
 #include "statistics.hpp"
 
 namespace gammabeta::GB_LEVEL {
 
-constexpr int64_t PANEL = 512;                        // lanes: with a center and two sums each 12 kB
+constexpr int64_t PANEL = 1024;                       // lanes: with a center and two sums each 24 kB
 constexpr int64_t FEWEST_ROWS = 16, MOST_ROWS = 256;  // of a block
-constexpr int64_t TOGETHER = 4;                       // rows
-constexpr int64_t ROWS_AHEAD = 16;  // rows fetched ahead: four at a time are no pattern that processors foresee
+constexpr int64_t ROWS_AHEAD = 2;                     // fetched ahead, where a panel is not a whole row
+constexpr int64_t TILE = 16;                          // rows that are mapped of a panel before the next one
 
 template <class T>
 struct PanelSums {
     alignas(64) Mapped<T> center[PANEL], first[PANEL], second[PANEL];
 };
 
-// Add HEIGHT rows of one vector of lanes; PRODUCTS: dy and dy · d, else d and d², of the lanes from `fresh` on.
-template <class T, bool PRODUCTS, int64_t HEIGHT, class Read>
-GB_INLINE void add_lanes(PanelSums<T> &sums, const T *x, const T *dy, int64_t stride, int64_t lane, Read &&read) {
-    const auto c = raw<Lanes<T>>(sums.center + lane);
-    auto a = raw<Lanes<T>>(sums.first + lane), b = raw<Lanes<T>>(sums.second + lane);
-    unroll<HEIGHT>([&](auto k) GB_HOT {
-        const Lanes<T> d = read(x + k * stride + lane, c);
-        const Lanes<T> v = PRODUCTS ? read(dy + k * stride + lane, Lanes<T>{}) : d;
-        a += v;
-        b = multiply_add_lanes(v, d, b);
-    });
-    put(sums.first + lane, a);
-    put(sums.second + lane, b);
+// Add a row's vector; PRODUCTS: dy and dy · d, else d and d².
+template <class T, bool PRODUCTS>
+GB_INLINE void add_vector(PanelSums<T> &sums, int64_t lane, Lanes<T> d, Lanes<T> dy) {
+    const Lanes<T> v = PRODUCTS ? dy : d;
+    put(sums.first + lane, raw<Lanes<T>>(sums.first + lane) + v);
+    put(sums.second + lane, multiply_add_lanes(v, d, raw<Lanes<T>>(sums.second + lane)));
 }
 
-template <class T, bool PRODUCTS, int64_t HEIGHT>
-GB_INLINE void add_rows(PanelSums<T> &sums, const T *x, const T *dy, int64_t stride, int64_t lanes) {
-    constexpr int64_t W = WIDE<T>, PER_LINE = LINE / static_cast<int64_t>(sizeof(T));
-    const auto whole = [](const T *p, Lanes<T> c) GB_HOT { return load(p) - c; };
+template <class T>
+GB_INLINE void ask(const T *place, int64_t size) {
+    for (int64_t j = 0; j < size; j += LINE / static_cast<int64_t>(sizeof(T))) prefetch(place + j);
+}
+
+template <class T, bool PRODUCTS>
+GB_INLINE void add_row(PanelSums<T> &sums, const T *x, const T *dy, int64_t lanes) {
+    constexpr int64_t W = WIDE<T>;
+    const auto center = [&](int64_t lane) { return raw<Lanes<T>>(sums.center + lane); };
     int64_t lane = 0;
-    for (; lane + W <= lanes; lane += W) {
-        if (lane % PER_LINE == 0)
-            unroll<HEIGHT>([&](auto k) GB_HOT {
-                prefetch(x + (ROWS_AHEAD + k) * stride + lane);
-                if constexpr (PRODUCTS) prefetch(dy + (ROWS_AHEAD + k) * stride + lane);
-            });
-        add_lanes<T, PRODUCTS, HEIGHT>(sums, x, dy, stride, lane, whole);
-    }
+    for (; lane + W <= lanes; lane += W)
+        add_vector<T, PRODUCTS>(sums, lane, load(x + lane) - center(lane), PRODUCTS ? load(dy + lane) : Lanes<T>{});
     if (lane == lanes) return;
     if (lanes >= W) {  // the last vector again, without the lanes that are done
-        const int64_t fresh = lane - (lanes - W);
-        add_lanes<T, PRODUCTS, HEIGHT>(sums, x, dy, stride, lanes - W,
-                                       [=](const T *p, Lanes<T> c) GB_HOT { return from_lane<T>(load(p) - c, fresh); });
+        const int64_t at = lanes - W;
+        add_vector<T, PRODUCTS>(sums, at, from_lane<T>(load(x + at) - center(at), lane - at),
+                                PRODUCTS ? from_lane<T>(load(dy + at), lane - at) : Lanes<T>{});
     } else {
-        add_lanes<T, PRODUCTS, HEIGHT>(sums, x, dy, stride, 0, [=](const T *p, Lanes<T> c) GB_HOT {
-            return up_to_lane<T>(load_some(p, lanes) - c, lanes);
-        });
+        add_vector<T, PRODUCTS>(sums, 0, up_to_lane<T>(load_some(x, lanes) - center(0), lanes),
+                                PRODUCTS ? load_some(dy, lanes) : Lanes<T>{});
     }
 }
 
@@ -65,11 +56,14 @@ GB_INLINE void add_rows(PanelSums<T> &sums, const T *x, const T *dy, int64_t str
 template <class T, bool PRODUCTS>
 GB_INLINE void add_table(PanelSums<T> &sums, const T *x, const T *dy, int64_t stride, int64_t rows, int64_t lanes) {
     std::memset(sums.first, 0, sizeof(sums.first) + sizeof(sums.second));
-    int64_t row = 0;
-    for (; row + TOGETHER <= rows; row += TOGETHER)
-        add_rows<T, PRODUCTS, TOGETHER>(sums, x + row * stride, PRODUCTS ? dy + row * stride : nullptr, stride, lanes);
-    for (; row < rows; row++)
-        add_rows<T, PRODUCTS, 1>(sums, x + row * stride, PRODUCTS ? dy + row * stride : nullptr, stride, lanes);
+    for (int64_t row = 0; row < rows; row++) {
+        const T *at = x + row * stride, *beside = PRODUCTS ? dy + row * stride : nullptr;
+        if (lanes < stride) {
+            ask(at + ROWS_AHEAD * stride, lanes);
+            if constexpr (PRODUCTS) ask(beside + ROWS_AHEAD * stride, lanes);
+        }
+        add_row<T, PRODUCTS>(sums, at, beside, lanes);
+    }
 }
 
 // The statistics of each lane: mean = high + low, squares = Σ(x − mean)².
@@ -85,7 +79,7 @@ void moments_of_table(const T *x, int64_t stride, int64_t rows, int64_t lanes, d
         const Weights weights(row, height);
         if (row == 0) {
             add_table<T, false>(sums, block, nullptr, stride, height, lanes);
-            for (int64_t j = 0; j < lanes; j++) high[j] = static_cast<double>(sums.first[j]) / weights.size;
+            for (int64_t j = 0; j < lanes; j++) high[j] = static_cast<double>(sums.first[j]) * weights.each;
         }
         for (int64_t j = 0; j < lanes; j++) sums.center[j] = center_of<T>(high[j]);
         add_table<T, false>(sums, block, nullptr, stride, height, lanes);
@@ -122,12 +116,6 @@ template <class T>
 struct LaneParameters {
     Mapped<T> *center, *scale, *shift, *factor;
 
-    GB_INLINE void set(int64_t lane, const Parameters<T> &p, double factor_) const {
-        center[lane] = p.center;
-        scale[lane] = p.scale;
-        shift[lane] = p.shift;
-        factor[lane] = static_cast<Mapped<T>>(factor_);
-    }
     GB_INLINE LaneParameters from(int64_t lane) const { return {center + lane, scale + lane, shift + lane, factor + lane}; }
 };
 
@@ -158,19 +146,25 @@ GB_INLINE void map_row(const T *x, const T *other, T *y, int64_t lanes, const La
     }
 }
 
-// y of a part of a table, from the last row: what the sums read last is still in the cache. Going up row by row takes
+// y of a part of a table, from the last rows: what the sums read last is still in the cache. Going up row by row takes
 // five times as long, since processors fetch ahead in one direction: so by blocks of rows.
 template <class T, int64_t THEN>
-void map_table(const T *x, const T *other, T *y, int64_t stride, int64_t rows, int64_t lanes, const LaneParameters<T> &p) {
+void map_table(const T *x, const T *other, T *y, int64_t rows, int64_t lanes, const LaneParameters<T> &p) {
     constexpr bool OTHER = THEN & (ADD | SLOPE);
-    const int64_t tall = most(FEWEST_ROWS, (int64_t(1) << 17) / lanes);
+    const int64_t tall = most(1, (int64_t(1) << 17) / lanes / TILE) * TILE;
     for (int64_t bottom = rows; bottom > 0;) {
-        const int64_t top = (bottom - 1) / tall * tall;
-        for (int64_t row = top; row < bottom; row++) {
-            const int64_t at = row * stride;
-            map_row<T, THEN>(x + at, OTHER ? other + at : nullptr, y + at, lanes, p);
-        }
-        bottom = top;
+        const int64_t first = (bottom - 1) / tall * tall;
+        for (int64_t top = first; top < bottom; top += TILE)
+            for (int64_t lane = 0; lane < lanes; lane += PANEL)
+                for (int64_t row = top; row < least(top + TILE, bottom); row++) {
+                    const int64_t at = row * lanes + lane, size = least(PANEL, lanes - lane);
+                    if (size < lanes) {
+                        ask(x + at + ROWS_AHEAD * lanes, size);
+                        ask(y + at + ROWS_AHEAD * lanes, size);
+                    }
+                    map_row<T, THEN>(x + at, OTHER ? other + at : nullptr, y + at, size, p.from(lane));
+                }
+        bottom = first;
     }
 }
 

@@ -11,7 +11,10 @@
 namespace gammabeta::GB_LEVEL {
 namespace {
 
+constexpr int64_t MARK = 0x67616D6D61;  // that a job has been laid down
+
 struct Call {
+    int64_t mark;
     Job job;
     Tickets tickets;
     int64_t as;
@@ -105,13 +108,13 @@ const char *refused(int64_t kind, int64_t as, int64_t threads, int64_t runs, int
     return nullptr;
 }
 
-int64_t room_size(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width) {
-    return HEAD + VECTORS * features + scratch_size(kind, threads, runs, features, width);
+int64_t room_size(int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    return HEAD + VECTORS * features + scratch_size(threads, runs, features, width);
 }
 
-Result room(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width) {
-    const char *reason = refused(kind, kind, threads, runs, features, width);
-    return reason != nullptr ? refuse(reason) : done(room_size(kind, threads, runs, features, width));
+Result room(int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    const char *reason = refused(FLOAT32, FLOAT32, threads, runs, features, width);
+    return reason != nullptr ? refuse(reason) : done(room_size(threads, runs, features, width));
 }
 
 struct Form {
@@ -120,9 +123,10 @@ struct Form {
 
 // A job, laid down in `room`, or null where it does not fit; its statistics are there too where none are given.
 Call *laid(View<double> room, int64_t operation, const Form &form, int64_t x, int64_t other, int64_t y, double eps, double *statistics) {
-    if (room.size < room_size(form.kind, form.threads, form.runs, form.features, form.width)) return nullptr;
+    if (room.size < room_size(form.threads, form.runs, form.features, form.width)) return nullptr;
     auto *call = reinterpret_cast<Call *>(room.data);
     *call = {};
+    call->mark = MARK;
     const int64_t f = form.features;
     double *v = room.data + HEAD, *s = statistics == nullptr ? v + 4 * f : statistics;
     call->job = {operation, form.kind, form.threads, form.runs, f, form.width, reinterpret_cast<const void *>(x),
@@ -191,16 +195,18 @@ Result backward(View<double> room, int64_t kind, int64_t as, int64_t threads, in
     return ended(*call);
 }
 
+bool has_job(View<double> room) { return room.size >= HEAD && reinterpret_cast<const Call *>(room.data)->mark == MARK; }
+
 // One thread's part of a job that one of the three above has laid down.
 Result run(View<double> room) {
-    if (room.size < HEAD) return refuse(FEW);
+    if (!has_job(room)) return refuse(FEW);
     work(reinterpret_cast<Call *>(room.data)->job);
     return done();
 }
 void run_at(void *room) { work(static_cast<Call *>(room)->job); }
 
 Result settle(View<double> room) {
-    if (room.size < HEAD) return refuse(FEW);
+    if (!has_job(room)) return refuse(FEW);
     return done(settled(*reinterpret_cast<Call *>(room.data)));
 }
 

@@ -37,7 +37,7 @@ struct Job {
 };
 
 // How many float64 a job needs to work in.
-int64_t scratch_size(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width);
+int64_t scratch_size(int64_t threads, int64_t runs, int64_t features, int64_t width);
 
 void work(const Job &job);
 

@@ -1,4 +1,4 @@
-// Into which parts a batch is cut: whole features, pieces of features, columns of a table or rows of it.
+// Into which parts a batch is cut: whole features, pieces of features, or rows of a table.
 #pragma once
 
 #include "job.hpp"
@@ -6,12 +6,11 @@
 namespace gammabeta::GB_LEVEL {
 
 constexpr int64_t PARTS = 4;                   // of each thread's share: a thread may be late
-constexpr int64_t NEAR = 3 << 18;              // bytes that stay in a core's L2 cache until they are read again
-constexpr int64_t COLUMNS = 256;               // lanes of a column of a wide table, half a panel
 constexpr int64_t NARROW = 64, LAID = 512;     // lanes of a table that is too narrow, and as many rows side by side make
 constexpr int64_t WORTH_A_PART = 1 << 14;      // values
+constexpr int64_t TALL = 256;                  // rows of a part of a wide table: few of its blocks are short
 
-enum Way : int64_t { BY_FEATURE, BY_PIECE, BY_COLUMN, BY_ROW };
+enum Way : int64_t { BY_FEATURE, BY_PIECE, BY_ROW };
 
 struct Plan {
     Way way;
@@ -23,7 +22,7 @@ struct Plan {
     int64_t left;     // rows that do not fill one more: a part of its own, `left` · lanes / side wide
     int64_t scratch;  // float64
 
-    Plan(int64_t itemsize, int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    Plan(int64_t threads, int64_t runs, int64_t features, int64_t width) {
         const int64_t wanted = threads > 1 ? PARTS * threads : 1, size = runs * features * width;
         const int64_t worth = most(1, least(wanted, size / WORTH_A_PART));
         side = 1, left = 0, pieces = 1, lanes = features * width, rows = runs;
@@ -34,15 +33,11 @@ struct Plan {
             scratch = 3 * features * pieces;
             return;
         }
-        const int64_t columns = (lanes + COLUMNS - 1) / COLUMNS;
-        if (width == 1 && runs * least(lanes, COLUMNS) * itemsize <= NEAR && columns >= threads && lanes >= NARROW) {
-            way = BY_COLUMN, parts = columns, scratch = 0;
-            return;
-        }
         way = BY_ROW;
         if (lanes < NARROW) side = most(1, least(LAID / lanes, runs / 16));
         lanes *= side, rows = runs / side, left = runs % side;
-        parts = most(1, least(worth, rows));
+        parts = most(1, least(worth, lanes < LAID ? rows : most(threads, rows / TALL)));
+        parts = least(parts, rows);
         scratch = (3 * (parts + 1) + 4) * lanes;
     }
 };

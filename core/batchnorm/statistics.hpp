@@ -15,17 +15,17 @@ namespace gammabeta::GB_LEVEL {
 
 // How two numbers of values join, the same for every lane of a table.
 struct Weights {
-    double size, part, both;
+    double size, each, part, both;
     bool first;
     Weights(int64_t count, int64_t more)
-        : size(static_cast<double>(more)), part(size / static_cast<double>(count + more)),
+        : size(static_cast<double>(more)), each(1.0 / size), part(size / static_cast<double>(count + more)),
           both(static_cast<double>(count) * part), first(count == 0) {}
 };
 
 // A block, by its center, Σd and Σd², joins the mean high + low and the sum of squares of those before it.
 GB_INLINE void join(const Weights &w, double center, double sum, double sum_of_squares, double &high, double &low,
                     double &squares) {
-    const double here = sum / w.size, before = w.first ? here : (high - center) + low;
+    const double here = sum * w.each, before = w.first ? here : (high - center) + low;
     const double within = sum_of_squares - w.size * here * here, apart = here - before;
     const double mean = before + apart * w.part;
     high = center + mean;

@@ -10,6 +10,8 @@
 #include "parts.hpp"
 #include "plan.hpp"
 
+#include <initializer_list>
+
 namespace gammabeta::GB_LEVEL {
 namespace {
 
@@ -39,18 +41,24 @@ struct Typed {
         job.total[f] = total;
         job.product[f] = job.operation == BACKWARD ? product * inverse(f) : product;
     }
-    GB_INLINE Map map_of(int64_t f) const {
-        Map map{job.mean[f], job.rest[f], 0, 0, 0};
-        if (job.operation == APPLY) {
-            map.scale = job.gamma[f], map.shift = job.beta[f];
-        } else if (job.operation == FORWARD) {
-            map.scale = job.gamma[f] / __builtin_sqrt(job.var[f] + job.eps), map.shift = job.beta[f];
-        } else {
-            const double i = inverse(f);
-            map.factor = job.gamma[f] * i;
-            map.scale = -map.factor * i * job.product[f] / count, map.shift = -map.factor * job.total[f] / count;
+    template <int64_t OPERATION>
+    GB_INLINE Map map_as(int64_t f) const {
+        const double mean = job.mean[f], rest = job.rest[f], gamma = job.gamma[f];
+        if constexpr (OPERATION == APPLY) return {mean, rest, gamma, job.beta[f], 0};
+        if constexpr (OPERATION == FORWARD) return {mean, rest, gamma / __builtin_sqrt(job.var[f] + job.eps), job.beta[f], 0};
+        const double i = inverse(f), a = gamma * i;
+        return {mean, rest, -a * i * job.product[f] / count, -a * job.total[f] / count, a};
+    }
+
+    // body(the operation as a constant)
+    template <class Body>
+    GB_INLINE void with_operation(Body &&body) const {
+        using std::integral_constant;
+        switch (job.operation) {
+            case FORWARD: return body(integral_constant<int64_t, FORWARD>{});
+            case BACKWARD: return body(integral_constant<int64_t, BACKWARD>{});
+            case APPLY: return body(integral_constant<int64_t, APPLY>{});
         }
-        return map;
     }
 
     // body(the map's kind as a constant)
@@ -83,7 +91,8 @@ struct Typed {
 
     template <int64_t THEN>
     GB_INLINE void map_values(int64_t f, int64_t first, int64_t last) const {
-        const Map m = map_of(f);
+        Map m{};
+        with_operation([&](auto as) { m = map_as<as>(f); });
         map_runs<T, THEN>(x, other, y, place(f), first, last, Parameters<T>(m.mean, m.rest, m.scale, m.shift),
                           static_cast<Mapped<T>>(m.factor));
     }
@@ -157,43 +166,48 @@ struct Typed {
 
     // Tables.
 
-    // Σ of a part of a table, of `lanes` ≤ PANEL from `lane` on, into three rows of results.
-    void sum_lanes(const Plan &plan, int64_t lane, int64_t first, int64_t rows, int64_t lanes, double *a, double *b, double *c) const {
-        const int64_t at = first * plan.lanes + lane;
-        if (!products) return moments_of_table(x + at, plan.lanes, rows, lanes, a, b, c);
+    // The sums of rows into a part's results, (3, plan.lanes).
+    void sum_rows(const Plan &plan, int64_t part, int64_t first, int64_t rows, int64_t lanes) const {
+        for (int64_t lane = 0; lane < lanes; lane += PANEL) {
+            const int64_t at = first * plan.lanes + lane, size = least(PANEL, lanes - lane);
+            double *a = job.scratch + 3 * part * plan.lanes + lane, *b = a + plan.lanes, *c = b + plan.lanes;
+            if (products)
+                sum_products(plan.lanes, at, lane, rows, size, a, b);
+            else
+                moments_of_table(x + at, plan.lanes, rows, size, a, b, c);
+        }
+    }
+
+    void sum_products(int64_t stride, int64_t at, int64_t lane, int64_t rows, int64_t lanes, double *total, double *product) const {
         double mean[PANEL], rest[PANEL];
         for (int64_t j = 0; j < lanes; j++) {
             const int64_t f = (lane + j) / job.width % job.features;
             mean[j] = job.mean[f], rest[j] = job.rest[f];
         }
-        products_of_table(x + at, other + at, plan.lanes, rows, lanes, mean, rest, a, b);
+        products_of_table(x + at, other + at, stride, rows, lanes, mean, rest, total, product);
     }
 
-    void map_lanes(const Plan &plan, int64_t lane, int64_t first, int64_t rows, int64_t lanes, const LaneParameters<T> &p) const {
-        const int64_t at = first * plan.lanes + lane;
-        with_then([&](auto then) { map_table<T, then>(x + at, other == nullptr ? nullptr : other + at, y + at, plan.lanes, rows, lanes, p); });
+    void map_rows(const Plan &plan, int64_t first, int64_t rows, int64_t lanes, const LaneParameters<T> &p) const {
+        const int64_t at = first * plan.lanes;
+        with_then([&](auto then) { map_table<T, then>(x + at, other == nullptr ? nullptr : other + at, y + at, rows, lanes, p); });
     }
 
-    GB_INLINE void set_lane(const LaneParameters<T> &p, int64_t lane, int64_t f) const {
-        const Map m = map_of(f);
-        p.set(lane, Parameters<T>(m.mean, m.rest, m.scale, m.shift), m.factor);
-    }
-
-    void by_column(const Plan &plan) const {
-        for_parts(job.tickets->first, plan.parts, [&](int64_t part) {
-            const Range some(plan.lanes, part, plan.parts, LANES);
-            if (job.operation != APPLY) {
-                double *a = products ? job.total : job.mean, *b = products ? job.product : job.rest;
-                sum_lanes(plan, some.first, 0, plan.rows, some.size(), a + some.first, b + some.first, job.var + some.first);
-                for (int64_t f = some.first; f < some.last; f++)
-                    products ? set_products(f, job.total[f], job.product[f]) : set_statistics(f, {job.mean[f], job.rest[f], job.var[f]});
+    // The parameters of every lane: of a feature, for all its places in a row.
+    template <int64_t OPERATION>
+    void lay(const Plan &plan, const LaneParameters<T> &p) const {
+        Mapped<T> *GB_RESTRICT center = p.center, *GB_RESTRICT scale = p.scale, *GB_RESTRICT shift = p.shift, *GB_RESTRICT factor = p.factor;
+        const int64_t width = job.width, size = job.features * width;
+        for (int64_t i = 0; i < width; i++)
+#pragma GCC ivdep
+            for (int64_t f = 0; f < job.features; f++) {
+                const Map m = map_as<OPERATION>(f);
+                const Parameters<T> found(m.mean, m.rest, m.scale, m.shift);
+                const int64_t lane = f * width + i;
+                center[lane] = found.center, scale[lane] = found.scale, shift[lane] = found.shift;
+                factor[lane] = static_cast<Mapped<T>>(m.factor);
             }
-            if (job.operation == PRODUCTS) return;
-            alignas(64) Mapped<T> places[4][PANEL];
-            const LaneParameters<T> p{places[0], places[1], places[2], places[3]};
-            for (int64_t f = some.first; f < some.last; f++) set_lane(p, f - some.first, f);
-            map_lanes(plan, some.first, 0, plan.rows, some.size(), p);
-        });
+        for (Mapped<T> *vector : {center, scale, shift, factor})
+            for (int64_t k = 1; k < plan.side; k++) std::memcpy(vector + k * size, vector, size * sizeof(Mapped<T>));
     }
 
     // The results of parts, (parts + 1, 3, lanes), the last of the rows that are left.
@@ -239,44 +253,39 @@ struct Typed {
         auto *laid = reinterpret_cast<Mapped<T> *>(job.scratch + 3 * (plan.parts + 1) * plan.lanes);
         const LaneParameters<T> p{laid, laid + plan.lanes, laid + 2 * plan.lanes, laid + 3 * plan.lanes};
         const auto sum = [&](int64_t part) {
-            if (job.operation != APPLY)
-                for_panels(plan, part, [&](int64_t of, int64_t lane, int64_t first, int64_t rows, int64_t lanes) {
-                    double *a = job.scratch + 3 * of * plan.lanes + lane;
-                    sum_lanes(plan, lane, first, rows, lanes, a, a + plan.lanes, a + 2 * plan.lanes);
-                });
+            if (job.operation == APPLY) return;
+            const Range rows(plan.rows, part, plan.parts);
+            sum_rows(plan, part, rows.first, rows.size(), plan.lanes);
+            if (plan.left > 0 && part == plan.parts - 1) sum_rows(plan, plan.parts, plan.rows, 1, plan.lanes / plan.side * plan.left);
         };
         const auto join = [&] {
             if (job.operation != APPLY) join_rows(plan);
-            if (job.operation != PRODUCTS)
-                for (int64_t lane = 0; lane < plan.lanes; lane++) set_lane(p, lane, lane / job.width % job.features);
+            with_operation([&](auto as) { lay<as>(plan, p); });
         };
         const auto map = [&](int64_t part) {
-            if (job.operation != PRODUCTS)
-                for_panels(plan, part, [&](int64_t, int64_t lane, int64_t first, int64_t rows, int64_t lanes) {
-                    map_lanes(plan, lane, first, rows, lanes, p.from(lane));
-                });
+            if (job.operation == PRODUCTS) return;
+            const Range rows(plan.rows, part, plan.parts);
+            map_rows(plan, rows.first, rows.size(), plan.lanes, p);
+            if (plan.left > 0 && part == plan.parts - 1) map_rows(plan, plan.rows, 1, plan.lanes / plan.side * plan.left, p);
         };
         in_two_sweeps(*job.tickets, plan.parts, sum, join, map);
     }
 
     void run() const {
-        const Plan plan(sizeof(T), job.threads, job.runs, job.features, job.width);
+        const Plan plan(job.threads, job.runs, job.features, job.width);
         if (job.operation == APPLY && plan.way <= BY_PIECE && job.runs * job.features >= plan.parts) return by_stretch(plan);
         switch (plan.way) {
             case BY_FEATURE: return by_feature(plan);
             case BY_PIECE: return by_piece(plan);
-            case BY_COLUMN: return by_column(plan);
             case BY_ROW: return by_row(plan);
         }
     }
 };
 
-int64_t itemsize(int64_t kind) { return kind == FLOAT64 ? 8 : kind == FLOAT32 ? 4 : 2; }
-
 }  // namespace
 
-int64_t scratch_size(int64_t kind, int64_t threads, int64_t runs, int64_t features, int64_t width) {
-    return Plan(itemsize(kind), threads, runs, features, width).scratch;
+int64_t scratch_size(int64_t threads, int64_t runs, int64_t features, int64_t width) {
+    return Plan(threads, runs, features, width).scratch;
 }
 
 void work(const Job &job) {

@@ -19,9 +19,7 @@ Axes = tuple[int, ...]
 
 SPLIT = 2**17  # values worth a second thread: 20 µs
 
-# In the order of core/batchnorm/job.hpp.
-FORWARD, BACKWARD, APPLY, PRODUCTS = range(4)
-KINDS = {"e": 0, "H": 1, "f": 2, "d": 3}
+FORWARD, BACKWARD, APPLY, PRODUCTS = range(4)  # as in core/batchnorm/job.hpp
 
 _KERNELS = binding.by_type("batchnorm", "eHfd")
 _SCRATCH = binding.function("batchnorm_scratch")
@@ -46,9 +44,9 @@ class New(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def scratch(kind: int, parts: int, runs: int, features: int, width: int) -> int:
+def scratch(many: int, runs: int, features: int, width: int) -> int:
     """How many float64 a kernel needs to work in."""
-    return _SCRATCH(kind, parts, runs, features, width)
+    return _SCRATCH(many, runs, features, width)
 
 
 class Block:
@@ -114,7 +112,7 @@ class Block:
     def _run(self, operation: int, other: Any, y: Any, gamma: Any, beta: Any, eps: float, *rest: Any) -> None:
         """A kernel on as many threads as it is worth."""
         many = threads.count() if self.flat.size >= 2 * SPLIT else 1
-        room = np.empty(scratch(KINDS[self.letter], many, *self.shape))
+        room = np.empty(scratch(many, *self.shape))
         given = (
             operation,
             many,

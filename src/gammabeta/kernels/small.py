@@ -29,10 +29,10 @@ _ROOM = binding.function("contiguous_room")
 
 
 @lru_cache(maxsize=1024)
-def _size(kind: int, many: int, runs: int, features: int, width: int) -> int:
-    return _ROOM(kind, many, runs, features, width)
+def _size(many: int, runs: int, features: int, width: int) -> int:
+    return _ROOM(many, runs, features, width)
 
 
-def room(kind: int, many: int, runs: int, features: int, width: int) -> NDArray[np.float64]:
+def room(many: int, runs: int, features: int, width: int) -> NDArray[np.float64]:
     """What a call of so many threads works in."""
-    return np.empty(_size(kind, many, runs, features, width))
+    return np.empty(_size(many, runs, features, width))

@@ -105,8 +105,7 @@ def by_running(x: Tensor, how: Call) -> Tensor:
 
 
 def _room(how: Call) -> NDArray[np.float64]:
-    kind, _, *form = how.form
-    return small.room(kind, *form)
+    return small.room(*how.form[2:])
 
 
 def _ended(room: NDArray[np.float64], how: Call) -> bool:
