@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import sys
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from gammabeta import Affine, Extrema, Moments, sliding
-from gammabeta.kernels import bins, binding, hashing
+from gammabeta.kernels import binding, bins, hashing
 from test_statistics import hostile
 
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int8, np.uint8, np.int32, np.int64, np.bool_]
@@ -91,4 +92,4 @@ def others() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"level": binding.LEVEL, "bits": {**exact(), **affine(), **others()}}))
+    sys.stdout.write(json.dumps({"level": binding.LEVEL, "bits": {**exact(), **affine(), **others()}}))

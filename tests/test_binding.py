@@ -64,7 +64,11 @@ def test_what_a_kernel_takes() -> None:
         (changed(0, np.zeros(12, np.float32)[::-1]), ValueError, "contiguous"),
         (changed(0, np.zeros((4, 3), np.float32).T), ValueError, "contiguous"),
         (changed(0, np.broadcast_to(np.float32(1), 12)), ValueError, "contiguous"),
-        (changed(0, np.zeros(49, np.uint8)[1:].view(np.float32)), TypeError, "of another type than its own"),  # says NumPy
+        (
+            changed(0, np.zeros(49, np.uint8)[1:].view(np.float32)),
+            TypeError,
+            "of another type than its own",
+        ),  # says NumPy
         (changed(0, memoryview(bytearray(49))[1:].cast("f")), ValueError, "not aligned"),
         (changed(1, read_only(np.empty(12))), ValueError, "read-only"),
         (changed(1, np.empty(11)), ValueError, "do not fit"),
@@ -237,7 +241,9 @@ def test_a_missing_library_is_an_import_error(copy: Path) -> None:
     assert imported(copy).startswith("ImportError: gammabeta's compiled core cannot be loaded from ")
     library.write_bytes(b"no library")
     said = imported(copy)
-    assert said.startswith("ImportError: gammabeta's compiled core") and said.endswith("install gammabeta anew for this machine")
+    assert said.startswith("ImportError: gammabeta's compiled core") and said.endswith(
+        "install gammabeta anew for this machine"
+    )
 
 
 def test_another_version_is_an_import_error(copy: Path) -> None:

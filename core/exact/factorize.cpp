@@ -4,13 +4,14 @@
 // slots: int32, a power of two of them, −1 where empty, else the place of a key in `distinct`. A key's slot is the upper
 // bits of its product with 2⁶⁴ over the golden ratio (Fibonacci hashing). Bytes: a key is read, a code written; a slot
 // and a distinct key are looked at, somewhere: keys are taken by turns of AHEAD, whose slots and then whose distinct keys
-// are asked for before the first of them is looked at.
+// are asked for, in a large table, before the first of them is looked at.
 #include "edge.hpp"
 
 namespace gammabeta::GB_LEVEL {
 namespace {
 
 constexpr int64_t AHEAD = 16;
+constexpr int64_t CACHED = 1 << 16;  // slots that a core's cache holds, with the keys
 
 struct Table {
     const int32_t *slots;
@@ -34,6 +35,12 @@ struct Table {
     }
 };
 
+void ask(const Table &table, const uint64_t *at, int64_t some) {
+    for (int64_t i = 0; i < some; i++) prefetch(table.slots + at[i]);
+    for (int64_t i = 0; i < some; i++)
+        if (table.slots[at[i]] >= 0) prefetch(table.distinct + table.slots[at[i]]);
+}
+
 bool is_table(View<int32_t> slots, View<int64_t> distinct, int64_t count) {
     return slots.size >= 2 && std::has_single_bit(static_cast<uint64_t>(slots.size)) && slots.size <= int64_t(1) << 32 &&
            count >= 0 && count <= slots.size / 2 && distinct.size > slots.size / 2;
@@ -51,12 +58,8 @@ Result number(View<const int64_t> keys, View<int32_t> codes, View<int32_t> slots
     uint64_t at[AHEAD];
     for (int64_t start = state[0]; start < keys.size; start += AHEAD) {
         const int64_t some = least(AHEAD, keys.size - start);
-        for (int64_t i = 0; i < some; i++) {
-            at[i] = table.first(keys[start + i]);
-            prefetch(slots.data + at[i]);
-        }
-        for (int64_t i = 0; i < some; i++)
-            if (slots[at[i]] >= 0) prefetch(distinct.data + slots[at[i]]);
+        for (int64_t i = 0; i < some; i++) at[i] = table.first(keys[start + i]);
+        if (slots.size > CACHED) ask(table, at, some);
         for (int64_t i = 0; i < some; i++) {
             const int64_t key = keys[start + i];
             const uint64_t slot = table.find(key, at[i]);

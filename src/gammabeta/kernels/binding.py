@@ -36,11 +36,27 @@ _FUNCTIONS = (
 Kernel = Callable[..., int]
 
 # The core's letters, NumPy's where `long` has 64 bits. A dtype's own letter depends on the machine: int64 has two.
-_LETTERS = {np.dtype(name): letter for name, letter in zip(
-    ("float16", "float32", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
-    "efd?bBhHiIlL",
-    strict=True,
-)}
+_LETTERS = {
+    np.dtype(name): letter
+    for name, letter in zip(
+        (
+            "float16",
+            "float32",
+            "float64",
+            "bool",
+            "int8",
+            "uint8",
+            "int16",
+            "uint16",
+            "int32",
+            "uint32",
+            "int64",
+            "uint64",
+        ),
+        "efd?bBhHiIlL",
+        strict=True,
+    )
+}
 
 
 def _library() -> ctypes.PyDLL:
