@@ -9,7 +9,10 @@ Where the lines of all groups would not fit in a core's cache, rows are first pa
 `kernels.parted`.
 """
 
-from gammabeta.kernels import binding
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta.kernels import binding, layout
 
 BLOCK_BITS = 11  # groups whose lines, 128 KB, stay in a core's cache: 2^11
 LINE = 8  # words of a group's line
@@ -49,3 +52,10 @@ widen = binding.function("groups_widen")
 
 codes = binding.by_type("groups_codes", "il")
 """Write values − low, int32, to an array: values, low, the array."""
+
+
+def lines(groups: int) -> NDArray[np.uint64]:
+    """Lines of nothing, each a cache line: what lies in two of them takes two accesses."""
+    room = np.zeros((groups + 1) * LINE, np.uint64)
+    start = -room.ctypes.data % layout.LINE // room.itemsize
+    return room[start : start + groups * LINE]
