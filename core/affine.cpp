@@ -8,6 +8,13 @@
 #include "edge.hpp"
 #include "half.hpp"
 
+// A loop whose values do not depend on one another, though x and y may be the same memory.
+#if defined(__clang__)
+#define GB_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define GB_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace gammabeta::GB_LEVEL {
 namespace {
 
@@ -61,13 +68,13 @@ template <class Y>
 
 template <class X, class Y>
 [[gnu::noinline]] void map_lanes(const X *x, Y *y, int64_t size, const double *c, const double *s, const double *t) {
-#pragma GCC ivdep
+GB_INDEPENDENT
     for (int64_t j = 0; j < size; j++) y[j] = static_cast<Y>((static_cast<double>(x[j]) - c[j]) * s[j] + t[j]);
 }
 
 template <class X, class Y>
 [[gnu::noinline]] void map_run(const X *x, Y *y, int64_t size, double c, double s, double t) {
-#pragma GCC ivdep
+GB_INDEPENDENT
     for (int64_t j = 0; j < size; j++) y[j] = static_cast<Y>((static_cast<double>(x[j]) - c) * s + t);
 }
 

@@ -47,9 +47,9 @@ template <class T>
 GB_INLINE void tallies(const T *x, int64_t size, const How &how, Lanes &lanes) {
     for (int64_t j = 0; j < size; j++) {
         const double v = static_cast<double>(x[j]);
-        lanes.outside[j] += (v < how.least) | (v > how.most) ? 1.0 : 0.0;
+        lanes.outside[j] += ((v < how.least) | (v > how.most)) ? 1.0 : 0.0;
         lanes.alike[j] += v == how.common ? 1.0 : 0.0;
-        lanes.broken[j] += (v == v) & (v != __builtin_floor(v)) ? 1.0 : 0.0;
+        lanes.broken[j] += ((v == v) & (v != __builtin_floor(v))) ? 1.0 : 0.0;
     }
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from typing import Any
 
 import ml_dtypes
@@ -91,4 +92,4 @@ def others() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"level": binding.LEVEL, "bits": {**exact(), **affine(), **others()}}))
+    sys.stdout.write(json.dumps({"level": binding.LEVEL, "bits": {**exact(), **affine(), **others()}}))

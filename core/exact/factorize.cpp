@@ -4,13 +4,14 @@
 // slots: int32, a power of two of them, −1 where empty, else the place of a key in `distinct`. A key's slot is the upper
 // bits of its product with 2⁶⁴ over the golden ratio (Fibonacci hashing). Bytes: a key is read, a code written; a slot
 // and a distinct key are looked at, somewhere: keys are taken by turns of AHEAD, whose slots and then whose distinct keys
-// are asked for before the first of them is looked at.
+// are asked for, in a large table, before the first of them is looked at.
 #include "edge.hpp"
 
 namespace gammabeta::GB_LEVEL {
 namespace {
 
 constexpr int64_t AHEAD = 16;
+constexpr int64_t CACHED = 1 << 16;  // slots that a core's cache holds, with the keys
 
 struct Table {
     const int32_t *slots;
@@ -22,17 +23,28 @@ struct Table {
     GB_INLINE uint64_t first(int64_t key) const { return (static_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u) >> shift; }
 
     // The slot that has this key, or the empty one where it would go; `size` in a table that was not made here.
-    GB_INLINE uint64_t find(int64_t key, uint64_t at) const {
+    GB_INLINE uint64_t find(int64_t key) const {
+        uint64_t at = first(key);
         for (uint64_t step = 0; step < size; step++) {
             const int32_t place = slots[at];
             if (place < 0) return at;
-            if (place >= count) return size;
-            if (distinct[place] == key) return at;
+            if (__builtin_expect(place >= count, 0)) return size;
+            if (__builtin_expect(distinct[place] == key, 1)) return at;
             at = (at + 1) & (size - 1);
         }
         return size;
     }
 };
+
+void ask(const Table &table, const int64_t *keys, int64_t some) {
+    uint64_t at[AHEAD];
+    for (int64_t i = 0; i < some; i++) {
+        at[i] = table.first(keys[i]);
+        prefetch(table.slots + at[i]);
+    }
+    for (int64_t i = 0; i < some; i++)
+        if (table.slots[at[i]] >= 0) prefetch(table.distinct + table.slots[at[i]]);
+}
 
 bool is_table(View<int32_t> slots, View<int64_t> distinct, int64_t count) {
     return slots.size >= 2 && std::has_single_bit(static_cast<uint64_t>(slots.size)) && slots.size <= int64_t(1) << 32 &&
@@ -48,18 +60,12 @@ Result number(View<const int64_t> keys, View<int32_t> codes, View<int32_t> slots
     if (codes.size != keys.size || state[0] < 0 || state[0] > keys.size) return refuse("keys: there must be a code for each");
     const int shift = 64 - std::countr_zero(static_cast<uint64_t>(slots.size));
     Table table = {slots.data, distinct.data, static_cast<uint64_t>(slots.size), shift, state[1]};
-    uint64_t at[AHEAD];
     for (int64_t start = state[0]; start < keys.size; start += AHEAD) {
         const int64_t some = least(AHEAD, keys.size - start);
-        for (int64_t i = 0; i < some; i++) {
-            at[i] = table.first(keys[start + i]);
-            prefetch(slots.data + at[i]);
-        }
-        for (int64_t i = 0; i < some; i++)
-            if (slots[at[i]] >= 0) prefetch(distinct.data + slots[at[i]]);
+        if (slots.size > CACHED) ask(table, keys.data + start, some);
         for (int64_t i = 0; i < some; i++) {
             const int64_t key = keys[start + i];
-            const uint64_t slot = table.find(key, at[i]);
+            const uint64_t slot = table.find(key);
             if (slot == table.size) return refuse(TABLE);
             if (slots[slot] < 0) {
                 if (2 * table.count >= slots.size) {
@@ -84,7 +90,7 @@ Result enter(int64_t count, View<int32_t> slots, View<int64_t> distinct) {
     const int shift = 64 - std::countr_zero(static_cast<uint64_t>(slots.size));
     for (int64_t i = 0; i < count; i++) {
         const Table table = {slots.data, distinct.data, static_cast<uint64_t>(slots.size), shift, i};
-        const uint64_t slot = table.find(distinct[i], table.first(distinct[i]));
+        const uint64_t slot = table.find(distinct[i]);
         if (slot == table.size) return refuse(TABLE);
         slots[slot] = static_cast<int32_t>(i);
     }

@@ -2,21 +2,26 @@
 
 A group's line holds the six integer sums of its folds, how many numbers they are of, and its grid: the exponent field
 of 2^T, where 2^(T−25) ≤ |x| < 2^T for each x ≠ 0 that it may take. A number above the grid moves it, once what was
-summed has gone to the group's limbs; one below it goes to the limbs by itself. Limbs are as wide as the exponents of the
-data ask, no wider.
+summed has gone to the group's limbs; one below it goes to the limbs by itself. Limbs are as wide as the exponents of
+the data ask, no wider.
 
 Where the lines of all groups would not fit in a core's cache, rows are first parted by blocks of groups that do: see
 `kernels.parted`.
 """
 
-from gammabeta.kernels import binding
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta.kernels import binding, layout
 
 BLOCK_BITS = 11  # groups whose lines, 128 KB, stay in a core's cache: 2^11
 LINE = 8  # words of a group's line
 
 accumulate = binding.function("groups_accumulate")
-"""Add numbers to their groups. x: float64 (n,); codes: int32 (n,), 0 ≤ code < groups; lines: uint64 (groups · 8,), zeros
-at first; sums, squares: int64 (height, groups), each followed by the base of its first row; specials: int64 (3, groups).
+"""Add numbers to their groups.
+
+x: float64 (n,); codes: int32 (n,), 0 ≤ code < groups; lines: uint64 (groups · 8,), zeros at first; sums, squares: int64
+(height, groups), each followed by the base of its first row; specials: int64 (3, groups).
 """
 
 finish = binding.function("groups_finish")
@@ -47,3 +52,10 @@ widen = binding.function("groups_widen")
 
 codes = binding.by_type("groups_codes", "il")
 """Write values − low, int32, to an array: values, low, the array."""
+
+
+def lines(groups: int) -> NDArray[np.uint64]:
+    """Lines of nothing, each a cache line: what lies in two of them takes two accesses."""
+    room = np.zeros((groups + 1) * LINE, np.uint64)
+    start = -room.ctypes.data % layout.LINE // room.itemsize
+    return room[start : start + groups * LINE]

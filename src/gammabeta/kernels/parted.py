@@ -202,7 +202,7 @@ class _Floats:
         low, high = span(x)
         self._bases, digits = zip(window(low, high), window(2 * low, 2 * high + 64), strict=True)
         self._digits = [np.zeros((height, groups), np.int64) for height in digits]
-        self._lines, self._specials = np.zeros(groups * kernel.LINE, np.uint64), np.zeros((3, groups), np.int64)
+        self._lines, self._specials = kernel.lines(groups), np.zeros((3, groups), np.int64)
 
     def add(self, x: Array, codes: NDArray[np.int32]) -> None:
         kernel.accumulate(x, codes, self._lines, *self._limbs(), self._specials)
