@@ -76,7 +76,7 @@ def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
 
 
 def as_table(x: Array, axis: axes.Axis) -> Array | None:
-    """x as a table (n, f), a view, if it is one of float32 or float64 whose rows lie one after another; not of (n, 1)."""
+    """x as a table (n, f), a view, if it is one of float32 or float64 and its rows follow one another; not (n, 1)."""
     if x.dtype not in _FLOATS or not x.size or not (x.flags.c_contiguous and x.flags.aligned):
         return None
     if axis == 0:
@@ -157,12 +157,6 @@ class _Readable:
         self.owner = owner
 
 
-def readable(x: Array) -> Array:
-    """x, contiguous, for a kernel that only reads it: Numba compiles it anew for read-only arrays, taking seconds."""
-    return x if x.flags.writeable else np.asarray(_Readable(x, x.ctypes.data, x.shape, x.dtype))
-
-
-@lru_cache(maxsize=64)
 def lanes(rows: int, columns: int, tile: int) -> int:
     """How many rows of a narrow table to lay side by side, so that its lanes fill blocks of 64."""
     common = LANES // gcd(LANES, columns)

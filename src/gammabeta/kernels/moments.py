@@ -92,7 +92,7 @@ def concatenated(parts: list[Sums]) -> Sums:
 
 
 class _Window:
-    """Limbs of each (base, height), zeros, and what is touched of them: taken from a thread's spare ones, and given back
+    """Limbs of each (base, height), zeros, and what is touched of them: taken from a thread's spare ones and given back
     once they are zero again: what an interrupt stops is never seen by anyone. Getting 100 KB anew takes longer than a
     small table."""
 
