@@ -210,7 +210,8 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
 
     scale = np.empty(m.shape)
     finish.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
-    return scale == 1
+    same: NDArray[np.bool_] = scale == 1
+    return same
 
 
 def minmax_scale(e: "Extrema") -> Floats:

@@ -91,7 +91,8 @@ class Block:
         """Write max(γ · (x − mean) / √(var + eps) + β + added, least) and give the statistics."""
         found = self.statistics()
         self._run(FORWARD, added, y, gamma, beta, eps, relu, found, None)
-        return Batch(*found, self.count)
+        mean, rest, var = found
+        return Batch(mean, rest, var, self.count)
 
     def apply(self, y: Array, mean: Floats, rest: Floats, scale: Floats, shift: Floats, added: Any, relu: bool) -> None:
         """Write ((x − mean) − rest) · scale + shift + added, with `relu` no less than 0."""
