@@ -1,4 +1,4 @@
-"""Random arrays of every layout, size and kind of numbers, at every level of the machine: their sums are the integers."""
+"""Random arrays of every layout and kind of numbers, at every level of the machine: their sums are the integers."""
 
 import json
 import os
@@ -255,4 +255,4 @@ def test_numbers_of_the_core_are_those_of_python():
 
 if __name__ == "__main__":
     many(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    print(binding.LEVEL, sys.argv[1])
+    sys.stdout.write(f"{binding.LEVEL} {sys.argv[1]}\n")

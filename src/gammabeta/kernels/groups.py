@@ -11,7 +11,6 @@ Where the lines of all groups would not fit in a core's cache, rows are first pa
 
 import numpy as np
 
-from gammabeta.kernels.intrinsics import bits, fma, kernel, number
 from gammabeta.kernels.intrinsics import (
     MAGNITUDE,
     MINUS_INF,
@@ -21,6 +20,10 @@ from gammabeta.kernels.intrinsics import (
     add_shifted,
     add_square,
     add_weighted,
+    bits,
+    fma,
+    kernel,
+    number,
     split,
 )
 

@@ -105,7 +105,7 @@ class _Window:
     @classmethod
     def taken(cls, lanes: int, rows: tuple[tuple[int, int], ...]) -> "_Window":
         """One for so many lanes."""
-        kept: _Window | None = _spare.__dict__.pop(len(rows), None)
+        kept: _Window | None = _spare.__dict__.pop(f"limbs {len(rows)}", None)
         return kept if kept is not None and kept.key == (lanes, rows) else cls(lanes, rows)
 
     def emptied(self) -> list[Limbs]:
@@ -117,12 +117,12 @@ class _Window:
             d[first:last] = 0
         self.touched[:] = self._untouched
         if lanes <= layout.PANEL:
-            _spare.__dict__[len(rows)] = self
+            _spare.__dict__[f"limbs {len(rows)}"] = self
         return found
 
 
 def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
-    """Run a kernel on empty limbs of each (base, height), and take what it leaves there, which is in canonical form."""
+    """Run a kernel on empty limbs of each (base, height), and take what it leaves there in canonical form."""
     window = _Window.taken(lanes, rows)
     kernel(*window.digits, *more, window.touched)
     return window.emptied()

@@ -12,7 +12,6 @@ from llvmlite import ir
 from numba import float32, float64, int16, int64, types, uint16, uint32
 from numba.extending import intrinsic, overload
 
-from gammabeta.kernels.intrinsics import kernel
 from gammabeta.kernels import binding
 from gammabeta.kernels.layout import Array
 

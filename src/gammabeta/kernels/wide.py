@@ -1,7 +1,7 @@
 """The exact sums of a table of few rows and very many columns, whose limbs would be far larger than the table.
 
-Each thread takes some of the columns, and each 64 of these leave their digits in limbs no wider than the exponents of the
-data ask.
+Each thread takes some of the columns, and each 64 of these leave their digits in limbs that are no wider than the
+exponents of the data ask.
 """
 
 import threading

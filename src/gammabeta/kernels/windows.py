@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import columns, finish, layout, limbs, threads
-from gammabeta.kernels.intrinsics import kernel, multiply_high
+from gammabeta.kernels.intrinsics import MINUS_INF, NAN, PLUS_INF, add_shifted, kernel, multiply_high, split
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
-from gammabeta.kernels.intrinsics import MINUS_INF, NAN, PLUS_INF, add_shifted, split
 
 Floats = NDArray[np.float64]
 
