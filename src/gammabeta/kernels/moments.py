@@ -92,7 +92,7 @@ def concatenated(parts: list[Sums]) -> Sums:
 
 
 class _Window:
-    """Limbs of each (base, height), zeros, and what is touched of them: taken from a thread's spare ones, and given back
+    """Run a kernel on empty limbs of each (base, height); take what it leaves there, in canonical form."""
     once they are zero again: what an interrupt stops is never seen by anyone. Getting 100 KB anew takes longer than a
     small table."""
 
