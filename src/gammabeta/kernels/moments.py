@@ -92,9 +92,11 @@ def concatenated(parts: list[Sums]) -> Sums:
 
 
 class _Window:
-    """Run a kernel on empty limbs of each (base, height); take what it leaves there, in canonical form."""
-    once they are zero again: what an interrupt stops is never seen by anyone. Getting 100 KB anew takes longer than a
-    small table."""
+    """Limbs of each (base, height), zeros, and what is touched of them, for a kernel to work in.
+
+    Taken from those that a thread has to spare, and given back once they are zero again: what an interrupt stops is
+    never seen by anyone. Getting 100 KB anew takes longer than a small table.
+    """
 
     def __init__(self, lanes: int, rows: tuple[tuple[int, int], ...]) -> None:
         self.key = lanes, rows
