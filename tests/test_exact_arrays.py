@@ -1,4 +1,4 @@
-"""Random arrays of every layout, size and kind of numbers, at every level: their sums are the integers."""
+"""Random arrays of every layout and kind of numbers, at every level of the machine: their sums are the integers."""
 
 import json
 import os

@@ -53,14 +53,25 @@ template <class T>
 Result exponents(View<const T> x, int64_t first, int64_t stride, int64_t width, View<int64_t> fields) {
     if (fields.size != 2 || stride < 1 || first < 0 || width < 0 || width > stride - first || x.size % stride != 0)
         return refuse("exponents: rows and fields do not fit");
-    WordOf<T> low = static_cast<WordOf<T>>(-1), high = 0;
-    for (int64_t row = 0; row < x.size; row += stride)
-        for (int64_t j = 0; j < width; j++) {
-            const WordOf<T> word = as<WordOf<T>>(x[row + first + j]) & SIZE_BITS<T>, less = word - 1;
-            const WordOf<T> finite = word < INFINITE<T> ? word : 0;
-            low = less < low ? less : low;
-            high = finite > high ? finite : high;
+    WordOf<T> lows[LANES], highs[LANES];
+    for (int64_t j = 0; j < LANES; j++) lows[j] = static_cast<WordOf<T>>(-1), highs[j] = 0;
+    const auto widen = [&](const T *GB_RESTRICT at, int64_t count) {
+#pragma GCC ivdep
+        for (int64_t j = 0; j < count; j++) {
+            const WordOf<T> word = as<WordOf<T>>(at[j]) & SIZE_BITS<T>, finite = word < INFINITE<T> ? word : 0;
+            const WordOf<T> less = word - 1;
+            lows[j] = less < lows[j] ? less : lows[j];
+            highs[j] = finite > highs[j] ? finite : highs[j];
         }
+    };
+    for (int64_t row = 0; row < x.size; row += stride) {
+        const T *at = x.data + row + first;
+        int64_t j = 0;
+        for (; width - j >= LANES; j += LANES) widen(at + j, LANES);
+        widen(at + j, width - j);
+    }
+    WordOf<T> low = static_cast<WordOf<T>>(-1), high = 0;
+    for (int64_t j = 0; j < LANES; j++) low = lows[j] < low ? lows[j] : low, high = highs[j] > high ? highs[j] : high;
     if (high == 0) return done();
     fields[0] = least(fields[0], static_cast<int64_t>((low + 1) >> Folds<T>::POINT));
     fields[1] = most(fields[1], static_cast<int64_t>(high >> Folds<T>::POINT));

@@ -210,8 +210,7 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
 
     scale = np.empty(m.shape)
     finish.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
-    same: NDArray[np.bool_] = scale == 1
-    return same
+    return np.equal(scale, 1)
 
 
 def minmax_scale(e: "Extrema") -> Floats:

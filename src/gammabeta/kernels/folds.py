@@ -39,9 +39,9 @@ class Folds(NamedTuple):
 
 def _read(letter: str) -> Folds:
     number = binding.function(f"exact_constant_{letter}")
-    few = [number(i) for i in range(len(Folds._fields) - 1)]
-    parts = few[Folds._fields.index("parts")]
-    return Folds(*few, tuple(number(len(few) + i) for i in range(parts)))
+    names = Folds._fields[:-1]
+    few: dict[str, Any] = {name: number(i) for i, name in enumerate(names)}
+    return Folds(**few, units=tuple(number(len(names) + i) for i in range(few["parts"])))
 
 
 FOLDS = {letter: _read(letter) for letter in "fd"}

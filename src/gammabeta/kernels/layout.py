@@ -76,7 +76,7 @@ def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
 
 
 def as_table(x: Array, axis: axes.Axis) -> Array | None:
-    """x as a table (n, f), a view, if it is one of float32 or float64 and its rows follow one another; not (n, 1)."""
+    """x as a table (n, f), a view, if it is of floats that kernels take, its rows one after another, and f > 1."""
     if x.dtype not in _FLOATS or not x.size or not (x.flags.c_contiguous and x.flags.aligned):
         return None
     if axis == 0:

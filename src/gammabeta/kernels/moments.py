@@ -92,9 +92,11 @@ def concatenated(parts: list[Sums]) -> Sums:
 
 
 class _Window:
-    """Limbs of each (base, height), zeros, and what is touched of them: taken from a thread's spare ones and given back
-    once they are zero again: what an interrupt stops is never seen by anyone. Getting 100 KB anew takes longer than a
-    small table."""
+    """Limbs of each (base, height), zeros, and what is touched of them, for a kernel to work in.
+
+    Taken from those that a thread has to spare, and given back once they are zero again: what an interrupt stops is
+    never seen by anyone. Getting 100 KB anew takes longer than a small table.
+    """
 
     def __init__(self, lanes: int, rows: tuple[tuple[int, int], ...]) -> None:
         self.key = lanes, rows
@@ -105,7 +107,7 @@ class _Window:
     @classmethod
     def taken(cls, lanes: int, rows: tuple[tuple[int, int], ...]) -> "_Window":
         """One for so many lanes."""
-        kept: _Window | None = _spare.__dict__.pop(len(rows), None)
+        kept: _Window | None = _spare.__dict__.pop(f"limbs {len(rows)}", None)
         return kept if kept is not None and kept.key == (lanes, rows) else cls(lanes, rows)
 
     def emptied(self) -> list[Limbs]:
@@ -117,12 +119,12 @@ class _Window:
             d[first:last] = 0
         self.touched[:] = self._untouched
         if lanes <= layout.PANEL:
-            _spare.__dict__[len(rows)] = self
+            _spare.__dict__[f"limbs {len(rows)}"] = self
         return found
 
 
 def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
-    """Run a kernel on empty limbs of each (base, height), and take what it leaves there, which is in canonical form."""
+    """Run a kernel on empty limbs of each (base, height), and take what it leaves there in canonical form."""
     window = _Window.taken(lanes, rows)
     kernel(*window.digits, *more, window.touched)
     return window.emptied()

@@ -1,7 +1,7 @@
 """The exact sums of a table of few rows and very many columns, whose limbs would be far larger than the table.
 
-Each thread takes some of the columns, and each 64 of these leave their digits in limbs no wider than the exponents of
-the data ask.
+Each thread takes some of the columns, and each 64 of these leave their digits in limbs that are no wider than the
+exponents of the data ask.
 """
 
 import threading
@@ -16,7 +16,7 @@ from gammabeta.kernels.limbs import Limbs
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
 """As `moments.Sums`."""
 
-ROWS = 2**10  # more are read faster along the rows
+ROWS = 2**8  # more are read faster along the rows
 _SPLIT = 2**16  # values worth a thread
 
 _EXPONENTS, _SUMS = binding.by_type("exponents"), binding.by_type("exact_wide")

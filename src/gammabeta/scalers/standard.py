@@ -147,7 +147,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         context.call_on_fit_task_end(**given, reconstruction_attributes={})
 
     def _validate_params(self) -> None:
-        """scikit-learn's check of the parameters; it takes as long as a small table's fit, where they are usual."""
+        """scikit-learn's check of the parameters, but for usual ones: it takes as long as the fit of a small table."""
         own = type(self)._parameter_constraints is StandardScaler._parameter_constraints
         switches = self.copy, self.with_mean, self.with_std
         usual = (
