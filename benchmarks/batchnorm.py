@@ -102,6 +102,6 @@ def cases(quick: bool) -> Iterator[list[str]]:
 
 
 if __name__ == "__main__":
-    machine = results.machine("gammabeta", "torch", "numba", "numpy")
+    machine = results.machine("gammabeta", "torch", "numpy")
     note = "The least of 10 runs, of 100 below 4 million values, of 2,000 below 131,072."
     results.main(__file__, "Batch norm in torch", HEADER, cases, f"{machine} {note}")

@@ -104,4 +104,4 @@ def test_write_the_table() -> None:
         "into a new array for `transform` and `fit_transform`, one into memory at hand for `transform` in place, all "
         "on two threads.\n\n"
     )
-    write("Scalers", f"{machine('gammabeta', 'numpy', 'scikit-learn', 'numba')} {note}{table(head, sorted(rows))}")
+    write("Scalers", f"{machine('gammabeta', 'numpy', 'scikit-learn')} {note}{table(head, sorted(rows))}")

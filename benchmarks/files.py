@@ -110,7 +110,7 @@ def main() -> None:
     text = (
         f"A Parquet file of {size:,} MB of float32 in {COLUMNS} columns, snappy, as `pyarrow.parquet.write_table` "
         f"makes it; the best of {ROUNDS}, taken in turns, warm cache. PyArrow computes nothing; gammabeta scales "
-        f"by exact statistics.\n\n{shown}\n\n{machine('numpy', 'pyarrow', 'scikit-learn', 'numba')}"
+        f"by exact statistics.\n\n{shown}\n\n{machine('numpy', 'pyarrow', 'scikit-learn')}"
     )
     if size == 1000:
         write("A Parquet file", text)

@@ -154,7 +154,7 @@ def main() -> None:
         f"{given.files} Parquet files of {MEGABYTES} MB of float32 in {COLUMNS} columns, snappy, no dictionaries; the "
         f"best of {ROUNDS}, taken in turns, warm cache. PyArrow reads and writes once and computes nothing; gammabeta "
         "reads twice, first for the exact statistics of all files.\n\n"
-        f"{shown}\n\n{told}\n\n{machine('numpy', 'pyarrow', 'numba')}"
+        f"{shown}\n\n{told}\n\n{machine('numpy', 'pyarrow')}"
     )
     if (given.files, given.size) == (200, 2000):
         write("A folder of Parquet files", text)

@@ -145,7 +145,7 @@ def main() -> None:
     small = parser.parse_args().small
     part = 10 if small else 1
     parts = [by_group(10**8 // part), windows(10**6 // part), folds(10**6 // part)]
-    used = machine("numpy", "numba", "pandas", "polars", "scikit-learn")
+    used = machine("numpy", "pandas", "polars", "scikit-learn")
     text = "\n\n".join([*parts, f"The best of two or three rounds. {used}"])
     print(text) if small else write("Groups, windows and folds", text)
 

@@ -24,7 +24,7 @@ from results import machine, table, write
 COLUMNS = 50
 FILES = 200
 FULL = 2000  # MB of numbers
-VERSIONS = ("numpy", "pyarrow", "numba", "polars", "duckdb", "scikit-learn")
+VERSIONS = ("numpy", "pyarrow", "polars", "duckdb", "scikit-learn")
 
 # Each takes a list of paths and gives mean, standard deviation, least and greatest value of every column.
 POLARS = """

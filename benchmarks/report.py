@@ -104,7 +104,7 @@ def main() -> None:
     text = (
         f"A Parquet file of {size:,} MB of float32 in {COLUMNS} columns, snappy, as `pyarrow.parquet.write_table` "
         f"makes it; the best of {ROUNDS}, taken in turns, warm cache. The script that draws the charts is in the "
-        f"user's cache: making it takes 1.3 s once.\n\n{shown}\n\n{machine('numpy', 'pyarrow', 'numba')}"
+        f"user's cache: making it takes 1.3 s once.\n\n{shown}\n\n{machine('numpy', 'pyarrow')}"
     )
     if size == 1000:
         write("A report", text)

@@ -270,3 +270,17 @@ def test_the_constant_bound_is_scikit_learns_up_to_16384_rows() -> None:
     more = doubled(m, 6)
     np.testing.assert_array_equal(constant(more), constant(m))
     assert _is_constant_feature(more.var, more.mean, 2**20).sum() > constant(more).sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_every_16_bit_float_is_widened_and_narrowed_right(dtype: Any) -> None:
+    x = np.arange(2**16, dtype=np.uint16).view(dtype)
+    with np.errstate(invalid="ignore"):  # of NaN that signals
+        exact = x.astype(np.float64)
+    one = Affine(0.0, 1.0, 0.0)
+    np.testing.assert_array_equal(one(x, np.empty(x.shape)), exact)
+    np.testing.assert_array_equal(one(x).astype(np.float64), exact)
+    finite = np.sort(exact[np.isfinite(exact)])
+    middles = (finite[1:] + finite[:-1]) / 2  # of neighbours: ties, exact in float64, and what lies beside them
+    for y in middles, np.nextafter(middles, np.inf), np.nextafter(middles, -np.inf):
+        np.testing.assert_array_equal(one(y, np.empty(y.shape, dtype)), once(y, np.dtype(dtype)))

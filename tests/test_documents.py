@@ -189,25 +189,27 @@ def test_the_picture_shows_the_same_shape():
 
 
 def test_the_proof_is_of_the_kernels_numbers():
-    """What docs/exact.md says of binades, units, rows and exponents is what the kernels have."""
-    from gammabeta.kernels import channel, layout, moments, tile
-    from gammabeta.kernels import folds as kernel
+    """What docs/exact.md says of binades, units, tiles and exponents is what the compiled core has."""
+    from gammabeta.kernels import moments
+    from gammabeta.kernels.folds import FOLDS
 
     page = (ROOT / "docs" / "exact.md").read_text(encoding="utf-8")
-    proof = " ".join(page.split())
-    folds = {part: kernel.unit.py_func(part, 0) for part in range(6)}  # of x, h, h, x, l, l; T or 2T is to be added
-    assert f"g = T − {-folds[0]}" in proof and f"the second's 2^(T−{-folds[3]})" in proof
-    assert {folds[first] - folds[second] for first, second in ((0, 3), (1, 2), (4, 5))} == {kernel.BELOW}
-    assert f"A second fold, {kernel.BELOW} binades below" in proof and kernel.DEPTH == 4
-    assert f"2T − {-folds[1]}, 2T − {-folds[2]} |" in proof and f"2T − {-folds[4]}, 2T − {-folds[5]} |" in proof
-    single, double = (kernel.state(1, np.dtype(kind))[1] for kind in ("float32", "float64"))
-    assert f"2^(T−{double}) ≤ |x| < 2^T for every x but zeros: {double} binades ({single} for float32" in proof
-    assert f"{layout.LANES} lanes side by side" in proof and f"{kernel.ROWS} rows at a time" in proof
-    assert (
-        f"R ≤ {tile.FLUSH + kernel.ROWS:,} < 2¹²" in proof and moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
-    )
-    assert f"−{-tile._LEAST} ≤ E ≤ {tile._MOST}" in proof
-    square, left, plain = (-unit for unit in channel.UNITS)
-    assert f"multiples of 2^(2K−{square}):" in proof and f"x² and e of 2^(2K−{left})." in proof
-    assert f"|x| ≥ 2^(K−{channel.SPREAD})" in proof and f"a multiple of 2^(K−{plain})" in proof
-    assert f"2^(2K−{square}), 2^(2K−{left}) and 2^(K−{plain})" in proof
+    proof = " ".join(page.replace("\\|", "|").split())
+    single, double = FOLDS["f"], FOLDS["d"]
+    a, r, s = (-unit for unit in single.units)
+    assert f"| float32 | 2^(K−{single.spread}) | 2^(K−{s}) | 2^(2K−{r}) |" in proof
+    assert f"For float32 they are integers up to 2⁵¹ in units of 2^(K−{s})" in proof and single.spread + 23 == s
+    first, rest, low, last, x, left = (-unit for unit in double.units)
+    assert a == first and f"multiples of 2^(2K−{a}). What is left at each step is at most 2^(2K−{a + 1})" in proof
+    squares = f"2^(2K−{rest}), since h ≥ 2^(2K−{2 * double.spread})"
+    assert f"| float64 | 2^(K−{double.spread}) | 2^(K−{left}) | {squares} |" in proof
+    assert (left, rest, last) == (double.spread + 52, 2 * double.spread + 52, 2 * double.spread + 104)
+    assert f"in units of 2^(K−{x}); what that leaves is at most 2^(K−{x + 1}) each" in proof
+    assert f"in units of 2^(2K−{low}), which holds 2^(2K−{low - 51})" in proof and f"multiple of 2^(2K−{last})" in proof
+    assert f"|x| ≥ 2^(K−{double.spread}) for every x but zeros (2^(K−{single.spread}) for float32" in proof
+    assert f"{single.lanes} lanes side by side" in proof and f"{single.rows} rows at a time" in proof
+    assert f"{single.full:,} tiles are at most 2⁶²" in proof and single.full == double.full == 2**10
+    assert moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
+    assert f"−{-double.least} ≤ K ≤ {double.most}" in proof and f"−{-single.least} ≤ K ≤ {single.most}" in proof
+    assert 2 * double.least - last == -1010 and "at least 2⁻¹⁰¹⁰" in proof
+    assert 2 * double.most + 1 == 1001 and "a ends below 2¹⁰⁰¹" in proof

@@ -1,14 +1,10 @@
 """The compiled finish gives what Python's integers give, bit for bit, and is certain of most ordinary features."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from numba import version_info
 
 from gammabeta import Moments
-from gammabeta.kernels import finish, intrinsics, limbs, rounding
+from gammabeta.kernels import finish, limbs, rounding
 
 RNG = np.random.default_rng(0)
 N = 400
@@ -57,19 +53,3 @@ def test_weights_that_are_no_counts_go_to_integers() -> None:
     large = limbs.from_integers([2**54] * N, 0)
     few = limbs.from_integers([3] * N, 0)
     np.testing.assert_array_equal(finish.population(large, few, few), rounding.population(large, few, few))
-
-
-def test_kernels_are_read_without_what_compiles_them() -> None:
-    """What Numba imports to compile takes 0.3 s: statistics and maps whose kernels are on the disk do without."""
-    if version_info.short > intrinsics._TRIED:
-        pytest.skip(f"Numba {version_info.string} was not tried, and reads its own way: see CONTRIBUTING.md")
-    code = """
-import sys, numpy as np, gammabeta as gb
-x = np.arange(6000.0, dtype=np.float32).reshape(300, 20)
-gb.StandardScaler().fit_transform(x), gb.MinMaxScaler().fit_transform(x.astype(float)), gb.batch_norm(x, axis=0)
-print(gb.Moments.of(x).std.sum(), "numba.np.arraymath" in sys.modules)
-"""
-    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
-    expected = str(Moments.of(np.arange(6000.0).reshape(300, 20)).std.sum())
-    assert [run.stdout.split()[0] for run in told] == [expected] * 2
-    assert told[1].stdout.split()[1] == "False"

@@ -364,3 +364,21 @@ def test_fifty_thousand_groups_take_memory_for_themselves(monkeypatch: pytest.Mo
     # a copy of the rows would be 32 MB more
     assert peak < groups * 500 + 2**22 < 32_000_000
     assert g.total() == Moments.of(x)
+
+
+@pytest.mark.parametrize("value", [1e300, 5e-324, -1e-200])
+def test_what_changes_while_it_is_summed_is_refused(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    # another thread's writing, after the look at the exponents by which the sums' limbs were made
+    x, labels = np.ones(100), np.arange(100) % 3
+    looked = parted.span
+
+    def look_and_change(column: np.ndarray) -> tuple[int, int]:
+        found = looked(column)
+        x[50] = value
+        return found
+
+    monkeypatch.setattr(parted, "span", look_and_change)
+    for options in {}, {"weights": np.ones(100)}:
+        x[:] = 1
+        with pytest.raises(ValueError, match="the data changed while it was summed"):
+            Moments.of(x, groups=labels, **options)

@@ -71,7 +71,7 @@ def test_import_contracts():
         ("scalers", "def late():\n    from jax import numpy", "No framework"),
         ("data", "import dask.array", "No framework"),
         ("statistics", "import sklearn.base", "scikit-learn is for"),
-        ("statistics", "from numba import njit", "Numba is for"),
+        ("statistics", "import ctypes", "The compiled core is bound"),
         ("scalers", "import pyarrow", "Arrow is for"),
         ("data", "from rich import print", "The terminal is for"),
         ("affine", "def late():\n    import altair", "Charts are for seeing"),
@@ -102,7 +102,7 @@ def python(code: str) -> str:
 LIGHT = """
 import sys
 import gammabeta
-heavy = "torch tensorflow keras jax flax sklearn scipy numba llvmlite pyarrow pandas polars narwhals typer rich"
+heavy = "torch tensorflow keras jax flax sklearn scipy pyarrow pandas polars narwhals typer rich"
 heavy = f"{heavy} altair jinja2 vl_convert marimo".split()
 print(*[name for name in heavy if name in sys.modules])
 """

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gammabeta import DataError, Extrema, KindError, Moments, StateError
-from gammabeta.kernels import channel, exact, folds, layout, singly, threads
+from gammabeta.kernels import exact, folds, layout, singly, threads
 from reference import exact_variance, is_root, mean, rounded
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -177,7 +177,7 @@ def test_every_width_is_exact(columns: int, dtype: type) -> None:
 def test_a_grid_that_is_full_is_exact(dtype: type, signs: list[float]) -> None:
     """Numbers that take all binades of their lanes' grids, and all bits: of the largest, and of the smallest."""
     rng = np.random.default_rng(3)
-    binades = folds.state(1, np.dtype(dtype))[1]
+    binades = folds.FOLDS[np.dtype(dtype).char].spread - 2  # 32 of the largest need K = T + 2.5
     bits = np.finfo(dtype).nmant
     for share in 0.0, 0.02, 0.5:
         odd = 1 + (2 * rng.integers(0, 2 ** (bits - 1), (600, 64)) + 1) * 2.0**-bits
@@ -516,23 +516,30 @@ def test_channels_of_float32_are_exact(many: int, length: int) -> None:
     check(m[finite], x[finite].astype(float).tolist())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("k", [-100, -3, 0, 17, 126])
 @pytest.mark.parametrize("signs", [[1.0], [-1.0, 1.0]])
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.5])
-def test_a_channel_that_is_full_is_exact(k: int, signs: list[float], share: float) -> None:
+def test_a_channel_that_is_full_is_exact(k: int, signs: list[float], share: float, dtype: type) -> None:
     """Numbers of all binades and bits that a K takes, beside others that fill a lane's squares to the brim."""
     rng = np.random.default_rng(11)
-    odd = 1 + (2 * rng.integers(0, 2**22, (32, 64)) + 1) * 2.0**-23
-    small = odd * 2.0 ** rng.integers(k - channel.SPREAD, k - channel.SPREAD + 2, odd.shape)
-    large = (2 - 2.0**-23) * 2.0 ** (k - 4)
+    bits, spread = np.finfo(dtype).nmant, folds.FOLDS[np.dtype(dtype).char].spread
+    odd = 1 + (2 * rng.integers(0, 2 ** (bits - 1), (32, 64)) + 1) * 2.0**-bits
+    small = odd * 2.0 ** rng.integers(k - spread, k - spread + 2, odd.shape)
+    large = (2 - 2.0**-bits) * 2.0 ** (k - 4)
     x = np.where(rng.random(odd.shape) < share, large, small)
     x[rng.integers(0, 32, 64), np.arange(64)] = (2 - 2.0**-19) * 2.0 ** (k - 1) if share == 0 else large
-    x = (x * rng.choice(signs, x.shape)).astype(np.float32).reshape(-1)
-    own, total, squares = channel.state(), np.zeros((70, 1), np.int64), np.zeros((138, 1), np.int64)
-    own[-1][0] = k
-    out = total, squares, np.array([[70, 0], [138, 0]])
-    assert channel.add(x, 0, folds.GROUP, 32, 0, own, 0, out) and own[-1][0] == k
-    channel.flush(own, 0, out)
+    x = (x * rng.choice(signs, x.shape)).astype(dtype).reshape(-1)
+    place, total, squares = (
+        folds.room(folds.FOLDS[x.dtype.char].workplace),
+        np.zeros((70, 1), np.int64),
+        np.zeros((138, 1), np.int64),
+    )
+    state = place.view(np.int64)
+    state[0] = k
+    given = x, np.array([0]), np.array([x.size]), 1, 0, 0, 1
+    exact.accumulate_runs(*given, total, squares, np.zeros((3, 1), np.int64), np.array([[70, 0], [138, 0]]), place)
+    assert state[0] == k
     exactly = [Fraction(v) for v in x.tolist()]
     for base, digits, expected in (
         (singly.SUM_BASE, total, sum(exactly)),

@@ -460,7 +460,7 @@ def test_nothing_warns_in_ordinary_use():
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(4, 96, 7, 9), (20, 64, 30, 30), (3, 70, 2, 3, 4), (5000, 8, 3, 3)], ids=str)
-def test_one_call_gives_what_threads_do(monkeypatch, shape, training, last, dtype):
+def test_one_call_gives_what_threads_do_and_what_arrays_do(monkeypatch, shape, training, last, dtype):
     """In evaluation to the bit. In training sums of n terms of up to 10 or so are added in another order.
 
     That is n roundings of up to 10 · n at the most.
@@ -470,9 +470,10 @@ def test_one_call_gives_what_threads_do(monkeypatch, shape, training, last, dtyp
         kind = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
         x = x.contiguous(memory_format=kind)
     results, sums = [], 10 * (x.numel() / shape[1]) ** 2 * 2.0**-53
-    for most in 2**30, 0:
-        monkeypatch.setattr(small, "MOST", most)
-        monkeypatch.setattr(small.memory, "LEAST", max(most, 1))
+    for split, least, call in ((2**30, 2**30, small.call), (0, 1, small.call), (0, 1, lambda *_: None)):
+        monkeypatch.setattr(small, "SPLIT", split)
+        monkeypatch.setattr(small.memory, "LEAST", least)
+        monkeypatch.setattr(small, "call", call)
         layer = layer_for(shape[1], dtype).train(training)
         z = x.clone().requires_grad_(training)
         with torch.set_grad_enabled(training):
@@ -482,8 +483,10 @@ def test_one_call_gives_what_threads_do(monkeypatch, shape, training, last, dtyp
             y.backward(dy)  # of another layout, where x has its channels last
         found = [y, z.grad, layer.weight.grad, layer.bias.grad] if training else [y]
         results.append([*found, layer.running_mean, layer.running_var])
-    for a, b in zip(*results, strict=True):
-        assert torch.equal(a, b) if not training else (a - b).abs().max() <= 2 * ROUNDING[dtype] * b.abs().max() + sums
+    for a, *others in zip(*results, strict=True):
+        for b in others:
+            near = 2 * ROUNDING[dtype] * b.abs().max() + sums
+            assert torch.equal(a, b) if not training else (a - b).abs().max() <= near
 
 
 @pytest.mark.parametrize("many", [40, 60_000])

@@ -117,3 +117,17 @@ def test_what_is_wrong_is_said() -> None:
         sliding(x, 2, nan="drop")  # type: ignore[arg-type]
     with pytest.raises(KindError, match="real numbers"):
         sliding(x + 0j, 2)
+
+
+def test_what_changes_while_it_is_summed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.ones(100)
+    looked = windows.columns.span
+
+    def look_and_change(column: np.ndarray) -> tuple[int, int]:
+        found = looked(column)
+        x[50] = 1e300
+        return found
+
+    monkeypatch.setattr(windows.columns, "span", look_and_change)
+    with pytest.raises(ValueError, match="the data changed while it was summed"):
+        sliding(x, 10)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
-_LEAST = float(np.finfo(np.float64).tiny)
-_MOST_ROWS = 2**14  # with which the bound on a constant's variance grows
 
 
 class Affine(Immutable):
@@ -47,19 +45,29 @@ class Affine(Immutable):
         given = [np.asarray(p) for p in (center, scale, shift)]
         if any(p.dtype.kind not in "biuf" for p in given):
             raise KindError(f"center, scale and shift must be real numbers, got {[str(p.dtype) for p in given]}")
+        shapes = [p.shape for p in given]
         try:
-            shaped = np.broadcast_arrays(*(p.astype(np.float64) for p in given))
+            shape = np.broadcast_shapes(*set(shapes))
         except ValueError:
-            shapes = [p.shape for p in given]
             raise DataError(f"center, scale and shift must have one shape or broadcast to one, got {shapes}") from None
-        values = (frozen(p.copy(), p.shape) for p in shaped)
-        self.__dict__.update(zip(("center", "scale", "shift"), values, strict=True))
+        for name, p in zip(("center", "scale", "shift"), given, strict=True):
+            values = np.empty(shape)
+            values[...] = p
+            self.__dict__[name] = frozen(values, shape)
 
     @classmethod
     def standard(cls, m: "Moments", *, with_mean: bool = True, with_std: bool = True, ddof: float = 0) -> Self:
         """Standardization: (x − mean) / std, where std is `standard_scale(m, ddof)`."""
         scale = 1 / standard_scale(m, ddof) if with_std else np.ones(m.shape)
-        return cls(m.mean if with_mean else 0.0, scale, 0.0)
+        return cls._of(m.mean if with_mean else np.zeros(m.shape), scale, np.zeros(m.shape))
+
+    @classmethod
+    def _of(cls, *parameters: Floats) -> Self:
+        """A map of parameters of one shape that nobody writes to any more: looking at them takes as long as a fit."""
+        made = cls.__new__(cls)
+        for name, values in zip(("center", "scale", "shift"), parameters, strict=True):
+            made.__dict__[name] = frozen(values, values.shape)
+        return made
 
     @classmethod
     def minmax(cls, e: "Extrema", feature_range: tuple[float, float] = (0, 1)) -> Self:
@@ -183,7 +191,11 @@ class Affine(Immutable):
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features."""
-    return np.where(constant(m), 1.0, m.deviation(ddof))
+    from gammabeta.kernels import finish
+
+    scale = np.empty(m.shape)
+    finish.divisors(m.count, m.mean, m.var, m.std, m.deviation(ddof), scale)
+    return scale
 
 
 def constant(m: "Moments") -> NDArray[np.bool_]:
@@ -194,12 +206,11 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
     That does not grow with the rows: n stays at 2¹⁴, and the deviation at 2⁻³⁸ of the mean, 6 ms of a Unix time. By
     scikit-learn's bound an hour of timestamps is constant once there are 10¹⁰ of them.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        n = np.minimum(m.count, _MOST_ROWS)
-        error = n * np.abs(m.mean) * _EPS
-        beyond = np.isinf(m.var) | (m.var < _LEAST)  # of float64, though the deviation may not be
-        by_deviation = (m.std <= error) | (m.std < _LEAST)
-        return np.where(beyond, by_deviation, m.var <= n * _EPS * m.var + error**2)
+    from gammabeta.kernels import finish
+
+    scale = np.empty(m.shape)
+    finish.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
+    return np.equal(scale, 1)
 
 
 def minmax_scale(e: "Extrema") -> Floats:

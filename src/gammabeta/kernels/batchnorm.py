@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gammabeta import axes
-from gammabeta.kernels import plain, runs
+from gammabeta.kernels import plain
 from gammabeta.kernels.blocks import Axes, Batch, Block, Floats
 from gammabeta.kernels.layout import Array
 
@@ -24,11 +24,6 @@ class Then(NamedTuple):
     """Of x's shape and type."""
     relu: bool = False
 
-    @property
-    def least(self) -> float | None:
-        """What y is at least."""
-        return 0.0 if self.relu else None
-
 
 _NOTHING = Then()
 
@@ -38,21 +33,8 @@ def forward(
 ) -> tuple[Array, Batch]:
     """y = γ · (x − mean) / √(var + eps) + β with x's own statistics over the axes `away`. gamma, beta: (f,)."""
     block = Block(x, away)
-    y, added = block.new(), block.beside(then.added)
-    if block.by_feature:
-        mean, rest, var = np.empty((3, block.features))
-        block.split_features(
-            lambda first, last: runs.forward(
-                *(block.flat, added, y.flat, *block.shape, first, last),
-                *(gamma, beta, eps, then.least, mean, rest, var),
-            )
-        )
-        batch = Batch(mean, rest, var, block.count)
-    else:
-        batch = block.moments()
-        with np.errstate(invalid="ignore"):
-            scale = gamma / np.sqrt(batch.var + eps)
-        block.apply(y.flat, batch.mean, batch.rest, scale, beta, added, then.least)
+    y = block.new()
+    batch = block.forward(y.flat, gamma, beta, eps, block.beside(then.added), then.relu)
     if x.dtype == np.float32 or np.isfinite(batch.var).all():
         return y.array, batch
     # Squares left the range, or there are NaN and infinities.
@@ -72,14 +54,14 @@ def applied(
     """((x − mean) − rest) · scale + shift. The parameters, (f,), vary along the axes that are not `away`."""
     block = Block(x, away)
     y = block.new()
-    block.apply(y.flat, mean, rest, scale, shift, block.beside(then.added), then.least)
+    block.apply(y.flat, mean, rest, scale, shift, block.beside(then.added), then.relu)
     return y.array
 
 
 def sums(dy: Array, x: Array, away: Axes, mean: Floats, rest: Floats) -> Floats:
     """Σdy and Σdy · (x − mean), (2, f)."""
     block = Block(x, away)
-    return block.products(block.beside(dy), Batch(mean, rest, mean, 0))
+    return block.products(block.beside(dy), mean, rest)
 
 
 def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: float) -> tuple[Array, Floats, Floats]:
@@ -91,19 +73,6 @@ def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: 
         dx, dgamma, dbeta = backward(dy.astype(np.float32), x.astype(np.float32), away, batch, gamma, eps)
         return dx.astype(x.dtype), dgamma, dbeta
     block = Block(x, away)
-    slopes, dx_ = block.beside(dy), block.new()
-    if block.by_feature:
-        dgamma, dbeta = np.empty((2, block.features))
-        block.split_features(
-            lambda first, last: runs.backward(
-                *(block.flat, slopes, dx_.flat, *block.shape, first, last),
-                *(gamma, eps, batch.mean, batch.rest, batch.var, dgamma, dbeta),
-            )
-        )
-        return dx_.array, dgamma, dbeta
-    dbeta, product = block.products(slopes, batch)
-    inverse = 1 / np.sqrt(batch.var + eps)
-    dgamma, a = product * inverse, gamma * inverse
-    b, c = -a * inverse * dgamma / batch.values, -a * dbeta / batch.values
-    block.slope(slopes, dx_.flat, batch.mean, batch.rest, a, b, c)
+    dx_ = block.new()
+    dbeta, dgamma = block.backward(block.beside(dy), dx_.flat, batch, gamma, eps)
     return dx_.array, dgamma, dbeta

@@ -20,12 +20,12 @@ def pieces(start: int, stop: int, step: int = PIECE) -> Iterator[slice]:
 
 def doubles(x: Array) -> Array:
     """x in float64, contiguous."""
-    return layout.readable(np.ascontiguousarray(x, np.float64))
+    return np.ascontiguousarray(x, np.float64)
 
 
 def whole(x: Array) -> Array:
     """x in int64 or uint64, contiguous."""
-    return layout.readable(np.ascontiguousarray(x, x.dtype.newbyteorder("=")))
+    return np.ascontiguousarray(x, x.dtype.newbyteorder("="))
 
 
 def is_wide(x: Array) -> bool:

@@ -75,6 +75,17 @@ def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
     return statistic.added([_split(block, statistic) for block in blocks(x, axis)], features(x, axis))
 
 
+def as_table(x: Array, axis: axes.Axis) -> Array | None:
+    """x as a table (n, f), a view, if it is of floats that kernels take, its rows one after another, and f > 1."""
+    if x.dtype not in _FLOATS or not x.size or not (x.flags.c_contiguous and x.flags.aligned):
+        return None
+    if axis == 0:
+        return x.reshape(len(x), -1) if x.size > len(x) else None
+    away = axes.reduced(axis, x.ndim)
+    kept = x.shape[len(away) :]
+    return x.reshape(-1, prod(kept)) if away == tuple(range(len(away))) and prod(kept) > 1 else None
+
+
 def check(x: Array) -> None:
     """Refuse what has no exact value in 64 bits."""
     if (x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16") or x.dtype.itemsize > 8:
@@ -123,6 +134,8 @@ def cuts(x: Array, axis: axes.Axis, start: int = 0, stop: int | None = None) -> 
 def plain(x: Array) -> Array:
     """x, contiguous, in the narrowest type among float32, float64, int64 and uint64 that holds its values exactly."""
     native, size = x.dtype.newbyteorder("="), x.dtype.itemsize
+    if not x.flags.aligned:
+        x = x.copy()
     if native in _FLOATS:
         return np.ascontiguousarray(x, native)
     if native == np.float16:
@@ -142,11 +155,6 @@ class _Readable:
     def __init__(self, owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
         self.owner = owner
-
-
-def readable(x: Array) -> Array:
-    """x, contiguous, for a kernel that only reads it: Numba compiles it anew for read-only arrays, taking seconds."""
-    return x if x.flags.writeable else np.asarray(_Readable(x, x.ctypes.data, x.shape, x.dtype))
 
 
 def lanes(rows: int, columns: int, tile: int) -> int:
@@ -205,7 +213,7 @@ def _lies_in_runs(x: Array) -> bool:
     """Whether a block's features are long enough, and lie in runs that kernels take, each in one piece."""
     if not _long(x) or x.dtype not in _FLOATS:
         return False
-    whole = x.flags.aligned and x.strides[2] == x.itemsize
+    whole = x.flags.aligned and x.strides[2] == x.itemsize and (x.shape[0] == 1 or x.strides[0] > 0)
     return whole and all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
 
 
@@ -274,7 +282,7 @@ def _pieces(x: Array) -> Iterator[Array]:
     """A matrix in parts that a kernel takes: itself where it can be read as it lies, else copies; none of no values."""
     if x.size == 0:
         return
-    if x.dtype in _FLOATS and x.flags.c_contiguous:
+    if x.dtype in _FLOATS and x.flags.c_contiguous and x.flags.aligned:
         yield x
         return
     height = PIECE // x.shape[1]

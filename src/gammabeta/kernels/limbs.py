@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.kernels import binding
+
 Digits = NDArray[np.int64]
 Limbs = tuple[int, Digits]
 Floats = NDArray[np.float64]
@@ -21,6 +23,10 @@ BITS = 32
 RANGE = 101 * BITS
 """Sums of numbers of 64 bits, weighted or squared, are multiples of 2^-RANGE below 2^RANGE in size."""
 _LOW = np.int64(2**BITS - 1)
+_ROWS = 2**31  # by which a kernel multiplies the first row of a result
+
+_canonical = binding.function("limbs_canonical")
+_combine = binding.function("limbs_combine")
 
 
 def zeros(n: int) -> Limbs:
@@ -33,20 +39,8 @@ def canonical(base: int, digits: Digits) -> Limbs:
     height, n = digits.shape
     if n == 0:
         return zeros(0)
-    carried = np.zeros((height + 1, n), np.int64)
-    carried[:height] = digits
-    lower, upper = carried[:-1], carried[1:]
-    while np.count_nonzero(carry := lower >> BITS):
-        lower &= _LOW
-        upper += carry
-    first = 0
-    while first < height and not np.count_nonzero(carried[first]):
-        first += 1
-    while height > first and np.count_nonzero(carried[height]) == np.count_nonzero(carried[height] == -1):
-        height -= 1
-        carried[height] += carried[height + 1] << BITS
-    nothing = first == height and not np.count_nonzero(carried[height])
-    return zeros(n) if nothing else (base + first, carried[first : height + 1])
+    out = np.empty((height + 1, n), np.int64)
+    return _trimmed(base, out, _canonical(np.ascontiguousarray(digits), n, out))
 
 
 def is_canonical(a: Limbs) -> bool:
@@ -75,15 +69,24 @@ def to_floats(a: Limbs) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     return parts.sum(axis=0), sizes * (len(digits) * 2.0**-52), whole
 
 
-def _aligned(a: Limbs, b: Limbs) -> tuple[int, Digits, Digits]:
-    """Both vectors' digits over the rows that either has."""
+def _trimmed(base: int, out: Digits, rows: int) -> Limbs:
+    """The rows of `out` that a kernel says are the canonical form: the first · 2³¹ + how many; none of zeros."""
+    if not rows:
+        return zeros(out.shape[1])
+    first, many = divmod(rows, _ROWS)
+    return base + first, out[first : first + many]
+
+
+def _combined(a: Limbs, b: Limbs, sign: int) -> Limbs:
+    """a + sign · b."""
+    n = a[1].shape[1]
+    if n == 0:
+        return zeros(0)
     base = min(a[0], b[0])
     rows = max(a[0] + len(a[1]), b[0] + len(b[1])) - base
-    grown = []
-    for start, digits in (a, b):
-        grown.append(np.zeros((rows, digits.shape[1]), np.int64))
-        grown[-1][start - base : start - base + len(digits)] = digits
-    return base, grown[0], grown[1]
+    out = np.empty((rows + 1, n), np.int64)
+    left, right = np.ascontiguousarray(a[1]), np.ascontiguousarray(b[1])
+    return _trimmed(base, out, _combine(left, a[0] - base, right, b[0] - base, sign, n, out))
 
 
 def _nothing(a: Limbs) -> bool:
@@ -94,14 +97,12 @@ def add(a: Limbs, b: Limbs) -> Limbs:
     """a + b."""
     if _nothing(a) or _nothing(b):
         return b if _nothing(a) else a
-    base, left, right = _aligned(a, b)
-    return canonical(base, left + right)
+    return _combined(a, b, 1)
 
 
 def subtract(a: Limbs, b: Limbs) -> Limbs:
     """a − b."""
-    base, left, right = _aligned(a, b)
-    return canonical(base, left - right)
+    return _combined(a, b, -1)
 
 
 def from_counts(counts: Digits) -> Limbs:

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import channel, exact, finish, folds, layout, limbs, singly, threads
+from gammabeta.kernels import exact, finish, folds, layout, limbs, singly, threads, wide
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
 """Σw, Σw·x and Σw·x² per feature, w being 1 where there are no weights; how many NaN, +inf and −inf: int64 (3, f)."""
 
-_SUM = int(singly.SUM_BASE), singly.SUM_HEIGHT
-_SQUARES = int(singly.SQUARES_BASE), singly.SQUARES_HEIGHT
-_CUBES = int(singly.CUBES_BASE), singly.CUBES_HEIGHT
+_SUM = singly.SUM_BASE, singly.SUM_HEIGHT
+_SQUARES = singly.SQUARES_BASE, singly.SQUARES_HEIGHT
+_CUBES = singly.CUBES_BASE, singly.CUBES_HEIGHT
 
 _spare = threading.local()
 
@@ -28,10 +28,19 @@ ROWS = 2**20  # rows that go into limbs at a time: of 64 lanes together they lea
 
 def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     """The exact sums of x over `axis`, NaN counted in Σw unless `omit`."""
-    _, total, squares, specials = layout.reduced(x, axis, _REDUCTION)
-    rows = x.size // max(1, layout.features(x, axis))
-    counts = rows - specials[singly.NAN] * omit
-    return limbs.from_counts(counts), total, squares, specials
+    table = layout.as_table(x, axis)
+    if table is None:
+        found = layout.reduced(x, axis, _REDUCTION)
+    elif table.shape[1] > layout.PANEL and len(table) <= wide.ROWS:
+        found = wide.sums(table)
+    else:
+        found = layout.reduced(table, 0, _REDUCTION) if table.size >= 2 * layout.SPLIT else _table(table)
+    _, total, squares, specials = found
+    missing = specials[singly.NAN]
+    rows = x.size // max(1, len(missing))
+    if rows < 2**limbs.BITS and not (omit and np.count_nonzero(missing)):
+        return (0, np.full((1, len(missing)), rows)), total, squares, specials
+    return limbs.from_counts(rows - missing * omit), total, squares, specials
 
 
 def columns(given: layout.Runs, add: Callable[..., None]) -> Sums:
@@ -44,6 +53,8 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
     """The exact sums of x under `weights`, which have x's shape, are finite and not negative."""
     layout.check(x)
     features = layout.features(x, axis)
+    if features == 0:
+        return added([], features)
     order = axes.reduced(axis, x.ndim) + axes.kept(axis, x.ndim)
 
     def part(between: tuple[int, int]) -> Sums:
@@ -80,31 +91,49 @@ def concatenated(parts: list[Sums]) -> Sums:
     return *together, np.concatenate(specials, axis=1)
 
 
-def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
-    """Run a kernel on empty limbs of each (base, height), and take what it leaves there, in canonical form."""
-    digits = [_empty(place, height, lanes) for place, (_, height) in enumerate(rows)]
-    touched = np.array([(height, 0) for _, height in rows])
-    kernel(*digits, *more, touched)
-    taken = []
-    for (base, _), d, used in zip(rows, digits, touched, strict=True):
-        exact.settle(d, used)
-        first, last = used.tolist()
-        taken.append((base + first, d[first:last].copy()) if first < last else limbs.zeros(lanes))
-        d[first:last] = 0
-    for place, d in enumerate(digits):
-        _spare.__dict__[str(place)] = d.reshape(-1)
-    return taken
+class _Window:
+    """Limbs of each (base, height), zeros, and what is touched of them, for a kernel to work in.
 
-
-def _empty(place: int, height: int, lanes: int) -> NDArray[np.int64]:
-    """Zeros, those of this thread's last call if they suffice: getting 100 KB anew takes longer than a small table.
-
-    They leave `_spare` here and come back once they are zero again: what an interrupt stops is never seen by anyone.
+    Taken from those that a thread has to spare, and given back once they are zero again: what an interrupt stops is
+    never seen by anyone. Getting 100 KB anew takes longer than a small table.
     """
-    size = height * lanes
-    kept = _spare.__dict__.pop(str(place), None)
-    zeros = kept if kept is not None and kept.size >= size else np.zeros(size, np.int64)
-    return zeros[:size].reshape(height, lanes)
+
+    def __init__(self, lanes: int, rows: tuple[tuple[int, int], ...]) -> None:
+        self.key = lanes, rows
+        self.digits = [np.zeros((height, lanes), np.int64) for _, height in rows]
+        self._untouched = np.array([(height, 0) for _, height in rows])
+        self.touched = self._untouched.copy()
+
+    @classmethod
+    def taken(cls, lanes: int, rows: tuple[tuple[int, int], ...]) -> "_Window":
+        """One for so many lanes."""
+        kept: _Window | None = _spare.__dict__.pop(f"limbs {len(rows)}", None)
+        return kept if kept is not None and kept.key == (lanes, rows) else cls(lanes, rows)
+
+    def emptied(self) -> list[Limbs]:
+        """What lies there, in canonical form, once a kernel has left it so."""
+        lanes, rows = self.key
+        found = []
+        for (base, _), d, (first, last) in zip(rows, self.digits, self.touched.tolist(), strict=True):
+            found.append((base + first, d[first:last].copy()) if first < last else limbs.zeros(lanes))
+            d[first:last] = 0
+        self.touched[:] = self._untouched
+        if lanes <= layout.PANEL:
+            _spare.__dict__[f"limbs {len(rows)}"] = self
+        return found
+
+
+def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int], ...], *more: Any) -> list[Limbs]:
+    """Run a kernel on empty limbs of each (base, height), and take what it leaves there in canonical form."""
+    window = _Window.taken(lanes, rows)
+    kernel(*window.digits, *more, window.touched)
+    return window.emptied()
+
+
+def _room(name: str, size: int) -> Array:
+    """Room for a thread to work in, as large or larger; put it back into `_spare` when it is as it was."""
+    kept = _spare.__dict__.pop(name, None)
+    return kept if kept is not None and kept.size >= size else folds.room(size)
 
 
 def _table(x: Array) -> Sums:
@@ -113,40 +142,43 @@ def _table(x: Array) -> Sums:
     if x.dtype.kind != "f":
         return _integers(x)
     several = layout.lanes(n, features, folds.ROWS)
-    lanes, whole = several * features, n // several * several
-    flat = layout.readable(x.reshape(-1))
     step = ROWS * several
-    cuts = [(at * features, min(at + step, whole) * features) for at in range(0, whole, step)]
-    parts = [[flat[first:last]] for first, last in cuts]
-    if whole < n:
-        rest = np.zeros(lanes, x.dtype)
-        rest[: (n - whole) * features] = flat[whole * features :]
-        parts = [*parts[:-1], [*(parts[-1] if parts else []), rest]]
-    return added([_lanes(part, lanes, features) for part in parts], features)
+    return added([_lanes(x[at : at + step], several) for at in range(0, n, step)], features)
 
 
-def _lanes(tables: list[Array], lanes: int, features: int) -> Sums:
-    """The sums of whole rows of lanes, one table of them after another, lane i being of feature i mod `features`."""
-    panel = lanes if lanes > features else layout.PANEL
-    return concatenated([_panel(tables, lanes, at, min(panel, lanes - at), features) for at in range(0, lanes, panel)])
+def _lanes(x: Array, several: int) -> Sums:
+    """The sums of a table of which so many rows lie side by side, all its lanes at a time or a panel of them."""
+    features = x.shape[1]
+    if several > 1 or features <= layout.PANEL:
+        return _panel(x, several, 0, several * features)
+    starts = range(0, features, layout.PANEL)
+    return concatenated([_panel(x, 1, first, min(layout.PANEL, features - first)) for first in starts])
 
 
-def _panel(tables: list[Array], lanes: int, first: int, width: int, features: int) -> Sums:
+def _panel(x: Array, several: int, first: int, width: int) -> Sums:
     """The sums of the lanes from `first` on, `width` of them."""
-    known, several = folds.state(width, tables[0].dtype), min(width, features)
-    to = np.arange(-(-width // layout.LANES) * layout.LANES) % several
+    columns = x.shape[1]
+    room = _room("lanes", -(-width // layout.LANES) * folds.FOLDS[x.dtype.char].block)
 
     def run(*out: Any) -> None:
-        for flat in tables:
-            exact.accumulate(flat, first, lanes, len(flat) // lanes, width, known, to, *out)
+        exact.accumulate(x, columns, several, first, width, *out, room)
 
-    return _canonical(run, several)
+    found = _canonical(run, min(width, columns))
+    _spare.__dict__["lanes"] = room
+    return found
 
 
 def _runs(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) -> Sums:
     """The sums of features that lie in runs."""
     features, split = len(given.lengths), layout.SPLIT
-    return added([_canonical(partial(_accumulate, part, split, add), features) for part in _bounded(given)], features)
+
+    def run(part: layout.Runs, *out: Any) -> None:
+        _accumulate(part, split, add, *out)
+        total, squares, _, touched = out
+        exact.settle(total, touched[0])
+        exact.settle(squares, touched[1])
+
+    return added([_canonical(partial(run, part), features) for part in _bounded(given)], features)
 
 
 def at_a_time(given: layout.Runs) -> bool:
@@ -170,27 +202,16 @@ def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
         yield from _bounded(layout.Runs(memory, starts + first, lengths - first))
 
 
-def workplace(dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """What `exact.accumulate_runs` works in, again and again."""
-    return (
-        channel.state(),
-        folds.state(layout.LANES, dtype),
-        np.empty(layout.LANES, np.int64),
-        np.empty(folds.TILE, dtype),
-    )
-
-
 def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: Any) -> None:
     """Add runs to limbs and specials, over threads; note which rows that touched."""
     *limbs_and_specials, touched = out
-    shares = layout.shares(given, split)
+    shares, dtype = layout.shares(given, split), given.memory.dtype.char
 
     def some(between: tuple[int, int]) -> NDArray[np.int64]:
         mine = touched if len(shares) == 1 else touched.copy()
-        dtype = given.memory.dtype
-        place = _spare.__dict__.pop(dtype.char, None) or workplace(dtype)
-        add(*given, *between, *place, *limbs_and_specials, mine)
-        _spare.__dict__[dtype.char] = place
+        place = _room(dtype, folds.FOLDS[dtype].workplace)
+        add(*given, *between, *limbs_and_specials, mine, place)
+        _spare.__dict__[dtype] = place
         return mine
 
     parts = threads.run(some, shares)
@@ -265,19 +286,15 @@ def _canonical(run: Callable[..., None], features: int) -> Sums:
 
 def _integers(x: Array) -> Sums:
     """The sums of a contiguous table of int64 or uint64."""
-    features = x.shape[1]
-    run = partial(singly.accumulate_integers, layout.readable(x.reshape(-1)), features)
-    total, squares = _window(run, features, (_SUM, _SQUARES))
-    return limbs.zeros(features), total, squares, np.zeros((3, features), np.int64)
+    return _canonical(partial(singly.accumulate_integers, x), x.shape[1])
 
 
 def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
     """The sums of a contiguous table under weights of its shape."""
     features = x.shape[1]
-    values = layout.readable(x.reshape(-1) if x.dtype.kind != "f" else x.reshape(-1).astype(np.float64, copy=False))
-    factors = layout.readable(np.ascontiguousarray(weights, np.float64).reshape(-1))
+    values = x if x.dtype.kind != "f" else x.astype(np.float64, copy=False)
     specials = np.zeros((3, features), np.int64)
-    run = partial(singly.accumulate_weighted, values, factors, features, omit)
+    run = partial(singly.accumulate_weighted, values, np.ascontiguousarray(weights, np.float64), omit)
     counts, total, squares = _window(run, features, (_SUM, _SQUARES, _CUBES), specials)
     return counts, total, squares, specials
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gammabeta.kernels import groups as kernel
 from gammabeta.kernels import layout, least, limbs, moments, threads
+from gammabeta.kernels.binding import letter
 from gammabeta.kernels.columns import doubles, is_wide, pieces, span, whole, window
 from gammabeta.kernels.groups import BLOCK_BITS
 from gammabeta.kernels.layout import Array
@@ -33,10 +34,12 @@ class Codes:
 
     def small(self) -> NDArray[np.int32]:
         """The codes themselves, as a kernel takes them."""
-        if self.low == 0 and self.values.dtype == np.int32 and self.values.flags.c_contiguous:
-            return self.values
-        codes = np.empty(len(self.values), np.int32)
-        return np.subtract(self.values, self.low, out=codes, casting="unsafe")
+        values = np.ascontiguousarray(self.values)
+        if self.low == 0 and values.dtype == np.int32:
+            return values
+        codes = np.empty(len(values), np.int32)
+        kernel.codes[letter(values.dtype)](values, self.low, codes)
+        return codes
 
 
 class State(Protocol):
@@ -162,6 +165,7 @@ def _add_parted(x: Array, codes: Codes, state: State) -> None:
     blocks = (codes.size - 1 >> BLOCK_BITS) + 1
     most = min(PARTED, len(x))
     values, places = np.empty(most, state.kind(x[:0]).dtype), np.empty(most, np.int32)
+    kind = letter(values.dtype)
 
     def count(between: tuple[int, int]) -> NDArray[np.int64]:
         counts = np.zeros(blocks, np.int64)
@@ -171,7 +175,7 @@ def _add_parted(x: Array, codes: Codes, state: State) -> None:
 
     def part(given: tuple[tuple[int, int], NDArray[np.int64]]) -> None:
         for rows in pieces(*given[0]):
-            kernel.part(state.kind(x[rows]), codes[rows].small(), given[1], values, places)
+            kernel.part[kind](state.kind(x[rows]), codes[rows].small(), given[1], values, places)
 
     def add(between: tuple[int, int]) -> None:
         state.add(values[slice(*between)], places[slice(*between)])
@@ -198,10 +202,10 @@ class _Floats:
         low, high = span(x)
         self._bases, digits = zip(window(low, high), window(2 * low, 2 * high + 64), strict=True)
         self._digits = [np.zeros((height, groups), np.int64) for height in digits]
-        self._lines, self._specials = np.zeros(groups * kernel.LINE, np.uint64), np.zeros((3, groups), np.int64)
+        self._lines, self._specials = kernel.lines(groups), np.zeros((3, groups), np.int64)
 
     def add(self, x: Array, codes: NDArray[np.int32]) -> None:
-        kernel.accumulate(x, codes, self._lines, *self._limbs(), self._specials, np.empty(2, np.int64))
+        kernel.accumulate(x, codes, self._lines, *self._limbs(), self._specials)
 
     def _limbs(self) -> tuple[Any, ...]:
         return self._digits[0], self._bases[0], self._digits[1], self._bases[1]
@@ -209,7 +213,7 @@ class _Floats:
     def result(self) -> Sums:
         groups = self._specials.shape[1]
         ranges = threads.ranges(groups, layout.COSTLY // 8)
-        threads.run(lambda between: kernel.finish(*between, self._lines, *self._limbs(), np.empty(2, np.int64)), ranges)
+        threads.run(lambda between: kernel.finish(*between, self._lines, *self._limbs()), ranges)
         total, squares = (limbs.canonical(*pair) for pair in zip(self._bases, self._digits, strict=True))
         return limbs.zeros(groups), total, squares, self._specials
 
@@ -225,7 +229,7 @@ class _Integers:
         self._digits = np.zeros((3, groups), np.int64), np.zeros((5, groups), np.int64)
 
     def add(self, x: Array, codes: NDArray[np.int32]) -> None:
-        kernel.accumulate_integers(x, codes, *self._digits, np.empty(2, np.int64))
+        kernel.accumulate_integers[letter(x.dtype)](x, codes, *self._digits)
 
     def result(self) -> Sums:
         groups = self._digits[0].shape[1]
@@ -269,6 +273,6 @@ def _weighted(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:
     for rows in pieces(0, len(x)):
         values = (whole if wide else doubles)(x[rows])
         factors, places = doubles(weights[rows]), codes[rows].small()
-        kernel.accumulate_weighted(values, factors, places, omit, *pairs, specials, np.empty((3, 2), np.int64))
+        kernel.accumulate_weighted[letter(values.dtype)](values, factors, places, omit, *pairs, specials)
     counts, total, squares = (limbs.canonical(*pair) for pair in zip(bases, digits, strict=True))
     return counts, total, squares, specials

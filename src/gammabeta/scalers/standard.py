@@ -149,6 +149,16 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         yield
         context.call_on_fit_task_end(**given, reconstruction_attributes={})
 
+    def _validate_params(self) -> None:
+        """scikit-learn's check of the parameters, but for usual ones: it takes as long as the fit of a small table."""
+        own = type(self)._parameter_constraints is StandardScaler._parameter_constraints
+        switches = self.copy, self.with_mean, self.with_std
+        usual = (
+            all(type(switch) is bool for switch in switches) and type(self.ddof) in (int, float) and self.axis is None
+        )
+        if not (own and usual and 0 <= self.ddof < np.inf):
+            super()._validate_params()
+
     def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Moments:
         return Moments.of(values, axis, weights=weights)
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from gammabeta.statistics.grouped import GroupedMoments
 
 _KIND = "gammabeta.moments"
-_MANY = 16  # features from which compiled code is worth a call
 _SUMS = ("weight", "sum", "squares")
 _SPECIALS = ("nan", "plus_infinity", "minus_infinity")
 _FIELDS = ("shape", *_SUMS, *_SPECIALS)
@@ -206,19 +205,23 @@ class Moments(Immutable):
     def _rounded(self, ddof: float) -> Floats:
         """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
         check_ddof(ddof)
-        if self._weight[1].shape[1] < _MANY:
-            return rounding.population(*self._limbs, ddof)
         from gammabeta.kernels import finish
 
         return finish.population(*self._limbs, ddof)
 
-    def _shaped(self, values: ArrayLike, of_infinities: Callable[[bool, bool], float]) -> Floats:
+    def _shaped(self, values: Floats, of_infinities: Callable[[bool, bool], float]) -> Floats:
         """Values by feature, those of features with NaN or infinities put right."""
-        out = np.array(values, np.float64)
-        nans, plus, minus = self._specials
-        for i in np.flatnonzero(self._specials.any(axis=0)):
-            out[i] = nan if nans[i] else of_infinities(bool(plus[i]), bool(minus[i]))
-        return frozen(out, self._shape)
+        if not self._ordinary:
+            values = values.copy()
+            nans, plus, minus = self._specials
+            for i in np.flatnonzero(self._specials.any(axis=0)):
+                values[i] = nan if nans[i] else of_infinities(bool(plus[i]), bool(minus[i]))
+        return frozen(values, self._shape)
+
+    @cached_property
+    def _ordinary(self) -> bool:
+        """Whether no feature has NaN or infinities."""
+        return not np.count_nonzero(self._specials)
 
     @cached_property
     def count(self) -> Floats:

@@ -137,7 +137,7 @@ class BatchNorm(_BatchNorm):
             return None
         if not by_batch and torch.is_grad_enabled():
             return None
-        how = small.call(self, x, by_batch)
+        how = small.call(self, x)
         if how is None:
             return None
         return small.by_batch(self, x, how) if by_batch else small.by_running(x, how)

@@ -1,42 +1,31 @@
-"""Small contiguous tensors, and larger ones in evaluation: one kernel call for all, since around it every microsecond
-counts."""
+"""Contiguous tensors: one kernel call for all, since around a small one every microsecond counts."""
 
-from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from gammabeta.kernels import memory, small, threads
+from gammabeta.kernels import memory, small
 from gammabeta.kernels.batchnorm import SAFE
-from gammabeta.kernels.layout import LANES
+from gammabeta.torch import team
 from gammabeta.torch.functions import Plan, again, fits
 from gammabeta.torch.running import recomputing
 
 Tensor = torch.Tensor
 
-MOST = 2**19  # values; beyond it the kernels that split their work over threads are faster
-NARROW = 2**17  # values likewise of rows of less than 64, which those lay side by side
-SPLIT = 2**19  # values worth a thread in evaluation: waking it takes 50 µs
+SPLIT = 2**16  # values from which torch's other threads, awake between its own operations, are worth it
 
-_KINDS = {
-    torch.float16: np.empty(0, np.int16),
-    torch.bfloat16: np.empty(0, np.uint16),
-    torch.float32: np.empty(0, np.float32),
-    torch.float64: np.empty(0, np.float64),
-}
-
-
+_KINDS = {getattr(torch, name): kind for name, kind in small.KINDS.items()}
+_GREATEST = {dtype: torch.finfo(dtype).max / 2 for dtype in _KINDS}
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Call(NamedTuple):
     """What a kernel needs to know of a layer and its batch."""
 
-    kinds: tuple[Any, Any]
-    """Empty arrays of the types of x and of the parameters."""
-    sizes: tuple[int, int, int]
-    """Runs, features, width."""
+    form: tuple[int, int, int, int, int, int]
+    """The kinds of x and of the parameters, how many threads; runs, features, width."""
     most: float
     """Below which a variance can be kept, the unbiased one being twice as much at most, and gone back from."""
     plan: Plan
@@ -44,12 +33,9 @@ class Call(NamedTuple):
     """γ, β, the running mean and variance, how many batches."""
 
 
-def call(layer: Any, x: Any, by_batch: bool) -> Call | None:
-    """How to call the kernels for x; None if x is large or not contiguous, or the parameters not of one type."""
+def call(layer: Any, x: Any) -> Call | None:
+    """How to call the kernels for x; None if x is not contiguous, or the parameters not of one type."""
     if type(x) is not Tensor or x.ndim < 2 or x.is_neg() or not fits(x):
-        return None
-    values = x.numel()
-    if values > MOST and (by_batch or values * x.itemsize >= memory.LEAST):
         return None
     if layer.axis is not None or layer.activation is not None or x.shape[1] != layer.num_features:
         return None
@@ -65,8 +51,8 @@ def call(layer: Any, x: Any, by_batch: bool) -> Call | None:
     )
     first = mean if gamma is None else gamma
     dtype = x.dtype if first is None else first.dtype
-    kinds = _KINDS.get(x.dtype), _KINDS.get(dtype)
-    if kinds[0] is None or kinds[1] is None:
+    kind, as_ = _KINDS.get(x.dtype), _KINDS.get(dtype)
+    if kind is None or as_ is None:
         return None
     for p in (gamma, beta, mean, var):
         if p is not None and (
@@ -74,11 +60,13 @@ def call(layer: Any, x: Any, by_batch: bool) -> Call | None:
         ):
             return None
     sizes = _sizes(x)
-    if sizes is None or (values > NARROW and sizes[2] == 1 and sizes[1] < LANES):
+    if sizes is None:
         return None
+    many = 1 if x.numel() < SPLIT else team.count()
     away = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
-    most = min(torch.finfo(dtype).max / 2, SAFE if x.dtype.itemsize == 2 else inf)
-    return Call(kinds, sizes, most, Plan(away, layer.eps), (gamma, beta, mean, var, buffers["num_batches_tracked"]))
+    most = min(_GREATEST[dtype], SAFE) if x.itemsize == 2 else _GREATEST[dtype]
+    held = (gamma, beta, mean, var, buffers["num_batches_tracked"])
+    return Call((kind, as_, many, *sizes), most, Plan(away, layer.eps), held)
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int] | None:
@@ -95,7 +83,7 @@ _AWAY = tuple((0, *range(2, ndim)) for ndim in range(6))
 
 def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
     """The output, the running statistics having moved; or None, nothing having happened, for a batch with NaN or ∞."""
-    if layer._waiting is not None or recomputing() or how.sizes[0] * how.sizes[2] < 2:
+    if layer._waiting is not None or recomputing() or how.form[3] * how.form[5] < 2:
         return None
     gamma, beta, *running = how.held
     if not layer.training:
@@ -103,24 +91,38 @@ def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
     weight = layer.momentum
     if weight is None:
         weight = 0.0 if running[2] is None else 1 / (int(running[2]) + 1)
-    stats = np.empty((3, how.sizes[1]))
+    stats = np.empty((3, how.form[4]))
     y: Tensor | None = _ByBatch.apply(x, gamma, beta, running, (weight, layer.unbiased), how, stats)
     return y
 
 
 def by_running(x: Tensor, how: Call) -> Tensor:
     """The output in evaluation; it has no gradient."""
-    y = torch.empty_like(x)
-    runs, features, width = how.sizes
-    source, target, *held = map(_address, (x, y, *how.held[:4]))
-
-    def some(between: tuple[int, int]) -> None:
-        first, last = between
-        ahead = first * features * width * x.itemsize
-        small.evaluate(*how.kinds, source + ahead, target + ahead, *held, last - first, features, width, how.plan.eps)
-
-    threads.run(some, threads.ranges(runs, SPLIT // (features * width)))
+    y, room = _beside(x), _room(how)
+    small.evaluate(room, *how.form, *map(_address, (x, y, *how.held[:4])), how.plan.eps)
+    _ended(room, how)
     return y
+
+
+def _room(how: Call) -> NDArray[np.float64]:
+    return small.room(*how.form[2:])
+
+
+def _ended(room: NDArray[np.float64], how: Call) -> bool:
+    """Do what a call has laid down for several threads; whether the running statistics have moved."""
+    many = how.form[2]
+    if many == 1:
+        return True
+    team.together(small.RUN, small.run, room, many)
+    return bool(small.settle(room))
+
+
+def _beside(x: Tensor) -> Tensor:
+    """A tensor like x, with memory that is kept where the system would take it back."""
+    if x.numel() * x.itemsize < memory.LEAST:
+        return torch.empty_like(x)
+    flat = torch.from_numpy(memory.empty(x.numel() * x.itemsize, np.uint8)).view(x.dtype)
+    return flat.as_strided(x.shape, x.stride())
 
 
 class _ByBatch(torch.autograd.Function):
@@ -128,9 +130,9 @@ class _ByBatch(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Any, rule: Any, how: Call, stats: Any
     ) -> Tensor | None:
-        y = torch.empty_like(x)
+        y, room = _beside(x), _room(how)
         places = map(_address, (x, y, gamma, beta, *running))
-        if not small.forward(*how.kinds, *places, stats, *how.sizes, how.plan.eps, how.most, *rule):
+        if not small.forward(room, *how.form, *places, stats, how.plan.eps, how.most, *rule) or not _ended(room, how):
             return None
         ctx.save_for_backward(x, gamma, beta)
         ctx.how, ctx.plan, ctx.stats = how, how.plan, stats
@@ -141,13 +143,13 @@ class _ByBatch(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *again(ctx, dy, x, gamma, beta, None), None, None, None, None
-        dx = torch.empty_like(x)
+        dx, room, how = _beside(x), _room(ctx.how), ctx.how
         if dy.stride() != dx.stride() or dy.is_neg():
             dy = torch.empty_like(x).copy_(dy)
         dgamma = torch.empty_like(gamma) if ctx.needs_input_grad[1] else None
         dbeta = torch.empty_like(beta) if ctx.needs_input_grad[2] else None
-        places = map(_address, (x, dy, dx, gamma, dgamma, dbeta))
-        small.backward(*ctx.how.kinds, *places, ctx.stats, *ctx.how.sizes, ctx.plan.eps)
+        small.backward(room, *how.form, *map(_address, (x, dy, dx, gamma, dgamma, dbeta)), ctx.stats, how.plan.eps)
+        _ended(room, how)
         return dx, dgamma, dbeta, None, None, None, None
 
 

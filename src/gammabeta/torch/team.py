@@ -5,9 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gammabeta.kernels import threads
+from gammabeta.kernels.binding import Kernel
 
 GRAIN = 2**15  # elements up to which torch's own operations stay on one thread
 
@@ -33,6 +36,21 @@ def _called(function: int) -> Any:
     return _WORK(function)
 
 
+def count() -> int:
+    """On how many threads `run` is."""
+    return min(torch.get_num_threads(), threads.count())
+
+
+def together(function: int, kernel: Kernel, room: NDArray[np.float64], many: int) -> None:
+    """The function at an address with that of `room`, on so many threads: torch's, or where it has not these, our own,
+    on which its `kernel` is called."""
+    parallel = _parallel()
+    if parallel is None:
+        threads.run(lambda _: kernel(room), range(many))
+    else:
+        parallel(function, room.ctypes.data, many, 0)
+
+
 def alone(function: int, given: int) -> None:
     """Call the compiled function at an address with an int64."""
     _called(function)(given)
@@ -43,7 +61,7 @@ def run(function: int, given: int) -> None:
 
     On this one alone where torch has one, or not these.
     """
-    parallel, many = _parallel(), min(torch.get_num_threads(), threads.count())
+    parallel, many = _parallel(), count()
     if parallel is None or many == 1:
         alone(function, given)
     else:
