@@ -5,7 +5,7 @@ import gc
 
 from gammabeta.lab.guard import App, Receive, Scope, Send
 
-AFTER = 3  # seconds in which a page's thread ends, once its session does
+AFTER = (5, 60)  # seconds after a session's end: its thread first finishes the cell that it is at
 
 
 class GivesBack:
@@ -29,4 +29,5 @@ class GivesBack:
             await self._app(scope, receive, send)
         finally:
             if scope["type"] == "websocket":
-                asyncio.get_running_loop().call_later(self._kept + AFTER, gc.collect)
+                for wait in AFTER:
+                    asyncio.get_running_loop().call_later(self._kept + wait, gc.collect)
