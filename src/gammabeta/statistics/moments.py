@@ -143,7 +143,7 @@ class Moments(Immutable):
         weight, total, squares, specials = sums
         if nan == "raise":
             refuse_nan(specials[0].reshape(shape))
-        if nan == "omit":
+        if nan == "omit" and np.count_nonzero(specials[0]):
             specials[0] = 0
         return cls(shape, weight, total, squares, specials)
 
