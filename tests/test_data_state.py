@@ -153,7 +153,10 @@ BAD = {
         lambda d: changed(d, scaling={"method": "minmax", "feature_range": [1, 0]}),
         "scaling must say",
     ),
-    "a huge ddof": (lambda d: changed(d, scaling={"method": "standard", "ddof": 1e999}), "numbers must be finite, got Infinity"),
+    "a huge ddof": (
+        lambda d: changed(d, scaling={"method": "standard", "ddof": 1e999}),
+        "numbers must be finite, got Infinity",
+    ),
     "moments damaged": (lambda d: changed(d, moments=changed(d["moments"], sum=["1", "2"])), "sum must hold integers"),
     "moments of nothing": (lambda d: changed(d, moments=None), "gammabeta.moments"),
     "extrema of moments": (lambda d: changed(d, extrema=d["moments"]), "gammabeta.extrema"),
