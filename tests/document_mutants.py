@@ -62,7 +62,8 @@ def _near(old: Any, random: Random) -> Any:
     if isinstance(old, bool):
         return not old
     if isinstance(old, int | float):
-        return random.choice([old + 1, old - 1, -old, old * 2, old + 0.5, float(old), str(old)])
+        halves = [old + 0.5, float(old)] if abs(old) < 10**300 else []
+        return random.choice([old + 1, old - 1, -old, old * 2, str(old), *halves])
     if isinstance(old, str) and old:
         at = random.randrange(len(old))
         return old[:at] + random.choice("0123456789abcdefpx+-.,[]٣\0") + old[at + random.choice([0, 1]) :]
