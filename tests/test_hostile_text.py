@@ -4,12 +4,13 @@ import bz2
 import gzip
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from gammabeta import data
-from gammabeta.data import csv
+from gammabeta.data import csv, npy
 from gammabeta.errors import FileError
 
 MEASURED = """
@@ -73,3 +74,10 @@ def test_columns_are_counted(tmp_path, monkeypatch):
     (tmp_path / "x.csv").write_text("a,b,c,d\n1,2,3,4\n")
     with pytest.raises(FileError, match=r"must have at most 3 columns, .* has 4; write Parquet, or an array in .npy"):
         data.measure(tmp_path / "x.csv")
+
+
+def test_the_bounds_that_the_documentation_names():
+    told = (Path(__file__).parents[1] / "docs/sources.md").read_text("utf-8")
+    bounds = (csv.LARGEST_HEADER, csv.LARGEST_BLOCK, csv.MOST_COLUMNS, npy.FEATURES, npy.FEATURES_OF_NOTHING)
+    for bound in bounds:
+        assert f"{bound:,}" in told
