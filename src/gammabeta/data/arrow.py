@@ -60,7 +60,7 @@ class ArrowSource(Source):
         if names is not None and (far or self.compression):  # else Arrow would copy what it can leave where it is
             fields = sorted(self.schema.get_field_index(name) for name in names)
         with reading(self.path, "Arrow IPC"):
-            mapped = None if far else _mapped(self.path)
+            mapped = None if isinstance(self.path, Remote) else _mapped(self.path)
             start = read = 0
             with self._open(mapped and pa.BufferReader(pa.py_buffer(mapped)), fields) as reader:
                 for batch in _batches(reader, self._is_file):
