@@ -8,13 +8,6 @@
 #include "edge.hpp"
 #include "half.hpp"
 
-// A loop whose values do not depend on one another, though x and y may be the same memory.
-#if defined(__clang__)
-#define GB_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define GB_INDEPENDENT _Pragma("GCC ivdep")
-#endif
-
 namespace gammabeta::GB_LEVEL {
 namespace {
 

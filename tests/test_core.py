@@ -43,6 +43,37 @@ def test_no_process_needs_numba() -> None:
     assert find_spec("llvmlite") is None
 
 
+WRITES_NOTHING = """
+import os, sys
+def watch(event, given):
+    if event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        raise SystemExit(f"opened to write: {given[0]}")
+    if event in ("os.mkdir", "os.rename", "tempfile.mkstemp", "tempfile.mkdtemp", "subprocess.Popen"):
+        raise SystemExit(f"{event}: {given}")
+sys.addaudithook(watch)
+import numpy as np
+import gammabeta as gb
+x = np.arange(24.0).reshape(8, 3)
+for dtype in np.float32, np.float64:
+    given = x.astype(dtype)
+    scaled = gb.StandardScaler().fit(given).transform(given)
+    gb.MinMaxScaler().fit_transform(given)
+    gb.batch_norm(given)
+    gb.Moments.of(given, groups=[0, 1] * 4).moments.mean
+    gb.sliding(given, 2)
+sys.stdout.write(scaled.tobytes().hex())
+"""
+
+
+def test_a_process_writes_nothing_and_needs_no_home() -> None:
+    """No cache, no home, no temporary folder: the same bits."""
+    nowhere = {name: "/nonexistent" for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    environment = {**os.environ, **nowhere, "PYTHONDONTWRITEBYTECODE": "1"}
+    said = run(sys.executable, "-c", WRITES_NOTHING, env=environment).stdout.decode()
+    x = np.arange(24.0).reshape(8, 3)
+    assert bytes.fromhex(said) == gb.StandardScaler().fit_transform(x).tobytes()
+
+
 def hostile(dtype: type) -> list[np.ndarray]:
     """Tables whose columns are ordinary, hostile and everything between."""
     rng = np.random.default_rng(5)
