@@ -61,7 +61,8 @@ class Seen(BaseEstimator):
         Raises:
             KindError: the other is of another class.
             DataError: it was fitted on other features.
-            StateError: one of them had its attributes set by hand, and has no statistic to add.
+            StateError: one of them had its attributes set by hand, and has no statistic to add; or both together have
+                seen more than 2⁶² rows.
         """
         if type(other) is not type(self):
             raise KindError(f"{type(self).__name__} merges with its own class, got {type(other).__name__}")
@@ -76,7 +77,10 @@ class Seen(BaseEstimator):
                     f"scalers merge over the same features, got {mine.shape} {_listed(names)} and "
                     f"{statistic.shape} {_listed(other_names)}"
                 )
-            return self._set(mine + statistic, my_rows + rows, weighted=weighted or my_weighted)
+            weighted = weighted or my_weighted
+            if my_rows + rows > states.MOST and not weighted:
+                raise StateError(f"scalers must have seen 2^62 rows at most together, got {my_rows + rows}")
+            return self._set(mine + statistic, my_rows + rows, weighted=weighted)
         return self._adopt(statistic, rows, weighted, other_names)
 
     def _adopt(self, statistic: Any, rows: int, weighted: bool, names: Any) -> Self:
