@@ -61,20 +61,29 @@ def use(found: Any, original: Any) -> None:
         assert attributes(type(found).from_json(found.to_json())) == attributes(found)
         repr(found), found.affine_.inverse()
         assert found.transform(np.ones(data_shape(found))).shape == data_shape(found)
-        acts = [lambda: found.merge(original), lambda: type(found)().merge(found).merge(found)]
+        acts = [lambda: found.merge(original), lambda: again_from(type(found)().merge(found).merge(found))]
     else:
         again = type(found).from_json(found.to_json())
         assert again == found and again.to_json() == found.to_json()
         repr(found), hash(found)
         for name in ("count", "mean", "var", "std", "min", "max", "names", "labels", "rows"):
             getattr(found, name, None)
-        acts = [lambda: found + original, lambda: original + found, lambda: sum([found] * 5).to_json()]
+        acts = [lambda: found + original, lambda: original + found, lambda: again_from(found + found)]
         acts += [getattr(found, name) for name in ("affine", "total") if hasattr(found, name)]
     for act in acts:
         try:
             act()
         except GammabetaError:
             continue
+
+
+def again_from(state: Any) -> None:
+    """What is added up is written, and can be read."""
+    text = state.to_json()
+    try:
+        type(state).from_json(text)
+    except StateError as error:
+        raise AssertionError(f"what was written cannot be read: {error}") from error
 
 
 def data_shape(scaler: Any) -> tuple[int, ...]:
@@ -455,6 +464,16 @@ def test_counts_that_64_bits_cannot_hold_together() -> None:
     document = json.loads(Extrema.of([1.0, 2.0, 3.0], groups=["a", "b", "b"]).to_json())
     with pytest.raises(StateError, match="cannot count more values in a group than it has rows"):
         GroupedExtrema.from_json(json.dumps(document | {"rows": [1, 1]}))
+
+
+def test_rows_that_64_bits_cannot_hold_together() -> None:
+    document = json.loads(stats())
+    most = data.Statistics.from_json(json.dumps(document | {"rows": 2**62}))
+    with pytest.raises(StateError, match=r"statistics must be of 2\^62 rows at most together"):
+        most + most
+    fitted = MinMaxScaler.from_json(scaler(MinMaxScaler, rows=2**62))
+    with pytest.raises(StateError, match=r"scalers must have seen 2\^62 rows at most together"):
+        fitted.merge(MinMaxScaler().fit([[1.0]]))
 
 
 @pytest.mark.parametrize("ddof", [10**400, float("nan"), None, "1"])

@@ -85,6 +85,10 @@ class Statistics:
     extrema: Extrema
     recipe: Recipe = field(default_factory=Recipe)
 
+    def __post_init__(self) -> None:
+        if self.rows > states.MOST:
+            raise StateError(f"statistics must be of 2^62 rows at most together, got {self.rows}")
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns' names."""

@@ -114,7 +114,8 @@ class Seen(BaseEstimator):
         Raises:
             KindError: the other is of another class.
             DataError: it was fitted on other features.
-            StateError: one of them had its attributes set by hand, and has no statistic to add.
+            StateError: one of them had its attributes set by hand, and has no statistic to add; or both together have
+                seen more than 2⁶² rows.
         """
         if type(other) is not type(self):
             raise KindError(f"{type(self).__name__} merges with its own class, got {type(other).__name__}")
@@ -126,7 +127,10 @@ class Seen(BaseEstimator):
             if hasattr(new, "n_samples_seen_"):
                 mine, my_rows, my_weighted = new._state()
                 new._refuse_others(statistic, names)
-                new._set(mine + statistic, my_rows + rows, weighted=weighted or my_weighted)
+                weighted = weighted or my_weighted
+                if my_rows + rows > states.MOST and not weighted:
+                    raise StateError(f"scalers must have seen 2^62 rows at most together, got {my_rows + rows}")
+                new._set(mine + statistic, my_rows + rows, weighted=weighted)
             else:
                 new._adopt(statistic, rows, weighted, names)
             self.__dict__ = new.__dict__
