@@ -67,7 +67,7 @@ sys.stdout.write(scaled.tobytes().hex())
 
 def test_a_process_writes_nothing_and_needs_no_home() -> None:
     """No cache, no home, no temporary folder: the same bits."""
-    nowhere = {name: "/nonexistent" for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    nowhere = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), "/nonexistent")
     environment = {**os.environ, **nowhere, "PYTHONDONTWRITEBYTECODE": "1"}
     said = run(sys.executable, "-c", WRITES_NOTHING, env=environment).stdout.decode()
     x = np.arange(24.0).reshape(8, 3)
