@@ -28,7 +28,9 @@ namespace gammabeta::GB_LEVEL {
 // Whether a format of one letter stands for T; 16-bit floats come as they are, or as integers of their bits.
 template <class T>
 GB_INLINE bool is_format(const char *format, ptrdiff_t itemsize) {
-    if (itemsize != static_cast<ptrdiff_t>(sizeof(T)) || format == nullptr || format[1] != '\0') return false;
+    constexpr char OWN = std::endian::native == std::endian::little ? '<' : '>';
+    if (format != nullptr && *format == OWN) format++;  // a byte order that is named, and is this machine's
+    if (itemsize != static_cast<ptrdiff_t>(sizeof(T)) || format == nullptr || *format == '\0' || format[1] != '\0') return false;
     const char c = format[0];
     if constexpr (std::is_same_v<T, float>) return c == 'f';
     if constexpr (std::is_same_v<T, double>) return c == 'd';

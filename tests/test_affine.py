@@ -136,6 +136,12 @@ def test_standardizing_gives_mean_zero_and_deviation_one() -> None:
     assert Affine.standard(m, with_std=False) == Affine(m.mean, 1.0, 0.0)
 
 
+def test_standard_of_one_feature_without_a_shape():
+    m = Moments.of([1.0, 3.0])
+    assert m.shape == ()
+    assert Affine.standard(m)(np.array([1.0, 3.0])).tolist() == [-1.0, 1.0]
+
+
 def test_minmax_takes_the_ends_to_the_ends() -> None:
     x = np.array([[1.0, -5.0], [3.0, 5.0], [2.0, 0.0]])
     np.testing.assert_array_equal(Affine.minmax(Extrema.of(x))(x), [[0, 0], [1, 1], [0.5, 0.5]])

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import sys
 from fractions import Fraction
 from itertools import combinations
 from math import prod
@@ -15,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gammabeta import DataError, Extrema, KindError, Moments, StateError
+from gammabeta import Affine, DataError, Extrema, KindError, Moments, StateError
 from gammabeta.kernels import exact, folds, layout, singly, threads
 from reference import exact_variance, is_root, mean, rounded
 
@@ -546,3 +547,11 @@ def test_a_channel_that_is_full_is_exact(k: int, signs: list[float], share: floa
         (singly.SQUARES_BASE, squares, sum(v * v for v in exactly)),
     ):
         assert sum(Fraction(2) ** int(32 * (base + i)) * int(digit) for i, digit in enumerate(digits[:, 0])) == expected
+
+
+def test_a_named_byte_order_that_is_the_machines_own():
+    x = np.arange(12.0).reshape(4, 3)
+    named = x.view(x.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
+    assert memoryview(named).format != memoryview(x).format
+    assert Moments.of(named) == Moments.of(x)
+    assert np.array_equal(Affine.standard(Moments.of(x))(named), Affine.standard(Moments.of(x))(x))

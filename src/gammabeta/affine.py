@@ -66,7 +66,7 @@ class Affine(Immutable):
         """A map of parameters of one shape that nobody writes to any more: looking at them takes as long as a fit."""
         made = cls.__new__(cls)
         for name, values in zip(("center", "scale", "shift"), parameters, strict=True):
-            made.__dict__[name] = frozen(values, values.shape)
+            made.__dict__[name] = frozen(np.asarray(values), values.shape)
         return made
 
     @classmethod
