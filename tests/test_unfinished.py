@@ -21,6 +21,7 @@ WAITING = """
 import sys, time
 from pathlib import Path
 from gammabeta.data import second_pass, state
+scaled = second_pass._scaled
 def wait(*given):
     print(*(path.name for path in Path().glob(".*.part")), flush=True)
     time.sleep(600)
@@ -133,7 +134,7 @@ def test_a_signal_cleans_up(folder, name):
 
 
 def test_nohup_stays_deaf(folder):
-    code = WAITING.replace("time.sleep(600)", "time.sleep(3); return ()").replace(
+    code = WAITING.replace("time.sleep(600)", "time.sleep(3); return scaled(*given)").replace(
         "import sys, time", "import signal, sys, time; signal.signal(signal.SIGHUP, signal.SIG_IGN)", 1
     )
     run = subprocess.Popen([sys.executable, "-c", code, *COMMANDS["scale"]], stdout=subprocess.PIPE, text=True)
