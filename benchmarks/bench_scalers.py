@@ -15,7 +15,7 @@ from sklearn import preprocessing as sk
 
 import gammabeta as gb
 
-SHAPES = [(10_000_000, 8), (1_000_000, 100), (20_000, 4096), (200, 30)]
+SHAPES = [(10_000_000, 8), (1_000_000, 100), (20_000, 4096), (20, 300_000), (5, 1_000_000), (200, 30)]
 WORK = ["StandardScaler.fit", "MinMaxScaler.fit", "transform", "fit_transform", "transform in place"]
 PARTIES = ["plain", "scikit-learn", "gammabeta"]
 _POOL = ThreadPoolExecutor(2)

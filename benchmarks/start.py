@@ -89,7 +89,7 @@ def main() -> None:
     rows.append(["`gammabeta scale --example`, the whole process, s", f"{min(taken):.2f}"])
     for scaler in "StandardScaler", "MinMaxScaler":
         for dtype in "float32", "float64":
-            for n, c in (1_000_000, 100), (20_000, 4096):
+            for n, c in (1_000_000, 100), (20_000, 4096), (20, 300_000), (5, 1_000_000):
                 peak = [
                     run(MEMORY.format(module=module, scaler=scaler, dtype=dtype, rows=n, columns=c))
                     for module in ("gammabeta", "sklearn.preprocessing")
