@@ -77,16 +77,17 @@ def test_a_process_writes_nothing_and_needs_no_home() -> None:
 def hostile(dtype: type) -> list[np.ndarray]:
     """Tables whose columns are ordinary, hostile and everything between."""
     rng = np.random.default_rng(5)
-    wide = np.ldexp(rng.standard_normal((301, 67)), rng.integers(-1074, 1000, (301, 67))).astype(dtype)
+    least, most = (-140, 120) if dtype == np.float32 else (-1060, 1000)
+    wide = np.ldexp(rng.standard_normal((301, 67)), rng.integers(least, most, (301, 67))).astype(dtype)
     strange = rng.standard_normal((150, 3)).astype(dtype)
     strange[::7, 0], strange[3, 1], strange[5, 2] = np.nan, np.inf, -np.inf
-    least = np.full((130, 2), np.finfo(dtype).smallest_subnormal)
+    subnormal = np.full((130, 2), np.finfo(dtype).smallest_subnormal)
     return [
         rng.standard_normal((1000, 5)).astype(dtype),
         (1e4 + rng.standard_normal((257, 130))).astype(dtype),
-        np.nan_to_num(wide, posinf=1.0, neginf=-1.0),
+        wide,
         strange,
-        least,
+        subnormal,
         np.zeros((40, 1), dtype),
         np.full((1, 70), np.finfo(dtype).max),
     ]
@@ -111,16 +112,18 @@ def of_harness(program: list[str], x: np.ndarray) -> tuple[list[limbs.Limbs], np
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_arm64_gives_the_same_integers_and_statistics(dtype: type, arm64: list[str]) -> None:
     """The core cross-compiled, on the same vectors as here, under an emulator."""
+    compared = 0
     for x in hostile(dtype):
         (total, squares), specials, found, sure = of_harness(arm64, x)
         m = gb.Moments.of(x)
         assert m == gb.Moments.of(x.astype(np.float64))
-        weight = limbs.from_counts(len(x) - specials[0])
-        assert m.to_json() == gb.Moments(weight, total, squares, specials).to_json()
+        weight, infinities = limbs.from_counts(len(x) - specials[0]), specials * [[0], [1], [1]]
+        assert m.to_json() == gb.Moments(m.shape, weight, total, squares, infinities).to_json()
         finite = sure & (specials == 0).all(axis=0)
         for mine, theirs in zip((m.mean, m.var, m.std), found, strict=True):
             assert np.array_equal(mine[finite], theirs[finite])
-        assert finite.sum() >= 0.5 * len(finite) or (specials != 0).any() or x.max() == np.finfo(dtype).max
+        compared += int(finite.sum())
+    assert compared >= 130
 
 
 @pytest.fixture(name="arm64", scope="session")
