@@ -69,12 +69,10 @@ SURFACES = {
     "taken back": ["invert", STATS, FEATHER, "-o", "o.feather"],
     "a page": ["report", FEATHER, "-o", f"r{EVIL}.html"],
     "a page of two": ["report", FEATHER, "other.feather"],
-    "a lone surrogate": ["stats", "lone.json"],
     "json": ["stats", FEATHER, "--json"],
     "json of groups": ["stats", FEATHER, "--by", f"words {EVIL}", "--json"],
     "json of a preview": ["scale", FEATHER, "--json"],
     "json of a page": ["report", FEATHER, "--json"],
-    "json of a lone surrogate": ["stats", "lone.json", "--json"],
 }
 REFUSED = {
     "no such file": ["stats", f"none{EVIL}.csv"],
@@ -87,6 +85,8 @@ REFUSED = {
     "not to be read": ["stats", f"bad/{EVIL}.feather"],
     "no such folder": ["scale", FEATHER, "-o", f"{EVIL}/o.feather"],
     "other columns": ["apply", STATS, f"{EVIL}.csv", "-o", "o.csv"],
+    "a lone surrogate": ["stats", "lone.json"],
+    "json of a lone surrogate": ["stats", "lone.json", "--json"],
     "a lone surrogate applied": ["apply", "lone.json", FEATHER, "-o", "o.feather"],
     "a network": ["diagnose", EVIL, "--data", EVIL],
     "a module": ["diagnose", f"{EVIL}:{EVIL}", "--data", EVIL],

@@ -40,7 +40,10 @@ def packed(suffix, parts):
 @pytest.mark.parametrize(
     ("first", "told"),
     [
-        (b"", "must name the columns in fewer than 16,777,216 characters, it goes on; is it a CSV file?"),
+        (
+            b"",
+            "must name the columns in fewer than 16,777,216 characters, it goes on; is it a CSV file, and is each",
+        ),
         (b"a,b\n1,2\n", "a row must be of fewer than 67,108,864 bytes, one goes on; is there a quote that nothing"),
     ],
 )

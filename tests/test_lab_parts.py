@@ -48,19 +48,19 @@ def test_without_a_browser_the_address_is_said_and_the_page_served():
     lab = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     address = lab.stdout.readline().split()[4]
     assert lab.stderr.readline() == "gammabeta: note: no browser could be opened; open that address in one\n"
-    host, port = address.removeprefix("http://").split(":")
-    assert status(host, port, address) == "200 OK"
-    assert status(host, port, "http://elsewhere.example") == "400 Bad Request"
+    place, _, path = address.removeprefix("http://").partition("/")
+    answers = [status(place, *asked) for asked in ((place, path), ("elsewhere.example", path), (place, ""))]
     lab.terminate()
     assert lab.wait(timeout=30) == 0
     lab.communicate()
+    assert answers == ["200 OK", "403 Forbidden", "403 Forbidden"]
 
 
-def status(host: str, port: str, name: str) -> str:
-    """What the server says to one who calls it by a name."""
+def status(place: str, name: str, path: str) -> str:
+    """What the server says to one who calls it by a name and asks for a path."""
+    host, port = place.split(":")
     with socket.create_connection((host, int(port)), timeout=60) as line:
-        called = name.removeprefix("http://")
-        line.sendall(f"GET / HTTP/1.1\r\nHost: {called}\r\nConnection: close\r\n\r\n".encode())
+        line.sendall(f"GET /{path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
         return line.makefile().readline().strip().split(" ", 1)[1]
 
 

@@ -95,7 +95,8 @@ class CsvSource(Source):
                     if left <= 0:
                         raise FileError(
                             f"the first line of {str(self.path)!r} must name the columns in fewer than "
-                            f"{LARGEST_HEADER:,} characters, it goes on; is it a CSV file?"
+                            f"{LARGEST_HEADER:,} characters, it goes on; is it a CSV file, and is each quote in it "
+                            "closed?"
                         )
                     yield line.removeprefix("\ufeff")
 
