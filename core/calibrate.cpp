@@ -1,5 +1,5 @@
 // A layer's input goes into its exact sums, and its mean and variance come out: what recalibration calls, by address, on
-// whatever threads run it. kernels/layerwise.py makes the plan; parts of features are taken one after another.
+// whatever threads run it. kernels/calibrate.py makes the plan; parts of features are taken one after another.
 //
 // Reads each value once (exact/runs.hpp); 100 to 200 ns a feature beside that.
 #include "edge.hpp"

@@ -9,11 +9,11 @@
 namespace gammabeta::GB_LEVEL {
 namespace {
 
-constexpr int64_t BINS = 480, SLOTS = BINS + 3;  // as kernels/bins.py has them: below the bins, above them, NaN
+constexpr int64_t BINS = 480, SLOTS = BINS + 3;  // as kernels/histogram.py has them: below the bins, above them, NaN
 constexpr int64_t TURNS = 4;                     // histograms by turns: one would wait for its own last store
 constexpr int64_t SHORT = 4096;                  // values from which they pay
 
-struct How {  // a row of `view`: see View in kernels/bins.py
+struct How {  // a row of `view`: see View in kernels/histogram.py
     double lift, low, inverse, mean, unit, least, most, common, tally;
 };
 

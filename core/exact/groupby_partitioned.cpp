@@ -7,7 +7,7 @@
 namespace gammabeta::GB_LEVEL {
 namespace {
 
-constexpr int BLOCK_BITS = 11;  // as kernels/groups.py has it: lines of 2¹¹ groups take 128 kB
+constexpr int BLOCK_BITS = 11;  // as kernels/groupby.py has it: lines of 2¹¹ groups take 128 kB
 
 // How many rows each block has.
 Result tally_blocks(View<const int32_t> codes, View<int64_t> counts) {

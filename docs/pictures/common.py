@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from gammabeta.lab.pictures import BLUE, FONT, GREEN, GREY, ORANGE, RED
+from gammabeta.lab.charts import BLUE, FONT, GREEN, GREY, ORANGE, RED
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent

@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from gammabeta.lab.pictures import BLUE, ORANGE, RED
+from gammabeta.lab.charts import BLUE, ORANGE, RED
 from pictures.common import DOCS, HERE, coloured, save
 
 sys.path.insert(0, str(DOCS.parent / "examples"))

@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 
 from gammabeta.lab import peers
-from gammabeta.lab.pictures import GREEN, RED, plain
+from gammabeta.lab.charts import GREEN, RED, plain
 from pictures.common import DOCS, HERE, LINK, coloured, save, shaped
 
 PLACE = DOCS / "frameworks.svg"

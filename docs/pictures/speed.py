@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from gammabeta.lab.pictures import GREEN, GREY, RED
+from gammabeta.lab.charts import GREEN, GREY, RED
 from pictures.common import DOCS, LINK, coloured, save, shaped
 
 RESULTS = DOCS.parent / "benchmarks" / "RESULTS.md"

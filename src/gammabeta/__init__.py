@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gammabeta import numpy as numpy
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
-    from gammabeta.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-    from gammabeta.porting import parity
+    from gammabeta.networks.transfer.load import parity
+    from gammabeta.norm.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
     from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold, fold_scalers
     from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import arrays, axes
+from gammabeta import axes
+from gammabeta._util.immutable import Immutable, frozen, short
+from gammabeta.backends import arrays
 from gammabeta.errors import DataError, KindError
-from gammabeta.immutable import Immutable, frozen, short
 
 if TYPE_CHECKING:
     from gammabeta.statistics import Extrema, Moments
@@ -173,7 +174,7 @@ class Affine(Immutable):
         return f"Affine(center={short(self.center)}, scale={short(self.scale)}, shift={short(self.shift)})"
 
     def _repr_html_(self) -> str:
-        from gammabeta import html
+        from gammabeta._util import html
 
         parameters = {"center": self.center, "scale": self.scale, "shift": self.shift}
         return html.features("y = (x − center) · scale + shift", self.shape, parameters)
@@ -184,17 +185,17 @@ class Affine(Immutable):
         Raises:
             DataError: Altair is not installed.
         """
-        from gammabeta import charts
+        from gammabeta._util import charts
 
         return charts.lines(self.center, self.scale, self.shift)
 
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features."""
-    from gammabeta.kernels import finish
+    from gammabeta.kernels import rounding
 
     scale = np.empty(m.shape)
-    finish.divisors(m.count, m.mean, m.var, m.std, m.deviation(ddof), scale)
+    rounding.divisors(m.count, m.mean, m.var, m.std, m.deviation(ddof), scale)
     return scale
 
 
@@ -206,10 +207,10 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
     That does not grow with the rows: n stays at 2¹⁴, and the deviation at 2⁻³⁸ of the mean, 6 ms of a Unix time. By
     scikit-learn's bound an hour of timestamps is constant once there are 10¹⁰ of them.
     """
-    from gammabeta.kernels import finish
+    from gammabeta.kernels import rounding
 
     scale = np.empty(m.shape)
-    finish.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
+    rounding.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
     return np.equal(scale, 1)
 
 

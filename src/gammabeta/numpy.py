@@ -12,12 +12,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import axes, formula, spaces
+from gammabeta import axes
+from gammabeta.backends import array_ops
 from gammabeta.conventions import TORCH, Convention
 from gammabeta.errors import DataError
-from gammabeta.kernels import batchnorm, plain
-from gammabeta.kernels.blocks import Batch, Floats
-from gammabeta.learned import Learned
+from gammabeta.kernels import batchnorm, reference
+from gammabeta.kernels.batchnorm_blocks import Batch, Floats
+from gammabeta.norm import formula
+from gammabeta.norm.state import Learned
 
 Array = NDArray[Any]
 
@@ -108,7 +110,7 @@ class BatchNorm:
         """
         _, values, away = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
         self._check(values, away, training)
-        kept = None if mask is None else formula.spread(spaces.of(values), mask, values, away)
+        kept = None if mask is None else formula.spread(array_ops.of(values), mask, values, away)
         now = copy(self)  # another thread may move the running statistics, and all four go together
         gamma, beta, mean, var = (now._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
@@ -148,7 +150,7 @@ class BatchNorm:
         if training and kept is None:
             dx, dgamma, dbeta = batchnorm.backward(dy, x, away, batch, gamma, eps)
         else:
-            back = plain.backward if training else plain.evaluate_backward
+            back = reference.backward if training else reference.evaluate_backward
             mean, var, gamma = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma))
             dx, dgamma, dbeta = back(dy, x, away, mean, var, gamma, eps, True if kept is None else kept)
         return Gradients(dx, dgamma.reshape(self.features), dbeta.reshape(self.features))
@@ -178,7 +180,7 @@ class BatchNorm:
         return layer
 
     def _repr_html_(self) -> str:
-        from gammabeta import html
+        from gammabeta._util import html
 
         names = ("gamma", "beta", "running_mean", "running_var")
         eps, decay = self.convention.eps, self.convention.decay
@@ -217,7 +219,7 @@ class BatchNorm:
         if kept is None:
             y, batch = batchnorm.forward(x, away, gamma, beta, eps)
             return y, batch, np.full(gamma.shape, float(batch.values))
-        y, mean, var, count = plain.forward(
+        y, mean, var, count = reference.forward(
             x, away, self._beside(gamma, x, away), self._beside(beta, x, away), eps, kept
         )
         batch = Batch(mean.reshape(-1), np.zeros(gamma.shape), var.reshape(-1), 0)
@@ -231,7 +233,7 @@ class BatchNorm:
             scale = gamma / np.sqrt(batch.var + self.convention.eps)
             return batchnorm.applied(x, away, batch.mean, batch.rest, scale, beta)
         mean, var, gamma, beta = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma, beta))
-        return plain.evaluate(x, mean, var, gamma, beta, self.convention.eps, kept)
+        return reference.evaluate(x, mean, var, gamma, beta, self.convention.eps, kept)
 
     def _move(self, batch: Batch, count: Floats) -> None:
         """Move the running statistics towards the batch's, feature by feature."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gammabeta.cli.dataset_options import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.diagnose import diagnose
-from gammabeta.cli.folder import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
-from gammabeta.cli.groups import By
+from gammabeta.cli.stats_by import By
 from gammabeta.cli.terminal import note, say
 from gammabeta.errors import DataError
 
@@ -131,9 +131,9 @@ def scale(
     whatever stopped it, the same command goes on from there, and does nothing twice.
     """
     from gammabeta import data
-    from gammabeta.cli import report
+    from gammabeta.cli import output as results
     from gammabeta.cli.progress import Meter
-    from gammabeta.data.tables import example as breast_cancer
+    from gammabeta.data.formats.table import example as breast_cancer
 
     if (source is None) != example:
         raise DataError("one file is needed: gammabeta scale IN, or gammabeta scale --example")
@@ -151,8 +151,8 @@ def scale(
         if stats is not None:
             raise DataError("--stats goes with -o OUT; to keep statistics alone: gammabeta stats IN -o S.json")
         with Meter() as meter:
-            found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=report.bins(), progress=meter)
-        report.show_preview(name, found, json)
+            found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=results.bins(), progress=meter)
+        results.show_preview(name, found, json)
         return
     with at_work(source, output) as meter:
         written = data.scale(
@@ -215,32 +215,33 @@ def stats_(
     broken off at any moment, the same command goes on from there.
     """
     from gammabeta import data
-    from gammabeta.cli import groups, ledger, report
+    from gammabeta.cli import output as results
+    from gammabeta.cli import stats_by, stats_update
     from gammabeta.cli.progress import Meter
 
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
     if by is not None or any(map(data.by.is_grouped, sources)):
         if recipe is not None:
             raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
-        ledger.refuse(skip_bad, check, " and without --by: groups have no ledger")
-        groups.stats(sources, by, output, only, but, json)
+        stats_update.refuse(skip_bad, check, " and without --by: groups have no ledger")
+        stats_by.stats(sources, by, output, only, but, json)
         return
     if output is not None:
         data.store.statistics_path(output)
     names = [str(path) for path in sources]
-    found = ledger.data_set_of(sources)
+    found = stats_update.data_set_of(sources)
     if found is not None:
-        ledger.tell_ignored(found, output)
+        stats_update.tell_ignored(found, output)
     if found is not None and output is not None:
-        done = ledger.updated(found, output, only, but, recipe, skip_bad, seed if check else None)
-        report.show_statistics(names, done.statistics, json, output, done)
+        done = stats_update.updated(found, output, only, but, recipe, skip_bad, seed if check else None)
+        results.show_statistics(names, done.statistics, json, output, done)
         return
-    ledger.refuse(skip_bad, check)
+    stats_update.refuse(skip_bad, check)
     with Meter() as meter:
         total = data.gather(list(sources), only, but, recipe=recipe, progress=meter)
     if output is not None:
         data.save(total, output)
-    report.show_statistics(names, total, json, output)
+    results.show_statistics(names, total, json, output)
 
 
 @app.command()
@@ -311,14 +312,14 @@ def report_(
     pip install 'gammabeta[report]'
     """
     from gammabeta import report as pages
-    from gammabeta.cli import report
+    from gammabeta.cli import output as results
     from gammabeta.cli.progress import Meter
 
     with Meter() as meter:
         found = pages.write(
             source, output, against=against, columns=_names(columns), exclude=_names(exclude), progress=meter
         )
-    report.show_page(found, output, json)
+    results.show_page(found, output, json)
 
 
 @app.command()
@@ -340,7 +341,7 @@ def lab(
     """
     from threading import Thread
 
-    from gammabeta.kernels import threads
+    from gammabeta.kernels import thread_pool
     from gammabeta.lab import server
 
     with server.opened(port) as listening:
@@ -349,7 +350,7 @@ def lab(
         say(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
             waiting = Thread(target=_browse, args=(address,), daemon=True)  # a browser in a terminal waits for the page
-            threads.started(waiting)
+            thread_pool.started(waiting)
         server.serve(listening, token)
 
 

@@ -9,7 +9,7 @@ from gammabeta.cli.terminal import Heading, say, say_json, say_table
 from gammabeta.errors import DataError, GammabetaError
 
 if TYPE_CHECKING:
-    from gammabeta.diagnosis import Diagnosis
+    from gammabeta.networks.diagnose import Diagnosis
 
 
 def diagnose(
@@ -42,10 +42,10 @@ def diagnose(
     MODULE is imported, from the working directory too. Of a .npz with several arrays, and of a .pt with
     a mapping, the entries are the model's inputs by their names.
     """
-    from gammabeta.cli import networks
+    from gammabeta.cli import load_model
 
-    network = networks.network(model, weights)
-    batches = networks.batches(data, batch_size, network)
+    network = load_model.network(model, weights)
+    batches = load_model.batches(data, batch_size, network)
     try:
         found = network.diagnose(network.model, batches)
     except GammabetaError:
@@ -63,7 +63,7 @@ def diagnose(
 
 
 def _show(found: "Diagnosis", output: Path | None) -> None:
-    from gammabeta.diagnosis.result import HEADS
+    from gammabeta.networks.diagnose.result import HEADS
 
     say(f"{found.model}: {len(found.layers)} batch-norm layers, {found.batches} batches")
     say_table([Heading(head, left=head == "layer", wraps=head == "layer") for head in HEADS], found.table())

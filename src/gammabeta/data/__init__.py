@@ -16,21 +16,21 @@ functions. `gammabeta.data.dask` and `gammabeta.data.spark` do the same where th
 
 from importlib import import_module
 
-from gammabeta.data.batches import batches
-from gammabeta.data.by import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
-from gammabeta.data.chunked import zarr
-from gammabeta.data.dataset import DataSet, Part, data_set
-from gammabeta.data.first_pass import measure, moments, scan
-from gammabeta.data.ledger import Updated, update
-from gammabeta.data.look import Preview, preview
-from gammabeta.data.npz import npz
-from gammabeta.data.pictures import images
-from gammabeta.data.ranges import extrema
-from gammabeta.data.record import Files
-from gammabeta.data.second_pass import Written, apply, invert, scale
-from gammabeta.data.source import Chunk, Column
-from gammabeta.data.state import Ranges, Recipe, Statistics
-from gammabeta.data.store import gather, load, save
+from gammabeta.data.core.source import Chunk, Column
+from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
+from gammabeta.data.core.statistics_io import gather, load, save
+from gammabeta.data.dataset.discovery import DataSet, Part, data_set
+from gammabeta.data.dataset.manifest import Files
+from gammabeta.data.dataset.update import Updated, update
+from gammabeta.data.formats.images import images
+from gammabeta.data.formats.iterables import batches
+from gammabeta.data.formats.npz import npz
+from gammabeta.data.formats.zarr import zarr
+from gammabeta.data.passes.groupby import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
+from gammabeta.data.passes.measure import measure, moments, scan
+from gammabeta.data.passes.minmax import extrema
+from gammabeta.data.passes.preview import Preview, preview
+from gammabeta.data.passes.transform import Written, apply, invert, scale
 
 __all__ = [
     "Chunk",

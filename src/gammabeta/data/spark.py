@@ -22,12 +22,13 @@ from pyspark.sql.types import DoubleType, FloatType, NumericType, StructField, S
 
 from gammabeta import errors
 from gammabeta.affine import Affine
-from gammabeta.data import partition, vectors
-from gammabeta.data.partition import Batches, Map
-from gammabeta.data.select import selected
-from gammabeta.data.source import Column
-from gammabeta.data.state import Recipe, Statistics, listed
-from gammabeta.data.tables import unique
+from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.columns import selected
+from gammabeta.data.core.source import Column
+from gammabeta.data.core.statistics import Recipe, Statistics, listed
+from gammabeta.data.formats.table import unique
+from gammabeta.data.passes import partition
+from gammabeta.data.passes.partition import Batches, Map
 from gammabeta.errors import DataError, GammabetaError, KindError
 from gammabeta.scalers import MinMaxScaler, StandardScaler
 from gammabeta.statistics import Extrema, Moments
@@ -130,7 +131,7 @@ def _columns(df: DataFrame) -> tuple[Column, ...]:
 def _column(field: StructField) -> Column:
     if not isinstance(field.dataType, NumericType):
         return Column(field.name, field.dataType.simpleString(), "not numeric")
-    return Column(field.name, vectors.type_name(to_arrow_type(field.dataType)))
+    return Column(field.name, arrow_numpy.type_name(to_arrow_type(field.dataType)))
 
 
 def _quoted(name: str) -> str:

@@ -5,12 +5,12 @@ from gammabeta.keras import BatchNormalization
 layer = BatchNormalization()    # arguments, weights and saved files as Keras', on TensorFlow, JAX and torch
 """
 
-from gammabeta.keras.adapt import adapt
-from gammabeta.keras.diagnose import diagnose
-from gammabeta.keras.fold import fold
-from gammabeta.keras.freeze import freeze, unfreeze
-from gammabeta.keras.layer import BatchNormalization
-from gammabeta.keras.port import adopt, learned
-from gammabeta.keras.recalibrate import recalibrate
+from gammabeta.keras.networks.adapt import adapt
+from gammabeta.keras.networks.diagnose import diagnose
+from gammabeta.keras.networks.fold import fold
+from gammabeta.keras.networks.freeze import freeze, unfreeze
+from gammabeta.keras.networks.recalibrate import recalibrate
+from gammabeta.keras.networks.transfer import adopt, learned
+from gammabeta.keras.norm.layer import BatchNormalization
 
 __all__ = ["BatchNormalization", "adapt", "adopt", "diagnose", "fold", "freeze", "learned", "recalibrate", "unfreeze"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta.kernels import binding, layout, threads
+from gammabeta.kernels import binding, layout, thread_pool
 from gammabeta.kernels.binding import letter
 from gammabeta.kernels.layout import Array
 
@@ -64,7 +64,7 @@ def _block(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
     def runs(between: tuple[int, int]) -> int:
         return kernel(source, target, b, *between, *parameters)
 
-    return sum(threads.run(runs, threads.ranges(a * f, layout.SPLIT // b)))
+    return sum(thread_pool.run(runs, thread_pool.ranges(a * f, layout.SPLIT // b)))
 
 
 def _rows(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
@@ -82,9 +82,9 @@ def _rows(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
         return kernel(flat[cut], out[cut], 0, between[1] - between[0], *(p[cut] for p in parameters))
 
     if lanes < size:
-        return sum(threads.run(rows, threads.ranges(size, layout.SPLIT, lanes)))
+        return sum(thread_pool.run(rows, thread_pool.ranges(size, layout.SPLIT, lanes)))
     flat, out = source.reshape(-1), target.reshape(-1)
-    return sum(threads.run(part, threads.ranges(size, layout.SPLIT)))
+    return sum(thread_pool.run(part, thread_pool.ranges(size, layout.SPLIT)))
 
 
 def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Parameters) -> int:
@@ -108,7 +108,7 @@ def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Pa
         return kernel(source.memory, target.memory, *(place[part] for place in places))
 
     mean = int(source.lengths.sum()) // len(given)
-    return sum(threads.run(some, threads.ranges(len(given), layout.SPLIT // max(1, mean))))
+    return sum(thread_pool.run(some, thread_pool.ranges(len(given), layout.SPLIT // max(1, mean))))
 
 
 def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> int:
@@ -136,7 +136,7 @@ def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) 
     def work(between: tuple[int, int]) -> int:
         return sum(piece(slice(at, min(at + step, between[1]))) for at in range(*between, step))
 
-    return sum(threads.run(work, threads.ranges(x.shape[along], layout.COSTLY * x.shape[along] // x.size)))
+    return sum(thread_pool.run(work, thread_pool.ranges(x.shape[along], layout.COSTLY * x.shape[along] // x.size)))
 
 
 def _types(x: Array, y: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gammabeta import axes
-from gammabeta.kernels import plain
-from gammabeta.kernels.blocks import Axes, Batch, Block, Floats
+from gammabeta.kernels import reference
+from gammabeta.kernels.batchnorm_blocks import Axes, Batch, Block, Floats
 from gammabeta.kernels.layout import Array
 
 SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overflow
@@ -42,7 +42,7 @@ def forward(
         wide, batch = forward(x.astype(np.float32), away, gamma, beta, eps)
     else:
         shape = axes.parameter_shape(away, x.shape)
-        wide, mean, _, _ = plain.forward(x, away, gamma.reshape(shape), beta.reshape(shape), eps)
+        wide, mean, _, _ = reference.forward(x, away, gamma.reshape(shape), beta.reshape(shape), eps)
         batch = batch._replace(mean=mean.reshape(-1), rest=np.zeros(block.features))
     wide = wide if then.added is None else wide + then.added.astype(wide.dtype)
     return (np.maximum(wide, 0) if then.relu else wide).astype(x.dtype.newbyteorder("=")), batch

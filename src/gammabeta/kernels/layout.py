@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gammabeta import axes
 from gammabeta.errors import KindError
-from gammabeta.kernels import threads
+from gammabeta.kernels import thread_pool
 
 Array = NDArray[Any]
 
@@ -139,7 +139,7 @@ def plain(x: Array) -> Array:
     if native in _FLOATS:
         return np.ascontiguousarray(x, native)
     if native == np.float16:
-        from gammabeta.kernels.storage import widened
+        from gammabeta.kernels.dtypes import widened
 
         return widened(np.ascontiguousarray(x, native))
     if size <= 2:
@@ -166,12 +166,12 @@ def lanes(rows: int, columns: int, tile: int) -> int:
 
 def _split(x: Array, statistic: Reduction) -> Any:
     """The statistic of a block, over threads: by its features, or cut along its longest axis."""
-    many = x.shape[2] > 1 and x.shape[1] >= EVEN * threads.count()
+    many = x.shape[2] > 1 and x.shape[1] >= EVEN * thread_pool.count()
     if many and _lies_in_runs(x):
         return statistic.runs(_runs(x))
     along = 1 if many else int(np.argmax(x.shape))
-    ranges = threads.ranges(x.shape[along], SPLIT * x.shape[along] // max(1, x.size))
-    parts = threads.run(lambda r: _block(x[(slice(None),) * along + (slice(*r),)], statistic), ranges)
+    ranges = thread_pool.ranges(x.shape[along], SPLIT * x.shape[along] // max(1, x.size))
+    parts = thread_pool.run(lambda r: _block(x[(slice(None),) * along + (slice(*r),)], statistic), ranges)
     return statistic.concatenated(parts) if along == 1 and len(parts) > 1 else statistic.added(parts, x.shape[1])
 
 
@@ -275,7 +275,7 @@ def shares(given: Runs, split: int) -> list[tuple[int, int]]:
     if len(given.memory) < 2 * split:
         return [(0, features)]
     values = int(given.lengths.sum()) * given.many
-    return threads.ranges(features, split * features // max(1, values))
+    return thread_pool.ranges(features, split * features // max(1, values))
 
 
 def _pieces(x: Array) -> Iterator[Array]:

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.kernels import exact, finish, folds, layout, limbs, singly, threads, wide
+from gammabeta.kernels import add_scalar, add_tile, folds, layout, limbs, rounding, thread_pool, wide_table
 from gammabeta.kernels.layout import Array
 from gammabeta.kernels.limbs import Limbs
 
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
 """Σw, Σw·x and Σw·x² per feature, w being 1 where there are no weights; how many NaN, +inf and −inf: int64 (3, f)."""
 
-_SUM = singly.SUM_BASE, singly.SUM_HEIGHT
-_SQUARES = singly.SQUARES_BASE, singly.SQUARES_HEIGHT
-_CUBES = singly.CUBES_BASE, singly.CUBES_HEIGHT
+_SUM = add_scalar.SUM_BASE, add_scalar.SUM_HEIGHT
+_SQUARES = add_scalar.SQUARES_BASE, add_scalar.SQUARES_HEIGHT
+_CUBES = add_scalar.CUBES_BASE, add_scalar.CUBES_HEIGHT
 
 _spare = threading.local()
 
@@ -31,12 +31,12 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     table = layout.as_table(x, axis)
     if table is None:
         found = layout.reduced(x, axis, _REDUCTION)
-    elif table.shape[1] > layout.PANEL and len(table) <= wide.ROWS:
-        found = wide.sums(table)
+    elif table.shape[1] > layout.PANEL and len(table) <= wide_table.ROWS:
+        found = wide_table.sums(table)
     else:
         found = layout.reduced(table, 0, _REDUCTION) if table.size >= 2 * layout.SPLIT else _table(table)
     _, total, squares, specials = found
-    missing = specials[singly.NAN]
+    missing = specials[add_scalar.NAN]
     rows = x.size // max(1, len(missing))
     if rows < 2**limbs.BITS and not (omit and np.count_nonzero(missing)):
         return (0, np.full((1, len(missing)), rows)), total, squares, specials
@@ -46,7 +46,7 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
 def columns(given: layout.Runs, add: Callable[..., None]) -> Sums:
     """The exact sums of vectors, NaN left out. add: called as `exact.accumulate_runs`, which it calls in its turn."""
     _, total, squares, specials = _runs(given, add)
-    return limbs.from_counts(given.lengths - specials[singly.NAN]), total, squares, specials
+    return limbs.from_counts(given.lengths - specials[add_scalar.NAN]), total, squares, specials
 
 
 def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums:
@@ -67,8 +67,8 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
         return added(parts, features)
 
     long = x.shape[layout.longest(x, axis)]
-    ranges = threads.ranges(long, layout.COSTLY * long // max(1, x.size))
-    return added(threads.run(part, ranges), features)
+    ranges = thread_pool.ranges(long, layout.COSTLY * long // max(1, x.size))
+    return added(thread_pool.run(part, ranges), features)
 
 
 def added(parts: list[Sums], features: int) -> Sums:
@@ -161,22 +161,22 @@ def _panel(x: Array, several: int, first: int, width: int) -> Sums:
     room = _room("lanes", -(-width // layout.LANES) * folds.FOLDS[x.dtype.char].block)
 
     def run(*out: Any) -> None:
-        exact.accumulate(x, columns, several, first, width, *out, room)
+        add_tile.accumulate(x, columns, several, first, width, *out, room)
 
     found = _canonical(run, min(width, columns))
     _spare.__dict__["lanes"] = room
     return found
 
 
-def _runs(given: layout.Runs, add: Callable[..., None] = exact.accumulate_runs) -> Sums:
+def _runs(given: layout.Runs, add: Callable[..., None] = add_tile.accumulate_runs) -> Sums:
     """The sums of features that lie in runs."""
     features, split = len(given.lengths), layout.SPLIT
 
     def run(part: layout.Runs, *out: Any) -> None:
         _accumulate(part, split, add, *out)
         total, squares, _, touched = out
-        exact.settle(total, touched[0])
-        exact.settle(squares, touched[1])
+        add_tile.settle(total, touched[0])
+        add_tile.settle(squares, touched[1])
 
     return added([_canonical(partial(run, part), features) for part in _bounded(given)], features)
 
@@ -214,7 +214,7 @@ def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: 
         _spare.__dict__[dtype] = place
         return mine
 
-    parts = threads.run(some, shares)
+    parts = thread_pool.run(some, shares)
     if len(parts) > 1:
         touched[:, 0] = np.min([mine[:, 0] for mine in parts], axis=0)
         touched[:, 1] = np.max([mine[:, 1] for mine in parts], axis=0)
@@ -236,7 +236,7 @@ class Running:
         """Add each feature's values."""
         touched = self._settle()
         for part in _bounded(given):
-            _accumulate(part, BESIDE, exact.accumulate_runs, *self.limbs, self.specials, touched)
+            _accumulate(part, BESIDE, add_tile.accumulate_runs, *self.limbs, self.specials, touched)
             self._settle()
         self.counts += given.lengths * given.many
 
@@ -252,7 +252,7 @@ class Running:
         touched = self._noted[0][0]
         touched[:, 0], touched[:, 1] = every[..., 0].min(axis=0), every[..., 1].max(axis=0)
         for digits, rows in zip(self.limbs, touched, strict=True):
-            exact.carry(digits, rows, 0, len(self.counts))
+            add_tile.carry(digits, rows, 0, len(self.counts))
         for others in self._noted[1:]:
             others[:] = touched
         return touched
@@ -265,12 +265,12 @@ class Running:
     def sums(self) -> Sums:
         """What `sums` of all values at once would give, NaN left out."""
         total, squares = (limbs.canonical(*part) for part in self._used())
-        return limbs.from_counts(self.counts - self.specials[singly.NAN]), total, squares, self.specials.copy()
+        return limbs.from_counts(self.counts - self.specials[add_scalar.NAN]), total, squares, self.specials.copy()
 
     def population(self, ddof: float) -> NDArray[np.float64]:
         """Mean, variance and deviation, (3, f), of features without NaN, as `rounding.population` gives them."""
         total, squares = self._used()
-        return finish.population((0, self.counts[None]), total, squares, ddof)
+        return rounding.population((0, self.counts[None]), total, squares, ddof)
 
     def _used(self) -> list[Limbs]:
         pairs = zip((_SUM, _SQUARES), self.limbs, self._settle().tolist(), strict=True)
@@ -286,7 +286,7 @@ def _canonical(run: Callable[..., None], features: int) -> Sums:
 
 def _integers(x: Array) -> Sums:
     """The sums of a contiguous table of int64 or uint64."""
-    return _canonical(partial(singly.accumulate_integers, x), x.shape[1])
+    return _canonical(partial(add_scalar.accumulate_integers, x), x.shape[1])
 
 
 def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
@@ -294,7 +294,7 @@ def _weighted(x: Array, weights: Array, omit: bool) -> Sums:
     features = x.shape[1]
     values = x if x.dtype.kind != "f" else x.astype(np.float64, copy=False)
     specials = np.zeros((3, features), np.int64)
-    run = partial(singly.accumulate_weighted, values, np.ascontiguousarray(weights, np.float64), omit)
+    run = partial(add_scalar.accumulate_weighted, values, np.ascontiguousarray(weights, np.float64), omit)
     counts, total, squares = _window(run, features, (_SUM, _SQUARES, _CUBES), specials)
     return counts, total, squares, specials
 

@@ -21,29 +21,29 @@ def _():
     from scipy.stats import kurtosis, linregress, skew
 
     import gammabeta as gb
-    from gammabeta.kernels import threads
-    from gammabeta.lab import columns, digits, jitter, page, peers, pictures, training
-    from gammabeta.lab.live import Live
+    from gammabeta.kernels import thread_pool
+    from gammabeta.lab import batch_noise, charts, datasets, digits, peers, training_charts, widgets
+    from gammabeta.lab.live_training import Live
 
     BENDS = {"sigmoid": digits.sigmoid, "tanh": np.tanh}
     return (
         BENDS,
         Live,
-        columns,
+        datasets,
         gb,
-        jitter,
+        batch_noise,
         kurtosis,
         linregress,
         mo,
         np,
-        page,
+        widgets,
         peers,
-        pictures,
+        charts,
         reduce,
         skew,
         threading,
-        threads,
-        training,
+        thread_pool,
+        training_charts,
     )
 
 
@@ -75,39 +75,39 @@ def _(mo):
 
 
 @app.cell
-def _(columns, mo, page):
-    examples = columns.examples()
+def _(datasets, mo, widgets):
+    examples = datasets.examples()
     own = mo.ui.file(label="or a file of yours: .csv, .parquet, …", kind="button")
     outlier = mo.ui.slider(0, 100, 5, value=0, label="outlier, in standard deviations", show_value=True)
     choice = mo.ui.dropdown(list(examples), value=next(iter(examples)), label="column")
-    page.controls(choice, own, outlier)
+    widgets.controls(choice, own, outlier)
     return choice, examples, outlier, own
 
 
 @app.cell
-def _(columns, gb, mo, own, page):
+def _(datasets, gb, mo, own, widgets):
     _found, _problem = [], None
     if own.value:
         try:
-            _found = columns.names(own.name(), own.contents())
+            _found = datasets.names(own.name(), own.contents())
         except gb.GammabetaError as _error:
-            _problem = page.problem(str(_error))
+            _problem = widgets.problem(str(_error))
     own_name = mo.ui.dropdown(_found, value=_found[0] if _found else None, label="its column")
     _problem if _problem else own_name if _found else None
     return (own_name,)
 
 
 @app.cell
-def _(choice, columns, examples, gb, mo, own, own_name, page):
+def _(choice, datasets, examples, gb, mo, own, own_name, widgets):
     try:
-        column = columns.read(own.name(), own.contents(), own_name.value) if own_name.value else examples[choice.value]
+        column = datasets.read(own.name(), own.contents(), own_name.value) if own_name.value else examples[choice.value]
     except gb.GammabetaError as _error:
-        mo.stop(True, page.problem(str(_error)))
+        mo.stop(True, widgets.problem(str(_error)))
     return (column,)
 
 
 @app.cell
-def _(column, gb, kurtosis, mo, np, outlier, page, pictures, skew):
+def _(column, gb, kurtosis, mo, np, outlier, widgets, charts, skew):
     _m = gb.Moments.of(column.values)
     _far = [] if outlier.value == 0 else [float(_m.mean + outlier.value * _m.std)]
     _x = np.concatenate([column.values, _far])
@@ -117,7 +117,7 @@ def _(column, gb, kurtosis, mo, np, outlier, page, pictures, skew):
         "min-max": gb.MinMaxScaler().fit_transform(_x[:, None])[:, 0],
     }
     _units = (column.title, "(x − mean) / std, no unit", "(x − min) / (max − min), no unit")
-    _colours = (pictures.GREY, pictures.BLUE, pictures.ORANGE)
+    _colours = (charts.GREY, charts.BLUE, charts.ORANGE)
     _rows = []
     for _name, _y in _ways.items():
         _s, _e = gb.Moments.of(_y), gb.Extrema.of(_y)
@@ -127,14 +127,14 @@ def _(column, gb, kurtosis, mo, np, outlier, page, pictures, skew):
     _kept = gb.Moments.of(_ways["standardized"][: len(column.values)])
     mo.vstack(
         [
-            page.pictures(
+            widgets.pictures(
                 *(
-                    pictures.histogram(y, name, unit, colour)
+                    charts.histogram(y, name, unit, colour)
                     for (name, y), unit, colour in zip(_ways.items(), _units, _colours, strict=True)
                 )
             ),
-            page.table("scaled", ["", "mean", "std", "min", "max", "skewness", "excess kurtosis"], _rows),
-            page.numbers(
+            widgets.table("scaled", ["", "mean", "std", "min", "max", "skewness", "excess kurtosis"], _rows),
+            widgets.numbers(
                 {
                     "used": (
                         "part of min-max's range that the column itself takes, without the outlier",
@@ -161,13 +161,13 @@ def _(mo):
 
 
 @app.cell
-def _(mo, page):
+def _(mo, widgets):
     scale_1 = mo.ui.slider(0.1, 3, 0.1, value=0.5, label="first map: times", show_value=True)
     shift_1 = mo.ui.slider(-3, 3, 0.1, value=1, label="plus", show_value=True)
     scale_2 = mo.ui.slider(0.1, 3, 0.1, value=2.5, label="second map: times", show_value=True)
     shift_2 = mo.ui.slider(-3, 3, 0.1, value=-1, label="plus", show_value=True)
     between = mo.ui.radio(["nothing", "tanh", "exp"], value="nothing", label="between the two", inline=True)
-    page.controls(scale_1, shift_1, scale_2, shift_2, between)
+    widgets.controls(scale_1, shift_1, scale_2, shift_2, between)
     return between, scale_1, scale_2, shift_1, shift_2
 
 
@@ -179,8 +179,8 @@ def _(
     linregress,
     mo,
     np,
-    page,
-    pictures,
+    widgets,
+    charts,
     scale_1,
     scale_2,
     shift_1,
@@ -194,21 +194,21 @@ def _(
     _once, _twice = _first(_x), _second(_bend(_first(_x)))
     mo.vstack(
         [
-            page.pictures(
-                pictures.lines(
+            widgets.pictures(
+                charts.lines(
                     {"after the first map": (_x, _once), "after both": (_x, _twice)},
-                    pictures.axis("x", "quantiles of the standardized column, no unit"),
-                    pictures.axis("y", "quantiles after the maps, no unit"),
-                    [pictures.ORANGE, pictures.BLUE],
+                    charts.axis("x", "quantiles of the standardized column, no unit"),
+                    charts.axis("y", "quantiles after the maps, no unit"),
+                    [charts.ORANGE, charts.BLUE],
                     height=300,
                 )
             ),
-            page.numbers(
+            widgets.numbers(
                 {
                     "straight": ("R² of the best straight line, after both", float(linregress(_x, _twice).rvalue ** 2)),
                     "one-map": (
                         "first.then(second), as one map",
-                        page.line(_both),
+                        widgets.line(_both),
                     ),
                     "apart": (
                         "largest difference between the one map and the picture",
@@ -235,15 +235,15 @@ def _(mo):
 
 
 @app.cell
-def _(BENDS, mo, page):
+def _(BENDS, mo, widgets):
     bend_3 = mo.ui.radio(list(BENDS), value="sigmoid", label="activation", inline=True)
     depth_3 = mo.ui.slider(1, 20, value=6, label="layers in the stack", show_value=True)
-    page.controls(bend_3, depth_3)
+    widgets.controls(bend_3, depth_3)
     return bend_3, depth_3
 
 
 @app.cell
-def _(BENDS, gb, linregress, np, pictures):
+def _(BENDS, gb, linregress, np, charts):
     def used_part(values, bend):
         """The picture of the part of an activation that values use, and R² of its best straight line."""
         x, wide = np.sort(values), np.linspace(-10, 10, 161)
@@ -252,7 +252,7 @@ def _(BENDS, gb, linregress, np, pictures):
         thin = x[np.linspace(0, len(x) - 1, min(len(x), 200)).astype(int)]
         line = best.slope * thin + best.intercept
         curve = wide, BENDS[bend](wide)
-        chart = pictures.used_part(curve, (thin, BENDS[bend](thin)), line, bend, "input of the activation, no unit")
+        chart = charts.used_part(curve, (thin, BENDS[bend](thin)), line, bend, "input of the activation, no unit")
         return chart, float(best.rvalue**2)
 
     def stack(depth):
@@ -272,8 +272,8 @@ def _(
     gb,
     mo,
     np,
-    page,
-    pictures,
+    widgets,
+    charts,
     reduce,
     stack,
     used_part,
@@ -292,21 +292,21 @@ def _(
     }
     mo.vstack(
         [
-            page.pictures(
+            widgets.pictures(
                 _chart,
-                pictures.lines(
+                charts.lines(
                     {name: (_x, y) for name, y in _shown.items()},
-                    pictures.axis("x", "input of the stack, no unit"),
-                    pictures.axis("y", "its output, standardized"),
-                    [pictures.BLUE, pictures.RED],
+                    charts.axis("x", "input of the stack, no unit"),
+                    charts.axis("y", "its output, standardized"),
+                    [charts.BLUE, charts.RED],
                 ),
             ),
-            page.numbers(
+            widgets.numbers(
                 {
                     "r2": (f"R² of the best line through the part of {bend_3.value} in use", f"{_r2:.5f}"),
                     "collapsed": (
                         f"{depth_3.value} layers without activation, as one map",
-                        page.line(_one),
+                        widgets.line(_one),
                     ),
                     "layer-by-layer": (
                         "largest difference from going layer by layer, of the largest output",
@@ -332,11 +332,11 @@ def _(mo):
 
 
 @app.cell
-def _(BENDS, mo, page):
+def _(BENDS, mo, widgets):
     bend_4 = mo.ui.radio(list(BENDS), value="sigmoid", label="activation", inline=True)
     gamma = mo.ui.slider(0, 6, 0.1, value=1, label="γ", show_value=True)
     beta = mo.ui.slider(-6, 6, 0.1, value=0, label="β", show_value=True)
-    page.controls(bend_4, gamma, beta)
+    widgets.controls(bend_4, gamma, beta)
     return bend_4, beta, gamma
 
 
@@ -350,8 +350,8 @@ def _(
     gb,
     mo,
     np,
-    page,
-    pictures,
+    widgets,
+    charts,
     used_part,
 ):
     _plain = gb.StandardScaler().fit_transform(column.values[:, None])[:, 0]
@@ -362,17 +362,17 @@ def _(
     _batch = gb.batch_norm(column.values, gamma.value, beta.value)
     mo.vstack(
         [
-            page.pictures(
+            widgets.pictures(
                 _chart or mo.md("γ = 0: every value is β, and nothing of the column is left."),
-                pictures.two_histograms(
+                charts.two_histograms(
                     BENDS[bend_4.value](_plain),
                     BENDS[bend_4.value](_y),
-                    ("plain standardization", f"γ = {page.text(gamma.value)}, β = {page.text(beta.value)}"),
+                    ("plain standardization", f"γ = {widgets.text(gamma.value)}, β = {widgets.text(beta.value)}"),
                     (_low, 1.0),
                     f"output of {bend_4.value}, no unit",
                 ),
             ),
-            page.numbers(
+            widgets.numbers(
                 {
                     "r2-learned": ("R² of the best line through the part in use", f"{_r2:.5f}"),
                     "difference": (
@@ -404,7 +404,7 @@ def _(mo):
 
 
 @app.cell
-def _(mo, page):
+def _(mo, widgets):
     size = mo.ui.slider(
         steps=[2, 4, 8, 16, 32, 64, 128, 256, 512], value=16, label="pictures in a mini-batch", show_value=True
     )
@@ -417,14 +417,14 @@ def _(mo, page):
         label="statistic",
         inline=True,
     )
-    page.controls(size, decay, statistic)
+    widgets.controls(size, decay, statistic)
     return decay, size, statistic
 
 
 @app.cell
-def _(jitter, statistic):
+def _(batch_noise, statistic):
     per_channel = statistic.value.startswith("per channel")
-    measured, law = jitter.measured(per_channel), jitter.law(per_channel)
+    measured, law = batch_noise.measured(per_channel), batch_noise.law(per_channel)
     return law, measured, per_channel
 
 
@@ -432,33 +432,33 @@ def _(jitter, statistic):
 def _(
     decay,
     gb,
-    jitter,
+    batch_noise,
     law,
     measured,
     mo,
     np,
-    page,
+    widgets,
     per_channel,
-    pictures,
+    charts,
     size,
 ):
-    _found = jitter.follow(per_channel, size.value, decay.value)
-    _truth = float(gb.Moments.of(jitter.ink(per_channel), axis=(0, 1)).mean)
-    _at = int(np.flatnonzero(size.value == jitter.SIZES)[0])
+    _found = batch_noise.follow(per_channel, size.value, decay.value)
+    _truth = float(gb.Moments.of(batch_noise.ink(per_channel), axis=(0, 1)).mean)
+    _at = int(np.flatnonzero(size.value == batch_noise.SIZES)[0])
     _shown = gb.Moments.of(_found.in_training, axis=(0, 1, 2))
     mo.vstack(
         [
-            page.pictures(
-                pictures.batches(_found.means, _found.running, _truth, "mean ink, from 0 to 16"),
-                pictures.spreads(
-                    jitter.SIZES,
+            widgets.pictures(
+                charts.batches(_found.means, _found.running, _truth, "mean ink, from 0 to 16"),
+                charts.spreads(
+                    batch_noise.SIZES,
                     {"mean, measured": measured.mean, "variance, measured": measured.variance},
                     {"mean, measured": law.mean, "variance, measured": law.variance},
                     size.value,
                     "std from batch to batch, ink",
                 ),
             ),
-            page.numbers(
+            widgets.numbers(
                 {
                     "jitter": ("jitter of the mean, measured on 200 mini-batches", float(measured.mean[_at])),
                     "law": ("what 1/√n says (the lines)", float(law.mean[_at])),
@@ -490,14 +490,14 @@ def _(mo):
 
 
 @app.cell
-def _(mo, page):
+def _(mo, widgets):
     depth = mo.ui.slider(2, 8, value=5, label="layers", show_value=True)
     bend = mo.ui.radio(["sigmoid", "relu"], value="sigmoid", label="activation", inline=True)
     rate = mo.ui.radio({"0.1": 0.1, "0.3": 0.3, "1": 1.0}, value="0.3", label="learning rate", inline=True)
     steps = mo.ui.slider(100, 1000, 100, value=300, label="steps of 60 pictures", show_value=True)
     train = mo.ui.run_button(label="Train, from the start")
     stop = mo.ui.run_button(label="Stop")
-    mo.vstack([page.controls(depth, bend, rate, steps), page.controls(train, stop)])
+    mo.vstack([widgets.controls(depth, bend, rate, steps), widgets.controls(train, stop)])
     return bend, depth, rate, steps, stop, train
 
 
@@ -508,14 +508,17 @@ def _():
 
 
 @app.cell
-def _(Live, bend, depth, mo, page, rate, steps, threading, threads, train, training, trainings):
+def _(Live, bend, depth, mo, widgets, rate, steps, threading, thread_pool, train, training_charts, trainings):
     mo.stop(not train.value and not trainings, mo.md("*Press “Train, from the start”.*"))
 
     def _show(live):
-        pages = [page.progress(live.done, live.steps, live.state)]
-        pages += [page.pictures(*row(live)) for row in (training.curves, training.activations, training.learned)]
+        pages = [widgets.progress(live.done, live.steps, live.state)]
+        pages += [
+            widgets.pictures(*row(live))
+            for row in (training_charts.curves, training_charts.activations, training_charts.learned)
+        ]
         last = {way: seen.accuracy[-1] for way, seen in live.seen.items()}
-        pages += [page.numbers({f"held-out-{way}": (f"held out, {way}", f"{a:.1%}") for way, a in last.items()})]
+        pages += [widgets.numbers({f"held-out-{way}": (f"held out, {way}", f"{a:.1%}") for way, a in last.items()})]
         return mo.vstack(pages)
 
     def _work(live):
@@ -529,7 +532,7 @@ def _(Live, bend, depth, mo, page, rate, steps, threading, threads, train, train
         while trainings:
             trainings.pop().stop()
         trainings.append(Live(depth.value, bend.value, rate.value, steps.value))
-        if not threads.started(mo.Thread(target=_work, args=(trainings[0],), daemon=True)):
+        if not thread_pool.started(mo.Thread(target=_work, args=(trainings[0],), daemon=True)):
             _work(trainings[0])
     _show(trainings[0]) if trainings[0].done else mo.md("*The networks are being made …*")
     return
@@ -556,7 +559,7 @@ def _(mo):
 
 
 @app.cell
-def _(mo, page):
+def _(mo, widgets):
     mean_7 = mo.ui.slider(
         steps=[0, 1, 10, 100, 280, 1000, 2010, 8000, 10000, 100000, 1000000],
         value=2010,
@@ -567,18 +570,18 @@ def _(mo, page):
         steps=[0.1, 0.3, 1, 2, 3, 10, 30, 100], value=3, label="its standard deviation", show_value=True
     )
     load = mo.ui.button(value=0, on_click=lambda n: n + 1, label="Load the installed frameworks")
-    page.controls(mean_7, std_7, load)
+    widgets.controls(mean_7, std_7, load)
     return load, mean_7, std_7
 
 
 @app.cell
-def _(load, mo, page, peers):
+def _(load, mo, widgets, peers):
     absent = {name: f"not installed: {', '.join(m)}" for name in peers.NEEDS if (m := peers.lacking(name))}
     if load.value:
         with mo.status.spinner("The frameworks are loading, each in a process of its own …"):
             _answered = peers.shared.errors(peers.column(0.0, 1.0))
         absent |= {n: "did not answer" for n in peers.NEEDS if n not in _answered and n not in absent}
-    page.numbers(
+    widgets.numbers(
         {
             "loaded": (
                 "layers that can run here (loading them takes up to half a minute)",
@@ -590,7 +593,7 @@ def _(load, mo, page, peers):
 
 
 @app.cell
-def _(absent, gb, load, mean_7, mo, page, peers, pictures, std_7):
+def _(absent, gb, load, mean_7, mo, widgets, peers, charts, std_7):
     _x = peers.column(mean_7.value, std_7.value)
     _here = "gammabeta on NumPy"
     if load.value:
@@ -602,8 +605,8 @@ def _(absent, gb, load, mean_7, mo, page, peers, pictures, std_7):
     _order = [name for name in peers.NEEDS if name in _errors]
     mo.vstack(
         [
-            page.pictures(pictures.disagreement({name: _errors[name] for name in _order}, _missing, height=26)),
-            page.numbers({f"error-{name}": (name, pictures.plain(_errors[name])) for name in _order}),
+            widgets.pictures(charts.disagreement({name: _errors[name] for name in _order}, _missing, height=26)),
+            widgets.numbers({f"error-{name}": (name, charts.plain(_errors[name])) for name in _order}),
         ]
     )
     return

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gammabeta.errors import DataError, GammabetaError
-from gammabeta.kernels import threads
-from gammabeta.lab.gives_back import GivesBack
+from gammabeta.kernels import thread_pool
+from gammabeta.lab.free_memory import GivesBack
 from gammabeta.lab.guard import Guard
 
 PAGE = Path(__file__).with_name("app.py")
@@ -29,7 +29,7 @@ def opened(port: int) -> socket.socket:
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise GammabetaError(f"the lab needs {' and '.join(missing)}: pip install 'gammabeta[lab]'")
-    if threads.free(THREADS) < THREADS:
+    if thread_pool.free(THREADS) < THREADS:
         raise GammabetaError(
             "the lab needs threads, one for each open page, and this system starts none; allow this process more "
             "(ulimit -u, or its container's limit)"

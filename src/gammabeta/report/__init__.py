@@ -15,17 +15,17 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from gammabeta.data.files import replacing
-from gammabeta.data.first_pass import Progress, quiet
-from gammabeta.data.select import selected
-from gammabeta.data.source import Column, Source
-from gammabeta.data.sources import opened
-from gammabeta.diagnosis import Diagnosis
+from gammabeta.data.core.columns import selected
+from gammabeta.data.core.source import Column, Source
+from gammabeta.data.formats.registry import opened
+from gammabeta.data.io.paths import replacing
+from gammabeta.data.passes.measure import Progress, quiet
 from gammabeta.errors import DataError, FileError
+from gammabeta.networks.diagnose import Diagnosis
 from gammabeta.report import document
 from gammabeta.report.document import Document
 from gammabeta.report.drift import Drift
-from gammabeta.report.look import profiles
+from gammabeta.report.profile_pass import profiles
 
 __all__ = ["Document", "compare", "describe", "network", "write"]
 
@@ -127,7 +127,7 @@ def write(
             found = describe(source, columns, exclude, progress=progress)
         else:
             found = compare(source, against, columns, exclude, progress=progress)
-        from gammabeta.report.page import rendered
+        from gammabeta.report.column_page import rendered
 
         temporary.write_text(rendered(found), "utf-8", newline="\n")
     return found
@@ -147,7 +147,7 @@ def network(diagnosis: Diagnosis, out: str | Path = "network.html") -> None:
         raise FileError(f"a page's name must end in .html, got {str(out)!r}")
     if find_spec("jinja2") is None:
         raise DataError("a page is made with Jinja2: pip install 'gammabeta[report]'")
-    from gammabeta.report.layers import rendered
+    from gammabeta.report.network_page import rendered
 
     with replacing(out) as temporary:
         temporary.write_text(rendered(diagnosis.document()), "utf-8", newline="\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 from gammabeta import __version__
 from gammabeta.affine import Affine
-from gammabeta.data.source import Column, Source
+from gammabeta.data.core.source import Column, Source
 from gammabeta.report import drift, findings
 from gammabeta.report.drift import Drift
 from gammabeta.report.findings import Finding

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta.kernels import bins
-from gammabeta.report.sample import Floats
+from gammabeta.kernels import histogram
+from gammabeta.report.sampling import Floats
 
 BARS = (12, 16, 20, 24, 30, 40, 48, 60)  # divisors of 480; three times the cube root of n shows shape rather than noise
 _HALVES = 2.0**50  # below it, float64 has quarters
@@ -26,7 +26,7 @@ class Grid(NamedTuple):
 
     low: float
     high: float
-    bins: int
+    histogram: int
     whole: bool = False
 
     @property
@@ -46,19 +46,19 @@ def grid_for(low: float, high: float, sample: Floats, whole: bool) -> Grid:
     The range is cut to the middle 98 % of the sample and as much again on either side, where that leaves less than
     half of it: a few values far away would else push all others into one bin. A constant stands in the middle.
     """
-    if whole and high - low < bins.BINS - 1 and max(abs(low), abs(high)) < _HALVES:
+    if whole and high - low < histogram.BINS - 1 and max(abs(low), abs(high)) < _HALVES:
         return Grid(low - 0.5, high + 0.5, round(high - low) + 1, whole=True)
     if low == high:
         around = max(abs(low) / 2, _LEAST)
-        return Grid(max(low - around, -_MOST), min(high + around, _MOST), bins.BINS)
+        return Grid(max(low - around, -_MOST), min(high + around, _MOST), histogram.BINS)
     left, right = np.quantile(sample, (0.01, 0.99)) / 2
     inner = max(low / 2, left - (right - left)), min(high / 2, right + (right - left))
     if 0 < inner[1] - inner[0] < (high / 2 - low / 2) / 2:
-        return Grid(float(2 * inner[0]), float(2 * inner[1]), bins.BINS)
-    return Grid(low, high, bins.BINS)
+        return Grid(float(2 * inner[0]), float(2 * inner[1]), histogram.BINS)
+    return Grid(low, high, histogram.BINS)
 
 
-NO_GRID = Grid(-0.5, 0.5, bins.BINS)
+NO_GRID = Grid(-0.5, 0.5, histogram.BINS)
 
 
 @dataclass(frozen=True)

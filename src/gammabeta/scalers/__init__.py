@@ -7,9 +7,9 @@ NumPy, scipy.sparse, data frames of any library, tensors of torch, TensorFlow an
 `cross_validate` fit the scalers of a cross-validation's folds in one pass.
 """
 
-from gammabeta.scalers.folds import cross_validate, fold_scalers
-from gammabeta.scalers.linear import fold
+from gammabeta.scalers.linear_model import fold
 from gammabeta.scalers.minmax import MinMaxScaler
+from gammabeta.scalers.model_selection import cross_validate, fold_scalers
 from gammabeta.scalers.standard import StandardScaler
 
 __all__ = ["MinMaxScaler", "StandardScaler", "cross_validate", "fold", "fold_scalers"]

@@ -11,10 +11,11 @@ from sklearn import get_config
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
-from gammabeta import arrays, axes, frames
+from gammabeta import axes
 from gammabeta.affine import Affine
+from gammabeta.backends import arrays, dataframes
 from gammabeta.errors import DataError
-from gammabeta.scalers.seen import Seen
+from gammabeta.scalers.fitted_state import Seen
 from gammabeta.statistics import Extrema, Moments
 
 Array = NDArray[Any]
@@ -47,7 +48,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return statistic, prod(values.shape) // max(1, prod(statistic.shape))
 
     def _is_frame(self, X: Any) -> bool:
-        return not isinstance(X, np.ndarray) and self.axis in (None, 0) and frames.is_frame(X)
+        return not isinstance(X, np.ndarray) and self.axis in (None, 0) and dataframes.is_frame(X)
 
     def _values(self, X: Any, sparse_formats: Any = False, copy: bool = False) -> Any:
         """X as `check_array` would have it, but neither converted, where any type will do, nor searched."""
@@ -98,12 +99,12 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         return not hasattr(self, "feature_names_in_") and getattr(self, "n_features_in_", None) == features
 
     def _check_frame(self, X: Any, reset: bool) -> None:
-        validate_data(self, frames.native(X), reset=reset, skip_check_array=True)
+        validate_data(self, dataframes.native(X), reset=reset, skip_check_array=True)
         if 0 in X.shape:
             check_array(np.empty(X.shape), estimator=self, input_name="X")  # says what is missing
 
     def _frame_parts(self, X: Any, weights: Array | None) -> Iterator[tuple[list[int], Any]]:
-        for places, block, rows in frames.blocks(X):
+        for places, block, rows in dataframes.blocks(X):
             own = weights if weights is None or rows is None else weights[rows]
             yield places, self._finite(self._of(block, 0, own), block.dtype)
 
@@ -143,8 +144,8 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
             if X.shape[1] != len(affine.center):
                 name, wanted = type(self).__name__, len(affine.center)
                 raise ValueError(f"X has {X.shape[1]} features, but {name} is expecting {wanted} features as input.")
-            image = frames.mapped(X, lambda block, places: self._image(block, affine[places], None, forward))
-            return frames.as_library(image, container) if container and forward else image
+            image = dataframes.mapped(X, lambda block, places: self._image(block, affine[places], None, forward))
+            return dataframes.as_library(image, container) if container and forward else image
         values = self._values(X, self._sparse_out, copy)
         if forward:
             self._check_features(X, values, False)
@@ -204,5 +205,5 @@ def side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
 
 def _permuted(scaler: Scaler, X: Any) -> bool:
     """Whether a frame's columns are those of the fit in another order."""
-    names, given = getattr(scaler, "feature_names_in_", None), [str(name) for name in frames.names(X)]
+    names, given = getattr(scaler, "feature_names_in_", None), [str(name) for name in dataframes.names(X)]
     return names is not None and given != list(names) and sorted(given) == sorted(names)

@@ -8,12 +8,13 @@ from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
-from gammabeta import arrays, axes, states
+from gammabeta import axes
 from gammabeta.affine import Affine
+from gammabeta.backends import arrays
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
-from gammabeta.scalers.seen import most
-from gammabeta.statistics import Extrema
+from gammabeta.scalers.fitted_state import most
+from gammabeta.statistics import Extrema, serialization
 
 
 class MinMaxScaler(Scaler):
@@ -54,7 +55,10 @@ class MinMaxScaler(Scaler):
         "axis": [Integral, tuple, None],
     }
 
-    _parameters_read: ClassVar[dict[str, Any]] = {"feature_range": states.is_range, "axis": states.is_axis}
+    _parameters_read: ClassVar[dict[str, Any]] = {
+        "feature_range": serialization.is_range,
+        "axis": serialization.is_axis,
+    }
 
     extrema_: Extrema
     data_min_: Any
@@ -123,7 +127,7 @@ class MinMaxScaler(Scaler):
             return "infinities, which are refused"
         if weighted:
             return "weights, of which it knows nothing"
-        return "" if most(e.count) <= rows <= states.MOST else f"{rows} rows where {most(e.count)} were counted"
+        return "" if most(e.count) <= rows <= serialization.MOST else f"{rows} rows where {most(e.count)} were counted"
 
     @property
     def affine_(self) -> Affine:

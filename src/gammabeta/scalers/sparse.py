@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta import frames
+from gammabeta.backends import dataframes
 from gammabeta.statistics import Moments
 
 Array = NDArray[Any]
@@ -18,7 +18,7 @@ def sparse_moments(x: Any, weights: Array | None) -> Moments:
         x.sum_duplicates()
     n, columns = x.shape
     places, parts, hidden = [], [], []
-    for place, values, rows in frames.sparse_blocks(x):
+    for place, values, rows in dataframes.sparse_blocks(x):
         places.append(place)
         if weights is None:
             parts.append(Moments.of(values))

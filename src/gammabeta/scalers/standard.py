@@ -12,13 +12,14 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.sparsefuncs import inplace_column_scale
 from sklearn.utils.validation import check_is_fitted
 
-from gammabeta import arrays, axes, states
+from gammabeta import axes
 from gammabeta.affine import Affine, standard_scale
+from gammabeta.backends import arrays
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
-from gammabeta.scalers.seen import most
+from gammabeta.scalers.fitted_state import most
 from gammabeta.scalers.sparse import sparse_moments
-from gammabeta.statistics import Moments
+from gammabeta.statistics import Moments, serialization
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -81,7 +82,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         "axis": [Integral, tuple, None],
     }
 
-    _parameters_read: ClassVar[dict[str, Any]] = {"ddof": states.is_ddof, "axis": states.is_axis}
+    _parameters_read: ClassVar[dict[str, Any]] = {"ddof": serialization.is_ddof, "axis": serialization.is_axis}
 
     moments_: Moments
     mean_: Any
@@ -180,7 +181,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     def _impossible(cls, m: Moments, rows: int, weighted: bool) -> str:
         if m.infinities.any():
             return "infinities, which are refused"
-        if not weighted and ((m.count % 1 != 0) | (m.count > states.MOST)).any():
+        if not weighted and ((m.count % 1 != 0) | (m.count > serialization.MOST)).any():
             return "counts that are none, without weights"
         return "" if rows == most(m.count) else f"{rows} rows where {most(m.count)} were counted"
 

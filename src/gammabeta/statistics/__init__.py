@@ -11,6 +11,6 @@ over a series.
 from gammabeta.statistics.extrema import Extrema
 from gammabeta.statistics.grouped import GroupedExtrema, GroupedMoments
 from gammabeta.statistics.moments import Moments
-from gammabeta.statistics.windows import Sliding, sliding
+from gammabeta.statistics.rolling import Sliding, sliding
 
 __all__ = ["Extrema", "GroupedExtrema", "GroupedMoments", "Moments", "Sliding", "sliding"]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import arrays, axes, states
+from gammabeta import axes
+from gammabeta._util.immutable import Immutable, frozen, short
+from gammabeta.backends import arrays
 from gammabeta.errors import DataError
-from gammabeta.immutable import Immutable, frozen, short
-from gammabeta.statistics import possible
-from gammabeta.statistics.common import (
+from gammabeta.statistics import serialization, state_check
+from gammabeta.statistics.validation import (
     Counts,
     Floats,
     MissingRule,
@@ -84,12 +85,12 @@ class Extrema(Immutable):
             from gammabeta.statistics import grouped
 
             return grouped.extrema(x, axis, groups, nan)
-        from gammabeta.kernels import least
+        from gammabeta.kernels import minmax
 
         place = arrays.elsewhere(x)
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
-        low, high, missing = (place or least).extent(array, axis)
+        low, high, missing = (place or minmax).extent(array, axis)
         if nan == "raise":
             refuse_nan(missing.reshape(shape))
         rows = prod(array.shape) // max(1, prod(shape))
@@ -207,7 +208,7 @@ class Extrema(Immutable):
         return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
 
     def _repr_html_(self) -> str:
-        from gammabeta import html
+        from gammabeta._util import html
 
         return html.features("Extrema", self._shape, {"count": self.count, "min": self.min, "max": self.max})
 
@@ -223,10 +224,10 @@ class Extrema(Immutable):
         return json.dumps(self._document(), allow_nan=False)
 
     def _document(self) -> dict[str, Any]:
-        floats = {"min": states.floats_to_text(self._low), "max": states.floats_to_text(self._high)}
+        floats = {"min": serialization.floats_to_text(self._low), "max": serialization.floats_to_text(self._high)}
         known = [None if count == _UNKNOWN else count for count in self._counts[0].tolist()]
         counts = {"count": known, "nan": self._counts[1].tolist()}
-        return states.document(_KIND, {"shape": list(self._shape), **floats, **counts})
+        return serialization.document(_KIND, {"shape": list(self._shape), **floats, **counts})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Extrema":
@@ -235,27 +236,27 @@ class Extrema(Immutable):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these extrema.
         """
-        return cls._of_document(states.load(text, _KIND, _FIELDS))
+        return cls._of_document(serialization.load(text, _KIND, _FIELDS))
 
     @classmethod
     def _of_document(cls, value: Any) -> "Extrema":
         """The extrema in a parsed document."""
-        document = states.fields(value, _KIND, _FIELDS)
-        shape = states.shape(document["shape"])
-        low, high = (states.floats_from_text(document[name], prod(shape), name) + 0.0 for name in ("min", "max"))
+        document = serialization.fields(value, _KIND, _FIELDS)
+        shape = serialization.shape(document["shape"])
+        low, high = (serialization.floats_from_text(document[name], prod(shape), name) + 0.0 for name in ("min", "max"))
         count = _counted(document["count"], prod(shape))
-        counts = np.array([count, states.counts(document["nan"], prod(shape), "nan")], np.int64)
+        counts = np.array([count, serialization.counts(document["nan"], prod(shape), "nan")], np.int64)
         return cls(shape, low, high, counts)._possible()
 
     def _possible(self) -> Self:
         """Self, if some data could have these extrema; `StateError` if not."""
-        possible.extrema(self, _UNKNOWN)
+        state_check.extrema(self, _UNKNOWN)
         return self
 
 
 def _counted(value: Any, n: int) -> list[int]:
     """The counts in a document, where null stands for what is not known."""
     if not isinstance(value, list):
-        return states.counts(value, n, "count")
-    known = states.counts([0 if count is None else count for count in value], n, "count")
+        return serialization.counts(value, n, "count")
+    known = serialization.counts([0 if count is None else count for count in value], n, "count")
     return [_UNKNOWN if count is None else found for count, found in zip(value, known, strict=True)]

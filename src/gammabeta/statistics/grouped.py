@@ -9,16 +9,17 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import axes, states
+from gammabeta import axes
+from gammabeta._util.immutable import Immutable
 from gammabeta.errors import DataError, KindError, StateError
-from gammabeta.immutable import Immutable
-from gammabeta.kernels import parted
-from gammabeta.kernels.parted import Codes
-from gammabeta.statistics import labels as naming
-from gammabeta.statistics.common import Counts, MissingRule, checked, full_weights, plus, refuse_nan
+from gammabeta.kernels import groupby_partitioned
+from gammabeta.kernels.groupby_partitioned import Codes
+from gammabeta.statistics import factorize as naming
+from gammabeta.statistics import serialization
 from gammabeta.statistics.extrema import Extrema
-from gammabeta.statistics.labels import Labels
+from gammabeta.statistics.factorize import Labels
 from gammabeta.statistics.moments import Moments
+from gammabeta.statistics.validation import Counts, MissingRule, checked, full_weights, plus, refuse_nan
 
 S = TypeVar("S", Moments, Extrema)
 
@@ -118,7 +119,7 @@ class Grouped(Immutable, Generic[S]):
 
     def _document(self) -> dict[str, Any]:
         fields = {"labels": naming.to_document(self.labels), "rows": self.rows.tolist()}
-        return states.document(self._kind, {**fields, "statistic": self.each._document()})
+        return serialization.document(self._kind, {**fields, "statistic": self.each._document()})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -127,18 +128,18 @@ class Grouped(Immutable, Generic[S]):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
-        return cls._of_document(states.load(text, cls._kind, _FIELDS))
+        return cls._of_document(serialization.load(text, cls._kind, _FIELDS))
 
     @classmethod
     def _of_document(cls, value: Any) -> Self:
         """What is in a parsed document."""
-        document = states.fields(value, cls._kind, _FIELDS)
+        document = serialization.fields(value, cls._kind, _FIELDS)
         labels = naming.from_document(document["labels"])
-        rows = states.counts(document["rows"], len(labels), "rows")
+        rows = serialization.counts(document["rows"], len(labels), "rows")
         each = cls._class._of_document(document["statistic"])
         if each.shape[:1] != labels.shape or not all(rows):
             raise StateError(f"{cls._kind} must hold rows and a statistic for each of its {len(labels)} labels")
-        if sum(rows) > states.MOST:
+        if sum(rows) > serialization.MOST:
             raise StateError(f"{cls._kind} must be of 2^62 rows at most, got {sum(rows)}")
         found = cls(labels, np.array(rows, np.int64), each)
         most = np.repeat(found.rows, prod(each.shape[1:]))
@@ -227,10 +228,10 @@ def moments(
     names, codes, rows, shape = _grouped(array, axis, labels)
     table = _rows(array, axis)
     if weights is None:
-        sums = parted.sums(table, codes, rows, nan == "omit")
+        sums = groupby_partitioned.sums(table, codes, rows, nan == "omit")
     else:
         factors = _rows(full_weights(weights, axis, array.shape), axis)
-        sums = parted.weighted_sums(table, factors, codes, nan == "omit")
+        sums = groupby_partitioned.weighted_sums(table, factors, codes, nan == "omit")
     specials = sums[3]
     if nan == "raise":
         refuse_nan(specials[0].reshape(shape))
@@ -243,7 +244,7 @@ def extrema(x: ArrayLike, axis: axes.Axis, labels: ArrayLike, nan: MissingRule) 
     """`Extrema.of(x, axis, groups=labels, …)`."""
     array = checked(x, nan)
     names, codes, rows, shape = _grouped(array, axis, labels)
-    low, high, missing = parted.extent(_rows(array, axis), codes, rows)
+    low, high, missing = groupby_partitioned.extent(_rows(array, axis), codes, rows)
     if nan == "raise":
         refuse_nan(missing.reshape(shape))
     values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")

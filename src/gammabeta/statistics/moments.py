@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta import arrays, axes, states
+from gammabeta import axes
+from gammabeta._util.immutable import Immutable, frozen, short
+from gammabeta.backends import arrays
 from gammabeta.errors import DataError
-from gammabeta.immutable import Immutable, frozen, short
-from gammabeta.kernels import limbs, rounding
+from gammabeta.kernels import limbs, rounding_reference
 from gammabeta.kernels.limbs import Limbs
-from gammabeta.statistics import possible
-from gammabeta.statistics.common import (
+from gammabeta.statistics import serialization, state_check
+from gammabeta.statistics.validation import (
     Counts,
     Floats,
     MissingRule,
@@ -195,7 +196,7 @@ class Moments(Immutable):
     @cached_property
     def _integers(self) -> tuple[list[int], list[int], list[int], int, int]:
         """Σw, Σw·x, Σw · Σw·x² − (Σw·x)² as integers, and the exponents of mean's and variance's units."""
-        return rounding.integers(*self._limbs)
+        return rounding_reference.integers(*self._limbs)
 
     @cached_property
     def _population(self) -> Floats:
@@ -205,7 +206,7 @@ class Moments(Immutable):
     def _rounded(self, ddof: float) -> Floats:
         """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
         check_ddof(ddof)
-        from gammabeta.kernels import finish
+        from gammabeta.kernels import rounding as finish
 
         return finish.population(*self._limbs, ddof)
 
@@ -230,7 +231,7 @@ class Moments(Immutable):
         if base == 0 and len(digits) == 1:
             return frozen(digits[0].astype(np.float64), self._shape)
         weights, exponent = limbs.to_integers(self._weight)
-        return frozen(np.array([rounding.ratio(w, 1, exponent) for w in weights]), self._shape)
+        return frozen(np.array([rounding_reference.ratio(w, 1, exponent) for w in weights]), self._shape)
 
     @cached_property
     def infinities(self) -> Counts:
@@ -300,7 +301,7 @@ class Moments(Immutable):
 
     def _possible(self, invariant: str) -> Self:
         """Self, if some data could have these sums; `StateError` if not."""
-        possible.moments(self, invariant)
+        state_check.moments(self, invariant)
         return self
 
     @property
@@ -323,7 +324,7 @@ class Moments(Immutable):
         return f"Moments(shape={self.shape}, count={short(self.count)}, mean={short(self.mean)}, std={short(self.std)})"
 
     def _repr_html_(self) -> str:
-        from gammabeta import html
+        from gammabeta._util import html
 
         return html.features("Moments", self._shape, {"count": self.count, "mean": self.mean, "std": self.std})
 
@@ -333,7 +334,7 @@ class Moments(Immutable):
         Raises:
             DataError: Altair is not installed.
         """
-        from gammabeta import charts
+        from gammabeta._util import charts
 
         return charts.spread(self.mean, self.std)
 
@@ -347,9 +348,9 @@ class Moments(Immutable):
         return json.dumps(self._document(), allow_nan=False)
 
     def _document(self) -> dict[str, Any]:
-        fields = {name: states.integers_to_text(part) for name, part in zip(_SUMS, self._limbs, strict=True)}
+        fields = {name: serialization.integers_to_text(part) for name, part in zip(_SUMS, self._limbs, strict=True)}
         counts = {name: row.tolist() for name, row in zip(_SPECIALS, self._specials, strict=True)}
-        return states.document(_KIND, {"shape": list(self._shape), **fields, **counts})
+        return serialization.document(_KIND, {"shape": list(self._shape), **fields, **counts})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Moments":
@@ -358,14 +359,14 @@ class Moments(Immutable):
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these sums.
         """
-        return cls._of_document(states.load(text, _KIND, _FIELDS))
+        return cls._of_document(serialization.load(text, _KIND, _FIELDS))
 
     @classmethod
     def _of_document(cls, value: Any) -> "Moments":
         """The moments in a parsed document."""
-        document = states.fields(value, _KIND, _FIELDS)
-        shape = states.shape(document["shape"])
-        weight, total, squares = [states.integers_from_text(document[name], prod(shape), name) for name in _SUMS]
-        counts = [states.counts(document[name], prod(shape), name) for name in _SPECIALS]
+        document = serialization.fields(value, _KIND, _FIELDS)
+        shape = serialization.shape(document["shape"])
+        weight, total, squares = [serialization.integers_from_text(document[name], prod(shape), name) for name in _SUMS]
+        counts = [serialization.counts(document[name], prod(shape), name) for name in _SPECIALS]
         found = cls(shape, weight, total, squares, np.array(counts, np.int64))
         return found._possible("the document must hold sums of some data")

@@ -6,15 +6,15 @@ model = convert(model)          # every torch.nn.BatchNorm* in it; parameters, h
 layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
-from gammabeta.torch.adapt import adapt
-from gammabeta.torch.convert import convert, revert
-from gammabeta.torch.diagnose import diagnose
-from gammabeta.torch.fold import fold
-from gammabeta.torch.freeze import freeze, unfreeze
-from gammabeta.torch.layer import BatchNorm
-from gammabeta.torch.port import adopt, learned
-from gammabeta.torch.recalibrate import recalibrate
-from gammabeta.torch.running import accumulate
+from gammabeta.torch.networks.adapt import adapt
+from gammabeta.torch.networks.convert import convert, revert
+from gammabeta.torch.networks.diagnose import diagnose
+from gammabeta.torch.networks.fold import fold
+from gammabeta.torch.networks.freeze import freeze, unfreeze
+from gammabeta.torch.networks.recalibrate import recalibrate
+from gammabeta.torch.networks.transfer import adopt, learned
+from gammabeta.torch.norm.layer import BatchNorm
+from gammabeta.torch.norm.running_stats import accumulate
 
 __all__ = [
     "BatchNorm",

@@ -6,10 +6,11 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 import gammabeta.scalers as core
-from gammabeta import axes, frames
+from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.data.dask import blocks, partitions
-from gammabeta.data.dask.parts import Part, together
+from gammabeta.data.dask import arrays
+from gammabeta.data.dask import dataframes as partitions
+from gammabeta.data.dask.reduction import Part, together
 from gammabeta.data.dask.statistics import is_array, is_frame
 from gammabeta.errors import DataError, KindError
 from gammabeta.scalers.base import Scaler
@@ -34,17 +35,17 @@ class _OnDask(Scaler):
 
     def _array_part(self, X: Any, weights: Any) -> Part:
         axis = self.axis or 0
-        blocks.check(X, axis)
-        template = self._values(blocks.template(X, axis))
+        arrays.check(X, axis)
+        template = self._values(arrays.template(X, axis))
         self._check_features(template, template, not hasattr(self, "n_samples_seen_"))
         if weights is not None and axes.reduced(axis, X.ndim) != (0,):
             raise DataError(f"sample_weight of a Dask array is one for each row: axis must be 0, got {axis}")
-        return together(blocks.total(X, axis, (self._kept,), weights).compute(), axis)
+        return together(arrays.total(X, axis, (self._kept,), weights).compute(), axis)
 
     def _frame_part(self, X: Any, weights: Any) -> Part:
         self._refuse_axis()
         self._check_frame(X._meta_nonempty, not hasattr(self, "n_samples_seen_"))
-        list(frames.blocks(X._meta_nonempty))  # refuses columns that are not numeric
+        list(partitions.blocks(X._meta_nonempty))  # refuses columns that are not numeric
         part: Part = partitions.total(X, (self._kept,), refuse=False, weights=weights).compute().item()
         return part
 
@@ -55,9 +56,9 @@ class _OnDask(Scaler):
             raise KindError("a Dask collection comes back as one: set_output must be left alone, or compute X first")
         if is_array(X):
             axis = self.axis or 0
-            blocks.check(X, axis)
-            like = super()._applied(blocks.template(X, axis), affine, copy=True, forward=forward)
-            return blocks.image(X, self, affine, forward, like.dtype)
+            arrays.check(X, axis)
+            like = super()._applied(arrays.template(X, axis), affine, copy=True, forward=forward)
+            return arrays.image(X, self, affine, forward, like.dtype)
         self._refuse_axis()
         meta = super()._applied(X._meta_nonempty, affine, copy=True, forward=forward).iloc[:0]
         return partitions.image(X, self, affine, forward, meta)

@@ -10,10 +10,10 @@ import numpy as np
 from dask.utils import is_dataframe_like
 
 from gammabeta import axes
-from gammabeta.data.dask import blocks, partitions
-from gammabeta.data.dask.parts import Boxes, Kinds, Part, together
-from gammabeta.data.source import Column
-from gammabeta.data.state import Recipe, Statistics
+from gammabeta.data.core.source import Column
+from gammabeta.data.core.statistics import Recipe, Statistics
+from gammabeta.data.dask import arrays, dataframes
+from gammabeta.data.dask.reduction import Boxes, Kinds, Part, together
 from gammabeta.errors import DataError, KindError
 from gammabeta.statistics import Extrema, Moments
 
@@ -90,8 +90,8 @@ def measure(x: Any, columns: Sequence[Any] | None = None, *, recipe: Recipe | No
     """
     if not is_frame(x):
         raise KindError(f"measure takes a Dask DataFrame, whose columns have names, got {_kind(x)}; see moments")
-    chosen = partitions.numeric(x, columns)
-    boxes = partitions.total(_only(x, chosen), (Moments, Extrema), refuse=True)
+    chosen = dataframes.numeric(x, columns)
+    boxes = dataframes.total(_only(x, chosen), (Moments, Extrema), refuse=True)
     return _result(boxes, partial(_statistics, columns=chosen, recipe=recipe or Recipe()), compute)
 
 
@@ -100,14 +100,14 @@ def _first(x: Any, kinds: Kinds, axis: axes.Axis, columns: Sequence[Any] | None,
     if is_array(x):
         if columns is not None:
             raise DataError(f"a Dask array has no columns to choose from, got columns={list(columns)!r}; index it")
-        blocks.check(x, axis)
-        return _result(blocks.total(x, axis, kinds), partial(_only_statistic, axis=axis), compute)
+        arrays.check(x, axis)
+        return _result(arrays.total(x, axis, kinds), partial(_only_statistic, axis=axis), compute)
     if not is_frame(x):
         raise KindError(f"x must be a Dask array or a Dask DataFrame, got {_kind(x)}")
     if axis not in (0, (0,)):
         raise DataError(f"a Dask DataFrame's columns are its features: axis must be 0, got {axis!r}")
-    frame = _only(x, partitions.numeric(x, columns))
-    return _result(partitions.total(frame, kinds, refuse=True), partial(_only_statistic, axis=0), compute)
+    frame = _only(x, dataframes.numeric(x, columns))
+    return _result(dataframes.total(frame, kinds, refuse=True), partial(_only_statistic, axis=0), compute)
 
 
 def _only(x: Any, columns: tuple[Column, ...]) -> Any:

@@ -1,0 +1,104 @@
+"""`gammabeta stats --by`: statistics of the groups of a file's rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gammabeta.cli import output as results
+from gammabeta.cli.terminal import Heading, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from gammabeta.data import GroupStatistics
+
+By = Annotated[
+    str | None,
+    typer.Option(help="Statistics of each group of rows, by a column of text, integers or dates.", metavar="COLUMN"),
+]
+
+
+def stats(
+    sources: Sequence[Path],
+    by: str | None,
+    output: Path | None,
+    columns: list[str] | None,
+    exclude: list[str] | None,
+    json: bool,
+) -> None:
+    """Take the statistics of files by group and add them up."""
+    from gammabeta import data
+    from gammabeta.cli.progress import Meter
+
+    if output is not None:
+        data.store.statistics_path(output)
+    with Meter() as meter:
+        found = data.gather_groups(sources, by, columns, exclude, progress=meter)
+    if output is not None:
+        data.save_groups(found, output)
+    show([str(path) for path in sources], found, json, output)
+
+
+def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: Path | None) -> None:
+    """The statistics of each group, as a table or as JSON."""
+    if as_json:
+        head = {"input": list(names), "rows": found.rows, "by": found.by.name}
+        say_json(head | {"groups": _groups(found), "output": None if output is None else str(output)})
+        return
+    name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
+    groups, columns = results.many(len(found.labels), "group"), results.many(len(found.columns), "column")
+    say(f"{name}: {results.many(found.rows, 'row')}, {groups} by {found.by.name}, {columns}")
+    headings = [
+        Heading(text, left=i in (0, 2))
+        for i, text in enumerate((found.by.name, "rows", "column", "mean", "std", "min", "max"))
+    ]
+    rows = []
+    shown = -(-results.SHOWN // len(found.columns))
+    for group in _groups(found, shown):
+        for i, told in enumerate(group["columns"]):
+            first = (label(group["label"]), f"{group['rows']:,}") if i == 0 else ("", "")
+            values = (results.number(_or_nan(told[key])) for key in ("mean", "std", "min", "max"))
+            rows.append([*first, told["name"], *values])
+    say_table(headings, rows)
+    if len(found.labels) > shown:
+        say(f"… and {len(found.labels) - shown:,} more groups (--json shows all)")
+    if output is not None:
+        say(f"kept in {output}, for: gammabeta stats {output}")
+
+
+def label(value: Any) -> str:
+    """A group's label as it is shown.
+
+    >>> label("a"), label(3), label(None)
+    ('a', '3', '(none)')
+    """
+    return "(none)" if value is None else str(value)
+
+
+def _groups(found: "GroupStatistics", most: int | None = None) -> list[dict[str, Any]]:
+    moments, extrema = found.moments.moments, found.extrema.extrema
+    values = {"count": moments.count, "mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
+    return [
+        {
+            "label": _plain(name),
+            "rows": int(found.moments.rows[i]),
+            "columns": [
+                {"name": column.name} | {key: results.or_none(value[i, j]) for key, value in values.items()}
+                for j, column in enumerate(found.columns)
+            ],
+        }
+        for i, name in enumerate(found.labels[:most])
+    ]
+
+
+def _plain(name: Any) -> Any:
+    """A label as JSON has it: dates as text, nothing for the missing one."""
+    if name is None or name != name:
+        return None
+    value = str(name) if getattr(name, "dtype", None) is not None and name.dtype.kind in "mM" else name
+    value = value.item() if hasattr(value, "item") else value
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,60 @@
+"""Which columns are meant: those named, or all that are numbers, but for those left out."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from gammabeta.data.core.source import Column
+from gammabeta.data.core.statistics import listed
+from gammabeta.data.io.remote import Place
+from gammabeta.errors import DataError, KindError
+
+
+def selected(
+    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place
+) -> tuple[Column, ...]:
+    """The columns to scale, in the file's order.
+
+    Names may be patterns such as "mean *"; a column of just that name goes before the pattern.
+
+    Raises:
+        DataError: a name that is no column, or no numeric column left.
+        KindError: a column named in `columns` is not of numbers.
+    """
+    names = [column.name for column in available]
+    wanted = asked(names, columns, exclude, path)
+    barred = [column for column in available if column.name in wanted and column.barred]
+    if columns is not None:
+        for column in barred:
+            if column.name in columns:
+                raise KindError(
+                    f"columns to scale must be of numbers, {column.name!r} in {str(path)!r} is {column.barred} "
+                    f"({column.type}); leave it out or convert it"
+                )
+    chosen = tuple(column for column in available if column.name in wanted and not column.barred)
+    if not chosen:
+        kinds = ", ".join(f"{column.name}: {column.type}" for column in available[:6])
+        raise DataError(
+            f"at least one numeric column is needed, {str(path)!r} has none to scale ({kinds or 'no columns'})"
+        )
+    return chosen
+
+
+def asked(names: Sequence[str], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place) -> set[str]:
+    """The names that are meant, be they of numbers or not. Raises `DataError` where one is no column."""
+    wanted = set(names) if columns is None else _matching(columns, names, path)
+    return wanted - _matching(exclude or (), names, path)
+
+
+def matches(pattern: str, names: Sequence[str]) -> list[str]:
+    """The names that a name or a pattern stands for: a column of just that name goes before the pattern."""
+    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _matching(wanted: Sequence[str], names: Sequence[str], path: Place) -> set[str]:
+    found = set()
+    for name in wanted:
+        known = matches(name, names)
+        if not known:
+            raise DataError(f"there is no column {name!r} in {str(path)!r}; it has {listed(names)}")
+        found.update(known)
+    return found

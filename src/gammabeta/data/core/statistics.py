@@ -1,0 +1,217 @@
+"""What is known of a file's columns, and how they are to be scaled: all that `apply` and `invert` need.
+
+The document says how the columns are scaled as well as what their statistics are, so nobody has to remember with which
+options a file was scaled in order to scale another one, or to go back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from gammabeta.affine import Affine
+from gammabeta.data.core.source import Column
+from gammabeta.errors import DataError, StateError
+from gammabeta.statistics import Extrema, Moments, serialization, state_check
+
+FORMAT = "gammabeta.stats"
+_FIELDS = ("rows", "columns", "scaling", "moments", "extrema")
+
+_NUMPY_TYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_NUMPY_TYPES |= {"float16", "float32", "float64"}
+
+Method = Literal["standard", "minmax"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How statistics become a map: standardization with the divisor n − ddof, or min-max scaling to a range."""
+
+    method: Method = "standard"
+    ddof: float = 0
+    feature_range: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.method not in ("standard", "minmax"):
+            raise DataError(f"method must be standard or minmax, got {self.method!r}")
+        if not serialization.is_range(self.feature_range):
+            got = serialization.shown(self.feature_range)
+            raise DataError(f"feature_range must be two finite numbers, the lower first, got {got}")
+        if not serialization.is_ddof(self.ddof):
+            raise DataError(f"ddof must be a finite number, 0 or more, got {self.ddof}")
+
+    def document(self) -> dict[str, Any]:
+        """The recipe for a JSON document: only what its method goes by."""
+        if self.method == "standard":
+            return {"method": "standard", "ddof": serialization.plain(self.ddof)}
+        return {"method": "minmax", "feature_range": [serialization.plain(end) for end in self.feature_range]}
+
+    @classmethod
+    def of_document(cls, value: Any) -> "Recipe":
+        """The recipe in a JSON document; `StateError` if it is none."""
+        try:
+            if value["method"] == "standard" and set(value) == {"method", "ddof"}:
+                return cls("standard", ddof=value["ddof"])
+            if value["method"] == "minmax" and set(value) == {"method", "feature_range"}:
+                return cls("minmax", feature_range=tuple(value["feature_range"]))
+        except (TypeError, KeyError, DataError):
+            pass
+        raise StateError(
+            f"scaling must say standard with ddof or minmax with feature_range, got {serialization.shown(value)}"
+        )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The exact statistics of a file's columns. Those of several files add up, whatever the order of their columns.
+
+    `columns`: k columns, in order; `rows`: how many rows there were; `moments` and `extrema`: of shape (k,);
+    `recipe`: how the columns are to be scaled.
+
+    >>> import pyarrow as pa
+    >>> from gammabeta.data import measure
+    >>> whole = measure(pa.table({"age": [20, 30, 70], "name": ["a", "b", "c"]}))
+    >>> whole.names, whole.moments.mean
+    (('age',), array([40.]))
+    >>> parts = [measure(pa.table({"age": ages})) for ages in ([20], [30, 70])]
+    >>> sum(parts) == whole and Statistics.from_json(whole.to_json()) == whole
+    True
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+    moments: Moments
+    extrema: Extrema
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        if self.rows > serialization.MOST:
+            raise StateError(f"statistics must be of 2^62 rows at most together, got {self.rows}")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def affine(self) -> Affine:
+        """The map that scales the columns, of shape (k,)."""
+        if self.recipe.method == "standard":
+            return Affine.standard(self.moments, ddof=self.recipe.ddof)
+        return Affine.minmax(self.extrema, self.recipe.feature_range)
+
+    def select(self, names: Sequence[str]) -> "Statistics":
+        """The statistics of some of the columns, in that order."""
+        place = {name: i for i, name in enumerate(self.names)}
+        at = [place[name] for name in names]
+        columns = tuple(self.columns[i] for i in at)
+        return replace(self, columns=columns, moments=self.moments[at], extrema=self.extrema[at])
+
+    def __add__(self, other: object) -> "Statistics":
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        if odd := sorted(set(self.names) ^ set(other.names)):
+            raise DataError(
+                f"statistics must be of the same columns to be added, these are on one side only: {listed(odd)}; "
+                "choose the columns that all have"
+            )
+        if self.recipe != other.recipe:
+            raise DataError(
+                f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
+                f"{other.recipe.document()}; say which"
+            )
+        if other.names != self.names:
+            other = other.select(self.names)
+        alike = self.columns == other.columns
+        columns = self.columns if alike else tuple(map(joined, self.columns, other.columns))
+        moments, extrema = self.moments + other.moments, self.extrema + other.extrema
+        return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
+
+    def __radd__(self, other: object) -> "Statistics":
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def to_json(self) -> str:
+        """A JSON document that `from_json` reads back to the same bits."""
+        columns = [{"name": column.name, "type": column.type} for column in self.columns]
+        parts = {"moments": self.moments._document(), "extrema": self.extrema._document()}
+        return serialization.dump(
+            FORMAT, {"rows": self.rows, "columns": columns, "scaling": self.recipe.document(), **parts}
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Statistics":
+        """The statistics in a document that `to_json` wrote.
+
+        Raises:
+            StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
+        """
+        document = serialization.load(text, FORMAT, _FIELDS)
+        columns = columns_of_document(document["columns"])
+        (rows,) = serialization.counts([document["rows"]], 1, "rows")
+        recipe = Recipe.of_document(document["scaling"])
+        moments, extrema = Moments._of_document(document["moments"]), Extrema._of_document(document["extrema"])
+        return cls(columns, rows, moments, extrema, recipe).possible()
+
+    def possible(self) -> "Statistics":
+        """Self, if some file could have these statistics.
+
+        Raises:
+            StateError: they are not of these columns and rows, or those of a column are not of the same values.
+        """
+        shapes = self.moments.shape, self.extrema.shape
+        if shapes != ((len(self.columns),),) * 2:
+            raise StateError(
+                f"a stats file must hold the statistics of its {len(self.columns)} columns, "
+                f"got moments of shape {shapes[0]} and extrema of shape {shapes[1]}"
+            )
+        state_check.together(self.moments, self.extrema, np.array([self.rows]), self.names)
+        return self
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The least and the greatest values of a file's columns: what min-max scaling goes by, and no more.
+
+    `columns`, `rows`, `extrema` and `recipe` are those of `Statistics`.
+    """
+
+    columns: tuple[Column, ...]
+    rows: int
+    extrema: Extrema
+    recipe: Recipe
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def affine(self) -> Affine:
+        """The map that scales the columns, of shape (k,)."""
+        return Affine.minmax(self.extrema, self.recipe.feature_range)
+
+
+def columns_of_document(value: Any) -> tuple[Column, ...]:
+    """The columns in a JSON document; `StateError` if these are none."""
+    if not isinstance(value, list) or not value:
+        raise StateError("columns must be a list of names and types, with one at least")
+    for column in value:
+        if not isinstance(column, dict) or set(column) != {"name", "type"} or not serialization.texts(column.values()):
+            raise StateError(f"each column must have a name and a type, got {serialization.shown(column)}")
+    if len({column["name"] for column in value}) < len(value):
+        raise StateError("each column's name must come once")
+    return tuple(Column(column["name"], column["type"]) for column in value)
+
+
+def joined(a: Column, b: Column) -> Column:
+    """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
+    if a.type == b.type:
+        return a
+    known = {a.type, b.type} <= _NUMPY_TYPES  # a document may say anything
+    return Column(a.name, str(np.promote_types(a.type, b.type)) if known else "float64")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: the first five, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,81 @@
+"""Dask arrays, block by block."""
+
+from math import prod
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from sklearn.base import clone
+
+from gammabeta import axes
+from gammabeta.affine import Affine
+from gammabeta.backends import arrays
+from gammabeta.data.dask.reduction import Array, Boxes, Kinds, Part, boxed, of
+from gammabeta.errors import DataError
+from gammabeta.scalers.base import Scaler
+from gammabeta.statistics import Moments
+
+
+def check(x: da.Array, axis: axes.Axis) -> None:
+    """Refuse, before any work, what the core would refuse of each block: a wrong axis or type."""
+    Moments.of(np.empty((0,) * x.ndim, x.dtype), axis)
+
+
+def total(x: da.Array, axis: axes.Axis, kinds: Kinds, weights: Any = None) -> da.Array:
+    """A lazy array of one `Part` for each block of features: a tree reduction over the blocks of the reduced axes."""
+    others = () if weights is None else (_beside(x, weights),)
+    parts = x.map_blocks(
+        _part,
+        *others,
+        axis=axis,
+        kinds=kinds,
+        dtype=object,
+        chunks=tuple((1,) * blocks for blocks in x.numblocks),
+        meta=np.empty((0,) * x.ndim, object),
+    )
+    return parts.sum(axis=axes.reduced(axis, x.ndim), keepdims=True)
+
+
+def _part(block: Any, weights: Array | None = None, *, axis: axes.Axis, kinds: Kinds) -> Boxes:
+    values = arrays.to_numpy(block)
+    factors = None if weights is None else weights.reshape(-1)
+    statistics = tuple(of(kind, values, axis, factors) for kind in kinds)
+    rows = prod(values.shape[i] for i in axes.reduced(axis, values.ndim))
+    return boxed(Part(rows, statistics), values.ndim)
+
+
+def _beside(x: da.Array, weights: Any) -> da.Array:
+    """Weights of the rows, in the blocks of the rows."""
+    given = da.asarray(weights)
+    if given.ndim != 1 or not (np.isnan(given.shape + x.shape[:1]).any() or len(given) == len(x)):
+        raise DataError(f"sample_weight must be of shape ({x.shape[0]},), one for each row, got {given.shape}")
+    known = not np.isnan(x.shape[0])
+    along = given.rechunk((x.chunks[0],)) if known else given
+    return along[(slice(None),) + (None,) * (x.ndim - 1)]
+
+
+def template(x: da.Array, axis: axes.Axis) -> Array:
+    """A small array of x's features and type, for checks before any work.
+
+    Raises:
+        DataError: the number of features is not known.
+    """
+    away = axes.reduced(axis, x.ndim)
+    if any(np.isnan(n) for i, n in enumerate(x.shape) if i not in away):
+        raise DataError(f"the chunk sizes of the features must be known, got shape {x.shape}; x.compute_chunk_sizes()")
+    return np.ones([1 if i in away else n for i, n in enumerate(x.shape)], x.dtype)
+
+
+def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.dtype[Any]) -> da.Array:
+    """x under the map, lazily, by the scaler's rules as they are now. dtype: that of the image."""
+    away = axes.reduced(scaler.axis or 0, x.ndim)
+    shape = [1 if i in away else n for i, n in enumerate(x.shape)]
+    chunks = tuple((1,) if i in away else sizes for i, sizes in enumerate(x.chunks))
+    parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.scale, affine.shift)]
+    rules = clone(scaler).set_params(axis=None)  # the parameters' shape says which axes
+    meta = np.empty((0,) * x.ndim, dtype)
+    return x.map_blocks(_image, *parameters, rules=rules, forward=forward, dtype=dtype, meta=meta)
+
+
+def _image(block: Any, center: Array, scale: Array, shift: Array, *, rules: Scaler, forward: bool) -> Any:
+    return arrays.like(block, rules._image(arrays.to_numpy(block), Affine(center, scale, shift), None, forward))

@@ -1,0 +1,1 @@
+"""Many files as one data set: discovery, schema, ledger, resumable jobs."""

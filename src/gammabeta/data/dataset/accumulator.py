@@ -1,0 +1,90 @@
+"""The sum of the statistics of a data set's files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gammabeta.data.core.columns import selected
+from gammabeta.data.core.source import Column
+from gammabeta.data.core.statistics import Recipe, Statistics
+from gammabeta.data.dataset.file_statistics import Entry
+from gammabeta.data.dataset.schema import Agreement, meant
+from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics.concat import beside
+
+Columns = tuple[Column, ...]
+
+WAITING = 1 << 14  # columns whose statistics are held until they are added up, of all files together
+
+
+class Total:
+    """Adds up files in any order.
+
+    where: what the data set is called; columns, exclude: which columns, as for `measure`.
+    """
+
+    def __init__(self, where: str, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> None:
+        self._where, self._columns, self._exclude = where, columns, exclude
+        self._agreement = Agreement(columns, exclude)
+        none = np.empty((0, 0))
+        self._sum = Statistics((), 0, Moments.of(none), Extrema.of(none))
+        self._waiting: list[Statistics] = []  # of the same columns
+        self._covered: dict[tuple[Columns, Columns], bool] = {}
+
+    def covers(self, entry: Entry, path: Path) -> bool:
+        """Whether a file's statistics are of all the columns that are meant."""
+        pair = entry.columns, entry.statistics.columns
+        if pair not in self._covered:
+            names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
+            asked = [column for column in entry.columns if column.name in names and not column.barred]
+            self._covered[pair] = all(column.name in known for column in asked)
+        return self._covered[pair]
+
+    def add(self, place: int, path: Path, entry: Entry) -> None:
+        """Add a file. place: where it stands in the data set, from 0.
+
+        Raises:
+            DataError: its columns do not agree with those of another file, or one that is asked for is not there.
+        """
+        self._agreement.look(place, path, entry.columns)
+        found, names = entry.statistics, [name for name in entry.statistics.names if name in self._agreement.numbers]
+        if len(names) < len(found.names):
+            found = found.select(names)
+        waiting = self._waiting
+        if waiting and (waiting[0].columns != found.columns or (len(waiting) + 1) * len(found.names) > WAITING):
+            self._add_up()
+        self._waiting.append(found)
+
+    def _add_up(self) -> None:
+        """Add what waits: one sum over all of them in the place of one for each."""
+        alike, self._waiting = self._waiting, []
+        if len(alike) > 1 and alike[0].names:
+            moments = Moments.stack([found.moments for found in alike]).total()
+            extrema = Extrema.stack([found.extrema for found in alike]).total()
+            alike = [replace(alike[0], rows=sum(found.rows for found in alike), moments=moments, extrema=extrema)]
+        for found in alike:
+            self._sum = _filled(self._sum, found) + _filled(found, self._sum)
+
+    def statistics(self, recipe: Recipe | None) -> Statistics:
+        """The sum of all, its columns in the order of the data set's first file.
+
+        Raises:
+            DataError: there is no column of numbers.
+            KindError: a column named in `columns` has no value anywhere.
+        """
+        self._add_up()
+        columns = selected(self._agreement.together(), self._columns, self._exclude, Path(self._where))
+        found = self._sum.select([column.name for column in columns])
+        return replace(found, columns=columns, recipe=recipe or Recipe())
+
+
+def _filled(found: Statistics, other: Statistics) -> Statistics:
+    """Statistics with the columns too that only `other` has, as ones without a value."""
+    if found.names == other.names:
+        return found
+    more = tuple(column for column in other.columns if column.name not in set(found.names))
+    none = np.empty((0, len(more)))
+    moments, extrema = beside([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
+    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema)

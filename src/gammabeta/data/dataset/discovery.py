@@ -1,0 +1,216 @@
+"""Which files make a data set: all of a folder, those that a pattern matches, or those of a list."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from glob import glob, has_magic
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias, TypeGuard
+from urllib.parse import unquote
+
+from gammabeta.data.formats.images import holds_images
+from gammabeta.data.formats.zarr import is_store
+from gammabeta.data.io.paths import FORMATS, KNOWN, existing, kind_of, reason
+from gammabeta.data.io.remote import located
+from gammabeta.errors import DataError, FileError
+
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_DATA = set(FORMATS.values()) - {"statistics"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a data set.
+
+    `name` is its path below the data set's root, with "/" between folders; `partitions` holds what the folders on that
+    way say: {"year": "2024"} for `year=2024/a.parquet`, None where Hive writes that there is no value.
+    """
+
+    path: Path
+    name: str
+    partitions: dict[str, str | None] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Files of one format, in the order of their names.
+
+    `where` is what the data set was asked for by; `root` the folder that all are in; `ignored` the names of those in
+    the folder that are no data by their extension.
+    """
+
+    where: str
+    root: Path
+    parts: tuple[Part, ...]
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> str:
+        """The format of every file: csv, parquet, arrow or npy."""
+        return kind_of(self.parts[0].path).format
+
+
+Where: TypeAlias = DataSet | str | Path | Sequence[str | Path]
+
+
+def is_data_set(where: Any) -> TypeGuard[Where]:
+    """Whether something stands for several files: a folder, a pattern such as `a/*.csv`, or a list or tuple of paths.
+
+    A name that is a file's is no pattern, whatever is in it; a folder may also be one of images, or a Zarr store.
+    """
+    if isinstance(where, DataSet):
+        return True
+    if isinstance(where, list | tuple):
+        return all(isinstance(path, str | PurePath) for path in where)
+    if not isinstance(where, str | Path):
+        return False
+    path = located(where)
+    return isinstance(path, Path) and (_is_folder_of_files(path) or _is_pattern(path))
+
+
+def _is_folder_of_files(path: Path) -> bool:
+    return path.is_dir() and not is_store(path) and not holds_images(path)
+
+
+def _is_pattern(where: str | PurePath) -> bool:
+    return has_magic(str(where)) and not Path(where).exists()
+
+
+def data_set(where: Where) -> DataSet:
+    """The files of a folder and of the folders in it, of a pattern (`**` for any folders between), or of a list.
+
+    Files and folders whose names begin with "." or "_" are left out below the root, as Arrow's and Spark's are; in a
+    folder or pattern, those too whose extension is not one of data. Hive partitions are read off the folders' names.
+
+    Raises:
+        FileError: no file is found, or one of a list is not there.
+        DataError: the files are of different formats, or one is in a list twice.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for year in ("2023", "2024"):
+    ...         (Path(folder) / f"year={year}").mkdir()
+    ...         _ = (Path(folder) / f"year={year}" / "a.csv").write_text("x")
+    ...     [(part.name, part.partitions) for part in data_set(folder).parts]
+    [('year=2023/a.csv', {'year': '2023'}), ('year=2024/a.csv', {'year': '2024'})]
+    """
+    if isinstance(where, DataSet):
+        return where
+    if not isinstance(where, str | PurePath):
+        return _listed(where)
+    if _is_pattern(where):
+        root = _fixed(Path(where))
+        return _found(str(where), root, _below(root, _matching(root, Path(where))))
+    if Path(where).is_dir():
+        return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))))
+    return _listed([where])
+
+
+def _listed(where: Iterable[str | Path]) -> DataSet:
+    paths = [existing(Path(path)) for path in where]
+    if not paths:
+        raise DataError("at least one file is needed, got none")
+    full = [Path(os.path.normpath(path.absolute())) for path in paths]
+    root = Path(os.path.commonpath([path.parent for path in full]))
+    names = [path.relative_to(root).as_posix() for path in full]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataError(f"each file must be in a data set once, {twice[0]!r} comes twice")
+    told = ", ".join(map(str, paths[:3]))
+    parts = [_part(path, name) for path, name in zip(paths, names, strict=True)]
+    return _of_one_format(told, root, parts, ())
+
+
+def _fixed(pattern: Path) -> Path:
+    """The folders of a pattern that come before its first sign."""
+    parts = pattern.parts[:-1]
+    first = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
+    return Path(*parts[:first])
+
+
+def _below(root: Path, paths: Iterable[Path]) -> dict[str, Path]:
+    """The files of these, by their names below the root, but for hidden ones. A broken link counts as one."""
+    named = {path.relative_to(root): path for path in paths}
+    seen = {name: path for name, path in named.items() if not any(map(_is_hidden, name.parts))}
+    return {name.as_posix(): path for name, path in sorted(seen.items()) if path.is_file() or not path.exists()}
+
+
+def _matching(root: Path, pattern: Path) -> list[Path]:
+    """What matches a pattern. Links are followed, but not round and round."""
+    signs = pattern.parts[len(root.parts) :]
+    if "**" in signs:
+        return [path for path in _everything(root) if _fits(path.relative_to(root).parts, signs)]
+    paths = map(Path, glob(str(pattern)))  # noqa: PTH207, Path's own follows links in some releases only
+    return [path for path in paths if not _comes_round(root, path.parent)]
+
+
+def _fits(names: Sequence[str], signs: Sequence[str]) -> bool:
+    """Whether a path, in parts, matches a pattern, in parts, where ** stands for any folders between."""
+    if not signs:
+        return not names
+    if signs[0] == "**":
+        return any(_fits(names[i:], signs[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatch(names[0], signs[0]) and _fits(names[1:], signs[1:])
+
+
+def _everything(root: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it that are not hidden. Links are followed, but not round and round."""
+    for folder, inner, files in os.walk(root, onerror=_unreadable, followlinks=True):
+        inner[:] = [name for name in inner if not (_is_hidden(name) or _comes_round(root, Path(folder, name)))]
+        yield from (Path(folder, name) for name in files)
+
+
+def _unreadable(error: OSError) -> None:
+    raise FileError(
+        f"the folder {error.filename!r} cannot be read: {reason(error)}; a data set without its files would be another"
+    ) from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name[0] in "._"
+
+
+def _comes_round(root: Path, folder: Path) -> bool:
+    """Whether the way from the root to a folder leads, by a link, to a folder that it has passed."""
+    if folder == root:
+        return False
+    below = folder.relative_to(root)
+    way = [root / name for name in (below, *below.parents)]
+    return any(step.is_symlink() for step in way[:-1]) and len({step.resolve() for step in way}) < len(way)
+
+
+def _found(where: str, root: Path, files: dict[str, Path]) -> DataSet:
+    """The data among some files."""
+    data = {name: path for name, path in files.items() if _is_data(path)}
+    if not data:
+        here = "; files that begin with . or _ are left out" if not files else f", among {len(files)} files of others"
+        raise FileError(f"at least one data file is needed, there is none in {where!r}{here}; data ends in {KNOWN}")
+    ignored = tuple(name for name in files if name not in data)
+    return _of_one_format(where, root, [_part(path, name) for name, path in data.items()], ignored)
+
+
+def _is_data(path: Path) -> bool:
+    try:
+        return kind_of(path).format in _DATA
+    except FileError:
+        return False
+
+
+def _of_one_format(where: str, root: Path, parts: Sequence[Part], ignored: tuple[str, ...]) -> DataSet:
+    first: dict[str, Part] = {}
+    for part in parts:
+        first.setdefault(kind_of(part.path).format, part)
+    if len(first) > 1:
+        told = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
+        raise DataError(f"the files of a data set must be of one format, {where!r} has {told}; choose: '*.parquet'")
+    if "statistics" in first:
+        raise FileError(f"a data set is of data files, {where!r} is named as statistics are; data ends in {KNOWN}")
+    return DataSet(where, root, tuple(parts), ignored)
+
+
+def _part(path: Path, name: str) -> Part:
+    pairs = (folder.partition("=") for folder in name.split("/")[:-1])
+    partitions = {key: None if value == _NO_VALUE else unquote(value) for key, equals, value in pairs if key and equals}
+    return Part(path, name, partitions)

@@ -1,0 +1,177 @@
+"""The files of a folder go through one map into another folder, several at once, those that are not there yet.
+
+Each output is written under a temporary name, renamed when it is whole, and then recorded. A run that dies in between
+has written one file more than it has recorded: that one is written again.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gammabeta.affine import Affine
+from gammabeta.data.core.options import Manner
+from gammabeta.data.core.statistics import Ranges, Statistics
+from gammabeta.data.dataset.discovery import DataSet, Part
+from gammabeta.data.dataset.file_statistics import Stamp
+from gammabeta.data.dataset.manifest import FOLDER, Files, Line, Record, fingerprint, linked, stamp
+from gammabeta.data.dataset.measure import AT_ONCE
+from gammabeta.data.formats.registry import check_output, opened
+from gammabeta.data.io import part_files
+from gammabeta.data.io.paths import OutputError, replacing, writing
+from gammabeta.data.passes.measure import Progress
+from gammabeta.data.passes.minmax import none_good
+from gammabeta.data.passes.transform import Written, unscaled, write_mapped
+from gammabeta.errors import FileError
+from gammabeta.kernels import thread_pool
+
+MANY = 4  # files for each worker: so many keep all processors busy, but for a short while at the end
+
+_ABSENT = Stamp(0, 0)
+
+
+class Stopped(Exception):  # noqa: N818
+    """The run is ending: leave the file."""
+
+
+def stamped(source: DataSet) -> dict[Part, Stamp]:
+    """The files as they are now."""
+    return {part: stamp(part.path) or _ABSENT for part in source.parts}
+
+
+class Work:
+    """What is to do, and what is done.
+
+    Args:
+        source, stamps: the files, and what they were when the run began.
+        known, affine: the columns to map, and their map.
+        out: the folder to write into, which this run has locked.
+        bad: the files that were found to be unreadable before, and why.
+        manner: how it is done.
+    """
+
+    def __init__(
+        self,
+        source: DataSet,
+        stamps: Mapping[Part, Stamp],
+        known: Statistics | Ranges,
+        affine: Affine,
+        out: Path,
+        bad: Mapping[str, str],
+        manner: Manner,
+    ) -> None:
+        self._source, self._stamps, self._known, self._affine = source, stamps, known, affine
+        self._out, self._bad, self._manner = out, dict(bad), manner
+        self._map = fingerprint(known.names, affine)
+        self._record = Record(out)
+        self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
+        self._done = len(source.parts) - len(bad) - len(self._to_do)
+        self._size = sum(stamps[part].size for part in self._to_do)
+        self._read = self._rows = 0
+        self._lock, self._failed, self._stopping = threading.Lock(), threading.Event(), threading.Event()
+        self._workers = manner.workers or min(thread_pool.count(), AT_ONCE)
+        self._turn = threading.Semaphore(self._workers)  # to compute
+
+    def _is_done(self, part: Part) -> bool:
+        line = self._record.lines.get(part.name)
+        return line is not None and (line.source, line.map) == (self._stamps[part], self._map)
+
+    def run(self) -> Written:
+        """Write what is to do.
+
+        Raises: as `apply`, of the first file by name that has an error, unless it is one that cannot be read and those
+        are skipped. What is finished is kept.
+        """
+        self._clean()
+        busy = self._workers >= thread_pool.count() and len(self._to_do) >= MANY * self._workers
+        alone = thread_pool.alone if busy else None
+        waiting = 0 if self._manner.workers else 1  # for its file to be on the disk, meanwhile
+        pool = ThreadPoolExecutor(self._workers + waiting, "gammabeta-file", alone)
+        try:
+            for part, future in [(part, thread_pool.submit(pool, self._begin, part)) for part in self._to_do]:
+                try:
+                    future.result()
+                except FileError as error:
+                    if not self._is_left_out(error):
+                        raise
+                    self._bad[part.name] = str(error)
+        finally:
+            self._stopping.set()
+            pool.shutdown(cancel_futures=True)
+        return self._written()
+
+    def _clean(self) -> None:
+        """Remove what killed runs left half-written."""
+        begun: dict[Path, set[str]] = defaultdict(set)
+        for name in (*(part.name for part in self._source.parts), *self._record.lines):
+            begun[Path(name).parent].add(Path(name).name)
+        for folder, names in begun.items():
+            if not linked(self._out, folder):
+                part_files.clear(self._out / folder, names)
+        part_files.clear(self._out / FOLDER, None)
+
+    def _begin(self, part: Part) -> None:
+        """Write a file, unless one before it has ended the run: a worker is there before whoever hears of its error."""
+        if self._failed.is_set():
+            raise Stopped
+        try:
+            self._write(part)
+        except BaseException as error:
+            if not self._is_left_out(error):
+                self._failed.set()
+            raise
+
+    def _is_left_out(self, error: BaseException) -> bool:
+        """Whether the run goes on without the file that has this error."""
+        return self._manner.skip_bad and isinstance(error, FileError) and not isinstance(error, OutputError)
+
+    def _write(self, part: Part) -> None:
+        """Write a file, if it is still what it was when the run began, and record it."""
+        out, source = self._out / part.name, opened(part.path)
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.exists() and out.samefile(part.path):
+                raise OutputError(f"{str(out)!r} leads to the file that is to be read; take another folder")
+        check_output(out, source)
+        with replacing(out, durable=True, clear=False) as temporary:  # what is recorded must not be lost
+            with self._turn:
+                rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
+            if stamp(part.path) != self._stamps[part]:
+                raise FileError(f"{str(part.path)!r} was changed meanwhile; run again when nothing writes to it")
+        with self._lock:
+            self._record.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
+            self._rows += rows
+            self._done += 1
+            self._manner.finished(self._done, len(self._source.parts), self._rows)
+
+    def _told(self) -> Progress:
+        """The progress of one file, as part of the whole."""
+        before = 0
+
+        def told(done: int, size: int) -> None:
+            nonlocal before
+            if self._stopping.is_set():
+                raise Stopped
+            with self._lock:
+                self._read += done - before
+                before = done
+                self._manner.progress(self._read, self._size)
+
+        return told
+
+    def _written(self) -> Written:
+        """What became of all files."""
+        good = [part for part in self._source.parts if part.name not in self._bad]
+        if not good:
+            raise none_good(self._bad)
+        lines, names = self._record.lines, {part.name for part in good}
+        written = sum(part.name in names for part in self._to_do)
+        files = Files(written, len(good) - written, self._bad, tuple(sorted(set(lines) - names)), self._left_out())
+        rows = sum(lines[name].rows for name in names)
+        return Written(self._out, rows, self._known, *unscaled(opened(good[0].path), self._known.names), files)
+
+    def _left_out(self) -> tuple[str, ...]:
+        """What is no data, and what others write beside it: `_metadata` would no longer be true."""
+        beside = [path.name for path in self._source.root.glob("_*") if path.is_file()]
+        return tuple(sorted([*self._source.ignored, *beside]))

@@ -1,0 +1,103 @@
+"""One file of a data set: how large and how old it is, its columns, and their exact statistics."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gammabeta.data.core.columns import selected
+from gammabeta.data.core.source import Column, Restart, Source
+from gammabeta.data.core.statistics import Recipe, Statistics
+from gammabeta.data.dataset.discovery import Part
+from gammabeta.data.dataset.schema import meant
+from gammabeta.data.formats.registry import opened
+from gammabeta.data.io.paths import changed, existing
+from gammabeta.data.passes.measure import Progress, measured
+from gammabeta.errors import StateError
+from gammabeta.statistics import Extrema, Moments, serialization
+
+
+class Stamp(NamedTuple):
+    """What tells that a file has changed: its size in bytes, and when it was last written, in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of_record(cls, size: Any, mtime_ns: Any) -> "Stamp":
+        """The stamp that a record of files tells; `StateError` if it is none."""
+        if not (serialization.is_count(size) and type(mtime_ns) is int and abs(mtime_ns) <= serialization.MOST):
+            raise StateError(f"size and time of a file must be integers, got {serialization.shown([size, mtime_ns])}")
+        return cls(size, mtime_ns)
+
+
+def name_of_record(value: Any) -> str:
+    """The name of a file that a record of files tells; `StateError` if no file can have it."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise StateError(f"the name of a file must be text without NUL, got {serialization.shown(value)}")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise StateError(
+            f"the name of a file must be one that the system takes, got {serialization.shown(value)}"
+        ) from None
+    return value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as it was read: `columns` are all that it has, `statistics` those of some."""
+
+    stamp: Stamp
+    columns: tuple[Column, ...]
+    statistics: Statistics
+
+
+def stamp_of(path: Path) -> Stamp:
+    """A file's stamp. Raises `FileError` where there is no such file, or nothing in it."""
+    found = existing(path).stat()
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def entry_of(part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress) -> Entry:
+    """Read a file of a data set.
+
+    Raises:
+        FileError: it cannot be read, or something wrote to it meanwhile.
+        DataError: ±inf, or a column named in `columns` is not there.
+        KindError: such a column is not of numbers.
+    """
+    before = stamp_of(part.path)
+    source = opened(part.path)
+    while True:
+        try:
+            chosen = taken(source.columns, columns, exclude, part.path)
+            found = measured(source, chosen, None, progress) if chosen else _nothing(source)
+            break
+        except Restart:
+            continue
+    if stamp_of(part.path) != before:
+        raise changed(part.path)
+    return Entry(before, source.columns, found)
+
+
+def taken(
+    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+) -> tuple[Column, ...]:
+    """The columns of numbers that are meant, perhaps none: other files may have the values that this one lacks."""
+    names = meant(available, columns, exclude, path)
+    present = [column for column in available if column.name in names and column.barred != "empty"]
+    literal = [column.name for column in present if column.name in (columns or ())]
+    if literal:
+        selected(present, literal, None, path)  # refuses what is not of numbers
+    return tuple(column for column in present if not column.barred)
+
+
+def _nothing(source: Source) -> Statistics:
+    """The statistics of a file that has rows, but no value in a column of numbers."""
+    rows = sum(chunk.rows for chunk in source.chunks())
+    none = np.empty((0, 0))
+    return Statistics((), rows, Moments.of(none), Extrema.of(none), Recipe())

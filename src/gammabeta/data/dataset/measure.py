@@ -1,0 +1,77 @@
+"""The files of a data set, several at a time: while one waits for its disk or is decoded, another is computed with."""
+
+from collections.abc import Iterator, Sequence
+
+from gammabeta.data.core.source import Chunk
+from gammabeta.data.core.statistics import Recipe, Statistics
+from gammabeta.data.dataset.accumulator import Total
+from gammabeta.data.dataset.discovery import DataSet, Part
+from gammabeta.data.dataset.file_statistics import Entry, entry_of
+from gammabeta.data.dataset.schema import Agreement
+from gammabeta.data.formats.registry import opened
+from gammabeta.data.io.parallel import Told, abreast
+from gammabeta.data.passes.measure import Progress, quiet
+from gammabeta.errors import FileError
+
+AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
+
+Outcome = tuple[Part, Entry | FileError]
+
+
+def measure_set(
+    found: DataSet,
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    recipe: Recipe | None,
+    progress: Progress,
+) -> Statistics:
+    """The statistics of all the rows of a data set. Arguments and errors are those of `measure`."""
+    total = Total(found.where, columns, exclude)
+    places = {part.name: i for i, part in enumerate(found.parts)}
+    for part, outcome in each(found.parts, columns, exclude, progress):
+        if isinstance(outcome, FileError):
+            raise outcome
+        total.add(places[part.name], part.path, outcome)
+    return total.statistics(recipe)
+
+
+def each(
+    parts: Sequence[Part],
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    progress: Progress = quiet,
+) -> Iterator[Outcome]:
+    """Every file's entry, or why it cannot be read, in the order in which they are done. Otherwise as `abreast`."""
+    sizes = [_size(part) for part in parts]
+    size = sum(sizes)
+
+    def read(part: Part, told: Told) -> Entry | FileError:
+        try:
+            return entry_of(part, columns, exclude, lambda done, size: told(done))
+        except FileError as error:
+            return error
+
+    yield from abreast(read, parts, sizes, AT_ONCE, lambda done: progress(done, size))
+
+
+def _size(part: Part) -> int:
+    try:
+        return part.path.stat().st_size
+    except OSError:  # it is said where the file is read
+        return 0
+
+
+def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
+    """The rows of a data set in order, as `scan` gives those of a file; `start` and `done` go on from file to file."""
+    agreement = Agreement(columns, None)
+    rows = done = 0
+    for place, part in enumerate(found.parts):
+        source = opened(part.path)
+        source.learn()
+        agreement.look(place, part.path, source.columns)
+        size, last = source.size, 0
+        for chunk in source.chunks(None if columns is None else list(columns)):
+            last = chunk.start + chunk.rows
+            chunk.start, chunk.done = rows + chunk.start, done + chunk.done
+            yield chunk
+        rows, done = rows + last, done + size

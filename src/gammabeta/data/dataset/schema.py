@@ -1,0 +1,105 @@
+"""Whether the columns of a data set's files agree.
+
+A column may be of another type of numbers in another file: sums are exact whatever the type, so that integers and
+floats of any width add up, and the data set's type is what `Statistics` of both would be of. What is numbers in one
+file may not be words or dates in another, nor missing there; without a value it may be, where a format then knows no
+type (CSV, or Arrow's null).
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+
+from gammabeta.data.core.columns import asked, matches
+from gammabeta.data.core.source import Column
+from gammabeta.data.core.statistics import joined
+from gammabeta.errors import DataError
+
+
+def meant(
+    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+) -> set[str]:
+    """The names that are meant in one file of several: what is left out need not be there."""
+    names = [column.name for column in available]
+    return asked(names, columns, [name for name in exclude or () if matches(name, names)], path)
+
+
+class Agreement:
+    """Looks at the columns of one file after the other, in any order.
+
+    columns, exclude: which columns, as for `measure`. `numbers` holds those that are of numbers in the files so far.
+    """
+
+    def __init__(self, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> None:
+        self._columns, self._exclude = columns, exclude
+        self._layouts: dict[tuple[Column, ...], tuple[int, Path]] = {}
+        self.numbers: dict[str, tuple[Column, Path]] = {}
+        self._others: dict[str, tuple[Column, Path]] = {}
+
+    def look(self, place: int, path: Path, columns: tuple[Column, ...]) -> None:
+        """Look at a file's columns. place: where it stands in the data set, from 0.
+
+        Raises:
+            DataError: they do not agree with those of another file, or one that is asked for is not there.
+        """
+        seen = self._layouts.get(columns)
+        if seen is None:
+            self._compare(path, columns)
+        if seen is None or place < seen[0]:
+            self._layouts[columns] = place, seen[1] if seen else path
+
+    def _compare(self, path: Path, columns: tuple[Column, ...]) -> None:
+        names = meant(columns, self._columns, self._exclude, path)
+        here = {column.name: column for column in columns if column.name in names and column.barred != "empty"}
+        for name, column in here.items():
+            other = (self._others if not column.barred else self.numbers).get(name)
+            if other is not None:
+                raise _differ(column, path, *other)
+        everything = {column.name for column in columns}
+        for name, (_, known) in self.numbers.items():
+            if name not in everything:
+                raise _lacking(name, path, known)
+        for name, column in here.items():
+            if column.barred:
+                self._others.setdefault(name, (column, path))
+            elif name not in self.numbers:
+                self._see_to_it_that_all_have(name, path)
+                self.numbers[name] = column, path
+
+    def _see_to_it_that_all_have(self, name: str, path: Path) -> None:
+        for layout, (_, earlier) in self._layouts.items():
+            if all(column.name != name for column in layout):
+                raise _lacking(name, earlier, path)
+
+    def together(self) -> list[Column]:
+        """Every column of any file, the first file's first, with the type that it has in all of them together."""
+        kinds: dict[str, set[Column]] = {}
+        for layout, _ in sorted(self._layouts.items(), key=lambda item: item[1][0]):
+            for column in layout:
+                kinds.setdefault(column.name, set()).add(column)
+        return [_together(found) for found in kinds.values()]
+
+
+def _together(kinds: set[Column]) -> Column:
+    """A column that came in several types, whatever the order in which they came."""
+    in_order = sorted(kinds, key=lambda column: column.type)
+    numbers = [column for column in in_order if not column.barred]
+    return reduce(joined, numbers) if numbers else in_order[-1]
+
+
+def _differ(column: Column, path: Path, known: Column, first: Path) -> DataError:
+    return DataError(
+        f"a column must be of numbers in every file or in none, {column.name!r} is {_kind(known)} in {str(first)!r} "
+        f"and {_kind(column)} in {str(path)!r}; convert one, or leave the column out"
+    )
+
+
+def _kind(column: Column) -> str:
+    return f"of {column.type}" if column.barred in ("", "not numeric") else f"{column.barred} ({column.type})"
+
+
+def _lacking(name: str, path: Path, first: Path) -> DataError:
+    return DataError(
+        f"every file must have the columns that are scaled, {name!r} of {str(first)!r} is missing in {str(path)!r}; "
+        "leave out the column, or the file"
+    )

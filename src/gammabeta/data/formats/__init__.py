@@ -1,0 +1,1 @@
+"""One file for each format, and the registry that finds the one for a source."""

@@ -1,0 +1,166 @@
+"""Iterables of chunks: a torch DataLoader, a generator of arrays or of frames, a list of record batches."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta import axes
+from gammabeta.data.core.source import Source
+from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, is_array, native
+from gammabeta.data.formats.record_batches import speaks_arrow, tables_of
+from gammabeta.data.io.peekable import Looked
+from gammabeta.errors import DataError, KindError
+
+TOGETHER = 4 << 20  # bytes: smaller chunks are put together, since a call costs as much as 100,000 values
+
+Select = int | str | Callable[[Any], Any] | None
+
+
+def batches(chunks: Iterable[Any], select: Select = None) -> Source:
+    """An iterable of chunks, to be measured: a torch DataLoader, a generator, a list.
+
+    Args:
+        chunks: arrays or tensors that are alike but for the reduced axes, or record batches, tables or frames with the
+            same columns. An iterator can be read once: it can be measured, and not scaled by its own statistics.
+        select: where the data is in a chunk that holds more: an index, a key, or a function of the chunk.
+
+    Chunks are asked for in the caller's thread, and none is kept when the next is asked for.
+
+    Raises:
+        DataError: there is no chunk, or the first holds several things and `select` says not which; later, chunks
+            that are not alike.
+        KindError: the chunks are neither arrays nor tables. What the iterable raises passes through, with a note.
+
+    >>> import numpy as np, gammabeta as gb
+    >>> loader = [(np.full((2, 3, 4, 4), 5.0), np.array([0, 1])) for _ in range(10)]
+    >>> gb.data.moments(batches(loader, select=0), axis=(0, 2, 3))
+    Moments(shape=(3,), count=[320. 320. 320.], mean=[5. 5. 5.], std=[0. 0. 0.])
+    """
+    looked = Looked(chunks)
+
+    def pick(chunk: Any) -> Any:
+        return _picked(chunk, select, looked.name)
+
+    first = pick(looked.first)
+    if is_array(first):
+        return BatchesSource(looked, pick)
+    if speaks_arrow(first):
+        return tables_of(looked, pick)
+    if isinstance(first, Mapping | tuple | list):
+        key = next(iter(first), "") if isinstance(first, Mapping) else 0
+        raise DataError(
+            f"each chunk must be one array or table, {looked.name!r} gives {_told(first)}; "
+            f"say which is the data: gammabeta.data.batches(…, select={key!r})"
+        )
+    raise KindError(
+        f"data to measure must be a file, an array, a table or an iterable of these, {looked.name!r} "
+        f"gives {type(first).__name__}"
+    )
+
+
+class BatchesSource(ArraySource):
+    """Arrays that follow one another along their first axis."""
+
+    def __init__(self, chunks: Looked, pick: Callable[[Any], Any]) -> None:
+        self.path, self.once, self.here = Path(chunks.name), chunks.once, True
+        self._chunks, self._pick = chunks, pick
+        first = self._array(chunks.first, 1)
+        if not first.ndim:
+            raise DataError(f"each chunk must have at least one dimension, {chunks.name!r} gives single numbers")
+        self.shape, self.dtype = first.shape, first.dtype
+        self.rows, self.size = None, 0
+
+    def over(self, axis: axes.Axis) -> "BatchesSource":
+        """The same chunks with other axes reduced, the first among them."""
+        other = super().over(axis)
+        if 0 not in other.axis:
+            raise DataError(f"axis must have 0 in it, along which chunks follow one another, got {axis!r}")
+        return other
+
+    def parts(self) -> Iterator[Part]:
+        """The chunks, small ones together."""
+        start = 0
+        for array, done in together(self._arrays(self.kept)):
+            yield Part(array, (start, *(0 for _ in self.shape[1:])), done)
+            start += len(array)
+
+    def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
+        """The chunks as they come."""
+        start = 0
+        for array, done in self._arrays(range(1, len(self.shape))):
+            yield BlockChunk(array, self.place, start, done)
+            start += len(array)
+
+    def _arrays(self, alike: Sequence[int]) -> Iterator[tuple[NDArray[Any], int]]:
+        """The chunks, which must agree along the axes `alike`, and the bytes so far."""
+        done = 0
+        for number, chunk in enumerate(self._chunks, 1):
+            array = self._array(chunk, number)
+            if array.ndim != len(self.shape) or any(array.shape[i] != self.shape[i] for i in alike):
+                raise DataError(
+                    f"chunks must be alike but for axis {self.axis}, the first of {str(self.path)!r} has the shape "
+                    f"{self.shape}, chunk {number} {array.shape}"
+                )
+            done += array.nbytes
+            yield array, done
+
+    def _array(self, chunk: Any, number: int) -> NDArray[Any]:
+        found = self._pick(chunk)
+        if not is_array(found):
+            raise KindError(
+                f"chunks must all be arrays, chunk {number} of {str(self.path)!r} is {type(found).__name__}"
+            )
+        array = native(as_array(found))
+        if array.dtype.name != "bfloat16" and (array.dtype.kind not in "iuf" or array.dtype.itemsize > 8):
+            raise KindError(
+                f"chunks must be of real numbers of 64 bits at most, chunk {number} of {str(self.path)!r} is of "
+                f"{array.dtype}"
+            )
+        return array
+
+
+def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArray[Any], int]]:
+    """The same rows in longer arrays, each with what comes with its last chunk; long arrays are not copied."""
+    held: list[NDArray[Any]] = []
+    size = at = 0
+    for array, done in chunks:
+        unlike = held and (array.dtype != held[0].dtype or array.shape[1:] != held[0].shape[1:])
+        if held and (unlike or size + array.nbytes > TOGETHER):
+            yield np.concatenate(held), at
+            held, size = [], 0
+        if array.nbytes > TOGETHER:
+            yield array, done
+        elif array.size:
+            held.append(array.copy())  # a generator may fill the same array again
+            size, at = size + array.nbytes, done
+    if held:
+        yield np.concatenate(held), at
+
+
+def _picked(chunk: Any, select: Select, name: str) -> Any:
+    if select is None:
+        return chunk
+    if callable(select):
+        return select(chunk)
+    try:
+        return chunk[select]
+    except (KeyError, IndexError, TypeError):
+        raise DataError(f"each chunk must have {select!r} to select, {name!r} gives {_told(chunk)}") from None
+
+
+def _told(chunk: Any) -> str:
+    """What is in a chunk, for a message."""
+    if isinstance(chunk, Mapping):
+        inner = ", ".join(f"{key!r}: {_kind(value)}" for key, value in list(chunk.items())[:6])
+        return f"a {type(chunk).__name__} of {inner or 'nothing'}"
+    if isinstance(chunk, tuple | list):
+        return f"a {type(chunk).__name__} of {', '.join(map(_kind, chunk[:6])) or 'nothing'}"
+    return _kind(chunk)
+
+
+def _kind(x: Any) -> str:
+    shape = getattr(x, "shape", None)
+    return type(x).__name__ if shape is None else f"{type(x).__name__} {tuple(shape)}"

@@ -1,0 +1,144 @@
+"""From a path to what reads it, and from an output's name to what writes it: the one place that knows the formats."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from gammabeta.axes import Axis
+from gammabeta.data.core.sink import Sink
+from gammabeta.data.core.source import Source
+from gammabeta.data.formats.array import ArraySource, as_array, is_array
+from gammabeta.data.formats.images import holds_images, images
+from gammabeta.data.formats.iterables import batches
+from gammabeta.data.formats.record_batches import table_of
+from gammabeta.data.formats.sliced_array import GridSource
+from gammabeta.data.formats.table import TableSource
+from gammabeta.data.formats.zarr import is_store, is_zarr, zarr, zarr_at
+from gammabeta.data.io.paths import KNOWN, existing, kind_of, state_of
+from gammabeta.data.io.remote import Place, Remote, located
+from gammabeta.errors import FileError, KindError
+
+Data: TypeAlias = Any  # whatever `opened` knows: a type for each would need every library
+
+
+def opened(source: Data, axis: Axis | None = None) -> Source:
+    """What reads data of any kind. axis: the axes of an array that are reduced.
+
+    Raises:
+        FileError: there is no such file, its extension is not known, or it is not what it says.
+        KindError: it is no kind of data that is known, or there is an axis and no array.
+    """
+    found = source if isinstance(source, Source) else _opened(source)
+    if axis is None:
+        return found
+    if not isinstance(found, ArraySource):
+        raise KindError(f"axis goes with arrays, {str(found.path)!r} is a table, of which the rows are reduced")
+    return found.over(axis)
+
+
+def _opened(source: Any) -> Source:
+    if isinstance(source, str | Path | Remote):
+        return _opened_place(located(source))
+    if isinstance(source, pa.Table):
+        return TableSource(source, "table")
+    if is_array(source):
+        return GridSource(as_array(source), Path(type(source).__name__))
+    if is_zarr(source):
+        return zarr(source)
+    found = table_of(source)
+    if found is not None:
+        return found
+    if isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
+        return batches(source)
+    raise KindError(
+        "data must be a file, an array, a table, something that speaks Arrow or an iterable of chunks, "
+        f"got {type(source).__name__}"
+    )
+
+
+def _opened_place(path: Place) -> Source:
+    if is_store(path):
+        return zarr_at(path)
+    if isinstance(path, Path) and path.is_dir() and holds_images(path):
+        return images(path)
+    form = kind_of(existing(path)).format
+    if isinstance(path, Path) and not path.is_file():
+        raise FileError(
+            f"data are read more than once, and {str(path)!r} can be read once: it is a pipe or a device; "
+            "write them to a file first"
+        )
+    state = state_of(path)
+    found = _opened_file(path, form)
+    found.state = state
+    return found
+
+
+def _opened_file(path: Place, form: str) -> Source:
+    if form == "parquet":
+        from gammabeta.data.formats.parquet import ParquetSource
+
+        return ParquetSource(path)
+    if form == "arrow":
+        from gammabeta.data.formats.ipc import ArrowSource
+
+        return ArrowSource(path)
+    if form == "npy":
+        from gammabeta.data.formats.npy import NpySource
+
+        return NpySource(path)
+    if form == "npz":
+        from gammabeta.data.formats.npz import opened_npz
+
+        return opened_npz(path)
+    if form == "csv":
+        from gammabeta.data.formats.csv import CsvSource
+
+        return CsvSource(path)
+    raise FileError(f"a data file is needed, {str(path)!r} is named as statistics are; data ends in {KNOWN}")
+
+
+def check_output(target: Path, source: Source) -> None:
+    """Refuse, before any work, a name that says no format, or one that cannot hold the source.
+
+    Raises:
+        FileError: the extension is not known.
+        KindError: an array would have to become a table, or a table an array.
+    """
+    form = kind_of(target).format
+    if form == "statistics":
+        raise FileError(f"the scaled data cannot go to {str(target)!r}: its name must end in {KNOWN}")
+    if form == "npz":
+        raise FileError(
+            f"the scaled data cannot go to {str(target)!r}: no .npz is written, choose .npy or a table's format"
+        )
+    one_array = isinstance(source, ArraySource)
+    if one_array and source.rows is None:
+        raise KindError(
+            f"{str(source.path)!r} can be measured, and not be scaled: there is no file for the result to be"
+        )
+    if (form == "npy") != one_array:
+        kind = "one array" if one_array else "a table"
+        raise KindError(f"{str(source.path)!r} holds {kind} and cannot become {str(target)!r}; keep to its extension")
+
+
+def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, scaled: Sequence[str]) -> Sink:
+    """What writes a file of the kind that `target` names, under its temporary name."""
+    form = kind_of(target).format
+    if form == "parquet":
+        from gammabeta.data.formats.parquet import ParquetSink
+
+        return ParquetSink(temporary, schema, source, scaled)
+    if form == "arrow":
+        from gammabeta.data.formats.ipc import ArrowSink
+
+        return ArrowSink(temporary, schema, source, target)
+    if form == "npy":
+        from gammabeta.data.formats.npy import NpySink
+
+        if isinstance(source, ArraySource):
+            return NpySink(temporary, source)
+    from gammabeta.data.formats.csv import CsvSink
+
+    return CsvSink(temporary, schema, source, target)

@@ -1,0 +1,1 @@
+"""Paths, threads and locks: nothing here knows a format."""

@@ -1,0 +1,91 @@
+"""A look before anything is written: each column's histogram as it is, and as it would be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gammabeta.data.core.arrow_numpy import Vector
+from gammabeta.data.core.sink import outcome
+from gammabeta.data.core.source import Column, Scaling
+from gammabeta.data.core.statistics import Recipe, Statistics
+from gammabeta.data.formats.registry import Data, opened
+from gammabeta.data.io.peekable import used_up
+from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.passes.measure import Progress, measure, quiet
+from gammabeta.data.passes.transform import unscaled
+from gammabeta.errors import DataError
+
+SAMPLE = 100_000  # values a column: a histogram of twelve bins shows no more of a million
+
+Bins = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What scaling a file would do: `before` and `after` are histograms, (k, bins), over each column's own range.
+
+    `low` and `high` are the ends of the ranges afterwards, (k,); the statistics hold those before.
+    """
+
+    statistics: Statistics
+    before: Bins
+    after: Bins
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    converted: tuple[Column, ...]
+    passed: tuple[Column, ...]
+
+
+def preview(
+    source: Data,
+    *,
+    recipe: Recipe | None = None,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    bins: int = 12,
+    progress: Progress = quiet,
+) -> Preview:
+    """The statistics of a file and the histograms of its columns before and after scaling; nothing is written.
+
+    Args, errors: as for `scale`. Large files are sampled for the histograms, about 100,000 rows at even distances.
+
+    >>> import pyarrow as pa
+    >>> found = preview(pa.table({"a": [0.0, 1.0, 1.0, 4.0]}), bins=4)
+    >>> found.before.tolist(), found.after.tolist(), found.low.round(2)
+    ([[1, 2, 0, 1]], [[1, 2, 0, 1]], array([-1.]))
+    """
+    source = opened(source)
+    if source.once:
+        raise DataError(used_up(str(source.path)))
+    found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
+    if not found.rows:
+        raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
+    affine, names = found.affine(), found.names
+    fields = pa.schema([source.schema.field(name) for name in names])
+    scaling = Scaling(names, affine, outcome(fields, names))
+    low, high = affine(found.extrema.min), affine(found.extrema.max)
+    before, after = np.zeros((2, len(names), bins), np.int64)
+    step = max(1, found.rows // SAMPLE)
+    with source.unchanged():
+        for chunk in ahead(source.chunks(names), here=source.here):
+            scaled = chunk.scaled(scaling)
+            first = -chunk.start % step
+            for i, name in enumerate(names):
+                before[i] += _counts(chunk[name][first::step], found.extrema.min[i], found.extrema.max[i], bins)
+                after[i] += _counts(scaled[name][first::step], low[i], high[i], bins)
+            progress(source.size + chunk.done, 2 * source.size)
+    return Preview(found, before, after, low, high, *unscaled(source, names))
+
+
+def _counts(values: Vector, low: Any, high: Any, bins: int) -> Bins:
+    """How many values fall in each of `bins` equal parts of low…high; all in the middle where that is one point."""
+    values = values[~np.isnan(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
+    if not high > low:
+        return np.bincount(np.full(len(values), bins // 2), minlength=bins)
+    # halves, because max − min may be beyond the largest float
+    place = (values / 2 - low / 2) / (high / 2 - low / 2) * bins
+    return np.bincount(np.clip(place, 0, bins - 1).astype(np.int64), minlength=bins)

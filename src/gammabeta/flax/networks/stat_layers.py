@@ -1,0 +1,163 @@
+"""Which layers of an nnx model keep running statistics, and how these are read, written and watched."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from flax import nnx
+from gammabeta.backends import array_ops
+from gammabeta.backends.array_ops import Axes
+from gammabeta.errors import DataError, KindError
+from gammabeta.flax.norm import validation
+from gammabeta.networks import recalibrate
+from gammabeta.networks.recalibrate import Before, Pair
+from gammabeta.norm import formula
+from gammabeta.statistics import Moments
+
+WHICH = "mean and var, of flax.nnx.BatchNorm"
+_MODES = ("deterministic", "use_running_average")
+
+
+class Tracked(recalibrate.Tracked):
+    """The layers with running statistics that may move: all but frozen ones."""
+
+    def __init__(self, model: Any) -> None:
+        layers: dict[str, Any] = {}
+        others: dict[str, str] = {}
+        for name, layer in normalizing(model).items():
+            if getattr(layer, "is_frozen", False):
+                others[name] = "frozen"
+            else:
+                layers[name] = layer
+        super().__init__(model, layers, others)
+
+    def variables(self, layer: Any) -> tuple[Any, ...]:
+        found = (layer.mean, layer.var, getattr(layer, "batches", None))
+        return tuple(variable for variable in found if variable is not None)
+
+    def read(self, variable: Any) -> Any:
+        return np.array(variable[...])
+
+    def write(self, variable: Any, value: Any) -> None:
+        variable[...] = jnp.asarray(value)
+
+    def put(self, layer: Any, values: Pair) -> None:
+        for variable, value in zip((layer.mean, layer.var), values, strict=True):
+            self.write(variable, recalibrate.rounded(value, variable.dtype))
+
+    def counted(self, layer: Any, calls: int) -> None:
+        for counter in self.variables(layer)[2:]:
+            self.write(counter, np.array(calls, counter.dtype))
+
+    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
+        return recalibrate.moments(name, *counting(name, layer, x, mask))
+
+    @contextmanager
+    def watching(self, before: Before) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.model))
+            names = {id(layer): name for name, layer in self.layers.items()}
+            for kind in {type(layer) for layer in self.layers.values()}:
+                stack.enter_context(_watched(kind, names, before))
+            yield
+
+
+def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
+    """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
+    values = np.asarray(x)
+    try:
+        away = validation.reduced(layer, values)
+        kept = None if mask is None else formula.spread(array_ops.of(values), np.asarray(mask), values, away)
+    except (DataError, KindError) as error:
+        raise type(error)(f"{name or 'the model'}: {error}") from None
+    return values, away, kept
+
+
+def modules(model: Any) -> dict[str, Any]:
+    """Every module of a model, by its path.
+
+    Raises:
+        KindError: model is no nnx.Module.
+    """
+    if not isinstance(model, nnx.Module):
+        raise KindError(f"model must be a flax.nnx.Module, got {type(model).__name__}")
+    return {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
+
+
+def normalizing(model: Any) -> dict[str, Any]:
+    """Every batch norm of a model, by its path: `flax.nnx.BatchNorm`, this library's, and what is made of them."""
+    return {name: module for name, module in modules(model).items() if isinstance(module, nnx.BatchNorm)}
+
+
+def become(layer: Any, kind: Any) -> None:
+    """Give a layer another class of the same attributes."""
+    object.__setattr__(layer, "__class__", kind)
+
+
+def is_adapted(layer: Any) -> bool:
+    """Whether `adapt` has begun with a layer and not been undone."""
+    return bool(getattr(layer, "is_adapted", False))
+
+
+@contextmanager
+def evaluating(model: Any, now: bool = True) -> Iterator[None]:
+    """Every module in evaluation mode, or in training if not `now`; afterwards each in the mode it was in."""
+    modes = [
+        (module, mode, vars(module)[mode])
+        for module in modules(model).values()
+        for mode in _MODES
+        if mode in vars(module)
+    ]
+    try:
+        for module, mode, _ in modes:
+            setattr(module, mode, now)
+        yield
+    finally:
+        for module, mode, was in modes:
+            setattr(module, mode, was)
+
+
+def _watched(kind: Any, names: dict[int, str], before: Before) -> Any:
+    """A class' calls of the named layers in evaluation, each told of before."""
+
+    def told(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
+        visible(x)
+        if id(layer) not in names or type(layer) is not kind:
+            return call(layer, x, use_running_average, **given)
+        before(names[id(layer)], layer, x, given.get("mask"))
+        return call(layer, x, True, **given)
+
+    return exchanged(kind, told)
+
+
+def visible(x: Any) -> None:
+    """Refuse what stands for values that are not there yet."""
+    if isinstance(x, jax.core.Tracer):
+        raise DataError(
+            "the layers must be called with values, and x is traced: call the model outside jax.jit, vmap, scan "
+            "and remat, as by call=lambda model, batch: model(batch)"
+        )
+
+
+@contextmanager
+def exchanged(kind: Any, told: Callable[..., Any]) -> Iterator[None]:
+    """flax has no hooks: the class' call is exchanged for `told`, which is given the call that it replaces."""
+    call, own = kind.__call__, "__call__" in vars(kind)
+
+    @wraps(call)
+    def called(module: Any, *given: Any, **named: Any) -> Any:
+        return told(call, module, *given, **named)
+
+    kind.__call__ = called
+    try:
+        yield
+    finally:
+        if own:
+            kind.__call__ = call
+        else:
+            del kind.__call__

@@ -1,0 +1,1 @@
+"""The verbs on trained networks, for Keras."""

@@ -1,0 +1,65 @@
+"""What a model's batch-norm layers do on data: the numbers of each channel, and what to watch, in words."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+from gammabeta.keras.networks import call_model as kinds
+from gammabeta.keras.networks import stat_layers
+from gammabeta.keras.networks.diagnose.hooks import Watch
+from gammabeta.networks.batches import Call, Feed, Mask, Progress, quiet
+from gammabeta.networks.diagnose import Diagnosis
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    model: keras.layers.Layer,
+    batches: Iterable[Any],
+    *,
+    call: Call | None = None,
+    mask: Mask | None = None,
+    training_step: bool = True,
+    progress: Progress = quiet,
+) -> Diagnosis:
+    """Look at every batch-norm layer of a model on data, in evaluation, and say what to watch.
+
+    - how far evaluation's output is from training's, predicted from the data's exact statistics and the moving ones;
+    - how many independent values a batch's mean is worth, from how much the means vary between batches;
+    - channels that are dead (γ about 0) and what β then gives the activation; never active or saturated ones;
+    - |mean| / std, and the digits that it costs; an epsilon larger than the variance;
+    - in which layer, by which operation, a NaN or an infinity first arose, batch norm or not;
+    - layers that one training step moves twice, that nothing has moved, or frozen ones whose data have moved since.
+
+    The model is as it was before, also after an error: weights, moving statistics, seeds, `trainable`.
+
+    Args:
+        model, batches, call, mask, progress: as for `recalibrate`; with two batches or more also the effective values.
+        training_step: whether to try a step with training=True on the first batch, the model being put back after it.
+
+    Returns:
+        a `gammabeta.networks.diagnose.Diagnosis`: print it, ask its `findings`, keep its `to_json()`, or make a page of
+        it by `gammabeta.report.network`. Keras counts no batches: a layer's `tracked` is 0 where its moving mean and
+        variance are still 0 and 1, else None.
+
+    Raises:
+        DataError: no layer with moving statistics, or no batch; the model is called within a compiled function.
+        KindError: a batch of a kind that needs `call`.
+
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.ReLU()])
+    >>> found = diagnose(model, list(np.random.default_rng(0).normal(size=(2, 32, 2)).astype("float32")))
+    >>> print(found.findings[0].text)
+    No batch has moved its running statistics.
+    """
+    feed = Feed(batches, call or kinds.called, mask, progress)
+    return Watch(model, _layers(model)).look(feed, training_step)
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    """The layers with moving statistics, the frozen ones too."""
+    found = stat_layers.Tracked(model)  # refuses layers that are not built
+    layers = stat_layers.normalizing(model)
+    if not layers:
+        found.some("diagnose", stat_layers.WHICH)
+    return layers

@@ -1,0 +1,59 @@
+"""What Keras' operations end in, be they called as functions, by layers or by a graph: the backend's functions."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from keras.src import backend  # whose functions keras.ops looks up at each call, and nothing public tells of them
+
+import keras
+from gammabeta.errors import DataError
+from gammabeta.keras.networks import stat_layers
+from gammabeta.networks.diagnose import numpy_measures
+from keras import ops
+
+_MODULES = ("nn", "numpy", "math")
+
+Told = Callable[[str, Callable[[], Any], tuple[Any, ...]], Any]
+"""told(function, run, arguments), in the place of a call that is run()."""
+
+
+@contextmanager
+def functions(told: Told, wanted: Callable[[str], Any] = bool) -> Iterator[None]:
+    """Within the block `told` stands in the place of the backend's functions whose names are wanted."""
+    with ExitStack() as stack:
+        for name in _MODULES:
+            module = getattr(backend, name)
+            for function, value in list(vars(module).items()):
+                if isinstance(value, FunctionType) and not function.startswith("_") and wanted(function):
+                    stack.enter_context(stat_layers.exchanged(module, function, _telling(told, function, value)))
+        yield
+
+
+def _telling(told: Told, name: str, function: Any) -> Any:
+    @wraps(function)
+    def telling(*given: Any, **named: Any) -> Any:
+        return told(name, partial(function, *given, **named), (*given, *named.values()))
+
+    return telling
+
+
+def has(value: Any) -> set[str]:
+    """Which of NaN and infinity there are among the floating arrays that are there, in whatever holds them."""
+    found: set[str] = set()
+    for part in keras.tree.flatten(value):
+        if isinstance(part, np.ndarray | keras.Variable) or ops.is_tensor(part):
+            found |= _has(part)
+    return found
+
+
+def _has(x: Any) -> set[str]:
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
+        return set()
+    try:
+        return numpy_measures.has(stat_layers.array("", x))
+    except DataError:  # within what is compiled
+        return set()

@@ -1,0 +1,1 @@
+"""The layer for Keras, and what its options need."""

@@ -1,0 +1,91 @@
+"""Batch norm by the moving statistics, by a batch's own, and by those of its parts: the output, and what moves."""
+
+from typing import Any, NamedTuple
+
+from gammabeta import axes
+from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.keras.norm import ghost, renorm, running_stats, sync, validation
+from gammabeta.keras.norm.running_stats import Values
+from gammabeta.norm import formula, functional
+from gammabeta.norm.functional import Normalized
+from keras import ops
+
+
+class Batch(NamedTuple):
+    """What comes to a layer: x, which axes of it to reduce, and where its values count, or None for everywhere."""
+
+    space: Space
+    x: Any
+    away: Axes
+    kept: Any
+
+
+def by_moving(layer: Any, batch: Batch) -> Any:
+    """y in evaluation."""
+    if 0 in batch.x.shape:
+        return batch.x
+    gamma, beta = _affine(layer)
+    mean, var = running_stats.values(layer)[:2]
+    given = {"axis": batch.away, "eps": layer.epsilon, "mask": batch.kept}
+    return functional.normalized(batch.x, gamma, beta, mean=mean, var=var, **given).y
+
+
+def by_batch(layer: Any, batch: Batch) -> tuple[Any, Values]:
+    """y in training, and the moving statistics after it."""
+    old = running_stats.values(layer)
+    if layer.ghost is not None:
+        return _by_parts(layer, batch, old)
+    if layer.renorm is not False:
+        seen = _standardized(layer, batch)
+        return _finished(layer, batch, seen, old), running_stats.moved(layer, batch.space, old, seen)
+    seen = _normalized(layer, batch, batch.x, *_affine(layer))
+    return seen.y, running_stats.moved(layer, batch.space, old, seen)
+
+
+def _by_parts(layer: Any, batch: Batch, old: Values) -> tuple[Any, Values]:
+    space = batch.space
+    validation.samples(layer, batch.away)
+    away = tuple(i + 1 for i in batch.away)
+    apart = ghost.split(space, batch.x, layer.ghost)
+    counting = [None] * len(apart) if batch.kept is None else ghost.split(space, batch.kept, layer.ghost)
+    groups = [Batch(space, x, away, kept) for x, kept in zip(apart, counting, strict=True)]
+    seen = [_standardized(layer, group) for group in groups]
+    new, before = running_stats.moved_by_parts(layer, space, old, ghost.statistics(space, seen))
+    olds = ghost.divided(space, before, seen)
+    outputs = [_finished(layer, *one) for one in zip(groups, seen, olds, strict=True)]
+    return ghost.joined(space, outputs), new
+
+
+def _affine(layer: Any) -> tuple[Any, Any]:
+    """γ and β, or None, in float32 at least."""
+    gamma, beta = (None if p is None else running_stats.wide(layer, p) for p in (layer.gamma, layer.beta))
+    return gamma, beta
+
+
+def _normalized(layer: Any, batch: Batch, x: Any, gamma: Any = None, beta: Any = None) -> Normalized:
+    """x by its own statistics, and these; x is the batch's, in its type or in a wider one."""
+    if batch.kept is None and not layer.synchronized:
+        validation.enough(x, batch.away)
+    add = sync.over_replicas() if layer.synchronized else None
+    given = {"axis": batch.away, "eps": layer.epsilon, "mask": batch.kept}
+    return functional.normalized(x, gamma, beta, add=add, **given)
+
+
+def _standardized(layer: Any, batch: Batch) -> Normalized:
+    """The same without γ and β, in the computing type, so that it is rounded once, when these are there."""
+    return _normalized(layer, batch, batch.space.cast(batch.x, formula.computing(batch.space, batch.x)))
+
+
+def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any:
+    """γ · (x̂ · r + d) + β, where values count; r and d are 1 and 0 without renorm."""
+    space, normal = batch.space, seen.y
+    scale, shift = _affine(layer)
+    if layer.renorm is not False:
+        r, d = renorm.correction(layer, space, seen, before)
+        scale, d = (r, d) if scale is None else (r * scale, d * scale)
+        shift = d if shift is None else d + shift
+    along = axes.kept(batch.away, len(normal.shape))
+    named = ("gamma", scale), ("beta", shift)
+    scale, shift = (formula.beside(space, name, value, normal, along, broadcast=True) for name, value in named)
+    y = formula.affine(normal, 1.0, scale, shift)
+    return y if batch.kept is None else ops.where(batch.kept, y, space.constant(0.0, y))

@@ -1,0 +1,20 @@
+"""The exact sums and the range of vectors, one vector after the other: its second sweep finds it in the cache."""
+
+from typing import Any
+
+from gammabeta.kernels import binding, minmax, moments
+from gammabeta.kernels.layout import Array, Runs
+from gammabeta.kernels.minmax import Range
+from gammabeta.kernels.moments import Sums
+
+_ADD = binding.by_type("exact_runs_and_range")
+
+
+def columns(given: Runs) -> tuple[Sums, Range]:
+    """The sums of `moments.sums`, NaN left out, and the range of `least.extent`."""
+    found = minmax.Found(len(given.lengths), given.memory.dtype)
+
+    def add(x: Array, starts: Array, lengths: Array, many: int, step: int, first: int, last: int, *out: Any) -> None:
+        _ADD[x.dtype.char](x, starts, lengths, many, step, first, last, *found.arrays, *out)
+
+    return moments.columns(given, add), found.range

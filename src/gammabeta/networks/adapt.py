@@ -1,0 +1,64 @@
+"""Statistics of the test batch, mixed with the trained ones by count, in any framework: until that is undone."""
+
+from collections.abc import Callable
+from numbers import Real
+from types import TracebackType
+from typing import Any, Self
+
+from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.errors import DataError, KindError
+from gammabeta.networks import recalibrate_report
+
+
+class Adaptation:
+    """What `adapt` has begun, until `undo()` or the end of its `with` statement."""
+
+    def __init__(self, prior: float, undoing: list[Callable[[], None]]) -> None:
+        self._prior, self._undoing = prior, undoing
+
+    def undo(self) -> None:
+        """Let each layer normalize as it did before; a second time it does nothing."""
+        while self._undoing:
+            self._undoing.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.undo()
+
+    def __repr__(self) -> str:
+        layers = len(self._undoing)
+        return f"Adaptation({layers} layers, prior={self._prior:g})" if layers else "Adaptation(undone)"
+
+
+def check_prior(prior: float) -> None:
+    """Refuse what is no number of samples."""
+    if not isinstance(prior, Real):
+        raise KindError(f"prior, a number of samples, must be a number, got {type(prior).__name__}")
+    if not 0 <= prior < float("inf"):
+        raise DataError(
+            f"prior, the number of samples that the trained statistics are worth, must be finite and not below 0, got "
+            f"{prior}"
+        )
+
+
+def samples(space: Space, x: Any, kept: Any, away: Axes) -> Any:
+    """How many rows along axis 0 have a value that counts, by `kept` of x's shape; one if axis 0 is not reduced."""
+    if 0 not in away:
+        return 1 if kept is None else space.cast(space.any(kept), space.xp.int32)
+    if kept is None:
+        return space.lengths(x)[0]
+    rows = space.xp.reshape(space.cast(kept, space.xp.int32), [space.lengths(x)[0], -1])
+    return space.sum(space.largest(rows, (1,)), (0, 1))
+
+
+def mixed(space: Space, prior: float, count: Any, trained: Any, batch: Any) -> Any:
+    """`recalibration.mixed` of arrays, in the trained one's type; the trained one where nothing counts."""
+    many = space.array(count, trained, trained.dtype)
+    many = space.xp.reshape(many, [1] * len(trained.shape))
+    some = space.xp.where(many > 0, many, space.constant(1.0, trained))
+    mixture = recalibrate_report.mixed(prior, some, trained, space.stopped(space.cast(batch, trained.dtype)))
+    return space.xp.where(many > 0, mixture, trained)

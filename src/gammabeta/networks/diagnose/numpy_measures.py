@@ -1,0 +1,51 @@
+"""What NumPy says of a call's input and output; torch's stay where they are, and have the same said in its terms."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gammabeta.networks.diagnose.accumulator import Measure, Shares
+from gammabeta.statistics import Moments
+
+Axes = tuple[int, ...]
+
+
+def moments(x: Any, away: Axes, kept: Any) -> tuple[Moments, int]:
+    """The exact moments of the finite values that count, and how many values that count are not finite.
+
+    Args:
+        x: of any floating type.
+        away: the reduced axes.
+        kept: boolean, where a value counts, of x's rank; None for everywhere.
+    """
+    finite = np.isfinite(x)
+    wanted = np.ones_like(finite) if kept is None else np.broadcast_to(kept, x.shape)
+    missing = int((wanted & ~finite).sum())
+    if kept is not None or missing:
+        x = np.where(wanted & finite, x, x.dtype.type(np.nan))
+    return Moments.of(x, axis=away, nan="omit"), missing
+
+
+def measured(y: Any, away: Axes, kept: Any) -> Measure:
+    """What `Seen.count` asks of a call's output."""
+    return partial(_shares, y, away, kept)
+
+
+def _shares(y: Any, away: Axes, kept: Any, low: float, high: float) -> Shares:
+    counts = np.broadcast_to(True if kept is None else kept, y.shape)
+    return Shares(*(_each(flags & counts, away) for flags in (counts, y <= low, y >= high)))
+
+
+def _each(flags: Any, away: Axes) -> Any:
+    return flags.sum(axis=away).reshape(-1).astype(np.float64)
+
+
+def has(x: Any) -> set[str]:
+    """Which of NaN and infinity are in an array."""
+    values = np.asarray(x)
+    found: set[str] = set()
+    if not np.isfinite(values).all():
+        found |= {"NaN"} if np.isnan(values).any() else set()
+        found |= {"infinity"} if np.isinf(values).any() else set()
+    return found

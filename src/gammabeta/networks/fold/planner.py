@@ -1,0 +1,179 @@
+"""Folding in a graph of any framework: which norms go into which layers, and why others stay.
+
+What a framework's graph is made of, its `Graph` says; what is not proven there raises a `RefusalError` with the reason.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gammabeta.affine import Affine
+from gammabeta.errors import DataError
+from gammabeta.networks.fold.report import Folded, Kept, RefusalError
+from gammabeta.norm import linear_map
+from gammabeta.norm.linear_map import Features, Floats, Linear
+
+
+def features_of(scaler: Any) -> Features:
+    """`scalers.maps.features_of`, and only with it scikit-learn, which takes a second to import."""
+    from gammabeta.scalers import as_affine
+
+    return as_affine.features_of(scaler)
+
+
+class Link(NamedTuple):
+    """A call at the end of a way, the name of the layer that is called, and what the way does to the value."""
+
+    site: Any
+    layer: str
+    flat: int = 0
+    """How many axes there were before all after the first became one, if they did."""
+
+
+class Graph(ABC):
+    """The calls of a model's layers.
+
+    Attributes:
+        norms: the names of its batch norms.
+        sites: where each layer is called.
+        gone: norms that were folded away, and let values pass.
+    """
+
+    norms: list[str]
+    sites: dict[str, list[Any]]
+    gone: set[str]
+
+    @abstractmethod
+    def features(self, norm: str) -> Features:
+        """A norm's map in evaluation."""
+
+    @abstractmethod
+    def source(self, site: Any) -> Link:
+        """The call whose value reaches a norm, which alone reads it."""
+
+    @abstractmethod
+    def sinks(self, site: Any) -> Sequence[Link]:
+        """The calls that a value reaches, all of them."""
+
+    @abstractmethod
+    def check_linear(self, layer: str, words: str, after: bool) -> None:
+        """Refuse a layer that is not linear, or not known to be, before a norm or `after` one."""
+
+    @abstractmethod
+    def uneven(self, layer: str) -> str | None:
+        """Why a constant added to a layer's input does not add a constant to its output, if so."""
+
+    @abstractmethod
+    def lies(self, features: Features, link: Link, after: bool) -> Affine:
+        """The map of a layer's channels, at its output or, `after` a norm, at its input."""
+
+    @abstractmethod
+    def read(self, layer: str) -> Linear:
+        """A layer's weights in float64."""
+
+    @abstractmethod
+    def check_written(self, layer: str, linear: Linear) -> None:
+        """Refuse weights that the layer's type cannot hold."""
+
+
+def from_channels_last(kernel: Floats, groups: int = 1) -> Floats:
+    """A kernel (*taps, inputs / groups, outputs) as `Linear` has its weight; of a dense layer without taps."""
+    weight = kernel.reshape(-1, *kernel.shape[-2:]).transpose(2, 1, 0)
+    return weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
+def to_channels_last(weight: Floats, shape: tuple[int, ...]) -> Floats:
+    """`from_channels_last` undone, for a kernel of that shape."""
+    return weight.reshape(-1, *weight.shape[2:]).transpose(2, 1, 0).reshape(shape)
+
+
+def check_size(values: Floats, dtype: str, most: float, least: float) -> None:
+    """Refuse weights beyond the largest number of a type, or all below its least normal one."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest <= most or 0 < largest < least:
+        raise RefusalError(f"the folded weights are beyond {dtype}: up to {largest:.3g}")
+
+
+class Folding:
+    """A model on its way: what its layers become, in float64, and which norms are gone."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.layers: dict[str, Linear] = {}
+        self.done: list[Folded] = []
+        self.why: dict[str, str] = {}
+
+    def fold_norms(self) -> None:
+        """Fold what can be, until nothing more can: a norm that is gone may have stood between two others."""
+        found = True
+        while found:
+            found = sum(self._fold(norm) for norm in self.graph.norms if norm not in self.graph.gone) > 0
+
+    def _fold(self, norm: str) -> bool:
+        reasons = []
+        for order, after in (("before", False), ("after", True)):
+            try:
+                features = self.graph.features(norm)
+                plan = self._taking(self.graph.sites[norm], features) if after else self._giving(norm, features)
+            except RefusalError as refused:
+                reasons.append(str(refused))
+                continue
+            self.layers |= plan
+            self.graph.gone.add(norm)
+            self.done.append(Folded(norm, tuple(plan), order))
+            return True
+        self.why[norm] = "; ".join(dict.fromkeys(reasons))
+        return False
+
+    def _giving(self, norm: str, features: Features) -> dict[str, Linear]:
+        """The layers before a norm, with it in them."""
+        ends = [self.graph.source(site) for site in self.graph.sites[norm]]
+        layers = self._linears(ends, "its input comes from", after=False)
+        return self._checked(
+            {end.layer: layers[end.layer].after(self.graph.lies(features, end, False)) for end in ends}
+        )
+
+    def _taking(self, starts: Sequence[Any], features: Features) -> dict[str, Linear]:
+        """The layers that a map's output goes to, all of them, with the map in them."""
+        ends = [end for start in starts for end in self.graph.sinks(start)]
+        layers = self._linears(ends, "its output goes to", after=True)
+        for end in ends:
+            if (why := self.graph.uneven(end.layer)) and linear_map.origin_of(features.affine).any():
+                raise RefusalError(f"{end.layer} cannot take it: {why}")
+        return self._checked(
+            {end.layer: layers[end.layer].before(self.graph.lies(features, end, True)) for end in ends}
+        )
+
+    def _linears(self, ends: list[Link], words: str, after: bool) -> dict[str, Linear]:
+        """The layers that are called at the ends, which must be called nowhere else."""
+        sites = [end.site for end in ends]
+        for end in ends:
+            self.graph.check_linear(end.layer, words, after)
+            if any(site not in sites for site in self.graph.sites[end.layer]):
+                raise RefusalError(f"{words} {end.layer}, which is also called elsewhere")
+        names = dict.fromkeys(end.layer for end in ends)
+        return {name: self.layers.get(name) or self.graph.read(name) for name in names}
+
+    def _checked(self, plan: dict[str, Linear]) -> dict[str, Linear]:
+        for name, layer in plan.items():
+            self.graph.check_written(name, layer)
+        return plan
+
+    def fold_scaler(self, features: Features, start: Any) -> str:
+        """Fold what raw data go through into the layers that take the model's input; the name of the first."""
+        try:
+            plan = self._taking([start], features)
+        except RefusalError as refused:
+            raise DataError(
+                f"the input must go into linear layers of the scaler's features and nowhere else, for the scaler to be "
+                f"folded into them: {refused}. Nothing is folded"
+            ) from None
+        self.layers |= plan
+        self.done.append(Folded("scaler", tuple(plan), "after"))
+        return next(iter(plan))
+
+    def kept(self) -> tuple[Kept, ...]:
+        """The norms that stay."""
+        return tuple(Kept(norm, self.why[norm]) for norm in self.graph.norms if norm not in self.graph.gone)

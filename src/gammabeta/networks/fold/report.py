@@ -1,0 +1,103 @@
+"""What a folding has done, in any framework: the report, and how far apart the outputs are."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta.affine import Affine
+from gammabeta.norm import linear_map
+
+
+class RefusalError(Exception):
+    """Why something is not folded; never seen by a caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A norm, or "scaler", and the layers that it was folded into: those before it, or those after."""
+
+    norm: str
+    into: tuple[str, ...]
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A norm that stays, and why."""
+
+    norm: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The largest difference of two outputs: itself, and in ULPs of the largest value of the one it is in."""
+
+    ulps: float
+    absolute: float
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.ulps:.3g} ULPs of {self.dtype} ({self.absolute:.3g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `fold` has done.
+
+    Attributes:
+        folded, kept: each norm of the model is in one of them.
+        traced: how the way through the model was found.
+        difference: between the folded and the unfolded model's output on the example; None without one.
+        notes: what else there is to know.
+    """
+
+    folded: tuple[Folded, ...]
+    kept: tuple[Kept, ...]
+    traced: str
+    difference: Difference | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.folded)} folded, {len(self.kept)} kept; traced {self.traced}"]
+        lines += [f"  {f.norm} folded into {', '.join(f.into)}, {f.order} it" for f in self.folded]
+        lines += [f"  {k.norm} kept: {k.why}" for k in self.kept]
+        if self.difference is not None:
+            lines.append(f"  largest difference on the example: {self.difference}")
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def difference(got: NDArray[Any], want: NDArray[Any], eps: float, least: float) -> Difference:
+    """The largest difference of two outputs, by the second's ULPs.
+
+    Args:
+        eps, least: of the second's type: the distance from 1 to the next number, and the least normal number.
+    """
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
+    most = float(np.nan_to_num(apart, nan=math.inf).max(initial=0.0))
+    ulp = eps * 2.0 ** math.floor(math.log2(max(largest, least)))
+    return Difference(most / ulp, most, want.dtype.name)
+
+
+def digits(affine: Affine, eps: float, dtype: str, wider: str) -> tuple[str, ...]:
+    """What raw data cost the first layer, where that is a digit or more.
+
+    Args:
+        eps: the distance from 1 to the next number of the layer's type.
+        wider: what to fold where that is too much.
+    """
+    away = linear_map.distance(affine)
+    if away < 10:
+        return ()
+    note = (
+        f"raw data lie up to {away:.3g} deviations from 0, which W·x + b adds up and takes away again: in {dtype} the "
+        f"first layer sees its input to about {away * eps:.1g} of a deviation; where that is too little, keep the "
+        f"scaler, or fold {wider}"
+    )
+    return (note,)

@@ -1,0 +1,233 @@
+"""Recalibration in any framework: batches go through a model until each layer has the statistics of its inputs.
+
+How the layers of a framework are read, written and watched, its `Tracked` says.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta import axes
+from gammabeta.errors import DataError, KindError
+from gammabeta.networks import batches as feeds
+from gammabeta.networks import recalibrate_report
+from gammabeta.networks.batches import Feed
+from gammabeta.networks.recalibrate_report import Floats, LayerReport, Recalibration
+from gammabeta.statistics import Moments
+from gammabeta.statistics.accumulator import Running
+
+Array = NDArray[Any]
+Pair = tuple[Floats, Floats]
+Before = Callable[[str, Any, Any, Any], None]
+
+
+def unheard(name: str, layer: Any, x: Any, mask: Any) -> None:
+    """A `Before` for calls that nobody looks at."""
+
+
+class Tracked(ABC):
+    """The layers of a model whose statistics may move, by name; and why those of others may not."""
+
+    def __init__(self, model: Any, layers: dict[str, Any], others: dict[str, str]) -> None:
+        self.model, self.layers, self.others = model, layers, others
+
+    def some(self, verb: str, which: str) -> None:
+        """Refuse a model without such layers."""
+        if not self.layers:
+            why = "".join(f"; {name or 'the model'}: {reason}" for name, reason in self.others.items())
+            raise DataError(
+                f"{verb} needs a layer with running statistics ({which}), {type(self.model).__name__} has none{why}"
+            )
+
+    @abstractmethod
+    def variables(self, layer: Any) -> tuple[Any, ...]:
+        """What holds a layer's running mean and variance, and all that follows from them."""
+
+    @abstractmethod
+    def read(self, variable: Any) -> Array:
+        """A copy of a variable's value, of its own type."""
+
+    @abstractmethod
+    def write(self, variable: Any, value: Array) -> None:
+        """Give a variable another value."""
+
+    @abstractmethod
+    def put(self, layer: Any, values: Pair) -> None:
+        """Write the running mean and variance, and all that follows from them."""
+
+    @abstractmethod
+    def counted(self, layer: Any, calls: int) -> None:
+        """Write how many calls the statistics are of, where the layer keeps that."""
+
+    @abstractmethod
+    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
+        """The exact moments of the values of a call that count."""
+
+    @abstractmethod
+    def watching(self, before: Before) -> AbstractContextManager[None]:
+        """Run the model in evaluation, with `before(name, layer, x, mask)` before each call of a layer."""
+
+    def unbiased(self, layer: Any) -> bool:
+        """Whether the running variance is Σ(x − mean)² / (n − 1); / n unless the layer says so."""
+        return bool(getattr(layer, "unbiased", False))
+
+    def statistics(self, layer: Any) -> Pair:
+        """The running mean and variance in float64."""
+        mean, var = (self.read(variable).astype(np.float64) for variable in self.variables(layer)[:2])
+        return mean, var
+
+
+class Seen(NamedTuple):
+    """What came to each layer: its moments, and in how many calls; and how many batches there were."""
+
+    moments: dict[str, Moments]
+    calls: dict[str, int]
+    batches: int
+
+
+def recalibrate(tracked: Tracked, feed: Feed, sequential: bool) -> Recalibration:
+    """`recalibrate` of the frameworks' folders."""
+    feeds.iterable(feed.batches, "sequential=True" if sequential else "")
+    layers = tracked.layers
+    old = {name: tracked.statistics(layer) for name, layer in layers.items()}
+    with undone_on_error(tracked):
+        new, passes, settled = old, 0, False
+        while not settled and passes < (len(layers) if sequential else 1):
+            before = new
+            seen = through(tracked, feed, adapting=passes == 0)
+            new = _settle(tracked, seen, old)
+            passes += 1
+            settled = passes > 1 and _same(before, new)
+        alone = all(calls <= seen.batches for calls in seen.calls.values())
+        settled = settled or (alone and passes >= len(seen.calls))
+        for name, calls in seen.calls.items():
+            tracked.counted(layers[name], calls)
+    return Recalibration(_reports(tracked, seen, old, new), passes, settled)
+
+
+def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
+    """Run the model on all batches.
+
+    With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
+    ones: whatever they were before, those of the layers behind are not taken of nonsense.
+    """
+    totals: dict[str, Running] = {}
+    calls: dict[str, int] = {}
+    old = {name: tracked.statistics(layer) for name, layer in tracked.layers.items()}
+    masks: Any = None
+    count = 0
+
+    def before(name: str, layer: Any, x: Any, mask: Any) -> None:
+        if mask is None:
+            mask = masks.get(name) if isinstance(masks, dict) else masks
+        total = totals.setdefault(name, Running())
+        total.join(tracked.moments(name, layer, x, mask))
+        calls[name] = calls.get(name, 0) + 1
+        if adapting:
+            tracked.put(layer, recalibrate_report.statistics(total, tracked.unbiased(layer), old[name]))
+
+    with tracked.watching(before):
+        for count, batch in feeds.numbered(feed.batches, feed.progress):
+            with feeds.in_batch(count):
+                masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers)
+                feed.call(tracked.model, batch)
+    return reached(Seen({name: total.moments() for name, total in totals.items()}, calls, count), tracked)
+
+
+def reached(seen: Seen, tracked: Tracked) -> Seen:
+    """Refuse a pass in which there was nothing to see."""
+    feeds.some(seen.batches)
+    if not seen.moments:
+        raise DataError(
+            f"a batch must reach a layer with running statistics, {seen.batches} reached none of "
+            f"{', '.join(tracked.layers)}: call the model itself in call=; within a compiled function no call is seen"
+        )
+    return seen
+
+
+def masked(given: Any, layers: dict[str, Any]) -> Any:
+    """What `mask` gave for a batch: a mask, or masks by the names of layers."""
+    if isinstance(given, dict):
+        if unknown := set(given) - set(layers):
+            raise DataError(f"mask must name layers of the model, got {sorted(unknown)}: there are {', '.join(layers)}")
+        return given
+    if not hasattr(given, "shape"):
+        raise KindError(f"mask must give a boolean array, or a dict from layers' names to them, got {given!r:.60}")
+    return given
+
+
+def _settle(tracked: Tracked, seen: Seen, old: dict[str, Pair]) -> dict[str, Pair]:
+    """Give each layer the statistics of what it has seen."""
+    new = dict(old)
+    for name, layer in tracked.layers.items():
+        if name in seen.moments:
+            new[name] = recalibrate_report.statistics(seen.moments[name], tracked.unbiased(layer), old[name])
+            tracked.put(layer, new[name])
+    return new
+
+
+def _same(before: dict[str, Pair], after: dict[str, Pair]) -> bool:
+    """Whether no statistic moved by a bit."""
+    return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
+
+
+def _reports(tracked: Tracked, seen: Seen, old: dict[str, Pair], new: dict[str, Pair]) -> tuple[LayerReport, ...]:
+    reports = [LayerReport(name, reason) for name, reason in tracked.others.items()]
+    for name in tracked.layers:
+        if name in seen.moments:
+            reports.append(recalibrate_report.report(name, seen.moments[name], seen.calls[name], old[name], new[name]))
+        else:
+            reports.append(LayerReport(name, "not reached"))
+    return tuple(reports)
+
+
+@contextmanager
+def undone_on_error(tracked: Tracked) -> Iterator[None]:
+    """After an error, every statistic as it was, to the bit."""
+    held = [variable for layer in tracked.layers.values() for variable in tracked.variables(layer)]
+    before = [(variable, tracked.read(variable)) for variable in held]
+    try:
+        yield
+    except BaseException:
+        for variable, value in before:
+            tracked.write(variable, value)
+        raise
+
+
+def moments(name: str, x: Array, away: axes.Axis, kept: Array | None) -> Moments:
+    """The exact moments of the values of a call that count: all of them, or those where `kept`, of x's rank, is True.
+
+    Raises:
+        DataError: one of them is NaN or infinite; the message says in which layer.
+    """
+    try:
+        found = Moments.of(x, axis=away, weights=None if kept is None else np.broadcast_to(kept, x.shape), nan="raise")
+    except DataError as error:
+        raise DataError(f"{name or 'the model'}: {error}") from None
+    if found.infinities.any():
+        features = [tuple(map(int, at)) for at in np.argwhere(found.infinities)[:5]]
+        raise DataError(
+            f"{name or 'the model'} must be given finite values, got infinities in features {features}: find "
+            f"where they arise with diagnose(model, batches)"
+        )
+    return found
+
+
+def rounded(value: Floats, dtype: Any) -> Array:
+    """A statistic in a layer's type.
+
+    Raises:
+        DataError: it is beyond that type.
+    """
+    with np.errstate(over="ignore"):
+        result: Array = value.astype(dtype)
+    if not np.isfinite(result.astype(np.float64)).all():
+        raise DataError(
+            f"statistics must be within {np.dtype(dtype).name}, the type in which the layer keeps them, got up to "
+            f"{np.abs(value).max():.3g}: scale the layer's inputs"
+        )
+    return result

@@ -1,0 +1,1 @@
+"""The formula of normalization and what a layer keeps, in no framework's terms."""

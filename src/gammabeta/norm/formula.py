@@ -1,0 +1,178 @@
+"""The formula in any framework's own operations: differentiable, traceable, and safe at both ends of the type's range.
+
+Three things make it exact where frameworks are not. The mean is subtracted twice: the first one is rounded, and what is
+left of it, rest = mean(x − mean), goes too. Squares are those of differences. A feature with a value so large that a
+square would overflow is first multiplied by a power of two, which changes no digit.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gammabeta import axes
+from gammabeta.backends import array_ops, arrays
+from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.conventions import check_eps
+from gammabeta.errors import DataError, KindError
+
+# The largest |x| that is left alone, the power of two for features beyond it, and the least normal number. The squares
+# of a unit in the last place of 2⁵⁰, shrunk (2^(50−23−80))² = 2⁻¹⁰⁶, are still normal; 2³⁰ of the largest still add up.
+_RANGE = {"float32": (2.0**50, -80, 2.0**-126), "float64": (2.0**400, -600, 2.0**-1022)}
+_SINGLE = ("float16", "bfloat16")  # computed in float32
+
+
+Add = Callable[[Any], Any]
+"""Takes an array of this process and gives the sum of all processes' arrays, each of which calls it."""
+
+
+class Standardized(NamedTuple):
+    """x − mean, and √(var + eps), its divisor; the statistics, with the reduced axes still there, of length 1."""
+
+    centred: Any
+    root: Any
+    mean: Any
+    var: Any
+    count: Any
+
+
+def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[Space, Any, Axes]:
+    """The operations for x, x as an array, and the axes to reduce."""
+    if arrays.kind(x) == "other":
+        x = np.asarray(x)
+    if arrays.dtype_name(x) not in (*_RANGE, *_SINGLE):
+        raise KindError(
+            f"x must be float16, bfloat16, float32 or float64, got {arrays.dtype_name(x)}: convert it to one of these"
+        )
+    check_eps(eps)
+    space = array_ops.of(x)
+    away = axes.reduced(axis, len(x.shape))
+    if any(x.shape[i] == 0 for i in away):
+        raise DataError(
+            f"x must have at least one value for each feature, got shape {tuple(x.shape)}, axes {away} reduced"
+        )
+    return space, space.plain(x), away
+
+
+def computing(space: Space, x: Any) -> Any:
+    """The dtype to compute in: float32 at least, and float64 for NumPy."""
+    name = arrays.dtype_name(x)
+    return space.xp.float64 if space.xp is np or name == "float64" else space.xp.float32
+
+
+def beside(space: Space, name: str, value: Any, x: Any, along: Axes, *, broadcast: bool = False) -> Any:
+    """A parameter that varies along some axes of x, shaped so that it broadcasts against x; a single number will do.
+
+    With `broadcast` it may also have fewer axes than `along`, or a length of 1 in place of x's.
+    """
+    if value is None:
+        return None
+    value = space.array(value, x, computing(space, x))
+    shape = space.shape(value)
+    expected = tuple(space.shape(x)[i] for i in along)
+    padded = (1,) * (len(along) - len(shape)) + shape
+    fits = len(padded) == len(along) and all(
+        got in (want, None) or want is None or (broadcast and got == 1)
+        for got, want in zip(padded, expected, strict=True)
+    )
+    if shape != () and (not fits or (len(shape) < len(along) and not broadcast)):
+        raise DataError(
+            f"{name} must have shape {expected}, the lengths of x's axes {along} along which it varies, got {shape}"
+        )
+    lengths = space.lengths(value) if shape else []
+    lengths = [1] * (len(along) - len(lengths)) + lengths
+    return space.xp.reshape(value, [lengths[along.index(i)] if i in along else 1 for i in range(len(x.shape))])
+
+
+def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
+    """A mask as booleans that broadcast against x."""
+    if arrays.kind(mask) == "other":
+        mask = np.asarray(mask)
+    if arrays.dtype_name(mask) != "bool":
+        raise KindError(
+            f"mask must be boolean, True where a value counts, got {arrays.dtype_name(mask)}: compare it with 0"
+        )
+    mask = space.array(mask, x, space.xp.bool if hasattr(space.xp, "bool") else bool)
+    shape, whole = space.shape(mask), space.shape(x)
+    if len(shape) == len(whole):
+        fits = all(got in (1, want, None) or want is None for got, want in zip(shape, whole, strict=True))
+        lengths = space.lengths(mask)
+    else:
+        fits = len(shape) == len(away) and all(
+            got in (whole[i], None) or whole[i] is None for got, i in zip(shape, away, strict=True)
+        )
+        lengths = [space.lengths(mask)[away.index(i)] if i in away else 1 for i in range(len(whole))] if fits else []
+    if not fits:
+        raise DataError(
+            f"mask must have x's shape {whole}, lengths of 1 allowed, or that of the reduced axes "
+            f"{tuple(whole[i] for i in away)}, got {shape}"
+        )
+    return space.xp.broadcast_to(space.xp.reshape(mask, lengths), space.lengths(x))
+
+
+def in_range(space: Space, x: Any, away: Axes, eps: float, add: Add | None = None) -> tuple[Any, Any, Any]:
+    """x with its squares in range; what brings it back; and eps on its scale."""
+    most, power, least = _RANGE[arrays.dtype_name(x)]
+    huge = space.largest(space.xp.abs(x), away) > most
+    if add is not None:
+        huge = add(space.cast(huge, x.dtype)) > 0
+
+    def choose(there: float, else_: float) -> Any:
+        return space.xp.where(huge, space.constant(there, x), space.constant(else_, x))
+
+    return x * choose(2.0**power, 1.0), choose(2.0**-power, 1.0), choose(least, max(eps, least))
+
+
+def counted(space: Space, x: Any, away: Axes, kept: Any = None, add: Add | None = None) -> Any:
+    """How many values each feature has: an int where no mask and no other process has a say.
+
+    An array of them is of integers, since a float32 stops counting at 2²⁴.
+    """
+    lengths = space.lengths(x)
+    count = prod([lengths[i] for i in away])
+    if kept is not None:
+        count = space.sum(space.cast(kept, space.xp.int32), away)
+    return count if add is None else add(space.array(count, x, space.xp.int32))
+
+
+def standardized(
+    space: Space, x: Any, away: Axes, eps: float, kept: Any = None, add: Add | None = None
+) -> Standardized:
+    """The statistics of x, which is of a computing type, and 0 where it is not `kept`; of all processes that `add`."""
+    count = counted(space, x, away, kept, add)
+    alone = kept is None and add is None
+    total = None if alone else space.cast(space.xp.where(count > 0, count, space.xp.ones_like(count)), x.dtype)
+
+    def average(of: Any) -> Any:
+        if alone:
+            return space.mean(of, away)
+        part = space.sum(of if kept is None else space.xp.where(kept, of, space.constant(0.0, x)), away)
+        return (part if add is None else add(part)) / total
+
+    shrunk, back, least = in_range(space, x, away, eps, add)
+    mean = average(shrunk)
+    centred = shrunk - mean
+    rest = average(centred)
+    centred = centred - rest
+    var = average(centred * centred)
+    return Standardized(centred, space.xp.sqrt(var + least), (mean + rest) * back, var * back * back, count)
+
+
+def affine(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
+    """γ · centred / root + β, of parameters that vary with the statistics: one division for each feature."""
+    y = centred * ((1 if gamma is None else gamma) / root)
+    return y if beta is None else y + beta
+
+
+def affine_within(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
+    """γ · centred / root + β, of parameters that vary along the reduced axes."""
+    y = centred * (1 / root)
+    y = y if gamma is None else y * gamma
+    return y if beta is None else y + beta
+
+
+def quiet(space: Space) -> Any:
+    """Where NumPy does not warn of NaN and infinities that the formula gives."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore") if space.xp is np else nullcontext()

@@ -1,0 +1,259 @@
+"""The formula, for any array: y = γ · (x − mean) / √(var + eps) + β.
+
+Batch, layer, instance and group normalization differ in the axes that are reduced, and in those along which γ and β
+vary. In nothing else. `batch_norm` of NumPy arrays and of torch's on the CPU goes to the kernels; all else goes through
+`formula`, in the frameworks' own operations: it is differentiable, and can be traced and compiled.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta import axes
+from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.errors import DataError
+from gammabeta.norm import formula
+
+Array = NDArray[Any]
+
+
+class Normalized(NamedTuple):
+    """A normalized batch, and its statistics per feature."""
+
+    y: Any
+    mean: Any
+    var: Any
+    """Biased: Σ(x − mean)² / count."""
+    count: Any
+    """How many values: an int, or an array under a mask, and of all processes together."""
+
+
+def batch_norm(
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: axes.Axis = 0,
+    eps: float = 1e-5,
+    mean: Any = None,
+    var: Any = None,
+    mask: Any = None,
+) -> Any:
+    """y = γ · (x − mean) / √(var + eps) + β, with one mean and one variance per feature.
+
+    The variance is the biased one, Σ(x − mean)² / n, of differences (never E[x²] − E[x]²). float16 and bfloat16 are
+    computed in float32, and the result rounded to x's type. A NaN or an infinity makes its whole feature NaN.
+
+    Args:
+        x: float16, bfloat16, float32 or float64, of any shape: NumPy, torch, JAX, TensorFlow or CuPy.
+        gamma, beta: γ and β, of the shape of the features: x's shape without the reduced axes; 1 and 0 if None.
+        axis: the axes that are **reduced**, an int or a tuple. 0 gives a statistic for each position; (0, 2, 3) one for
+            each channel of (n, c, h, w).
+        eps: greater than 0.
+        mean, var: the statistics to use instead of x's own, both or neither, as in evaluation.
+        mask: boolean, True where a value counts: of x's shape with lengths of 1 allowed, or of the shape of the reduced
+            axes alone. Where it is False y is 0, and x may be anything; no gradient flows there.
+
+    Returns:
+        y, of x's kind, shape and dtype.
+
+    Raises:
+        DataError: an axis, a shape, or eps, is not as above; or a feature has no values.
+        KindError: x is not of a floating type, or mask not boolean.
+
+    Ioffe and Szegedy (2015), algorithm 1: https://arxiv.org/abs/1502.03167
+
+    >>> batch_norm(np.array([[1.0, 10.0], [3.0, 30.0]]), eps=1e-8).round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    """
+    return normalized(x, gamma, beta, axis=axis, eps=eps, mean=mean, var=var, mask=mask).y
+
+
+def normalized(
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: axes.Axis = 0,
+    eps: float = 1e-5,
+    mean: Any = None,
+    var: Any = None,
+    mask: Any = None,
+    add: formula.Add | None = None,
+) -> Normalized:
+    """`batch_norm` with the statistics that it took: what a layer's running statistics need.
+
+    add: what makes one batch of all processes' batches, or None.
+    """
+    space, x, away = formula.checked(x, axis, eps)
+    if (mean is None) != (var is None):
+        raise DataError("mean and var must be given together, or neither: then they are those of x")
+    features = axes.kept(away, len(x.shape))
+    given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
+    gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
+    kept = None if mask is None else formula.spread(space, mask, x, away)
+    if kept is None and add is None:
+        by_kernels: Callable[..., Normalized] | None = (
+            _by_kernels if space.xp is np and x.size else space.kernels(x, mean, var)
+        )
+        if by_kernels is not None:
+            return by_kernels(x, away, eps, gamma, beta, mean, var)
+    with formula.quiet(space):
+        return by_operations(space, x, away, eps, gamma, beta, mean, var, kept, add)
+
+
+def by_operations(
+    space: Space,
+    x: Any,
+    away: Axes,
+    eps: float,
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    var: Any,
+    kept: Any = None,
+    add: formula.Add | None = None,
+) -> Normalized:
+    """`normalized` in the framework's own operations, of what it has checked and shaped.
+
+    gamma, beta, mean, var: broadcast against x. kept: x's positions that count, or None for all.
+    """
+    values = space.cast(x, formula.computing(space, x))
+    if kept is not None:
+        # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.
+        values = space.xp.where(kept, values, space.constant(0.0, values))
+    if mean is None:
+        centred, root, mean, var, count = formula.standardized(space, values, away, eps, kept, add)
+    else:
+        centred, root = values - mean, space.xp.sqrt(var + eps)
+        count = formula.counted(space, values, away, kept)
+    y = formula.affine(centred, root, gamma, beta)
+    if kept is not None:
+        count = space.squeeze(count, away)
+        y = space.xp.where(kept, y, space.constant(0.0, y))
+    return Normalized(space.cast(y, x.dtype), space.squeeze(mean, away), space.squeeze(var, away), count)
+
+
+def _by_kernels(x: Array, away: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized:
+    """`normalized` of a NumPy array."""
+    from gammabeta.kernels import batchnorm
+
+    shape = tuple(x.shape[i] for i in axes.kept(away, x.ndim))
+    gamma, beta, mean, var = (
+        p if p is None else np.broadcast_to(np.reshape(p, -1), math.prod(shape)).copy()
+        for p in (1.0 if gamma is None else gamma, 0.0 if beta is None else beta, mean, var)
+    )
+    if mean is None:
+        y, batch = batchnorm.forward(x, away, gamma, beta, eps)
+        mean, var = batch.mean, batch.var
+    else:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = gamma / np.sqrt(var + eps)
+        y = batchnorm.applied(x, away, mean, np.zeros_like(mean), scale, beta)
+    return Normalized(y, mean.reshape(shape), var.reshape(shape), math.prod(x.shape[i] for i in away))
+
+
+def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis = -1, eps: float = 1e-5) -> Any:
+    """y = γ · (x − mean) / √(var + eps) + β, the statistics being those of each sample over `axis`.
+
+    As `batch_norm`, but γ and β vary along the axes that are reduced: their shape is that of these axes, or any that
+    broadcasts to it (ONNX LayerNormalization, opset 17; its axis a is here the tuple of all axes from a on).
+
+    Ba, Kiros and Hinton (2016): https://arxiv.org/abs/1607.06450
+
+    >>> layer_norm(np.array([[1.0, 3.0], [10.0, 30.0]]), eps=1e-8).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+    space, x, away = formula.checked(x, axis, eps)
+    given = (("gamma", gamma), ("beta", beta))
+    gamma, beta = (formula.beside(space, name, value, x, away, broadcast=True) for name, value in given)
+    with formula.quiet(space):
+        centred, root, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), away, eps)
+        return space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype)
+
+
+def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e-5) -> Any:
+    """y = γ · x / √(mean(x²) + eps): `layer_norm` without a centre (ONNX RMSNormalization, opset 23).
+
+    Zhang and Sennrich (2019): https://arxiv.org/abs/1910.07467
+
+    >>> rms_norm(np.array([3.0, 4.0]), eps=1e-8).round(3)
+    array([0.849, 1.131])
+    """
+    space, x, away = formula.checked(x, axis, eps)
+    gamma = formula.beside(space, "gamma", gamma, x, away, broadcast=True)
+    with formula.quiet(space):
+        shrunk, _, least = formula.in_range(space, space.cast(x, formula.computing(space, x)), away, eps)
+        root = space.xp.sqrt(space.mean(shrunk * shrunk, away) + least)
+        return space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype)
+
+
+def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Any:
+    """y = γ · (x − mean) / √(var + eps) + β, the statistics being those of each channel of each sample.
+
+    Args:
+        x: (n, c, …), with at least one more axis.
+        gamma, beta: (c,).
+
+    Ulyanov, Vedaldi and Lempitsky (2016): https://arxiv.org/abs/1607.08022; ONNX InstanceNormalization, opset 6.
+
+    >>> instance_norm(np.array([[[1.0, 3.0], [10.0, 30.0]]]), eps=1e-8).round(3)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
+    """
+    ndim = len(np.shape(x) if isinstance(x, list | tuple) else x.shape)
+    if ndim < 3:
+        raise DataError(
+            f"x must have at least three axes (n, c, …), got {ndim}: without the last there is one value each"
+        )
+    return _grouped(x, None, gamma, beta, eps)
+
+
+def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Any:
+    """y = γ · (x − mean) / √(var + eps) + β, the statistics being those of groups of channels of each sample.
+
+    Args:
+        x: (n, c, …).
+        groups: how many; divides c. 1 is a layer norm over all axes but the first, c an instance norm.
+        gamma, beta: (c,).
+
+    Wu and He (2018): https://arxiv.org/abs/1803.08494; ONNX GroupNormalization, opset 21.
+
+    >>> group_norm(np.array([[1.0, 3.0, 10.0, 30.0]]), 2, eps=1e-8).round(3)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    return _grouped(x, groups, gamma, beta, eps)
+
+
+def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> Any:
+    """x, (n, c, …), normalized over groups of channels, as many as there are channels if None; γ and β by channel."""
+    space, x, _ = formula.checked(x, -1, eps)
+    if len(x.shape) < 2:
+        raise DataError(f"x must have at least two axes (n, c, …), got shape {tuple(x.shape)}")
+    channels = x.shape[1]
+    if groups is None:
+        groups = channels
+    if not isinstance(groups, int) or groups < 1 or channels is None or channels % groups:
+        raise DataError(
+            f"groups must be an integer that divides the {channels} channels of x, its axis 1, got {groups!r}"
+        )
+    first, _, *others = space.lengths(x)
+    split = [first, groups, channels // groups, *others]
+    apart = space.xp.reshape(x, split)
+    away = tuple(range(2, len(split)))
+    formula.checked(apart, away, eps)
+    given = (("gamma", gamma), ("beta", beta))
+    gamma, beta = (formula.beside(space, name, value, x, (1,)) for name, value in given)
+    by_channel = [1, groups, -1, *[1] * len(others)]
+    gamma, beta = (
+        p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
+    )
+    with formula.quiet(space):
+        centred, root, *_ = formula.standardized(space, space.cast(apart, formula.computing(space, x)), away, eps)
+        y = formula.affine_within(centred, root, gamma, beta)
+        return space.cast(space.xp.reshape(y, space.lengths(x)), x.dtype)

@@ -1,0 +1,82 @@
+"""What a layer does with a batch's statistics in training, in any framework's own operations.
+
+Running statistics follow them, feature by feature, and renorm brings the batch's output near the running ones'.
+"""
+
+from math import isfinite
+from typing import Any, NamedTuple
+
+from gammabeta.backends.array_ops import Space
+from gammabeta.conventions import Convention
+from gammabeta.errors import DataError
+from gammabeta.norm.functional import Normalized
+
+
+class Running(NamedTuple):
+    """The running statistics, of the shape of the features, and how many batches moved them."""
+
+    mean: Any
+    var: Any
+    batches: Any
+
+
+class Moved(NamedTuple):
+    """The running statistics after a batch, and whether it had a NaN or an infinity."""
+
+    running: Running
+    bad: Any
+
+
+def moved(space: Space, running: Running, batch: Normalized, convention: Convention) -> Moved:
+    """running + weight · (batch − running), for each feature with two values or more, all of them finite.
+
+    No gradient flows into the result. It is computed in the running statistics' type.
+    """
+    mean, var = (space.stopped(space.cast(value, running.mean.dtype)) for value in (batch.mean, batch.var))
+    count = space.array(batch.count, running.mean, running.mean.dtype)
+    enough, finite = count > 1, space.finite(mean + var)
+    keep = enough & finite
+    batches = running.batches + space.cast(space.any(keep), running.batches.dtype)
+    first = space.xp.ones_like(batches)
+    counted = space.cast(space.xp.where(batches > 0, batches, first), running.mean.dtype)
+    most = space.xp.where(enough, count, space.constant(2.0, running.mean))
+    news = mean, convention.running_variance(var, most)
+    olds = running.mean, running.var
+    mean, var = (
+        space.xp.where(keep, convention.updated(old, new, batches=counted), old)
+        for old, new in zip(olds, news, strict=True)
+    )
+    return Moved(Running(mean, var, batches), space.any(~finite))
+
+
+def renormalized(
+    space: Space, batch: Normalized, running: Running, eps: float, bounds: tuple[float, float]
+) -> tuple[Any, Any]:
+    """r and d of batch renormalization, which takes x̂ · r + d for x̂; no gradient flows into them.
+
+    r = √(var + eps) / √(running var + eps) within 1 / r_max and r_max, d = (mean − running mean) / √(running var + eps)
+    within −d_max and d_max.
+
+    Ioffe (2017), algorithm 1: https://arxiv.org/abs/1702.03275
+    """
+    r_max, d_max = bounds
+    mean, var = (space.stopped(space.cast(value, running.mean.dtype)) for value in (batch.mean, batch.var))
+    deviation = space.xp.sqrt(running.var + eps)
+    r = space.clip(space.xp.sqrt(var + eps) / deviation, 1 / r_max, r_max)
+    d = space.clip((mean - running.mean) / deviation, -d_max, d_max)
+    return r, d
+
+
+def check_ghost(ghost: Any) -> None:
+    """Refuse what is no number of samples that are normalized together."""
+    if ghost is not None and (not isinstance(ghost, int) or isinstance(ghost, bool) or ghost < 1):
+        raise DataError(f"ghost must be None or the number of samples that are normalized together, got {ghost!r}")
+
+
+def check_renorm(renorm: Any) -> None:
+    """Refuse what are no bounds of batch renormalization."""
+    bounds = isinstance(renorm, tuple | list) and len(renorm) == 2 and all(isinstance(b, int | float) for b in renorm)
+    if not (bounds and renorm[0] >= 1 and renorm[1] >= 0):
+        raise DataError(f"renorm must be (r_max, d_max) with r_max ≥ 1 and d_max ≥ 0, got {renorm!r}")
+    if not all(map(isfinite, renorm)):
+        raise DataError(f"renorm needs finite bounds, got {renorm!r}")

@@ -1,0 +1,259 @@
+"""What a scaler has seen: its statistic, which adds up, and which JSON can hold.
+
+A scaler may be read while another thread fits it. What is learned is made beside the scaler and put into it at once, as
+a new `__dict__`; whoever reads more than one attribute reads them of a copy. Rows that several threads add at the same
+time are all counted.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from math import prod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from gammabeta import axes
+from gammabeta.backends import arrays
+from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.statistics import serialization
+
+_swapping = threading.Lock()  # for as long as a statistic is added to a scaler's own
+
+
+def _forget() -> None:
+    """After a fork nobody is left who would release the lock."""
+    global _swapping
+    _swapping = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class Seen(BaseEstimator):
+    """A fitted scaler's statistic and the attributes that follow from it. A subclass says which."""
+
+    _kept: ClassVar[Any]  # Moments or Extrema
+    _statistic: ClassVar[str]  # the attribute that keeps it
+    _format: ClassVar[str]  # the name of the document that `to_json` writes
+    _fitted: ClassVar[tuple[str, ...]]  # the attributes that follow
+
+    _parameters_read: ClassVar[dict[str, Callable[[Any], bool]]]  # what those that are no flags may be in a document
+
+    axis: axes.Axis | None
+    n_features_in_: int
+    n_samples_seen_: Any
+
+    def _set(self, statistic: Any, rows: int, X: Any = None, *, weighted: bool = False) -> Self:
+        """Keep the statistic and set the attributes that follow from it, in X's kind under array API dispatch."""
+        setattr(self, self._statistic, statistic)
+        self._publish(statistic, rows, weighted)
+        if get_config()["array_api_dispatch"] and arrays.is_tensor(X):
+            for name in self._fitted:
+                value = getattr(self, name)
+                if isinstance(value, np.ndarray | np.generic):
+                    setattr(self, name, arrays.like(X, np.array(value)))
+        return self
+
+    def _publish(self, statistic: Any, rows: int, weighted: bool) -> None:
+        raise NotImplementedError
+
+    def _now(self) -> Self:
+        """The scaler as it is at this moment, whatever other threads do to it."""
+        now = object.__new__(type(self))
+        now.__dict__ = self.__dict__.copy()
+        return now
+
+    def _fitted_anew(self, *given: Any) -> Self:
+        """Fit a copy that has seen nothing, and take over all that has changed in it."""
+        anew: Any = self._now()  # whose `partial_fit` is its class's
+        for name in (*self._fitted, self._statistic):
+            anew.__dict__.pop(name, None)
+        before = anew.__dict__.copy()
+        anew.partial_fit(*given)
+        after = anew.__dict__
+        changed = {name: v for name, v in after.items() if name not in before or before[name] is not v}
+        with _swapping:
+            kept = self.__dict__.copy()
+            for name in before.keys() - after.keys():
+                kept.pop(name, None)
+            self.__dict__ = kept | changed
+        return self
+
+    def _add(self, learner: Self, statistic: Any, rows: int, X: Any = None, *, weighted: bool = False) -> Self:
+        """Add what a copy of this scaler has learned of X."""
+        with _swapping:
+            new = self._now()
+            if not hasattr(learner, "n_samples_seen_"):
+                if hasattr(new, "n_samples_seen_"):  # since the copy was made
+                    new._refuse_others(statistic, getattr(learner, "feature_names_in_", None))
+                else:
+                    new._name_features(learner.n_features_in_, getattr(learner, "feature_names_in_", None))
+            if new.__dict__.get(self._statistic) is not None:
+                before, before_rows, before_weighted = new._state()
+                statistic, rows, weighted = before + statistic, before_rows + rows, before_weighted or weighted
+            new._set(statistic, rows, X, weighted=weighted)
+            self.__dict__ = new.__dict__
+        return self
+
+    def merge(self, other: Self) -> Self:
+        """Add what another scaler of this class has seen, as if this one had been fitted on both: to the same bits.
+
+        The parameters stay this scaler's; one that is not fitted yet takes over everything the other has seen.
+
+        >>> import numpy as np
+        >>> from gammabeta import StandardScaler
+        >>> whole, first, rest = StandardScaler(), StandardScaler(), StandardScaler()
+        >>> x = np.random.default_rng(0).normal(size=(9, 2))
+        >>> merged = first.fit(x[:4]).merge(rest.fit(x[4:]))
+        >>> bool((merged.scale_ == whole.fit(x).scale_).all())
+        True
+
+        Raises:
+            KindError: the other is of another class.
+            DataError: it was fitted on other features.
+            StateError: one of them had its attributes set by hand, and has no statistic to add; or both together have
+                seen more than 2⁶² rows.
+        """
+        if type(other) is not type(self):
+            raise KindError(f"{type(self).__name__} merges with its own class, got {type(other).__name__}")
+        other = other._now()
+        statistic, rows, weighted = other._state()
+        names = getattr(other, "feature_names_in_", None)
+        with _swapping:
+            new = self._now()
+            if hasattr(new, "n_samples_seen_"):
+                mine, my_rows, my_weighted = new._state()
+                new._refuse_others(statistic, names)
+                weighted = weighted or my_weighted
+                if my_rows + rows > serialization.MOST and not weighted:
+                    raise StateError(f"scalers must have seen 2^62 rows at most together, got {my_rows + rows}")
+                new._set(mine + statistic, my_rows + rows, weighted=weighted)
+            else:
+                new._adopt(statistic, rows, weighted, names)
+            self.__dict__ = new.__dict__
+        return self
+
+    def _refuse_others(self, statistic: Any, names: Any) -> None:
+        """Refuse the statistic of other features."""
+        mine, my_names = self._state()[0], getattr(self, "feature_names_in_", None)
+        same_names = names is None or my_names is None or np.array_equal(names, my_names)
+        if mine.shape != statistic.shape or not same_names:
+            raise DataError(
+                f"scalers merge over the same features, got {mine.shape} {_listed(my_names)} and "
+                f"{statistic.shape} {_listed(names)}"
+            )
+
+    def _adopt(self, statistic: Any, rows: int, weighted: bool, names: Any) -> Self:
+        self._name_features(prod(statistic.shape), names)
+        return self._set(statistic, rows, weighted=weighted)
+
+    def _name_features(self, features: int, names: Any) -> None:
+        self.n_features_in_ = features
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+
+    def _state(self) -> tuple[Any, int, bool]:
+        """The statistic, how many rows, and whether weights were among them."""
+        check_is_fitted(self)
+        statistic = self.__dict__.get(self._statistic)
+        if statistic is None:
+            raise StateError(f"this {type(self).__name__} must have been fitted: its attributes were set by hand")
+        seen = np.asarray(arrays.to_numpy(self.n_samples_seen_))
+        return statistic, most(seen), seen.dtype.kind == "f"
+
+    def to_json(self) -> str:
+        """The fitted scaler as JSON: parameters, feature names and the exact statistic; `from_json` reads it back.
+
+        Nothing in it can be executed, unlike a pickle.
+        """
+        now = self._now()
+        statistic, rows, weighted = now._state()
+        names = getattr(now, "feature_names_in_", None)
+        fields = {
+            "parameters": {name: _plain(value) for name, value in now.get_params(deep=False).items()},
+            "feature_names": None if names is None else [str(name) for name in names],
+            "rows": rows,
+            "weighted": weighted,
+            "statistic": statistic._document(),
+        }
+        return serialization.dump(self._format, fields)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The scaler in a document that `to_json` wrote: the same bits in every attribute.
+
+        >>> from gammabeta import StandardScaler
+        >>> scaler = StandardScaler(ddof=1).fit([[1.0], [2.0], [6.0]])
+        >>> StandardScaler.from_json(scaler.to_json()).scale_ == scaler.scale_
+        array([ True])
+
+        Raises:
+            StateError: it is damaged, cut short, of another class or version, or does not hold what it must.
+        """
+        found = serialization.load(text, cls._format, ("parameters", "feature_names", "rows", "weighted", "statistic"))
+        names, rows, weighted = found["feature_names"], found["rows"], found["weighted"]
+        scaler, statistic = cls._of_parameters(found["parameters"]), cls._kept._of_document(found["statistic"])
+        named = isinstance(names, list) and serialization.texts(names) and (len(names),) == statistic.shape
+        if not (names is None or named) or type(rows) is not int or type(weighted) is not bool:
+            raise StateError(
+                f"{cls._format} must hold rows, weighted, and feature_names (null, or one for each feature)"
+            )
+        if not _lies(statistic.shape, scaler.axis):
+            raise StateError(
+                f"{cls._format} must hold the statistic of the features beside axis {scaler.axis}, "
+                f"got shape {statistic.shape}"
+            )
+        if wrong := cls._impossible(statistic, rows, weighted):
+            raise StateError(f"{cls._format} must hold a statistic that a scaler can have seen, got {wrong}")
+        return scaler._adopt(statistic, rows, weighted, names)
+
+    @classmethod
+    def _of_parameters(cls, given: Any) -> Self:
+        """A scaler with the parameters in a document: all of them, each of its type."""
+        if not isinstance(given, dict) or set(given) != set(cls._get_param_names()):
+            raise StateError(
+                f"{cls._format} must hold the parameters of {cls.__name__}, got {serialization.shown(given)}"
+            )
+        found = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        for name, value in found.items():
+            if not cls._parameters_read.get(name, serialization.is_flag)(value):
+                raise StateError(f"{cls._format} cannot have been made with {name}={serialization.shown(given[name])}")
+        return cls(**found)
+
+    @classmethod
+    def _impossible(cls, statistic: Any, rows: int, weighted: bool) -> str:
+        """Why no scaler can have seen so many rows with this statistic; "" if one can."""
+        raise NotImplementedError
+
+
+def most(counts: Any) -> int:
+    """The greatest of some counts as an integer: that of weights whose sum is beyond float64 is the greatest float."""
+    return int(np.nan_to_num(counts).max(initial=0))
+
+
+def _lies(shape: tuple[int, ...], axis: axes.Axis | None) -> bool:
+    """Whether features of a shape can lie beside the axes that are reduced."""
+    if axis is None:
+        return len(shape) == 1 and shape[0] > 0
+    try:
+        away = 1 if isinstance(axis, int) else len(axis)
+        return len(axes.kept(axis, away + len(shape))) == len(shape)
+    except DataError:
+        return False
+
+
+def _listed(names: Any) -> str:
+    return "" if names is None else str(list(names))[:200]
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value

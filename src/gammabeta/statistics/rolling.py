@@ -1,0 +1,79 @@
+"""Mean, variance and deviation over a window that slides down a series, exactly: no step leaves an error behind."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gammabeta.errors import DataError
+from gammabeta.kernels import rolling as kernel
+from gammabeta.statistics.validation import Floats, MissingRule, check_ddof, checked
+
+LONGEST = 2**28  # rows whose digits need no carrying
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sliding:
+    """Statistics of each window: float64 (windows, *features), correctly rounded."""
+
+    count: Floats
+    """How many values."""
+    mean: Floats
+    """Σx / n; NaN where there are no values."""
+    var: Floats
+    """Σ(x − mean)² / (n − ddof); NaN where the divisor is not positive."""
+    std: Floats
+    """The root of the exact variance, rounded once."""
+
+
+def sliding(x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: MissingRule = "omit") -> Sliding:
+    """Count, mean, variance and standard deviation of the rows x[j·step : j·step + window], for j = 0, 1, …
+
+    The new row is added to sums of integers and the old one taken away, so that each window has the statistics that
+    `Moments.of` gives of its rows alone, however many steps there were before it and whatever was in them.
+
+    Args:
+        x: real numbers (rows, *features), as for `Moments.of`; the window slides down the first axis.
+        window: how many rows, from 1 to those of x.
+        step: how far one window begins from the next.
+        ddof: the variance's divisor is n − ddof: 0 for the population's, 1 for a sample's, which pandas takes.
+        nan: "omit" leaves NaN out, window by window; "propagate" makes NaN of windows with one; "raise" refuses.
+
+    Infinities make the mean ±inf or NaN and the variance NaN, in those windows that hold them.
+
+    Raises:
+        DataError: a window or a step that is no positive integer, a window longer than x or 2²⁸ rows, or NaN with
+            "raise".
+        KindError: x is not of real numbers of at most 64 bits.
+
+    >>> import numpy as np
+    >>> found = sliding(np.array([1e8, 1.0, 2.0, 3.0, 5.0]), 3)
+    >>> found.mean
+    array([3.33333343e+07, 2.00000000e+00, 3.33333333e+00])
+    >>> found.var[1:] * 9                                         # and nothing is left of the 1e8
+    array([ 6., 14.])
+    """
+    array = checked(x, nan)
+    for name, value in (("window", window), ("step", step)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise DataError(f"{name} must be a positive integer, got {value!r}")
+    if window > min(len(array), LONGEST):
+        rows = f"the series' {len(array)} rows" if len(array) <= LONGEST else "2^28 rows"
+        raise DataError(f"window must be no longer than {rows}, got {window}")
+    check_ddof(ddof)
+    features = array.shape[1:]
+    table = array.reshape(len(array), prod(features))
+    if nan == "raise":
+        _refuse_nan(table)
+    count, mean, var, std = kernel.sliding(table, int(window), int(step), float(ddof), nan == "omit")
+    shape = (len(count), *features)
+    return Sliding(*(part.reshape(shape) for part in (count, mean, var, std)))
+
+
+def _refuse_nan(table: NDArray[Any]) -> None:
+    missing = np.isnan(table) if table.dtype.kind == "f" else np.zeros(0, bool)
+    if missing.any():
+        first = int(np.argwhere(missing)[0][0])
+        raise DataError(f"there must be no NaN with nan='raise', got {missing.sum()}, the first in row {first}")

@@ -1,0 +1,104 @@
+"""What both statistics ask of their arguments."""
+
+from collections.abc import Sequence
+from math import isfinite, prod
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gammabeta import axes
+from gammabeta.backends import arrays
+from gammabeta.errors import DataError, KindError, StateError
+from gammabeta.statistics import serialization
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+MissingRule = Literal["omit", "propagate", "raise"]
+
+_RULES = ("omit", "propagate", "raise")
+
+
+class Shaped(Protocol):
+    """A statistic of features of some shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
+    """x as an array of at least one dimension, under a rule that there is; with `stays` itself."""
+    if nan_rule not in _RULES:
+        raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
+    array = x if stays else np.asarray(arrays.to_numpy(x))
+    if array.ndim == 0:
+        raise DataError("statistics need an array of at least one dimension, got a single number; wrap it in a list")
+    return array
+
+
+def refuse_nan(counts: Counts) -> None:
+    """Raise if any feature has NaN. counts: in the features' shape."""
+    if counts.any():
+        at = tuple(int(i) for i in np.argwhere(counts)[0])
+        raise DataError(f"there must be no NaN with nan='raise', got {counts.sum()}, the first in feature {at}")
+
+
+def check_ddof(ddof: float) -> None:
+    """Refuse a ddof that is not a number of float64."""
+    try:
+        finite = isfinite(ddof)
+    except (OverflowError, TypeError):
+        finite = False
+    if not finite:
+        raise DataError(f"ddof must be a finite number, got {ddof!r}")
+
+
+def added(counts: Counts) -> Counts:
+    """The sums of counts (…, parts, features) over the parts; `StateError` if they are more than 64 bits can hold."""
+    most = int(counts.max(initial=0))
+    if (
+        most > serialization.MOST // max(1, counts.shape[-2])
+        and (counts.sum(-2, np.float64) > serialization.MOST).any()
+    ):
+        raise StateError(f"statistics must be of 2^62 values at most to be added, got {most} in one of them")
+    return np.asarray(counts.sum(axis=-2))
+
+
+def plus(a: Counts, b: Counts) -> Counts:
+    """a + b; `StateError` if that is more than 64 bits can hold."""
+    total = a + b
+    if (
+        total.max(initial=0) > serialization.MOST or total.min(initial=0) < -2
+    ):  # past 2^63 it begins anew, far below zero
+        raise StateError("statistics must be of 2^62 values at most together, got more")
+    return total
+
+
+def chosen(shape: tuple[int, ...], index: Any) -> tuple[tuple[int, ...], NDArray[np.intp]]:
+    """The shape that indexing features of `shape` gives, and the places of those chosen."""
+    at = np.asarray(np.arange(prod(shape)).reshape(shape)[index])
+    return at.shape, at.reshape(-1)
+
+
+def same_features(parts: Sequence[Shaped]) -> None:
+    """Refuse statistics of different features."""
+    shapes = {part.shape for part in parts}
+    if len(shapes) != 1:
+        raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
+
+
+def full_weights(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) -> Floats:
+    """Checked weights, in the shape of the data."""
+    given = np.asarray(weights)
+    if given.dtype.kind not in "biuf":
+        raise KindError(f"weights must be real numbers, got dtype {given.dtype}")
+    factors = given.astype(np.float64)
+    if not np.isfinite(factors).all() or (factors < 0).any():
+        raise DataError("weights must be finite and not negative; leave a value out with a weight of 0")
+    away = axes.reduced(axis, len(shape))
+    along = tuple(shape[i] for i in away)
+    if factors.shape == along and factors.shape != shape:
+        factors = factors.reshape([n if i in away else 1 for i, n in enumerate(shape)])
+    elif factors.shape != shape:
+        raise DataError(f"weights must have the data's shape {shape} or its reduced axes' {along}, got {factors.shape}")
+    return np.broadcast_to(factors, shape)

@@ -1,0 +1,45 @@
+"""A layer's calls with inputs of one form, each in one step of compiled code: sums, then the running statistics."""
+
+from typing import Any
+
+import torch
+
+from gammabeta.kernels.calibrate import Layerwise, Place
+from gammabeta.statistics.accumulator import Running
+from gammabeta.torch import openmp
+from gammabeta.torch.networks import stat_layers
+
+
+class Step:
+    """Adds inputs of the form of x to a total, and leaves its mean and variance in the layer, if `adapting`."""
+
+    def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: Layerwise, adapting: bool) -> None:
+        self._total, self._shape, self._sums = total, x.shape, sums
+        self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
+        self._run = openmp.run if x.numel() > openmp.GRAIN else openmp.alone
+        self._places = (self._mean.data_ptr(), self._var.data_ptr()) if adapting else (0, 0)
+
+    def fits(self, layer: Any, x: Any) -> bool:
+        """Whether a call is of the form for which this step was made."""
+        buffers = layer._buffers
+        same = buffers["running_mean"] is self._mean and buffers["running_var"] is self._var
+        return same and _plain(x) and x.shape == self._shape and self._total.in_runs
+
+    def take(self, x: torch.Tensor) -> bool:
+        """Add x; whether that was all that had to be done."""
+        mean, var = self._places
+        return self._sums.add(x.data_ptr(), mean, var, self._run)
+
+
+def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Place) -> Step | None:
+    """The step for calls like this one, if there is one."""
+    statistics = layer._buffers["running_mean"], layer._buffers["running_var"]
+    if not (_plain(x) and all(_plain(buffer) for buffer in statistics)):
+        return None
+    sums = total.layerwise(x.detach(), stat_layers.reduced(name, layer, x), int(stat_layers.unbiased(layer)), place)
+    return None if sums is None else Step(total, layer, x, sums, adapting)
+
+
+def _plain(x: Any) -> bool:
+    """Whether x is float32 in one piece of the host's memory."""
+    return type(x) is torch.Tensor and x.dtype is torch.float32 and x.is_cpu and x.is_contiguous()

@@ -1,0 +1,205 @@
+"""torch's batch-norm layers in a model replaced by this library's, and back; what they hold stays the same objects."""
+
+import warnings
+from typing import Any
+
+from torch import nn
+
+from gammabeta.errors import DataError, KindError
+from gammabeta.torch.norm import validation
+from gammabeta.torch.norm.layer import EXTRAS, BatchNorm
+
+Module = nn.Module
+
+SOURCES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def convert(
+    model: Module, to: type[Module] = BatchNorm, *, of: type[Module] | None = None, groups: int | None = None
+) -> Module:
+    """Put a `gammabeta.torch.BatchNorm`, or another norm, in the place of every batch norm. In place.
+
+    Parameters and buffers stay the same objects, so that an optimizer keeps them; training flag, hooks and attributes
+    stay too. Subclasses with a forward pass of their own are left alone, and so are lazy layers that have not yet seen
+    a batch. A SyncBatchNorm keeps its process group.
+
+    Args:
+        model: with torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm or `gammabeta.torch.BatchNorm`.
+        to: one of these, or `torch.nn.GroupNorm`. A BatchNorm2d takes the place of those that may be 2d. A GroupNorm is
+            an approximation, and a warning says so: γ, β and eps stay, but each sample is normalized by its own
+            statistics, so that the model must be trained on.
+        of: `torch.nn.GroupNorm`, to exchange these instead: the approximation the other way, whose running statistics
+            are those of a new layer.
+        groups: how many groups a GroupNorm has; it must divide every layer's features.
+
+    Returns:
+        model, or its replacement if it is such a layer itself.
+
+    Raises:
+        DataError: a layer does what `to` cannot, or groups does not divide its features; then nothing is changed.
+        KindError: model is no module, or `to` or `of` no such class.
+
+    >>> model = convert(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()))
+    >>> type(model[1]).__name__, type(convert(model, to=nn.SyncBatchNorm)[1]).__name__
+    ('BatchNorm', 'SyncBatchNorm')
+    """
+    kinds = (*SOURCES, BatchNorm, nn.GroupNorm)
+    if to not in kinds or of not in (None, *kinds):
+        raise KindError(f"to and of must be among {', '.join(k.__name__ for k in kinds)}, got to={to!r}, of={of!r}")
+    if (to is nn.GroupNorm) != (groups is not None):
+        raise DataError(
+            f"groups must be given for torch.nn.GroupNorm, and for nothing else, got {groups} for {to.__name__}"
+        )
+    sources = (*SOURCES, BatchNorm) if of is None else (of,)
+
+    def change(path: str, layer: Any) -> Module:
+        if type(layer) is to or type(layer) not in sources or not _may_be(layer, to):
+            return layer
+        if to is nn.GroupNorm:
+            return _grouped(path, layer, groups)
+        if type(layer) is nn.GroupNorm:
+            return _ungrouped(layer, to)
+        if to is BatchNorm:
+            return _ours(layer)
+        if type(layer) is BatchNorm:
+            _check_same(path, layer, to)
+            return _theirs(layer, to)
+        return _exchanged(layer, to)
+
+    new = _replaced(model, change)
+    if (to is nn.GroupNorm) != (of is nn.GroupNorm):
+        warnings.warn(_APPROXIMATE[to is nn.GroupNorm], UserWarning, stacklevel=2)
+    return new
+
+
+def _may_be(layer: Module, kind: type[Module]) -> bool:
+    """Whether a norm may be of that kind: not if both are for data of so many axes, and of others."""
+    known = getattr(layer, "_source", type(layer))
+    return known not in _BY_RANK or kind not in _BY_RANK or known is kind
+
+
+_BY_RANK = SOURCES[:3]
+
+_APPROXIMATE = {
+    True: "GroupNorm takes the place of batch norm approximately: γ, β and eps stay, but each sample is now normalized "
+    "by its own statistics, and the outputs are others: train the model on",
+    False: "batch norm takes the place of GroupNorm approximately: γ, β and eps stay, but the running statistics are "
+    "those of a new layer: train the model on before it is evaluated",
+}
+
+
+def revert(model: Module, to: type[Module] | None = None) -> Module:
+    """Put torch's layers back: what each one was, or `to` where it has not been converted from one. In place.
+
+    Raises:
+        DataError: a layer does what torch's cannot (an axis, a fused activation, …), or `to` is missing; then nothing
+            is changed.
+    """
+    for path, layer in model.named_modules():
+        if type(layer) is BatchNorm:
+            _check(path or "the model", layer, to)
+
+    def change(path: str, layer: Any) -> Module:
+        return _theirs(layer, getattr(layer, "_source", None) or to) if type(layer) is BatchNorm else layer
+
+    return _replaced(model, change)
+
+
+def _replaced(model: Module, change: Any) -> Module:
+    """The model with its modules changed; one that occurs twice becomes one that occurs twice."""
+    if not isinstance(model, Module):
+        raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    new = {layer: change(path or "the model", layer) for path, layer in model.named_modules()}
+    for layer in new:
+        for name, child in list(layer._modules.items()):
+            if child is not None and new[child] is not child:
+                layer._modules[name] = new[child]
+    result: Module = new[model]
+    return result
+
+
+def _ours(layer: Any) -> BatchNorm:
+    validation.options(layer.eps, layer.momentum, None, None, None, layer.track_running_stats)
+    new = BatchNorm.__new__(BatchNorm)
+    new.__dict__.update(layer.__dict__)
+    new._buffers = dict(layer._buffers)
+    extras = dict(EXTRAS)
+    if isinstance(layer, nn.SyncBatchNorm):
+        extras["sync"] = layer.process_group or True
+    new._extend(**extras)
+    new.__dict__["_source"] = type(layer)
+    return new
+
+
+def _theirs(layer: BatchNorm, kind: Any) -> Module:
+    new: Module = kind.__new__(kind)
+    new.__dict__.update(
+        {k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "features", "_waiting", "_source")}
+    )
+    new._buffers = {name: value for name, value in layer._buffers.items() if name != "skipped"}
+    new._non_persistent_buffers_set = set()
+    return _with_group(new, layer.sync if layer.sync is not True and layer.sync is not False else None)
+
+
+def _exchanged(layer: Any, kind: Any) -> Module:
+    """One of torch's batch norms as another."""
+    new: Module = kind.__new__(kind)
+    new.__dict__.update(layer.__dict__)
+    return _with_group(new, None)
+
+
+def _with_group(layer: Any, group: Any) -> Module:
+    """The layer with the process group that a SyncBatchNorm must have, and no other may."""
+    layer.__dict__.pop("process_group", None)
+    if isinstance(layer, nn.SyncBatchNorm):
+        layer.process_group = group
+    result: Module = layer
+    return result
+
+
+def _grouped(path: str, layer: Any, groups: Any) -> Module:
+    """γ, β and eps of a batch norm in a GroupNorm."""
+    other = {name: getattr(layer, name, None) for name in ("axis", "activation")}
+    if any(value is not None for value in other.values()):
+        raise DataError(f"{path} must do what GroupNorm does, and it has {other}. Nothing is changed")
+    if not isinstance(groups, int) or groups < 1 or layer.num_features % groups:
+        raise DataError(
+            f"groups must divide the {layer.num_features} features of {path}, got {groups}. Nothing is changed"
+        )
+    return _taking(nn.GroupNorm(groups, layer.num_features, layer.eps, affine=False), layer)
+
+
+def _ungrouped(layer: nn.GroupNorm, kind: Any) -> Module:
+    """γ, β and eps of a GroupNorm in a batch norm, whose statistics are new."""
+    device = None if layer.weight is None else layer.weight.device
+    return _taking(kind(layer.num_channels, eps=layer.eps, affine=False, device=device), layer)
+
+
+def _taking(new: Any, layer: Any) -> Module:
+    """A new norm with the parameters, the flag and the hooks of another."""
+    new.affine = layer.affine
+    new.weight, new.bias = layer.weight, layer.bias
+    new.training = layer.training
+    for name, value in layer.__dict__.items():
+        if name.startswith("_") and "hook" in name:
+            new.__dict__[name] = value
+    result: Module = new
+    return result
+
+
+def _check(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
+    source = getattr(layer, "_source", None) or to
+    _check_same(path, layer, source)
+    if source not in SOURCES:
+        raise DataError(
+            f"{path} was not converted from one of torch's layers, and to={source!r} does not say which it should be: "
+            f"give to=torch.nn.BatchNorm1d, BatchNorm2d or BatchNorm3d"
+        )
+
+
+def _check_same(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
+    used = {name: getattr(layer, name) for name in EXTRAS if getattr(layer, name) != EXTRAS[name]}
+    if to is nn.SyncBatchNorm:
+        used.pop("sync", None)
+    if used:
+        raise DataError(f"{path} must do what torch's layers do, and it has {used}: torch has no such layer")

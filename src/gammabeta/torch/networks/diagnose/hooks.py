@@ -1,0 +1,122 @@
+"""What goes into and comes out of each layer, batch after batch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+
+import torch
+from gammabeta.backends import array_ops
+from gammabeta.networks.diagnose import Origin
+from gammabeta.networks.diagnose.accumulator import Moves, Own, Shares
+from gammabeta.networks.diagnose.session import Looking, Run
+from gammabeta.norm import formula
+from gammabeta.statistics import Moments
+from gammabeta.torch.networks import calibrate_pass, stat_layers
+from gammabeta.torch.networks.diagnose import nonfinite, training_step
+
+Axes = tuple[int, ...]
+
+
+class Watch(Looking):
+    """Layers that are watched while a model runs in evaluation."""
+
+    framework = "torch"
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        handles: list[Any] = []
+        try:
+            for name, layer in self.layers.items():
+                handles.append(layer.register_forward_hook(partial(self._after, name), with_kwargs=True))
+            with stat_layers.evaluating(self.model):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def running(self, run: Run) -> Any:
+        with _Activations(self.activated):
+            return run(self.model)
+
+    def has(self, value: Any) -> set[str]:
+        return nonfinite.has(value)
+
+    def checked(self, masks: Any) -> Any:
+        return calibrate_pass.masks(masks, self.layers)
+
+    def own(self, layer: Any) -> Own:
+        counter = getattr(layer, "num_batches_tracked", None)
+        return Own(
+            layer._get_name(),
+            getattr(layer, "eps", 0.0),
+            _floats(layer, "weight"),
+            _floats(layer, "bias"),
+            *stat_layers.statistics(layer),
+            stat_layers.frozen(layer),
+            int(counter) if isinstance(counter, torch.Tensor) else None,
+        )
+
+    def weights(self) -> Iterable[tuple[str, Any]]:
+        return chain(self.model.named_parameters(), self.model.named_buffers())
+
+    def arising(self, run: Run, batch: int) -> tuple[Origin, ...]:
+        return nonfinite.found(self.model, run, batch)
+
+    def step(self, run: Run) -> dict[str, Moves]:
+        return training_step.tried(self.model, self.layers, run)
+
+    def _after(self, name: str, layer: Any, given: tuple[Any, ...], named: dict[str, Any], y: Any) -> None:
+        x, mask = stat_layers.call(layer, given, named)
+        mask = self.mask(name, mask)
+        away = stat_layers.reduced(name, layer, x)
+        self.given(name, *_moments(x.detach(), away, mask))
+        if not isinstance(y, torch.Tensor):
+            return
+        if getattr(layer, "activation", None) == "relu":
+            self.followed(name, "relu", partial(_shares, y.detach(), away, mask))
+        else:
+            self.gave(name, y, partial(_shares, y.detach(), away, mask))
+
+
+def _moments(x: torch.Tensor, away: Axes, mask: torch.Tensor | None) -> tuple[Moments, int]:
+    """The exact moments of the finite values that count, and how many that count are not finite."""
+    finite = torch.isfinite(x)
+    wanted = torch.ones_like(finite) if mask is None else formula.spread(array_ops.of(x), mask, x, away).expand(x.shape)
+    missing = int((wanted & ~finite).sum())
+    if mask is not None or missing:
+        x = torch.where(wanted & finite, x, torch.nan)
+    return stat_layers.exact(x, away, None, "omit"), missing
+
+
+def _shares(y: torch.Tensor, away: Axes, mask: torch.Tensor | None, low: float, high: float) -> Shares:
+    kept = torch.ones((), dtype=torch.bool, device=y.device)
+    if mask is not None:
+        kept = formula.spread(array_ops.of(y), mask, y, away)
+    return Shares(*(_each(flags & kept, away) for flags in (kept.expand(y.shape), y <= low, y >= high)))
+
+
+def _each(flags: torch.Tensor, away: Axes) -> Any:
+    """How many there are of each feature, (f,)."""
+    return flags.sum(away).reshape(-1).cpu().double().numpy()
+
+
+def _floats(layer: Any, name: str) -> Any:
+    value = getattr(layer, name, None)
+    return value.detach().to("cpu", torch.float64).numpy() if isinstance(value, torch.Tensor) else None
+
+
+class _Activations(TorchFunctionMode):
+    """Tells of each function that is called, with its first argument."""
+
+    def __init__(self, tell: Callable[[str, Any], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if args:
+            self._tell(getattr(func, "__name__", ""), args[0])
+        return func(*args, **(kwargs or {}))

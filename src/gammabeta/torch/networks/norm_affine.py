@@ -1,0 +1,94 @@
+"""torch's and this library's batch norms as affine maps, and what is left of one that was folded away."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import torch
+from gammabeta.affine import Affine
+from gammabeta.backends import arrays
+from gammabeta.norm.linear_map import Features, lying
+from gammabeta.torch.networks import modules, trace
+from gammabeta.torch.networks.convert import SOURCES
+from gammabeta.torch.networks.fold_graph import Chains
+from gammabeta.torch.networks.folded_norm import RefusalError, Remains
+from gammabeta.torch.networks.linear import hooked
+from gammabeta.torch.norm.layer import BatchNorm
+from torch import fx, nn
+
+_EXACT_RANK = (nn.BatchNorm2d, nn.BatchNorm3d)  # they refuse data of another rank themselves
+
+
+def features(model: nn.Module, path: str, chains: Chains, traced: trace.Trace) -> Features:
+    """A norm's map in evaluation, and where its features lie.
+
+    Raises:
+        RefusalError: it is no such map, or not its own.
+    """
+    layer: Any = model.get_submodule(path)
+    if type(layer) not in (*SOURCES, BatchNorm):
+        raise RefusalError(f"{type(layer).__name__} has a forward pass of its own")
+    if layer.running_mean is None or layer.running_var is None:
+        raise RefusalError("it normalizes by each batch's own statistics (track_running_stats=False)")
+    if hooked(layer):
+        raise RefusalError("it has hooks: remove them first")
+    if path not in chains.sites:
+        raise RefusalError("it is not called")
+    if {id(t) for t in (*layer.parameters(), *layer.buffers())} & traced.read:
+        raise RefusalError("its parameters or buffers are also read on their own")
+    if any(_argument(site, 1, "mask") is not None for site in chains.sites[path]):
+        raise RefusalError("it is called with a mask, where its output is 0")
+    mean, var, gamma, beta = (_floats(t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.eps)
+    affine = Affine(mean, scale, 0.0 if beta is None else beta)
+    if not all(np.isfinite(p).all() for p in (affine.center, affine.scale, affine.shift)):
+        raise RefusalError("its running statistics or parameters are not finite")
+    if len(affine.shape) != 1:
+        raise RefusalError(f"it has features of shape {affine.shape}, not one for each channel")
+    return Features(affine, lying(getattr(layer, "axis", None)))
+
+
+def does_more(layer: Any, sites: list[fx.Node]) -> bool:
+    """Whether a norm adds a residual or applies a ReLU."""
+    residual = any(_argument(site, 2, "residual") is not None for site in sites)
+    return residual or getattr(layer, "activation", None) is not None
+
+
+def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.Module, bool]:
+    """What stands in a norm's place, and whether it lets values pass as they are."""
+    more = does_more(layer, sites)
+    rank = None if ranks is None or type(layer) in _EXACT_RANK else next(iter(ranks))
+    if rank is None and not more:
+        return nn.Identity(), True
+    return Remains(rank, getattr(layer, "activation", None)), not more
+
+
+def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:
+    """Calls of batch norm as a function, which stay."""
+    for graph in traced.graphs:
+        for node in graph.nodes:
+            if node.op == "call_function" and "batch_norm" in getattr(node.target, "__name__", ""):
+                yield f"the function {node.target.__name__}", "a call in a forward pass is no module to replace"
+
+
+def ranks(model: nn.Module, paths: list[str], example: Any) -> dict[str, set[int]]:
+    """How many axes the data have that norms are given, for an example."""
+    own, found = modules.skeleton(model), {path: set[int]() for path in paths}
+    for path in paths:
+        own.get_submodule(path).register_forward_pre_hook(
+            lambda layer, args, kwargs, path=path: found[path].add(next(iter((*args, *kwargs.values()))).ndim),
+            with_kwargs=True,
+        )
+    with torch.no_grad():
+        modules.called(own, example)
+    return found
+
+
+def _argument(site: fx.Node, place: int, name: str) -> Any:
+    return site.args[place] if len(site.args) > place else site.kwargs.get(name)
+
+
+def _floats(tensor: torch.Tensor | None) -> Any:
+    return None if tensor is None else arrays.to_numpy(tensor.detach().to("cpu", torch.float64))

@@ -1,0 +1,231 @@
+"""Which layers of a model keep running statistics, whoever wrote them, and which of a call's values count there."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+import torch
+from gammabeta import axes
+from gammabeta.backends import array_ops, arrays
+from gammabeta.errors import DataError, KindError
+from gammabeta.norm import formula
+from gammabeta.statistics import Moments
+from gammabeta.statistics.accumulator import Running
+from gammabeta.torch.norm import validation
+from gammabeta.torch.norm.layer import BatchNorm
+from torch import nn
+
+Module = nn.Module
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Tracked(NamedTuple):
+    """The layers of a model whose statistics may move, by name; and why those of others may not."""
+
+    layers: dict[str, Any]
+    others: dict[str, str]
+
+
+def tracked(model: Any) -> Tracked:
+    """Every module that carries the buffers `running_mean` and `running_var`, of one shape, is a batch-norm layer.
+
+    One whose γ is a buffer as well was written to be frozen (torchvision's, detectron2's, transformers'); an instance
+    norm's statistics are not those of its values.
+
+    Raises:
+        KindError: model is no nn.Module.
+        DataError: a layer is lazy and has no statistics yet, or lies on the meta device.
+    """
+    if not isinstance(model, Module):
+        raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    layers: dict[str, Any] = {}
+    others: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        if "running_mean" in layer._buffers and "running_var" in layer._buffers:
+            if reason := _barred(name, layer):
+                others[name] = reason
+            else:
+                layers[name] = layer
+    return Tracked(layers, others)
+
+
+def inside(model: Any) -> Any:
+    """The model itself, without what compiles it or spreads it over processes."""
+    while isinstance(model, Module):
+        if "_orig_mod" in model._modules:  # torch.compile's
+            model = model._orig_mod
+        elif isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            break
+    return model
+
+
+def uncompiled() -> Any:
+    """Where compiled modules run as they were written, so that hooks run; the compiler takes seconds to import."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def some(model: Any, verb: str) -> Tracked:
+    """`tracked`, of a model that has layers whose statistics may move."""
+    found = tracked(model)
+    if not found.layers:
+        why = "".join(f"; {name or 'the model'}: {reason}" for name, reason in found.others.items())
+        raise DataError(
+            f"{verb} needs a layer with running statistics (running_mean and running_var), {type(model).__name__} has "
+            f"none: batch norm that was folded away or quantized has none left{why}"
+        )
+    return found
+
+
+def _barred(name: str, layer: Any) -> str:
+    mean, var = layer._buffers["running_mean"], layer._buffers["running_var"]
+    if nn.parameter.is_lazy(mean) or (mean is not None and mean.is_meta):
+        raise DataError(
+            f"{name or 'the model'} must have its statistics in memory, and it is lazy, or on the meta device: run the "
+            f"model on one batch, or load its weights, first"
+        )
+    if mean is None or var is None:
+        return "keeps no running statistics"
+    if isinstance(layer, _InstanceNorm):
+        return "instance norm: its statistics are means over instances"
+    if frozen(layer):
+        return "frozen"
+    return "" if mean.shape == var.shape else "running_mean and running_var differ in shape"
+
+
+def frozen(layer: Any) -> bool:
+    """Whether its statistics are meant to stay, by `freeze` or by its author."""
+    return getattr(layer, "is_frozen", False) is True or "weight" in layer._buffers
+
+
+def unbiased(layer: Any) -> bool:
+    """Whether the running variance is Σ(x − mean)² / (n − 1): as torch's, unless the layer says otherwise."""
+    return bool(getattr(layer, "unbiased", True))
+
+
+def reduced(name: str, layer: Any, x: Any) -> tuple[int, ...]:
+    """The reduced axes of a layer's input: all but axis 1, unless it is one of this library's."""
+    try:
+        if isinstance(layer, BatchNorm):
+            return validation.reduced(layer, x)
+    except (DataError, KindError) as error:
+        raise type(error)(f"{name or 'the model'}: {error}") from None
+    if not isinstance(x, torch.Tensor) or x.ndim < 2 or layer.running_mean.shape != x.shape[1:2]:
+        shape = tuple(getattr(x, "shape", ()))
+        raise DataError(
+            f"{name or 'the model'} must be called with (n, c, …), c being its {tuple(layer.running_mean.shape)} "
+            f"features, got {type(x).__name__} {shape}: only gammabeta.torch.BatchNorm may have its features elsewhere"
+        )
+    return (0, *range(2, x.ndim))
+
+
+def add(total: Running, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
+    """Add the values of a call that count.
+
+    Raises:
+        DataError: one of them is NaN or infinite; the message says in which layer.
+    """
+    away = reduced(name, layer, x)
+    with _named(name):
+        if mask is None:
+            total.add(x.detach(), away)
+        else:
+            total.join(exact(x.detach(), away, mask))
+    refuse(total, name)
+
+
+def refuse(total: Running, name: str) -> None:
+    """Raise `DataError`, with the layer's name, if a total has NaN or infinities."""
+    with _named(name):
+        total.refuse_nan()
+    if not total.finite:
+        features = [tuple(map(int, at)) for at in np.argwhere(total.moments().infinities)[:5]]
+        raise DataError(
+            f"{name or 'the model'} must be given finite values, got infinities in features {features}: find where "
+            f"they arise with gammabeta.torch.diagnose"
+        )
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name or 'the model'}: {error}; find where it arises with gammabeta.torch.diagnose") from None
+
+
+def exact(
+    x: torch.Tensor, away: tuple[int, ...], mask: torch.Tensor | None, nan: Literal["omit", "raise"] = "raise"
+) -> Moments:
+    """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
+    if mask is None:
+        return Moments.of(x, axis=away, nan=nan)
+    kept = formula.spread(array_ops.of(x), mask, x, away)
+    features = axes.kept(away, x.ndim)
+    if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
+        return Moments.of(arrays.to_numpy(x), axis=away, weights=arrays.to_numpy(kept), nan=nan)
+    rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
+    return Moments.of(x.movedim(features, tuple(range(-len(features), 0)))[rows], axis=0, nan=nan)
+
+
+def statistics(layer: Any) -> tuple[Floats, Floats]:
+    """The running mean and variance, copies in float64."""
+    mean, var = (v.detach().to("cpu", torch.float64).numpy().copy() for v in (layer.running_mean, layer.running_var))
+    return mean, var
+
+
+def put(layer: Any, values: tuple[Floats, Floats]) -> None:
+    """Write the running mean and variance."""
+    for place, value in zip((layer.running_mean, layer.running_var), values, strict=True):
+        if place.is_cpu and place.dtype is torch.float32:  # NumPy writes there in a third of the time
+            np.copyto(place.detach().numpy(), value, casting="same_kind")
+        else:
+            with torch.no_grad():
+                place.copy_(torch.tensor(value))
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Every module in evaluation mode, without gradients and compiled code; afterwards each in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.no_grad(), uncompiled():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def watching(layers: dict[str, Any], before: Callable[[str, Any, Any, Any], None]) -> Iterator[None]:
+    """Call `before(name, layer, x, mask)` before each call of a layer."""
+    handles = []
+    try:
+        for name, layer in layers.items():
+            handles.append(layer.register_forward_pre_hook(_hook(name, before), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(name: str, before: Callable[[str, Any, Any, Any], None]) -> Any:
+    def hook(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        before(name, layer, *call(layer, given, named))
+
+    return hook
+
+
+def call(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, torch.Tensor | None]:
+    """x and the mask of a call of a layer."""
+    x = given[0] if given else next(iter(named.values()), None)
+    if not isinstance(layer, BatchNorm):
+        return x, None
+    return x, given[1] if len(given) > 1 else named.get("mask")

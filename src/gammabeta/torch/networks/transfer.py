@@ -1,0 +1,157 @@
+"""torch's models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import torch
+from gammabeta import axes
+from gammabeta.backends import arrays
+from gammabeta.networks.transfer import snapshot
+from gammabeta.networks.transfer.load import Parity, adopted
+from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.torch.networks import linear, modules
+from gammabeta.torch.networks.convert import SOURCES
+from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
+from gammabeta.torch.norm.layer import BatchNorm
+from torch import nn
+
+_NAMES = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def learned(model: nn.Module, example: Any) -> Network:
+    """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
+
+    Args:
+        model: Linear, Conv1d to 3d, ConvTranspose1d to 3d, Embedding, LayerNorm, GroupNorm, and batch norms, torch's
+            and this library's. It is run in evaluation mode, and stays as it is.
+        example: its input, a tensor or a tuple of them.
+
+    >>> network = learned(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.LayerNorm(2)), torch.ones(4, 3))
+    >>> [str(layer) for layer in network.layers]
+    ['0 (dense)', '2 (layer norm)']
+    """
+    modules.check(model)
+    modules.check_values(model)
+    own, seen = modules.skeleton(model), dict[str, Layer]()
+
+    def watch(path: str, layer: Any) -> None:
+        def write_down(layer: Any, args: Any, y: torch.Tensor) -> None:
+            if path not in seen:
+                seen[path] = _read(path, layer, args[0], y)
+
+        layer.register_forward_hook(write_down)
+
+    for path, layer in own.named_modules():
+        if _kind(layer) is not None:
+            watch(path, layer)
+    with torch.no_grad():
+        y = modules.called(own, example)
+    held = (path for path, layer in own.named_modules() if layer._parameters or modules.is_norm(layer))
+    loose = [f"{path} ({type(own.get_submodule(path)).__name__})" for path in held if path not in seen]
+    given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
+    images = any(layer.kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED) for layer in list(seen.values())[:1])
+    example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
+    return Network("torch", tuple(seen.values()), example, True, tuple(loose), snapshot.flat(y, _floats))
+
+
+def adopt(model: nn.Module, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+    """Give a model what another has learned, in place, and say where the two part.
+
+    Layers match in the order of their use; where branches are run in another order, by what each layer is given.
+
+    Args:
+        model: of the same layers, whatever their names and whichever of its branches runs first.
+        network: what `learned` of any framework gave.
+        example: the model's input, if it is not the other's with the channels of images moved.
+        names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
+            others are matched as without it.
+
+    Returns:
+        Where the two part: the first layer that does, and why; and what is set differently.
+
+    Raises:
+        StateError: the layers do not match, or those that `names` brings together are of other kinds or shapes; the
+            message names the first, and nothing is written.
+        DataError: `names` has a name that is no layer's, or one twice; nothing is written.
+    """
+    snapshot.check(network)
+    if example is None:
+        kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        given = (torch.from_numpy(np.ascontiguousarray(x)) for x in network.inputs(channels_first=True))
+        example = tuple(x.to(kind) if x.is_floating_point() else x for x in given)
+
+    @torch.no_grad()
+    def write(path: str, weights: dict[str, Array]) -> None:
+        layer = model.get_submodule(path)
+        for name, value in weights.items():
+            place = getattr(layer, name if _kind(layer) in _PLAIN else _NAMES[name])
+            place.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float64)))
+
+    return adopted(network, lambda: learned(model, example), write, names)
+
+
+_PLAIN = (snapshot.DENSE, snapshot.CONVOLUTION, snapshot.TRANSPOSED, snapshot.EMBEDDING)
+_KINDS = {
+    nn.Linear: snapshot.DENSE,
+    nn.Embedding: snapshot.EMBEDDING,
+    nn.LayerNorm: snapshot.LAYER,
+    nn.GroupNorm: snapshot.GROUP,
+    BatchNorm: snapshot.BATCH,
+    **dict.fromkeys(CONVOLUTIONS, snapshot.CONVOLUTION),
+    **dict.fromkeys(TRANSPOSED, snapshot.TRANSPOSED),
+    **dict.fromkeys(SOURCES, snapshot.BATCH),
+}
+
+
+def _kind(layer: Any) -> str | None:
+    return _KINDS.get(_class(layer))
+
+
+def _class(layer: Any) -> type:
+    """The class of a layer, if it is frozen that of before, and of a subclass without a forward pass torch's."""
+    return getattr(type(layer), "thawed", None) or linear.kind(layer)
+
+
+def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> Layer:
+    kind = _KINDS[_class(layer)]
+    names = {"weight": "weight", "bias": "bias"} if kind in _PLAIN else _NAMES
+    weights = {
+        name: _floats(getattr(layer, own)) for name, own in names.items() if getattr(layer, own, None) is not None
+    }
+    given, gave = (_last(t, _axis(layer, kind, t.ndim)) for t in (x, y))
+    return Layer(path, kind, weights, _rules(layer, kind), given if kind != snapshot.EMBEDDING else _floats(x), gave)
+
+
+def _rules(layer: Any, kind: str) -> dict[str, Any]:
+    rules: dict[str, Any] = {}
+    if kind in (snapshot.BATCH, snapshot.LAYER, snapshot.GROUP):
+        rules["eps"] = layer.eps
+    if kind == snapshot.BATCH:
+        decay = None if layer.momentum is None else round(1 - layer.momentum, 15)
+        rules |= {"decay": decay, "unbiased": getattr(layer, "unbiased", True)}
+    if kind == snapshot.GROUP:
+        rules["groups"] = layer.num_groups
+    if kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED):
+        rules |= {"groups": layer.groups, "strides": layer.stride, "dilation": layer.dilation}
+    if kind == snapshot.CONVOLUTION and not isinstance(layer.padding, str):
+        rules["padding"] = tuple((n, n) for n in layer.padding)
+    return rules
+
+
+def _axis(layer: Any, kind: str, rank: int) -> int:
+    """The axis of the features."""
+    if kind in (snapshot.DENSE, snapshot.EMBEDDING, snapshot.LAYER):
+        return -1
+    axis = getattr(layer, "axis", None)
+    return 1 if axis is None else axes.kept(axis, rank)[-1]
+
+
+def _last(tensor: torch.Tensor, axis: int) -> Array:
+    return np.moveaxis(_floats(tensor), axis, -1)
+
+
+def _floats(tensor: torch.Tensor) -> Array:
+    values: Array = arrays.to_numpy(tensor.detach().to("cpu", torch.float64)).copy()
+    return values

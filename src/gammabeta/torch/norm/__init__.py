@@ -1,0 +1,1 @@
+"""The layer for PyTorch, and its ways to the kernels."""

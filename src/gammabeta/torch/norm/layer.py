@@ -1,0 +1,298 @@
+"""Batch norm as an `nn.Module`: y = γ · (x − mean) / √(var + eps) + β, in the place of `torch.nn.BatchNorm*`.
+
+The layer chooses the statistics and keeps the running ones; `functions` computes.
+"""
+
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from typing import Any, Self
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import torch
+from gammabeta import axes
+from gammabeta.axes import Axis
+from gammabeta.backends import array_ops
+from gammabeta.conventions import Convention
+from gammabeta.errors import DataError, StateError
+from gammabeta.norm import formula
+from gammabeta.norm.state import Learned
+from gammabeta.torch.norm import autograd_cpu, autograd_gpu, fast_path, running_stats, sync, validation
+from gammabeta.torch.norm.autograd_cpu import Plan
+from gammabeta.torch.norm.running_stats import Seen
+
+Tensor = torch.Tensor
+
+EXTRAS = {"axis": None, "activation": None, "ghost": None, "renorm": None, "sync": False, "unbiased": True}
+"""The arguments that torch's layers do not have, and what makes a layer do as these do."""
+
+
+class BatchNorm(_BatchNorm):
+    """y = γ · (x − mean) / √(var + eps) + β for (n, c), (n, c, l), (n, c, h, w), (n, c, d, h, w) and other axes.
+
+    In training the mean and the biased variance are the batch's, and the running ones follow with weight `momentum`;
+    in evaluation they are the running ones. Parameters, buffers and `state_dict` are those of torch's layers. On a CPU
+    all is computed in float64 (16 bits in float32) and rounded once to x's type; on a GPU Triton's kernels do
+    the same. Elsewhere, compiled for a CPU and exported it is the formula in torch's operations, in float32 or wider.
+
+    A batch does not move the running statistics of a feature of which it has fewer than two values, or a NaN or an
+    infinity (`skipped` counts the latter), nor when activation checkpointing computes it a second time.
+
+    Args:
+        num_features: c; with `axis` the shape of the features, an int or a tuple.
+        eps, momentum, affine, track_running_stats, device, dtype, bias: as in torch; momentum=None is the mean of all.
+        axis: the axes of x that are **reduced**: 0 for a statistic per position; None for all but axis 1.
+        activation: "relu" or "silu", in the same sweep where a kernel has it: ReLU on a CPU, whose backward pass then
+            keeps x and a bit for each value; both on a GPU, whose backward pass computes them again.
+        ghost: how many samples are normalized together (Hoffer, Hubara and Soudry 2017); of a batch there are as many
+            such parts as fit whole, about equally long. Each moves the running statistics.
+        renorm: (r_max, d_max), batch renormalization (Ioffe 2017): y = γ · (x̂ · r + d) + β.
+        sync: True, or a process group, for the statistics of all its processes' batches together, on any backend;
+            each value counts the same, however unevenly they are spread.
+        unbiased: whether the running variance takes Σ(x − mean)² / (n − 1), as torch does, or / n, as Keras and flax.
+
+    Raises:
+        DataError: an argument is out of its range; at a call, x has other features, or too few values in training.
+        KindError: x is no tensor of a floating type. On any error nothing is updated.
+
+    Ioffe and Szegedy (2015), algorithms 1 and 2: https://arxiv.org/abs/1502.03167
+
+    >>> layer = BatchNorm(2)
+    >>> layer(torch.tensor([[1.0, 10.0], [3.0, 30.0]])).detach().round(decimals=3)
+    tensor([[-1., -1.],
+            [ 1.,  1.]])
+    >>> _ = torch.nn.BatchNorm1d(2).load_state_dict(layer.state_dict())
+    """
+
+    num_features: Any
+    axis: Axis | None
+    activation: str | None
+    ghost: int | None
+    renorm: tuple[float, float] | None
+    sync: Any
+    unbiased: bool
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
+    skipped: Tensor
+
+    def __init__(
+        self,
+        num_features: int | tuple[int, ...],
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+        axis: Axis | None = None,
+        activation: str | None = None,
+        ghost: int | None = None,
+        renorm: tuple[float, float] | None = None,
+        sync: Any = False,
+        unbiased: bool = True,
+    ) -> None:
+        validation.features(num_features, axis)
+        validation.options(eps, momentum, activation, ghost, renorm, track_running_stats)
+        named = {} if bias else {"bias": False}  # an older torch does not know the name
+        shape: Any = num_features
+        super().__init__(shape, eps, momentum, affine, track_running_stats, device, dtype, **named)
+        self._extend(axis=axis, activation=activation, ghost=ghost, renorm=renorm, sync=sync, unbiased=unbiased)
+
+    def _extend(self, **extras: Any) -> None:
+        """Set what torch's layers do not have."""
+        for name, value in extras.items():
+            setattr(self, name, value)
+        self.features = validation.features(self.num_features, self.axis)
+        self._waiting: Seen | tuple[()] | None = None
+        device = None if self.running_mean is None else self.running_mean.device
+        self.register_buffer("skipped", torch.zeros((), dtype=torch.long, device=device), persistent=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+        """Normalize a batch, then add `residual`, then apply the activation.
+
+        Args:
+            x: float16, bfloat16, float32 or float64, of any strides.
+            mask: boolean, True where a value counts: of x's shape with lengths of 1 allowed, or of the shape of the
+                reduced axes, such as (n, l) for x (n, c, l). Elsewhere the normalized value is 0, whatever x is.
+            residual: of x's shape and type.
+        """
+        if mask is None and residual is None and not torch.compiler.is_compiling():
+            y = self._small(x)
+            if y is not None:
+                return y
+        away = validation.reduced(self, x)
+        validation.beside(x, residual)
+        plan = Plan(away, self.eps, self.activation)
+        if not self.training and self.running_mean is not None:
+            return self._evaluate(x, mask, residual, plan)
+        if self.ghost is None:
+            return self._normalize(x, mask, residual, plan)
+        return torch.cat([self._normalize(*part, plan) for part in self._parts(x, mask, residual, plan)])
+
+    def _small(self, x: Tensor) -> Tensor | None:
+        """A batch in one kernel call, or None if it is more than that."""
+        by_batch = self.training or self.running_mean is None
+        if by_batch and (self.ghost is not None or self.renorm is not None or self.sync is not False):
+            return None
+        if not by_batch and torch.is_grad_enabled():
+            return None
+        how = fast_path.call(self, x)
+        if how is None:
+            return None
+        return fast_path.by_batch(self, x, how) if by_batch else fast_path.by_running(x, how)
+
+    @property
+    def _synchronized(self) -> bool:
+        return self.sync is not False and self.training
+
+    def _evaluate(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
+        given = self.running_mean, self.running_var
+        if torch.onnx.is_in_onnx_export() and mask is None and self.axis is None:
+            y = torch.nn.functional.batch_norm(x, *given, self.weight, self.bias, False, 0.0, self.eps)
+            return autograd_cpu.finished(y, residual, plan)
+        if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
+            return autograd_cpu.by_running(x, self.weight, self.bias, residual, plan, given)
+        if x.numel() == 0:
+            return autograd_cpu.finished(x.clone(), residual, plan)
+        return autograd_gpu.normalized(x, self.weight, self.bias, residual, plan, given, mask)[0]
+
+    def _normalize(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
+        """By the batch's statistics, which then move the running ones."""
+        if self.renorm is not None and self.training:
+            y, seen = self._by_batch(x, None, None, mask, None, plan._replace(activation=None))
+            y = autograd_cpu.finished(self._renormalized(y, seen, mask, plan.away), residual, plan)
+        else:
+            y, seen = self._by_batch(x, self.weight, self.bias, mask, residual, plan)
+        if self.training and self.running_mean is not None:
+            running_stats.move(self, seen)
+        return y
+
+    def _by_batch(
+        self,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        mask: Tensor | None,
+        residual: Tensor | None,
+        plan: Plan,
+    ) -> tuple[Tensor, Seen]:
+        """The output, and the batch's statistics."""
+        if self._synchronized and (group := sync.group(self.sync)).size() > 1:
+            return sync.normalized(x, gamma, beta, residual, plan, mask, group)
+        if mask is None:
+            validation.enough(x, plan.away)
+        if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
+            y, batch = autograd_cpu.by_batch(x, gamma, beta, residual, plan)
+            mean, var = (torch.from_numpy(value).view(self.features) for value in (batch.mean, batch.var))
+            return y, Seen(mean, var, batch.values)
+        y, found = autograd_gpu.normalized(x, gamma, beta, residual, plan, mask=mask)
+        return y, Seen(found.mean, found.var, found.count)
+
+    def _renormalized(self, normal: Tensor, seen: Seen, mask: Tensor | None, away: tuple[int, ...]) -> Tensor:
+        """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow (Ioffe 2017)."""
+        r_max, d_max = self.renorm or (1.0, 0.0)
+        with torch.no_grad():
+            deviation = torch.sqrt(self.running_var.double() + self.eps)
+            r = (torch.sqrt(seen.var.double() + self.eps) / deviation).clamp(1 / r_max, r_max)
+            d = ((seen.mean.double() - self.running_mean.double()) / deviation).clamp(-d_max, d_max)
+        computing = torch.promote_types(normal.dtype, torch.float32)
+        shape = axes.parameter_shape(away, tuple(normal.shape))
+        scale, shift = r.to(computing), d.to(computing)
+        if self.weight is not None:
+            scale, shift = scale * self.weight, shift * self.weight
+        if self.bias is not None:
+            shift = shift + self.bias
+        y = normal * scale.reshape(shape) + shift.reshape(shape)
+        if mask is not None:
+            kept = formula.spread(array_ops.of(normal), mask, normal, away)
+            y = torch.where(kept, y, torch.zeros((), dtype=y.dtype, device=y.device))
+        return y.to(normal.dtype)
+
+    def _parts(
+        self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan
+    ) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
+        """The batch in parts of about `ghost` samples."""
+        if 0 not in plan.away:
+            raise DataError(f"ghost= splits axis 0, the samples, which axis={self.axis} does not reduce")
+        many = max(1, x.shape[0] // (self.ghost or x.shape[0]))
+        if mask is not None and mask.shape[0] != x.shape[0]:
+            mask = formula.spread(array_ops.of(x), mask, x, plan.away)
+        given: list[Any] = [[None] * many if p is None else torch.tensor_split(p, many) for p in (x, mask, residual)]
+        return list(zip(*given, strict=True))
+
+    def accumulate(self) -> AbstractContextManager[None]:
+        """`gammabeta.torch.accumulate` for this layer."""
+        return running_stats.waiting(self)
+
+    def state(self) -> Learned:
+        """What the layer has learned, for `from_state` of any framework's layer."""
+        if self.running_mean is None:
+            raise StateError("state() needs the running statistics, which track_running_stats=False does not keep")
+        affine = {
+            name: None if value is None else value.detach().to("cpu", torch.float64).numpy().copy()
+            for name, value in (("gamma", self.weight), ("beta", self.bias))
+        }
+        mean, var = (v.to("cpu", torch.float64).numpy().copy() for v in (self.running_mean, self.running_var))
+        return Learned(**affine, mean=mean, var=var, batches=int(self.num_batches_tracked), convention=self.convention)
+
+    @classmethod
+    def from_state(cls, state: Learned, convention: Convention | None = None, **arguments: Any) -> Self:
+        """A layer that goes on under the convention of the state's source, or under another, such as `gb.TORCH`.
+
+        In evaluation, eps being part of the convention, the output is the source's as long as that is kept.
+        """
+        rule = state.convention if convention is None else convention
+        features = state.mean.shape[0] if state.mean.ndim == 1 else state.mean.shape
+        momentum = None if rule.decay is None else round(1 - rule.decay, 15)
+        arguments = {"affine": state.gamma is not None, "bias": state.beta is not None, **arguments}
+        layer = cls(features, rule.eps, momentum, unbiased=rule.unbiased, **arguments)
+        values = (
+            (layer.weight, state.gamma),
+            (layer.bias, state.beta),
+            (layer.running_mean, state.mean),
+            (layer.running_var, state.var),
+            (layer.num_batches_tracked, state.batches),
+        )
+        with torch.no_grad():
+            for place, value in values:
+                if place is not None and value is not None:
+                    place.copy_(torch.as_tensor(value))
+        return layer
+
+    @property
+    def convention(self) -> Convention:
+        """Under which rule the running statistics are kept."""
+        decay = None if self.momentum is None else 1 - self.momentum
+        return Convention(eps=self.eps, decay=decay, unbiased=self.unbiased, feature_axis=1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self.sync)] = self.sync  # a process group cannot be copied: the copy belongs to the same one
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(deepcopy(self.__dict__, memo))
+        return new
+
+    def extra_repr(self) -> str:
+        """torch's, and the arguments that torch's layers do not have where they are used."""
+        extras = {name: getattr(self, name) for name in EXTRAS if getattr(self, name) != EXTRAS[name]}
+        return ", ".join([super().extra_repr(), *(f"{name}={value!r}" for name, value in extras.items())])
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing: Any,
+        unexpected: Any,
+        errors: Any,
+    ) -> None:
+        own = {**self._parameters, **self._buffers}
+        own.pop("skipped")
+        if wrong := validation.shapes(state_dict, prefix, own):
+            errors.extend(wrong)
+        else:
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)

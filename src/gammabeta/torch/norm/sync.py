@@ -1,0 +1,86 @@
+"""One batch over all processes of a group: sums are added up over them, and so are the gradients of sums."""
+
+from math import prod
+from typing import Any
+
+import torch
+from gammabeta.backends import array_ops
+from gammabeta.errors import DataError, StateError
+from gammabeta.norm import formula
+from gammabeta.torch.norm.autograd_cpu import Plan, finished
+from gammabeta.torch.norm.running_stats import Seen
+from torch import distributed
+
+Tensor = torch.Tensor
+
+
+def group(sync: Any) -> Any:
+    """The process group that `sync` names, True being that of all processes."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        raise StateError(
+            f"sync={sync!r} needs a process group, and there is none: call torch.distributed.init_process_group first, "
+            f"or give the layer sync=False"
+        )
+    return distributed.group.WORLD if sync is True else sync
+
+
+def normalized(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    plan: Plan,
+    mask: Tensor | None,
+    processes: Any,
+) -> tuple[Tensor, Seen]:
+    """activation(batch norm + residual) by the statistics of every process's values, each counting once.
+
+    In float64. The mean is of two parts, the sum's and what its rounding left, as in `formula`.
+    """
+    away, space = plan.away, array_ops.of(x)
+    kept = None if mask is None else formula.spread(space, mask, x, away)
+    with torch.autocast(x.device.type, enabled=False):
+        values = x.double() if kept is None else torch.where(kept, x, 0).double()
+        count = (
+            values.new_full((1,) * x.ndim, prod([x.shape[i] for i in away])).expand(values.sum(away, True).shape)
+            if kept is None
+            else kept.sum(away, True).double()
+        )
+        total, count = _Sum.apply(torch.stack([values.sum(away, True), count]), processes)
+        mean, most = total / count.clamp(min=1), count.clamp(min=1)
+        centred = _only(kept, values - mean)
+        rest, squares = (
+            _Sum.apply(torch.stack([centred.sum(away, True), (centred**2).sum(away, True)]), processes) / most
+        )
+        var = squares - rest**2
+        if kept is None and not bool((count > 1).all()):
+            raise DataError(
+                f"training needs more than 1 value of each feature over all processes, got {int(count.min())}: "
+                f"use a larger batch, or layer.eval()"
+            )
+        scale = torch.rsqrt(var + plan.eps)
+        shape = scale.shape
+        y = (centred - rest) * (scale if gamma is None else scale * gamma.reshape(shape))
+        y = _only(kept, y if beta is None else y + beta.reshape(shape)).to(x.dtype)
+        features = [n for i, n in enumerate(x.shape) if i not in away]
+        seen = Seen(*((v.detach().reshape(features)) for v in (mean + rest, var, count)))
+        return finished(y, residual, plan), seen
+
+
+def _only(kept: Tensor | None, values: Tensor) -> Tensor:
+    return values if kept is None else torch.where(kept, values, 0.0)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, processes: Any) -> Tensor:
+        ctx.processes = processes
+        total = x.detach().clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total, group=processes)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        return _Sum.apply(dy, ctx.processes), None

@@ -1,0 +1,101 @@
+"""What a layer refuses, at construction, at each call and when it loads a state: before anything is updated."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import torch
+
+from gammabeta import axes
+from gammabeta.conventions import check_eps
+from gammabeta.errors import DataError, KindError
+from gammabeta.norm.running_stats import check_ghost, check_renorm
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def features(num_features: Any, axis: axes.Axis | None) -> tuple[int, ...]:
+    """`num_features` as the shape of γ and β."""
+    shape = (num_features,) if isinstance(num_features, int) else tuple(num_features)
+    if not shape or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise DataError(f"num_features must be a positive integer, or with axis= a tuple of them, got {num_features!r}")
+    if axis is None and len(shape) > 1:
+        raise DataError(f"num_features must be one integer, unless axis= names the reduced axes, got {num_features!r}")
+    if axis is not None:
+        axes.reduced(axis, 64)  # whether these are axes at all, each named once: an array has at most 64
+    return shape
+
+
+def options(eps: float, momentum: float | None, activation: Any, ghost: Any, renorm: Any, tracked: bool) -> None:
+    """The other arguments of a layer."""
+    check_eps(eps)
+    if momentum is not None and not 0 <= momentum <= 1:
+        raise DataError(
+            f"momentum, the weight of the new batch, must be from 0 to 1, or None for the mean of all, got {momentum}"
+        )
+    if activation not in (None, "relu", "silu"):
+        raise DataError(f'activation must be None, "relu" or "silu", got {activation!r}: apply any other to the output')
+    check_ghost(ghost)
+    if renorm is not None:
+        check_renorm(renorm)
+        if not tracked:
+            raise DataError("renorm needs the running statistics: leave track_running_stats=True")
+
+
+def reduced(layer: Any, x: Any) -> tuple[int, ...]:
+    """The reduced axes of x, which must be of a floating type and have the layer's features."""
+    if not isinstance(x, torch.Tensor):
+        raise KindError(f"x must be a torch.Tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if x.dtype not in FLOATS:
+        raise KindError(f"x must be float16, bfloat16, float32 or float64, got {x.dtype}: convert it with x.float()")
+    if layer.axis is not None:
+        away = axes.reduced(layer.axis, x.ndim)
+    elif x.ndim < 2:
+        raise DataError(
+            f"x must be (n, c) or (n, c, …), with {layer.num_features} channels on axis 1, got shape {tuple(x.shape)}"
+        )
+    else:
+        away = (0, *range(2, x.ndim))
+    found = tuple(x.shape[i] for i in range(x.ndim) if i not in away)
+    if found != layer.features:
+        raise DataError(
+            f"x must have features {layer.features} beside the reduced axes {away}, got {found} in shape "
+            f"{tuple(x.shape)}; give the layer num_features={found[0] if len(found) == 1 else found}, or axis="
+        )
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        value = getattr(layer, name)
+        if value is not None and tuple(value.shape) != layer.features:
+            raise DataError(
+                f"{name} must have shape {layer.features}, that of the layer's features, got {tuple(value.shape)}: "
+                f"replace it by one of that shape, or the layer by one of other features"
+            )
+    return away
+
+
+def enough(x: torch.Tensor, away: tuple[int, ...]) -> None:
+    """Two values of each feature, or more, where the batch's own statistics are taken."""
+    count = prod([x.shape[i] for i in away])
+    if count < 2:
+        raise DataError(
+            f"training needs more than 1 value of each feature, got {count} in shape {tuple(x.shape)}: a single value "
+            f"is its own mean, and y would be β whatever it is; use a larger batch, or layer.eval()"
+        )
+
+
+def beside(x: torch.Tensor, residual: torch.Tensor | None) -> None:
+    """A residual of x's shape and type."""
+    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
+        raise DataError(
+            f"residual must have x's shape {tuple(x.shape)} and dtype {x.dtype}, got {tuple(residual.shape)} and "
+            f"{residual.dtype}: expand or convert it"
+        )
+
+
+def shapes(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the shapes in a state_dict for a layer."""
+    return [
+        f"{prefix}{name} must have shape {tuple(value.shape)}, got {tuple(state[prefix + name].shape)}: the state is "
+        f"that of a layer with other features, and nothing of it was loaded here"
+        for name, value in own.items()
+        if value is not None and prefix + name in state and state[prefix + name].shape != value.shape
+    ]
