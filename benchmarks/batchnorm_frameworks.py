@@ -29,8 +29,8 @@ EPS = 1e-3
 def verify(y: np.ndarray, x: np.ndarray) -> None:
     """Within four units of the best, of numbers below 8."""
     wide = x.astype(np.float64)
-    away = tuple(range(x.ndim - 1))
-    want = (wide - wide.mean(away)) / np.sqrt(wide.var(away) + EPS)
+    reduced_axes = tuple(range(x.ndim - 1))
+    want = (wide - wide.mean(reduced_axes)) / np.sqrt(wide.var(reduced_axes) + EPS)
     assert np.abs(y - want).max() <= 4 * 8 * 2.0**-24
 
 

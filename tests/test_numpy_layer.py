@@ -80,17 +80,18 @@ def test_a_mask_equals_slicing(shape, features, axis, masked, training):
     x, dy = rng.normal(0, 1, shape), rng.normal(0, 1, shape)
     mask = rng.random(masked) < 0.7
     layer = layer_for(features, axis=axis)
-    away = layer._axis(x.ndim) if axis is None else axis
-    away = (away,) if isinstance(away, int) else away
-    kept = [i for i in range(x.ndim) if i not in away]
+    reduced_axes = layer._axis(x.ndim) if axis is None else axis
+    reduced_axes = (reduced_axes,) if isinstance(reduced_axes, int) else reduced_axes
+    kept = [i for i in range(x.ndim) if i not in reduced_axes]
     whole = np.broadcast_to(
-        mask if mask.ndim == x.ndim else mask.reshape([shape[i] if i in away else 1 for i in range(x.ndim)]), shape
+        mask if mask.ndim == x.ndim else mask.reshape([shape[i] if i in reduced_axes else 1 for i in range(x.ndim)]),
+        shape,
     )
     hidden = np.where(whole, x, np.nan)
     y = layer.forward(hidden, training, mask)
     dx, dgamma, dbeta = layer.backward(np.where(whole, dy, np.nan))
     assert (y[~whole] == 0).all() and (dx[~whole] == 0).all()
-    columns = [np.transpose(a, (*kept, *away)).reshape(prod(layer.features), -1) for a in (x, dy, whole, y, dx)]
+    columns = [np.transpose(a, (*kept, *reduced_axes)).reshape(prod(layer.features), -1) for a in (x, dy, whole, y, dx)]
     for i, (a, g, m, b, d) in enumerate(zip(*columns, strict=True)):
         one = BatchNorm(1)
         for name in ("gamma", "beta", "running_mean", "running_var"):

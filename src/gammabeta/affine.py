@@ -120,7 +120,7 @@ class Affine(Immutable):
         array = np.asarray(arrays.to_numpy(x))
         if not (array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"):
             raise KindError(f"an affine map takes real numbers, got dtype {array.dtype}")
-        away = self._constant_axes(array.shape, axis)
+        reduced_axes = self._constant_axes(array.shape, axis)
         if out is None:
             floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
             out = np.empty_like(array, array.dtype.newbyteorder("=") if floating else np.float64, subok=False)
@@ -130,7 +130,7 @@ class Affine(Immutable):
             raise DataError(f"out must be writable and of shape {array.shape}, got {out.shape}, {out.flags.writeable}")
         elif np.may_share_memory(out, array) and (out.strides, out.ctypes.data) != (array.strides, array.ctypes.data):
             array = array.copy()
-        return out, kernel.apply(array, out, away, parameters)
+        return out, kernel.apply(array, out, reduced_axes, parameters)
 
     def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:
         """The axes of data of `shape` along which the parameters do not vary."""

@@ -26,11 +26,11 @@ def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def kept(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The feature axes: those that are not reduced."""
-    away = reduced(axis, ndim)
-    return tuple(a for a in range(ndim) if a not in away)
+    reduced_axes = reduced(axis, ndim)
+    return tuple(a for a in range(ndim) if a not in reduced_axes)
 
 
 def parameter_shape(axis: Axis, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape in which one parameter per feature broadcasts against `shape`: 1 on every reduced axis."""
-    away = reduced(axis, len(shape))
-    return tuple(1 if a in away else n for a, n in enumerate(shape))
+    reduced_axes = reduced(axis, len(shape))
+    return tuple(1 if a in reduced_axes else n for a, n in enumerate(shape))

@@ -19,7 +19,7 @@ from gammabeta.errors import DataError
 from gammabeta.kernels import batchnorm, reference
 from gammabeta.kernels.batchnorm_blocks import Batch, Floats
 from gammabeta.norm import formula
-from gammabeta.norm.state import Learned
+from gammabeta.norm.state import BatchNormState
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ class _Kept(NamedTuple):
     """What the forward pass keeps for the backward pass: x itself, and its statistics, (f,)."""
 
     x: Array
-    away: tuple[int, ...]
+    reduced_axes: tuple[int, ...]
     mask: Array | None
     batch: Batch
     training: bool
@@ -108,18 +108,18 @@ class BatchNorm:
             DataError: x has other features, no values, or in training one for each feature; the mask another shape.
             KindError: x is not of a floating type, or the mask not boolean. On any error nothing is updated.
         """
-        _, values, away = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
-        self._check(values, away, training)
-        kept = None if mask is None else formula.spread(array_ops.of(values), mask, values, away)
+        _, values, reduced_axes = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
+        self._check(values, reduced_axes, training)
+        kept = None if mask is None else formula.spread(array_ops.of(values), mask, values, reduced_axes)
         now = copy(self)  # another thread may move the running statistics, and all four go together
         gamma, beta, mean, var = (now._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
-            y, batch, count = self._by_batch(values, away, gamma, beta, kept)
+            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, kept)
             self._move(batch, count)
         else:
             batch = Batch(mean, np.zeros(gamma.shape), var, 0)
-            y = self._by_running(values, away, gamma, beta, batch, kept)
-        self._kept = _Kept(values, away, kept, batch, training)
+            y = self._by_running(values, reduced_axes, gamma, beta, batch, kept)
+        self._kept = _Kept(values, reduced_axes, kept, batch, training)
         return y
 
     def backward(self, dy: ArrayLike) -> Gradients:
@@ -142,29 +142,31 @@ class BatchNorm:
         """
         if self._kept is None:
             raise DataError("backward needs a forward before it: call forward(x, training=True) first")
-        x, away, kept, batch, training = self._kept
+        x, reduced_axes, kept, batch, training = self._kept
         dy = np.asarray(dy)
         if dy.shape != x.shape:
             raise DataError(f"dy must have the shape of the last y, {x.shape}, got {dy.shape}")
         gamma, eps = self._shaped("gamma"), self.convention.eps
         if training and kept is None:
-            dx, dgamma, dbeta = batchnorm.backward(dy, x, away, batch, gamma, eps)
+            dx, dgamma, dbeta = batchnorm.backward(dy, x, reduced_axes, batch, gamma, eps)
         else:
             back = reference.backward if training else reference.evaluate_backward
-            mean, var, gamma = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma))
-            dx, dgamma, dbeta = back(dy, x, away, mean, var, gamma, eps, True if kept is None else kept)
+            mean, var, gamma = (self._beside(p, x, reduced_axes) for p in (batch.mean, batch.var, gamma))
+            dx, dgamma, dbeta = back(dy, x, reduced_axes, mean, var, gamma, eps, True if kept is None else kept)
         return Gradients(dx, dgamma.reshape(self.features), dbeta.reshape(self.features))
 
-    def state(self) -> Learned:
+    def state(self) -> BatchNormState:
         """What the layer has learned, for `from_state` of any framework's layer."""
         now = copy(self)
         gamma, beta, mean, var = (
             now._shaped(name).reshape(now.features).copy() for name in ("gamma", "beta", "running_mean", "running_var")
         )
-        return Learned(gamma, beta, mean, var, now.batches, now.convention)
+        return BatchNormState(gamma, beta, mean, var, now.batches, now.convention)
 
     @classmethod
-    def from_state(cls, state: Learned, convention: Convention | None = None, *, axis: axes.Axis | None = None) -> Self:
+    def from_state(
+        cls, state: BatchNormState, convention: Convention | None = None, *, axis: axes.Axis | None = None
+    ) -> Self:
         """A layer that goes on under the convention of the state's source, or under another, such as `gb.TORCH`.
 
         In evaluation, eps being part of the convention, the output is the source's as long as that is kept. The feature
@@ -197,14 +199,15 @@ class BatchNorm:
             raise DataError(f"x must have two axes or more, one of them the feature axis {feature}, got {ndim}")
         return tuple(i for i in range(ndim) if i != feature % ndim)
 
-    def _check(self, x: Array, away: tuple[int, ...], training: bool) -> None:
+    def _check(self, x: Array, reduced_axes: tuple[int, ...], training: bool) -> None:
         """Refuse other features, and batches that say nothing."""
-        features = tuple(x.shape[i] for i in axes.kept(away, x.ndim))
+        features = tuple(x.shape[i] for i in axes.kept(reduced_axes, x.ndim))
         if features != self.features:
             raise DataError(
-                f"x must have features {self.features} beside the reduced axes {away}, got {features} in {x.shape}"
+                f"x must have features {self.features} beside the reduced axes {reduced_axes}, got {features} "
+                f"in {x.shape}"
             )
-        count = prod(x.shape[i] for i in away)
+        count = prod(x.shape[i] for i in reduced_axes)
         if training and count < 2:
             raise DataError(
                 f"training needs at least two values for each feature, got {count} in {x.shape}: a single value is "
@@ -212,27 +215,27 @@ class BatchNorm:
             )
 
     def _by_batch(
-        self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, kept: Array | None
+        self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, kept: Array | None
     ) -> tuple[Array, Batch, Floats]:
         """y, the batch's statistics, and how many values each feature had."""
         eps = self.convention.eps
         if kept is None:
-            y, batch = batchnorm.forward(x, away, gamma, beta, eps)
+            y, batch = batchnorm.forward(x, reduced_axes, gamma, beta, eps)
             return y, batch, np.full(gamma.shape, float(batch.values))
         y, mean, var, count = reference.forward(
-            x, away, self._beside(gamma, x, away), self._beside(beta, x, away), eps, kept
+            x, reduced_axes, self._beside(gamma, x, reduced_axes), self._beside(beta, x, reduced_axes), eps, kept
         )
         batch = Batch(mean.reshape(-1), np.zeros(gamma.shape), var.reshape(-1), 0)
         return y, batch, count.reshape(-1).astype(np.float64)
 
     def _by_running(
-        self, x: Array, away: tuple[int, ...], gamma: Floats, beta: Floats, batch: Batch, kept: Array | None
+        self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, batch: Batch, kept: Array | None
     ) -> Array:
         """y in evaluation."""
         if kept is None:
             scale = gamma / np.sqrt(batch.var + self.convention.eps)
-            return batchnorm.applied(x, away, batch.mean, batch.rest, scale, beta)
-        mean, var, gamma, beta = (self._beside(p, x, away) for p in (batch.mean, batch.var, gamma, beta))
+            return batchnorm.applied(x, reduced_axes, batch.mean, batch.rest, scale, beta)
+        mean, var, gamma, beta = (self._beside(p, x, reduced_axes) for p in (batch.mean, batch.var, gamma, beta))
         return reference.evaluate(x, mean, var, gamma, beta, self.convention.eps, kept)
 
     def _move(self, batch: Batch, count: Floats) -> None:
@@ -268,6 +271,6 @@ class BatchNorm:
         return value.reshape(-1)
 
     @staticmethod
-    def _beside(value: Floats, x: Array, away: tuple[int, ...]) -> Floats:
+    def _beside(value: Floats, x: Array, reduced_axes: tuple[int, ...]) -> Floats:
         """(f,) shaped so that it broadcasts against x."""
-        return value.reshape(axes.parameter_shape(away, x.shape))
+        return value.reshape(axes.parameter_shape(reduced_axes, x.shape))

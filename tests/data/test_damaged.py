@@ -5,7 +5,6 @@ import struct
 import subprocess
 import sys
 
-import file_mutants as mutants
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
@@ -13,6 +12,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+import file_mutants as mutants
 from gammabeta import data
 from gammabeta.cli import main
 from gammabeta.data.core import arrow_validation

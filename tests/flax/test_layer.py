@@ -10,13 +10,13 @@ import pytest
 
 import gammabeta as gb
 from gammabeta.errors import DataError, KindError, StateError
-from gammabeta.norm.state import Learned
+from gammabeta.norm.state import BatchNormState
 
 jax = pytest.importorskip("jax")
 pytest.importorskip("flax")
+from flax import nnx  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-from flax import nnx  # noqa: E402
 from gammabeta.flax import BatchNorm  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -462,7 +462,7 @@ def test_a_state_goes_on_as_it_was(framework):
     near(again(X.astype(np.float32)), whole(X.astype(np.float32)))
     with pytest.raises(DataError, match=r"axis must name the axes of the features, as many as num_features=\(5, 4\)"):
         BatchNorm.from_state(whole.state())
-    bare = Learned(None, None, np.zeros(3), np.ones(3), 0, gb.KERAS)
+    bare = BatchNormState(None, None, np.zeros(3), np.ones(3), 0, gb.KERAS)
     assert BatchNorm.from_state(bare).convention == gb.KERAS
 
 

@@ -13,9 +13,9 @@ from gammabeta.errors import DataError, KindError
 
 jax = pytest.importorskip("jax")
 pytest.importorskip("flax")
+from flax import nnx  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-from flax import nnx  # noqa: E402
 from gammabeta.flax import BatchNorm, adapt, fold, freeze, recalibrate, unfreeze  # noqa: E402
 
 

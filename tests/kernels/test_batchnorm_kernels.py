@@ -40,19 +40,19 @@ CASES = [
 ]
 
 
-def beside(value, away, shape):
-    return value.reshape([1 if i in away else n for i, n in enumerate(shape)])
+def beside(value, reduced_axes, shape):
+    return value.reshape([1 if i in reduced_axes else n for i, n in enumerate(shape)])
 
 
-def exact(x, dy, away, gamma, beta):
+def exact(x, dy, reduced_axes, gamma, beta):
     """The formula in long doubles: y, mean, var, dx, dγ, dβ, the statistics as (f,)."""
     x, dy = x.astype(np.longdouble), dy.astype(np.longdouble)
-    gamma, beta = (beside(p, away, x.shape) for p in (gamma, beta))
-    mean = x.mean(away, keepdims=True)
-    var = ((x - mean) ** 2).mean(away, keepdims=True)
+    gamma, beta = (beside(p, reduced_axes, x.shape) for p in (gamma, beta))
+    mean = x.mean(reduced_axes, keepdims=True)
+    var = ((x - mean) ** 2).mean(reduced_axes, keepdims=True)
     inverse = 1 / np.sqrt(var + EPS)
-    normal, n = (x - mean) * inverse, prod(x.shape[i] for i in away)
-    dbeta, dgamma = dy.sum(away, keepdims=True), (dy * normal).sum(away, keepdims=True)
+    normal, n = (x - mean) * inverse, prod(x.shape[i] for i in reduced_axes)
+    dbeta, dgamma = dy.sum(reduced_axes, keepdims=True), (dy * normal).sum(reduced_axes, keepdims=True)
     dx = gamma * inverse * (dy - dbeta / n - normal * dgamma / n)
     return normal * gamma + beta, mean.ravel(), var.ravel(), dx, dgamma.ravel(), dbeta.ravel()
 
@@ -61,7 +61,7 @@ def close(got, want, bound):
     assert np.all(np.abs(got.astype(np.longdouble) - want) <= bound), float(np.max(np.abs(got - want) / bound))
 
 
-def check(x, dy, away, gamma, beta):
+def check(x, dy, reduced_axes, gamma, beta):
     """Forward and backward within what rounding allows.
 
     Every operation is in float64, u = 2⁻⁵³, or of 16-bit values in float32, and the result rounded once to x's type. y:
@@ -70,46 +70,46 @@ def check(x, dy, away, gamma, beta):
     256 terms at most before float64 takes over, each with 3 roundings of its own. Of what is added only x − center
     counts, which is of the size of the deviation.
     """
-    n, narrow = prod(x.shape[i] for i in away), x.dtype.itemsize == 2
+    n, narrow = prod(x.shape[i] for i in reduced_axes), x.dtype.itemsize == 2
     work = 2.0**-24 if narrow else 2.0**-53
     own, many = ROUNDING[x.dtype.type], (min(n, 256) + 3 if narrow else n / 64 + 128) * work
-    y, batch = batchnorm.forward(x, away, gamma, beta, EPS)
-    dx, dgamma, dbeta = batchnorm.backward(dy, x, away, batch, gamma, EPS)
-    want_y, mean, var, want_dx, want_dgamma, want_dbeta = exact(x, dy, away, gamma, beta)
+    y, batch = batchnorm.forward(x, reduced_axes, gamma, beta, EPS)
+    dx, dgamma, dbeta = batchnorm.backward(dy, x, reduced_axes, batch, gamma, EPS)
+    want_y, mean, var, want_dx, want_dgamma, want_dbeta = exact(x, dy, reduced_axes, gamma, beta)
     assert (y.dtype, y.shape, dx.dtype, dx.shape) == (x.dtype, x.shape, x.dtype, x.shape)
-    spread = np.abs(want_y) + 2 * np.abs(beside(beta, away, x.shape))
-    spread += (np.abs(want_y) + np.abs(beside(gamma, away, x.shape))) * many / work
+    spread = np.abs(want_y) + 2 * np.abs(beside(beta, reduced_axes, x.shape))
+    spread += (np.abs(want_y) + np.abs(beside(gamma, reduced_axes, x.shape))) * many / work
     small = float(np.finfo(x.dtype).smallest_subnormal) if x.dtype.kind == "f" else 1e-40
     close(y, want_y, (1 + own) * 8 * work * spread + own * np.abs(want_y) + small)
     close(batch.mean, mean, many * (np.abs(mean) + np.sqrt(var)))
     close(batch.var, var, many * var + (many * np.abs(mean)) ** 2)
     # A gradient is a difference: its error is relative to its largest terms.
     slope, scale = float(np.abs(dy).max()), np.abs(gamma / np.sqrt(var.astype(np.float64) + EPS)).max()
-    normal = np.abs(want_y - beside(beta, away, x.shape)).max() / np.abs(gamma).min()
+    normal = np.abs(want_y - beside(beta, reduced_axes, x.shape)).max() / np.abs(gamma).min()
     close(dbeta, want_dbeta, many * n * slope)
     close(dgamma, want_dgamma, 4 * many * n * slope * (1 + normal))
     terms = scale * slope * (1 + normal) ** 2
     close(dx, want_dx, (1 + own) * own * np.abs(want_dx) + 16 * (many + work) * terms + small)
 
 
-def batch_of(shape, dtype, away, seed=0):
+def batch_of(shape, dtype, reduced_axes, seed=0):
     rng = np.random.default_rng(seed)
-    features = prod(n for i, n in enumerate(shape) if i not in away)
+    features = prod(n for i, n in enumerate(shape) if i not in reduced_axes)
     x, dy = (rng.normal(5, 3, shape).astype(dtype), rng.normal(0, 1, shape).astype(dtype))
-    return x, dy, away, rng.uniform(0.5, 2, features), rng.normal(0, 1, features)
+    return x, dy, reduced_axes, rng.uniform(0.5, 2, features), rng.normal(0, 1, features)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=NAMES)
 @pytest.mark.parametrize(("shape", "away"), CASES, ids=str)
-def test_every_layout_and_type(shape, away, dtype):
-    check(*batch_of(shape, dtype, away))
+def test_every_layout_and_type(shape, reduced_axes, dtype):
+    check(*batch_of(shape, dtype, reduced_axes))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_threads(count):
     with thread_pool.limit(count):
-        for shape, away in (((40000, 9), (0,)), ((4, 3, 50000), (0, 2)), ((20, 33, 12, 12), (0, 2, 3))):
-            check(*batch_of(shape, np.float32, away))
+        for shape, reduced_axes in (((40000, 9), (0,)), ((4, 3, 50000), (0, 2)), ((20, 33, 12, 12), (0, 2, 3))):
+            check(*batch_of(shape, np.float32, reduced_axes))
 
 
 def channels_last(x):
@@ -134,15 +134,15 @@ def read_only(x):
 
 @pytest.mark.parametrize("change", [channels_last, np.asfortranarray, strided, big_endian, read_only])
 @pytest.mark.parametrize("away", [(0, 2, 3), (0,), (1,), (2, 3)], ids=str)
-def test_any_strides_and_byte_order(change, away):
-    x, dy, away, gamma, beta = batch_of((6, 5, 4, 7), np.float32, away)
-    want, batch = batchnorm.forward(x, away, gamma, beta, EPS)
-    got, changed = batchnorm.forward(change(x), away, gamma, beta, EPS)
+def test_any_strides_and_byte_order(change, reduced_axes):
+    x, dy, reduced_axes, gamma, beta = batch_of((6, 5, 4, 7), np.float32, reduced_axes)
+    want, batch = batchnorm.forward(x, reduced_axes, gamma, beta, EPS)
+    got, changed = batchnorm.forward(change(x), reduced_axes, gamma, beta, EPS)
     # The order of the sums changes with the layout, by (n/64 + 128) roundings in float64: far below one of float32.
     np.testing.assert_allclose(got, want, rtol=2.0**-23, atol=2.0**-40)
     assert got.dtype == np.float32
-    dx = batchnorm.backward(change(dy), change(x), away, changed, gamma, EPS)[0]
-    expected = batchnorm.backward(dy, x, away, batch, gamma, EPS)[0]
+    dx = batchnorm.backward(change(dy), change(x), reduced_axes, changed, gamma, EPS)[0]
+    expected = batchnorm.backward(dy, x, reduced_axes, batch, gamma, EPS)[0]
     np.testing.assert_allclose(dx, expected, rtol=2.0**-23, atol=2.0**-40)
 
 
@@ -178,13 +178,13 @@ def test_hostile_columns(name, as_runs):
     """
     column, dtype = HOSTILE[name]
     column = column.astype(dtype)
-    shape, away = ((4, 2, 256), (0, 2)) if as_runs else ((1024, 2), (0,))
+    shape, reduced_axes = ((4, 2, 256), (0, 2)) if as_runs else ((1024, 2), (0,))
     x = np.broadcast_to(column.reshape(4, 1, 256) if as_runs else column[:, None], shape).copy()
-    y, _ = batchnorm.forward(x, away, np.ones(2), np.zeros(2), EPS)
+    y, _ = batchnorm.forward(x, reduced_axes, np.ones(2), np.zeros(2), EPS)
     wide = x.astype(np.longdouble)
-    mean = wide.mean(away, keepdims=True)
+    mean = wide.mean(reduced_axes, keepdims=True)
     centred = wide - mean
-    want = centred / np.sqrt((centred**2).mean(away, keepdims=True) + np.longdouble(EPS))
+    want = centred / np.sqrt((centred**2).mean(reduced_axes, keepdims=True) + np.longdouble(EPS))
     own = ROUNDING[dtype]
     bound = 1.5 * own * np.abs(want) + (8 + 144) * 2.0**-53 * 32 * (dtype == np.float64) + 2.0**-149
     close(y, want, bound + own * np.abs(want).max() * 2.0**-20)
@@ -211,35 +211,38 @@ def test_no_order_costs_digits(name, n):
     column = orders(n)[name]
     wide = column.astype(np.longdouble)
     want = ((wide - wide.mean()) ** 2).mean()
-    for x, away in ((np.stack([column, column[::-1]], 1), (0,)), (np.stack([column, column[::-1]])[None], (0, 2))):
-        _, batch = batchnorm.forward(x, away, np.ones(2), np.zeros(2), EPS)
+    for x, reduced_axes in (
+        (np.stack([column, column[::-1]], 1), (0,)),
+        (np.stack([column, column[::-1]])[None], (0, 2)),
+    ):
+        _, batch = batchnorm.forward(x, reduced_axes, np.ones(2), np.zeros(2), EPS)
         close(batch.var, np.stack([want, want]), 2 * (n / 64 + 128) * 2.0**-53 * want)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("shape", "away"), [((100, 3), (0,)), ((4, 3, 20, 20), (0, 2, 3))])
-def test_nan_and_infinity_stay_in_their_feature(shape, away, bad):
-    x, dy, away, gamma, beta = batch_of(shape, np.float64, away)
+def test_nan_and_infinity_stay_in_their_feature(shape, reduced_axes, bad):
+    x, dy, reduced_axes, gamma, beta = batch_of(shape, np.float64, reduced_axes)
     feature = 1
     index = (2, feature) + (3, 3) * (x.ndim == 4)
-    clean, _ = batchnorm.forward(x, away, gamma, beta, EPS)
+    clean, _ = batchnorm.forward(x, reduced_axes, gamma, beta, EPS)
     x[index] = bad
-    y, batch = batchnorm.forward(x, away, gamma, beta, EPS)
+    y, batch = batchnorm.forward(x, reduced_axes, gamma, beta, EPS)
     assert np.isnan(y[:, feature]).all()
     np.testing.assert_allclose(np.delete(y, feature, 1), np.delete(clean, feature, 1), rtol=1e-12)
-    dx, dgamma, _ = batchnorm.backward(dy, x, away, batch, gamma, EPS)
+    dx, dgamma, _ = batchnorm.backward(dy, x, reduced_axes, batch, gamma, EPS)
     assert np.isnan(dx[:, feature]).all() and np.isnan(dgamma[feature])
     assert np.isfinite(np.delete(dx, feature, 1)).all()
 
 
 @pytest.mark.parametrize(("shape", "away"), CASES[:12], ids=str)
-def test_the_plain_reference_is_the_formula(shape, away):
-    x, dy, away, gamma, beta = batch_of(shape, np.float64, away, seed=1)
-    want = exact(x, dy, away, gamma, beta)
-    gamma, beta = (beside(p, away, shape) for p in (gamma, beta))
-    y, mean, var, count = reference.forward(x, away, gamma, beta, EPS)
-    dx, dgamma, dbeta = reference.backward(dy, x, away, mean, var, gamma, EPS)
-    assert (count == prod(shape[i] for i in away)).all()
+def test_the_plain_reference_is_the_formula(shape, reduced_axes):
+    x, dy, reduced_axes, gamma, beta = batch_of(shape, np.float64, reduced_axes, seed=1)
+    want = exact(x, dy, reduced_axes, gamma, beta)
+    gamma, beta = (beside(p, reduced_axes, shape) for p in (gamma, beta))
+    y, mean, var, count = reference.forward(x, reduced_axes, gamma, beta, EPS)
+    dx, dgamma, dbeta = reference.backward(dy, x, reduced_axes, mean, var, gamma, EPS)
+    assert (count == prod(shape[i] for i in reduced_axes)).all()
     # NumPy adds pairwise: 40 000 terms are off by some 30 roundings of their sizes, of which x̂ and dy have at most 6.
     for got, expected in zip((y, mean, var, dx, dgamma, dbeta), want, strict=True):
         expected = expected.reshape(got.shape)
@@ -265,7 +268,7 @@ def test_bfloat16_rounds_to_nearest_even():
 
 
 def test_the_comparison_can_fail():
-    x, dy, away, gamma, beta = batch_of((30, 5), np.float32, (0,))
-    y, _ = batchnorm.forward(x, away, gamma, beta, EPS)
+    x, dy, reduced_axes, gamma, beta = batch_of((30, 5), np.float32, (0,))
+    y, _ = batchnorm.forward(x, reduced_axes, gamma, beta, EPS)
     with pytest.raises(AssertionError):
-        close(y * np.float32(1 + 2.0**-22), exact(x, dy, away, gamma, beta)[0], 2.0**-24 * np.abs(y))
+        close(y * np.float32(1 + 2.0**-22), exact(x, dy, reduced_axes, gamma, beta)[0], 2.0**-24 * np.abs(y))

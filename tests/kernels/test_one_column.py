@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gammabeta import Affine, Extrema, Moments
-from gammabeta.data.io.parallel import abreast
+from gammabeta.data.io.parallel import map_concurrently
 from gammabeta.kernels import moments, thread_pool
 from gammabeta.kernels.affine import apply_beside
 from gammabeta.statistics.concat import of_columns
@@ -106,13 +106,13 @@ def test_work_abreast_raises_what_goes_wrong_and_stops():
             ended.set()
 
     with thread_pool.limit(2), pytest.raises(ValueError, match="bad"):
-        list(abreast(work, ["endless", "bad"], [9, 1], 2, lambda done: None))
+        list(map_concurrently(work, ["endless", "bad"], [9, 1], 2, lambda done: None))
     assert ended.is_set()
 
 
 def test_work_abreast_tells_how_far_it_is():
     told = []
-    found = dict(abreast(lambda item, tell: tell(item * 100) or item, [1, 2, 3], [1, 2, 3], 2, told.append))
+    found = dict(map_concurrently(lambda item, tell: tell(item * 100) or item, [1, 2, 3], [1, 2, 3], 2, told.append))
     assert found == {1: 1, 2: 2, 3: 3} and told[-1] == 6 and told == sorted(told)
 
 

@@ -5,9 +5,9 @@ from math import isnan
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import is_root, rounded
 
 from gammabeta.kernels.rounding_reference import ratio, root
+from reference import is_root, rounded
 
 BIG = st.integers(-(2**300), 2**300) | st.integers(-(2**60), 2**60) | st.integers(-10, 10)
 POSITIVE = st.integers(1, 2**300) | st.integers(1, 1000)

@@ -17,7 +17,7 @@ from gammabeta import Affine, Moments, StandardScaler, data
 from gammabeta.cli import main
 from gammabeta.data.formats import csv_rows
 from gammabeta.data.io import paths
-from gammabeta.data.io.parallel import abreast
+from gammabeta.data.io.parallel import map_concurrently
 from gammabeta.data.io.prefetch import ahead
 from gammabeta.errors import GammabetaError
 from gammabeta.kernels import thread_pool
@@ -71,10 +71,10 @@ def test_stages_and_items_are_worked_on(few):
         items = ahead(iter(range(9)))
         assert [next(items) for _ in range(stopped)] == list(range(stopped))
         items.close()
-    done = abreast(lambda n, told: told(1) or n * n, [2, 3, 4], [1, 1, 1], 2, lambda so_far: None)
+    done = map_concurrently(lambda n, told: told(1) or n * n, [2, 3, 4], [1, 1, 1], 2, lambda so_far: None)
     assert sorted(done) == [(2, 4), (3, 9), (4, 16)]
     with pytest.raises(ZeroDivisionError):
-        list(abreast(lambda n, told: 1 // n, [1, 0], [1, 1], 2, lambda so_far: None))
+        list(map_concurrently(lambda n, told: 1 // n, [1, 0], [1, 1], 2, lambda so_far: None))
 
 
 @pytest.mark.parametrize("few", [0], indirect=True)
@@ -86,7 +86,7 @@ def test_an_interrupt_of_the_caller_ends_the_work_at_once(few):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(abreast(work, [1, 2, 3], [1, 1, 1], 2, lambda so_far: None))
+        list(map_concurrently(work, [1, 2, 3], [1, 1, 1], 2, lambda so_far: None))
     assert begun == [1]
 
 

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from lab_serving import FLAGS, serving
 
 from gammabeta.errors import FileError
 from gammabeta.lab import datasets
 from gammabeta.lab.free_memory import AFTER, GivesBack
 from gammabeta.lab.guard import Guard
+from lab_serving import FLAGS, serving
 
 TOKEN = "t" * 43
 SECONDS = 60_000

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab_serving import FLAGS, serving
 from scipy.stats import linregress, skew
 
 import gammabeta as gb
 from gammabeta.lab import batch_noise, datasets, digits, peers
 from gammabeta.lab.charts import plain
 from gammabeta.lab.widgets import line, text
+from lab_serving import FLAGS, serving
 
 SECONDS = 60_000  # of patience, in milliseconds: a first start compiles the kernels
 PICTURES = 3 + 1 + 2 + 2 + 2 + 0 + 1  # by chapter, before anything is pressed

@@ -8,10 +8,10 @@ from gammabeta.errors import KindError, StateError
 
 torch, keras, nnx = pytest.importorskip("torch"), pytest.importorskip("keras"), pytest.importorskip("flax.nnx")
 import jax  # noqa: E402
-from trained_networks import settled  # noqa: E402
+from torch import nn  # noqa: E402
 
 from gammabeta.networks.transfer.snapshot import reordering, same_padding  # noqa: E402
-from torch import nn  # noqa: E402
+from trained_networks import settled  # noqa: E402
 
 L = keras.layers
 EPS = 1e-5

@@ -10,9 +10,9 @@ from gammabeta import report
 from gammabeta.cli import main
 
 torch, keras, nnx = pytest.importorskip("torch"), pytest.importorskip("keras"), pytest.importorskip("flax.nnx")
-from trained_networks import settled  # noqa: E402
-
 from torch import nn  # noqa: E402
+
+from trained_networks import settled  # noqa: E402
 
 L = keras.layers
 EPS = 1e-5

@@ -32,10 +32,10 @@ from gammabeta.errors import DataError, KindError
 from gammabeta.norm import linear_map
 
 torch = pytest.importorskip("torch")
-from trained_networks import one_thread, settled  # noqa: E402
+from torch import nn  # noqa: E402
 
 from gammabeta.torch import fold  # noqa: E402
-from torch import nn  # noqa: E402
+from trained_networks import one_thread, settled  # noqa: E402
 
 SHIP = Path(__file__).parents[2] / "examples" / "ship.py"
 
@@ -296,18 +296,20 @@ def test_what_raw_data_cost_is_foretold(distance):
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
     _, report = fold(model, scaler=scaler, example=torch.tensor(raw))
-    away = linear_map.distance(scaler.affine_)
-    assert 0.8 * distance < away < 1.3 * distance
+    deviations = linear_map.distance(scaler.affine_)
+    assert 0.8 * distance < deviations < 1.3 * distance
     # Five roundings (four products and a bias) of terms below the distance and 4 deviations, times |weight| < 1.
-    assert report.difference.absolute <= 5 * 4 * (away + 4) * 2.0**-23
-    assert bool(report.notes) == (away >= 10)
+    assert report.difference.absolute <= 5 * 4 * (deviations + 4) * 2.0**-23
+    assert bool(report.notes) == (deviations >= 10)
     if report.notes:
-        assert f"raw data lie up to {away:.3g} deviations from 0" in report.notes[0]
-        assert report.difference.absolute > away * 2.0**-30  # and this is what it costs: folded in float64 it is gone
+        assert f"raw data lie up to {deviations:.3g} deviations from 0" in report.notes[0]
+        assert (
+            report.difference.absolute > deviations * 2.0**-30
+        )  # and this is what it costs: folded in float64 it is gone
         wide, _ = fold(copy.deepcopy(model).double(), scaler=scaler)
         with torch.no_grad():
             want = copy.deepcopy(model).double()(torch.tensor(scaler.transform(raw.astype(np.float64))))
-            assert (wide(torch.tensor(raw).double()) - want).abs().max() <= 5 * 4 * (away + 4) * 2.0**-52
+            assert (wide(torch.tensor(raw).double()) - want).abs().max() <= 5 * 4 * (deviations + 4) * 2.0**-52
 
 
 # The example

@@ -14,11 +14,11 @@ import pytest
 import gammabeta as gb
 
 torch = pytest.importorskip("torch")
+from torch import distributed, multiprocessing, nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
-from two_processes import peers  # noqa: E402
 
 from gammabeta.torch import BatchNorm, accumulate, convert, freeze, recalibrate, unfreeze  # noqa: E402
-from torch import distributed, multiprocessing, nn  # noqa: E402
+from two_processes import peers  # noqa: E402
 
 
 def normal(*shape, mean=0.0, std=1.0, seed=0):
@@ -71,7 +71,6 @@ def test_flax_2417_masked_shares_count_by_their_values(framework):
     """Of two devices one has a single value that counts, the other four; flax averages the two means."""
     framework("flax")
     import jax
-
     from flax import nnx
 
     x = normal(2, 4, 3, mean=5, std=2).numpy()

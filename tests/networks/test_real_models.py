@@ -6,8 +6,9 @@ import gammabeta as gb
 from gammabeta.errors import DataError, KindError
 
 torch, keras, nnx = pytest.importorskip("torch"), pytest.importorskip("keras"), pytest.importorskip("flax.nnx")
-from gammabeta.torch import adapt, adopt, fold, freeze, learned  # noqa: E402
 from torch import nn  # noqa: E402
+
+from gammabeta.torch import adapt, adopt, fold, freeze, learned  # noqa: E402
 
 
 def network():

@@ -107,12 +107,12 @@ def errors(got: Result, given: Batch) -> dict[str, np.ndarray]:
 
 def learned(given: Batch) -> Any:
     """The parameters and statistics as a layer's state."""
-    from gammabeta.norm.state import Learned
+    from gammabeta.norm.state import BatchNormState
 
     gamma, beta, mean, var = (None if v is None else v.astype(np.float64) for v in given[2:])
     mean = np.zeros_like(gamma) if mean is None else mean
     var = np.ones_like(gamma) if var is None else var
-    return Learned(gamma, beta, mean, var, 1, gb.Convention(EPS, 0.9, True, -1))
+    return BatchNormState(gamma, beta, mean, var, 1, gb.Convention(EPS, 0.9, True, -1))
 
 
 def numpy_function(given: Batch) -> Result:
@@ -190,8 +190,8 @@ def jax_function(given: Batch) -> Result:
 
 def flax_layer(given: Batch) -> Result:
     import jax
-
     from flax import nnx
+
     from gammabeta.flax import BatchNorm
 
     layer = BatchNorm.from_state(learned(given))
@@ -224,9 +224,9 @@ def tensorflow_function(given: Batch) -> Result:
 
 def keras_layer(given: Batch) -> Result:
     """On the backend of this process, TensorFlow; tests/keras_layer.py has the others."""
+    import keras
     import tensorflow as tf
 
-    import keras
     from gammabeta.keras import BatchNormalization
 
     assert keras.backend.backend() == "tensorflow"

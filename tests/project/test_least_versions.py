@@ -89,9 +89,7 @@ def test_nothing_brings_pandas_or_a_framework(python):
 
 
 def test_the_main_verbs_run(python, tmp_path):
-    told = run(
-        python, "-I", "-W", "ignore::DeprecationWarning", ROOT / "tests/support/least_versions.py", tmp_path
-    )
+    told = run(python, "-I", "-W", "ignore::DeprecationWarning", ROOT / "tests/support/least_versions.py", tmp_path)
     assert told.strip().endswith("all verbs ran")
 
 

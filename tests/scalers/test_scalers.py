@@ -229,16 +229,16 @@ def test_copy_of_the_call_wins():
 def test_axes_of_images(name, axis, shape):
     x = RANDOM.normal(2, 3, (6, 3, 4, 5)).astype(np.float32)
     scaler = new(name, axis=axis).fit(x)
-    away = tuple(a % 4 for a in np.atleast_1d(axis))
-    kept = [a for a in range(4) if a not in away]
-    flat = x.transpose(*away, *kept).reshape(-1, int(np.prod(shape)))
+    reduced_axes = tuple(a % 4 for a in np.atleast_1d(axis))
+    kept = [a for a in range(4) if a not in reduced_axes]
+    flat = x.transpose(*reduced_axes, *kept).reshape(-1, int(np.prod(shape)))
     plain = new(name).fit(flat)
     assert scaler.scale_.shape == shape
     assert scaler.n_features_in_ == np.prod(shape)
     np.testing.assert_array_equal(scaler.scale_.ravel(), plain.scale_)
     y = scaler.transform(x)
     assert y.dtype == np.float32
-    np.testing.assert_array_equal(y.transpose(*away, *kept).reshape(flat.shape), plain.transform(flat))
+    np.testing.assert_array_equal(y.transpose(*reduced_axes, *kept).reshape(flat.shape), plain.transform(flat))
     # |x| ≤ 20, rounded twice to float32, the first rounding magnified by at most the range, 30, of |y| ≤ 5
     np.testing.assert_allclose(scaler.inverse_transform(y), x, rtol=0, atol=200 * np.finfo(np.float32).eps)
     grown = new(name, axis=axis).fit(x)

@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from document_mutants import mutant
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gammabeta as gb
+from document_mutants import mutant
 from gammabeta import Extrema, GroupedExtrema, GroupedMoments, MinMaxScaler, Moments, StandardScaler, axes, data
 from gammabeta.errors import DataError, FileError, GammabetaError, StateError
 from gammabeta.kernels import limbs
-from gammabeta.norm.state import Learned
+from gammabeta.norm.state import BatchNormState
 from gammabeta.statistics import state_check
 from gammabeta.statistics.binary import packed, unpacked
 from gammabeta.statistics.concat import beside
@@ -90,9 +90,9 @@ def data_shape(scaler: Any) -> tuple[int, ...]:
     """A shape of data that a scaler takes: two places along each axis that it reduces."""
     if scaler.axis is None:
         return (2, scaler.n_features_in_)
-    away = np.size(scaler.axis)
-    features, along = list(scaler._shape), axes.reduced(scaler.axis, away + len(scaler._shape))
-    return tuple(2 if i in along else features.pop(0) for i in range(away + len(scaler._shape)))
+    reduced_axes = np.size(scaler.axis)
+    features, along = list(scaler._shape), axes.reduced(scaler.axis, reduced_axes + len(scaler._shape))
+    return tuple(2 if i in along else features.pop(0) for i in range(reduced_axes + len(scaler._shape)))
 
 
 def attributes(scaler: Any) -> dict[str, Any]:
@@ -664,7 +664,7 @@ def test_a_record_that_is_no_file(folder: Path) -> None:
 def test_layers_states_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     whole = {"gamma": None, "beta": None, "mean": np.zeros(2), "var": np.ones(2), "batches": 3, "convention": gb.TORCH}
     with pytest.raises(StateError, match=message):
-        Learned(**whole | changes)
+        BatchNormState(**whole | changes)
 
 
 ROWS = st.one_of(

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference import exact_variance, is_root, mean, rounded
 
 from gammabeta import Affine, DataError, Extrema, KindError, Moments, StateError
 from gammabeta.kernels import add_scalar, add_tile, folds, layout, thread_pool
+from reference import exact_variance, is_root, mean, rounded
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TAME = st.floats(-1e6, 1e6)

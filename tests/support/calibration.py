@@ -1,10 +1,9 @@
 """Small real networks, trained on scikit-learn's digits in a second or two, and what every test of them asks for."""
 
-from sklearn.datasets import load_digits
-from torch.nn import functional
-
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
+from torch.nn import functional
 
 
 def digits():

@@ -4,11 +4,11 @@ import copy
 import gc
 
 import pytest
-
 import torch
+from torch import distributed, nn
+
 from gammabeta.errors import StateError
 from gammabeta.torch import recalibrate
-from torch import distributed, nn
 
 SHARES = (slice(0, 3), slice(3, 40))
 

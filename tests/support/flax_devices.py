@@ -7,10 +7,10 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from flax import nnx
 from gammabeta.flax import BatchNorm
 
 ALL, SHARED = PartitionSpec(), PartitionSpec("device")

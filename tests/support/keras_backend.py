@@ -2,9 +2,8 @@
 
 from contextlib import nullcontext
 
-import numpy as np
-
 import keras
+import numpy as np
 from keras import ops
 
 BACKEND = keras.config.backend()

@@ -1,12 +1,12 @@
 """A batch that is spread over two devices of one CPU, on the backend of this process: run by `test_keras_layer.py`."""
 
+import keras
 import numpy as np
 import pytest
-from keras_backend import BACKEND, to_numpy
 
-import keras
 from gammabeta.errors import DataError
 from gammabeta.keras import BatchNormalization
+from keras_backend import BACKEND, to_numpy
 
 RNG = np.random.default_rng(0)
 X, DY = RNG.normal(1e3, 2, (7, 4, 3)).astype(np.float32), RNG.normal(0, 1, (7, 4, 3)).astype(np.float32)

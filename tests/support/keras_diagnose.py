@@ -2,16 +2,16 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
-from keras_backend import BACKEND, float64, to_numpy
+from keras import layers, ops
 
 import gammabeta as gb
-import keras
 from gammabeta import report
 from gammabeta.errors import DataError, KindError
 from gammabeta.keras import BatchNormalization, diagnose, freeze, recalibrate
-from keras import layers, ops
+from keras_backend import BACKEND, float64, to_numpy
 
 Theirs = layers.BatchNormalization
 

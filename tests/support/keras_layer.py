@@ -2,16 +2,16 @@
 
 import inspect
 
+import keras
 import numpy as np
 import pytest
-from keras_backend import BACKEND, compiled, float64, gradients, to_numpy, train
+from keras import ops
 
 import gammabeta as gb
-import keras
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.keras import BatchNormalization
 from gammabeta.numpy import BatchNorm as Reference
-from keras import ops
+from keras_backend import BACKEND, compiled, float64, gradients, to_numpy, train
 
 Theirs = keras.layers.BatchNormalization
 
@@ -210,12 +210,12 @@ def test_the_definition_has_the_same_numbers(axis, masked, unbiased):
     """`gammabeta.numpy` in float64: some tens of roundings of numbers below 100."""
     shape = (6, 4, 3)
     kept = sorted(a % 3 for a in (axis if isinstance(axis, tuple) else (axis,)))
-    away = tuple(i for i in range(3) if i not in kept)
+    reduced_axes = tuple(i for i in range(3) if i not in kept)
     mask = np.random.default_rng(5).random(shape) < 0.8 if masked else None
     x, dy = random(*shape, dtype="float64"), random(*shape, seed=1, dtype="float64")
     with float64():
         layer = layer_for(shape, axis=axis, dtype="float64", unbiased=unbiased)
-        reference = Reference(tuple(shape[i] for i in kept), axis=away, convention=layer.convention)
+        reference = Reference(tuple(shape[i] for i in kept), axis=reduced_axes, convention=layer.convention)
         reference.gamma, reference.beta = to_numpy(layer.gamma), to_numpy(layer.beta)
         y, dx, dgamma, dbeta = gradients(layer, x, dy, **({"mask": mask} if masked else {}))
         same(y, reference.forward(x, True, mask), 1e-12)

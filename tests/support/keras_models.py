@@ -4,13 +4,13 @@ Each is recalibrated, so that its norms have statistics worth folding, then fold
 folding changes is told by the same network in float64.
 """
 
+import keras
 import numpy as np
 import pytest
-from keras_backend import BACKEND, float64, to_numpy
 
-import keras
 from gammabeta.errors import StateError
 from gammabeta.keras import adapt, adopt, fold, freeze, learned, recalibrate, unfreeze
+from keras_backend import BACKEND, float64, to_numpy
 
 SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
 """The side of the smallest picture, where it is not 32."""

@@ -3,15 +3,15 @@
 from collections import namedtuple
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import pytest
-from keras_backend import BACKEND, to_numpy
+from keras import layers, ops
 
 import gammabeta as gb
-import keras
 from gammabeta.errors import DataError, KindError
 from gammabeta.keras import BatchNormalization, adapt, fold, freeze, recalibrate, unfreeze
-from keras import layers, ops
+from keras_backend import BACKEND, to_numpy
 
 Theirs = layers.BatchNormalization
 

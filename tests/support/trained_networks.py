@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from sklearn.datasets import load_digits
-
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 

@@ -11,9 +11,9 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import gammabeta as gb
-import torch
 from gammabeta.backends import arrays
 from gammabeta.kernels import minmax, moments
 from gammabeta.numpy import BatchNorm as Reference
@@ -55,9 +55,9 @@ def plain(x):
 
 def layers(shape):
     """A layer on the kernels, and the NumPy layer with the same parameters."""
-    away, features = (0, *range(2, len(shape))), shape[1:2]
+    reduced_axes, features = (0, *range(2, len(shape))), shape[1:2]
     layer = BatchNorm(shape[1], eps=EPS)
-    reference = Reference(features, axis=away, convention=dataclasses.replace(gb.TORCH, eps=EPS))
+    reference = Reference(features, axis=reduced_axes, convention=dataclasses.replace(gb.TORCH, eps=EPS))
     with torch.no_grad():
         layer.weight.copy_(1 + random(*features, seed=1).abs())
         layer.bias.copy_(random(*features, seed=2))

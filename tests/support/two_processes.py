@@ -3,8 +3,9 @@
 import copy
 
 import torch
-from gammabeta.torch import BatchNorm, convert
 from torch import distributed, nn
+
+from gammabeta.torch import BatchNorm, convert
 
 SHARES = (slice(0, 2), slice(2, 7))
 

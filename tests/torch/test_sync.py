@@ -5,9 +5,9 @@ import socket
 import pytest
 
 torch = pytest.importorskip("torch")
-from two_processes import work  # noqa: E402
-
 from torch import distributed, multiprocessing  # noqa: E402
+
+from two_processes import work  # noqa: E402
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from gammabeta.backends import arrays
 Axes = tuple[int, ...]
 
 
-class Space:
+class ArrayOps:
     """The operations of NumPy, and of what follows it: JAX, CuPy, the array API standard."""
 
     def __init__(self, x: Any) -> None:
@@ -49,21 +49,21 @@ class Space:
         """The same, a scalar of the framework where it is not known yet."""
         return list(x.shape)
 
-    def sum(self, x: Any, away: Axes) -> Any:
+    def sum(self, x: Any, reduced_axes: Axes) -> Any:
         """The sum over axes, which stay with length 1."""
-        return self.xp.sum(x, axis=away, keepdims=True)
+        return self.xp.sum(x, axis=reduced_axes, keepdims=True)
 
-    def mean(self, x: Any, away: Axes) -> Any:
+    def mean(self, x: Any, reduced_axes: Axes) -> Any:
         """The mean over axes, which stay with length 1."""
-        return self.xp.mean(x, axis=away, keepdims=True)
+        return self.xp.mean(x, axis=reduced_axes, keepdims=True)
 
-    def largest(self, x: Any, away: Axes) -> Any:
+    def largest(self, x: Any, reduced_axes: Axes) -> Any:
         """The greatest value over axes, which stay with length 1."""
-        return self.xp.max(x, axis=away, keepdims=True)
+        return self.xp.max(x, axis=reduced_axes, keepdims=True)
 
-    def squeeze(self, x: Any, away: Axes) -> Any:
+    def squeeze(self, x: Any, reduced_axes: Axes) -> Any:
         """x without those axes of length 1."""
-        return self.xp.squeeze(x, axis=away)
+        return self.xp.squeeze(x, axis=reduced_axes)
 
     def finite(self, x: Any) -> Any:
         """Where x is neither NaN nor infinite."""
@@ -86,18 +86,18 @@ class Space:
         return None
 
 
-class _Jax(Space):
-    def sum(self, x: Any, away: Axes) -> Any:
-        return _jax_sum()(x, away) if x.dtype == self.xp.float32 else super().sum(x, away)
+class _Jax(ArrayOps):
+    def sum(self, x: Any, reduced_axes: Axes) -> Any:
+        return _jax_sum()(x, reduced_axes) if x.dtype == self.xp.float32 else super().sum(x, reduced_axes)
 
-    def mean(self, x: Any, away: Axes) -> Any:
-        return self.sum(x, away) / prod(x.shape[i] for i in away)
+    def mean(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.sum(x, reduced_axes) / prod(x.shape[i] for i in reduced_axes)
 
     def stopped(self, x: Any) -> Any:
         return sys.modules["jax"].lax.stop_gradient(x)
 
 
-class _Torch(Space):
+class _Torch(ArrayOps):
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
         return self.xp.as_tensor(value, dtype=dtype, device=like.device)
 
@@ -107,20 +107,20 @@ class _Torch(Space):
     def cast(self, x: Any, dtype: Any) -> Any:
         return x.to(dtype)
 
-    def sum(self, x: Any, away: Axes) -> Any:
-        return self.xp.sum(x, dim=away, keepdim=True, dtype=self._wide(x)).to(x.dtype)
+    def sum(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.sum(x, dim=reduced_axes, keepdim=True, dtype=self._wide(x)).to(x.dtype)
 
-    def mean(self, x: Any, away: Axes) -> Any:
-        return self.xp.mean(x, dim=away, keepdim=True, dtype=self._wide(x)).to(x.dtype)
+    def mean(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.mean(x, dim=reduced_axes, keepdim=True, dtype=self._wide(x)).to(x.dtype)
 
     def _wide(self, x: Any) -> Any:
         return self.xp.float64 if x.dtype == self.xp.float32 and x.device.type == "cpu" else x.dtype
 
-    def largest(self, x: Any, away: Axes) -> Any:
-        return self.xp.amax(x, dim=away, keepdim=True)
+    def largest(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.amax(x, dim=reduced_axes, keepdim=True)
 
-    def squeeze(self, x: Any, away: Axes) -> Any:
-        return self.xp.squeeze(x, dim=away)
+    def squeeze(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.squeeze(x, dim=reduced_axes)
 
     def stopped(self, x: Any) -> Any:
         return x.detach()
@@ -137,7 +137,7 @@ class _Torch(Space):
         return import_module("gammabeta.torch.norm.autograd_gpu").formula if layout.reachable(x) else None
 
 
-class _TensorFlow(Space):
+class _TensorFlow(ArrayOps):
     def plain(self, x: Any) -> Any:
         return self.xp.convert_to_tensor(x)
 
@@ -154,20 +154,20 @@ class _TensorFlow(Space):
         traced = self.xp.shape(x)
         return [traced[i] if n is None else n for i, n in enumerate(x.shape)]
 
-    def sum(self, x: Any, away: Axes) -> Any:
-        return self.xp.cast(self.xp.reduce_sum(self._wide(x), axis=away, keepdims=True), x.dtype)
+    def sum(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.cast(self.xp.reduce_sum(self._wide(x), axis=reduced_axes, keepdims=True), x.dtype)
 
-    def mean(self, x: Any, away: Axes) -> Any:
-        return self.xp.cast(self.xp.reduce_mean(self._wide(x), axis=away, keepdims=True), x.dtype)
+    def mean(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.cast(self.xp.reduce_mean(self._wide(x), axis=reduced_axes, keepdims=True), x.dtype)
 
     def _wide(self, x: Any) -> Any:
         return self.xp.cast(x, self.xp.float64) if x.dtype == self.xp.float32 else x
 
-    def largest(self, x: Any, away: Axes) -> Any:
-        return self.xp.reduce_max(x, axis=away, keepdims=True)
+    def largest(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.reduce_max(x, axis=reduced_axes, keepdims=True)
 
-    def squeeze(self, x: Any, away: Axes) -> Any:
-        return self.xp.squeeze(x, axis=away)
+    def squeeze(self, x: Any, reduced_axes: Axes) -> Any:
+        return self.xp.squeeze(x, axis=reduced_axes)
 
     def finite(self, x: Any) -> Any:
         return self.xp.math.is_finite(x)
@@ -192,26 +192,26 @@ def _jax_sum() -> Any:
     jax = sys.modules["jax"]
     lax = jax.lax
 
-    def added(x: Any, away: Axes) -> Any:
+    def added(x: Any, reduced_axes: Axes) -> Any:
         def wide(x: Any) -> Any:
             with jax.enable_x64(True):
-                total = lax.reduce_sum(lax.convert_element_type(x, "float64"), axes=away)
+                total = lax.reduce_sum(lax.convert_element_type(x, "float64"), axes=reduced_axes)
                 return lax.convert_element_type(total, x.dtype)
 
-        total = lax.platform_dependent(x, cpu=wide, default=lambda x: lax.reduce_sum(x, axes=away))
-        return lax.expand_dims(total, away)
+        total = lax.platform_dependent(x, cpu=wide, default=lambda x: lax.reduce_sum(x, axes=reduced_axes))
+        return lax.expand_dims(total, reduced_axes)
 
-    def derivative(away: Axes, values: Any, changes: Any) -> Any:
-        return added_with_derivative(*values, away), changes[0].sum(away, keepdims=True)
+    def derivative(reduced_axes: Axes, values: Any, changes: Any) -> Any:
+        return added_with_derivative(*values, reduced_axes), changes[0].sum(reduced_axes, keepdims=True)
 
     added_with_derivative = jax.custom_jvp(added, nondiff_argnums=(1,))
     added_with_derivative.defjvp(derivative)
     return jax.jit(added_with_derivative, static_argnums=1)
 
 
-_SPACES: dict[str, type[Space]] = {"jax": _Jax, "torch": _Torch, "tensorflow": _TensorFlow}
+_SPACES: dict[str, type[ArrayOps]] = {"jax": _Jax, "torch": _Torch, "tensorflow": _TensorFlow}
 
 
-def of(x: Any) -> Space:
+def of(x: Any) -> ArrayOps:
     """The operations for arrays of x's kind."""
-    return _SPACES.get(arrays.kind(x), Space)(x)
+    return _SPACES.get(arrays.kind(x), ArrayOps)(x)

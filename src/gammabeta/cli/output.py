@@ -189,7 +189,7 @@ def _tell_others(found: "Preview | Written") -> None:
 
 def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
     parts = [
-        f"{c.name} ({c.type}{f', {c.barred}' if told and c.barred.startswith('the') else ''})" for c in columns[:8]
+        f"{c.name} ({c.type}{f', {c.skip_reason}' if told and c.barred.startswith('the') else ''})" for c in columns[:8]
     ]
     return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
 
@@ -237,7 +237,7 @@ def _tell_outputs(files: "Files") -> None:
 
 
 def _others(found: "Preview | Written") -> dict[str, Any]:
-    passed = [{"name": c.name, "type": c.type, "reason": c.barred or "not selected"} for c in found.passed]
+    passed = [{"name": c.name, "type": c.type, "reason": c.skip_reason or "not selected"} for c in found.passed]
     return {"passed_through": passed, "converted_to_float64": [c.name for c in found.converted]}
 
 

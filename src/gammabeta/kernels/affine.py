@@ -26,7 +26,7 @@ _ROWS, _RUNS = (
 _VECTORS = {x + y: binding.function(f"affine_vectors_{x}{y}") for x in _WIDE for y in _WIDE}
 
 
-def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> int:
+def apply(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Parameters) -> int:
     """Write the image of x to y, of the same shape, and count the infinite values of x on the way.
 
     away: the axes along which parameters do not vary, in increasing order.
@@ -35,17 +35,17 @@ def apply(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> 
         return 0
     pair = letter(x.dtype) + letter(y.dtype)
     if pair in _ROWS and x.flags.aligned and y.flags.aligned:
-        in_front = not away or away[-1] == len(away) - 1
+        in_front = not reduced_axes or reduced_axes[-1] == len(reduced_axes) - 1
         if in_front and x.flags.c_contiguous and y.flags.c_contiguous:
             return _rows(pair, x, y, parameters)
-        grouped = layout.groups(x, away)
+        grouped = layout.groups(x, reduced_axes)
         try:
             source, target = (layout.block(part, grouped, copy=False) for part in (x, y))
             if source.flags.c_contiguous and target.flags.c_contiguous:
                 return _block(pair, source, target, parameters)
         except ValueError:
             pass
-    return _strided(x, y, away, parameters)
+    return _strided(x, y, reduced_axes, parameters)
 
 
 def _plain(x: Array) -> Array:
@@ -111,9 +111,9 @@ def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Pa
     return sum(thread_pool.run(some, thread_pool.ranges(len(given), layout.SPLIT // max(1, mean))))
 
 
-def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) -> int:
+def _strided(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Parameters) -> int:
     """Any other layout or type: copies of pieces, as blocks of types that a kernel takes."""
-    grouped = layout.groups(x, away)
+    grouped = layout.groups(x, reduced_axes)
     order = [i for group in grouped for i in group]
     source, target = _types(x, y)
     kept = [x.shape[i] for i in grouped[1]]
@@ -126,7 +126,7 @@ def _strided(x: Array, y: Array, away: tuple[int, ...], parameters: Parameters) 
         given, image = (part[place].transpose(order) for part in (x, y))
         shape = [prod(x[place].shape[i] for i in group) for group in grouped]
         mapped = np.empty(shape, target)
-        own = [p if along in away else p[(slice(None),) * grouped[1].index(along) + (cut,)] for p in shaped]
+        own = [p if along in reduced_axes else p[(slice(None),) * grouped[1].index(along) + (cut,)] for p in shaped]
         center, scale, shift = (np.ascontiguousarray(p).reshape(-1) for p in own)
         block = np.array(given, source, order="C").reshape(shape)
         infinite = _block(letter(source) + letter(target), block, mapped, (center, scale, shift))

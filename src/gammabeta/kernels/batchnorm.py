@@ -29,50 +29,52 @@ _NOTHING = Then()
 
 
 def forward(
-    x: Array, away: Axes, gamma: Floats, beta: Floats, eps: float, then: Then = _NOTHING
+    x: Array, reduced_axes: Axes, gamma: Floats, beta: Floats, eps: float, then: Then = _NOTHING
 ) -> tuple[Array, Batch]:
     """y = γ · (x − mean) / √(var + eps) + β with x's own statistics over the axes `away`. gamma, beta: (f,)."""
-    block = Block(x, away)
+    block = Block(x, reduced_axes)
     y = block.new()
     batch = block.forward(y.flat, gamma, beta, eps, block.beside(then.added), then.relu)
     if x.dtype == np.float32 or np.isfinite(batch.var).all():
         return y.array, batch
     # Squares left the range, or there are NaN and infinities.
     if x.dtype.itemsize == 2:
-        wide, batch = forward(x.astype(np.float32), away, gamma, beta, eps)
+        wide, batch = forward(x.astype(np.float32), reduced_axes, gamma, beta, eps)
     else:
-        shape = axes.parameter_shape(away, x.shape)
-        wide, mean, _, _ = reference.forward(x, away, gamma.reshape(shape), beta.reshape(shape), eps)
+        shape = axes.parameter_shape(reduced_axes, x.shape)
+        wide, mean, _, _ = reference.forward(x, reduced_axes, gamma.reshape(shape), beta.reshape(shape), eps)
         batch = batch._replace(mean=mean.reshape(-1), rest=np.zeros(block.features))
     wide = wide if then.added is None else wide + then.added.astype(wide.dtype)
     return (np.maximum(wide, 0) if then.relu else wide).astype(x.dtype.newbyteorder("=")), batch
 
 
 def applied(
-    x: Array, away: Axes, mean: Floats, rest: Floats, scale: Floats, shift: Floats, then: Then = _NOTHING
+    x: Array, reduced_axes: Axes, mean: Floats, rest: Floats, scale: Floats, shift: Floats, then: Then = _NOTHING
 ) -> Array:
     """((x − mean) − rest) · scale + shift. The parameters, (f,), vary along the axes that are not `away`."""
-    block = Block(x, away)
+    block = Block(x, reduced_axes)
     y = block.new()
     block.apply(y.flat, mean, rest, scale, shift, block.beside(then.added), then.relu)
     return y.array
 
 
-def sums(dy: Array, x: Array, away: Axes, mean: Floats, rest: Floats) -> Floats:
+def sums(dy: Array, x: Array, reduced_axes: Axes, mean: Floats, rest: Floats) -> Floats:
     """Σdy and Σdy · (x − mean), (2, f)."""
-    block = Block(x, away)
+    block = Block(x, reduced_axes)
     return block.products(block.beside(dy), mean, rest)
 
 
-def backward(dy: Array, x: Array, away: Axes, batch: Batch, gamma: Floats, eps: float) -> tuple[Array, Floats, Floats]:
+def backward(
+    dy: Array, x: Array, reduced_axes: Axes, batch: Batch, gamma: Floats, eps: float
+) -> tuple[Array, Floats, Floats]:
     """The gradients of x, γ and β, given that of `forward`'s y.
 
     With x̂ = (x − mean) / √(var + eps): dβ = Σdy, dγ = Σdy·x̂, dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
     """
     if x.dtype.itemsize == 2 and not (batch.var < SAFE).all():
-        dx, dgamma, dbeta = backward(dy.astype(np.float32), x.astype(np.float32), away, batch, gamma, eps)
+        dx, dgamma, dbeta = backward(dy.astype(np.float32), x.astype(np.float32), reduced_axes, batch, gamma, eps)
         return dx.astype(x.dtype), dgamma, dbeta
-    block = Block(x, away)
+    block = Block(x, reduced_axes)
     dx_ = block.new()
     dbeta, dgamma = block.backward(block.beside(dy), dx_.flat, batch, gamma, eps)
     return dx_.array, dgamma, dbeta

@@ -52,16 +52,16 @@ def scratch(many: int, runs: int, features: int, width: int) -> int:
 class Block:
     """x as contiguous memory (runs, features, width), and the kernels over it."""
 
-    def __init__(self, x: Array, away: Axes) -> None:
+    def __init__(self, x: Array, reduced_axes: Axes) -> None:
         x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-        grouped = layout.groups(x, away)
+        grouped = layout.groups(x, reduced_axes)
         try:
             block = layout.block(x, grouped, copy=False)
         except ValueError:
             block = None
         if block is None or not block.flags.c_contiguous or not block.flags.aligned:
             x = np.ascontiguousarray(x)
-            grouped = layout.groups(x, away)
+            grouped = layout.groups(x, reduced_axes)
             block = np.require(layout.block(x, grouped), requirements=["C", "A"])
         self.dtype = x.dtype
         self.order = [i for group in grouped for i in group]

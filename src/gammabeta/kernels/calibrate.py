@@ -31,7 +31,7 @@ class Place:
         self.addresses = np.array([memory.ctypes.data for memory in self._held])
 
 
-class Layerwise:
+class CalibrationPlan:
     """Adds arrays of one form, whose features lie in runs of float32, to sums."""
 
     def __init__(self, sums: moments.Running, given: layout.Runs, ddof: int, place: Place) -> None:

@@ -81,9 +81,9 @@ def as_table(x: Array, axis: axes.Axis) -> Array | None:
         return None
     if axis == 0:
         return x.reshape(len(x), -1) if x.size > len(x) else None
-    away = axes.reduced(axis, x.ndim)
-    kept = x.shape[len(away) :]
-    return x.reshape(-1, prod(kept)) if away == tuple(range(len(away))) and prod(kept) > 1 else None
+    reduced_axes = axes.reduced(axis, x.ndim)
+    kept = x.shape[len(reduced_axes) :]
+    return x.reshape(-1, prod(kept)) if reduced_axes == tuple(range(len(reduced_axes))) and prod(kept) > 1 else None
 
 
 def check(x: Array) -> None:
@@ -92,11 +92,11 @@ def check(x: Array) -> None:
         raise KindError(f"statistics take real numbers of at most 64 bits, got dtype {x.dtype}; convert them first")
 
 
-def groups(x: Array, away: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+def groups(x: Array, reduced_axes: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
     """The axes of x as a block has them: reduced ones in front, features, reduced ones behind them in memory."""
-    kept = [i for i in range(x.ndim) if i not in away]
+    kept = [i for i in range(x.ndim) if i not in reduced_axes]
     finest = min((abs(x.strides[i]) for i in kept if x.shape[i] > 1), default=0)
-    down = sorted(away, key=lambda i: -abs(x.strides[i]))
+    down = sorted(reduced_axes, key=lambda i: -abs(x.strides[i]))
     behind = [i for i in down if abs(x.strides[i]) < finest]
     return [i for i in down if i not in behind], kept, behind
 
@@ -248,12 +248,12 @@ def _lie(x: Array) -> _Lie:
 
 @lru_cache(maxsize=64)
 def _lying(
-    shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], away: tuple[int, ...]
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], reduced_axes: tuple[int, ...]
 ) -> _Lie | None:
     """`_lie` of every array of this form, if it lies in runs: a network's layers see the same forms again and again."""
     x = np.lib.stride_tricks.as_strided(np.empty(0, dtype), shape, strides)
     try:
-        whole = block(x, groups(x, away), copy=False)
+        whole = block(x, groups(x, reduced_axes), copy=False)
     except ValueError:
         return None
     return _lie(whole) if whole.shape[2] > 1 and _lies_in_runs(whole) else None
@@ -262,10 +262,13 @@ def _lying(
 def side_by_side(columns: Sequence[Array]) -> Runs:
     """Vectors of one type, float32 or float64, that `plain` gave, wherever each of them lies. Keep them meanwhile."""
     size = columns[0].itemsize
-    lying = [column if column.ctypes.data % size == 0 else column.copy() for column in columns]
-    places, lengths = np.array([column.ctypes.data for column in lying]), np.array([len(column) for column in lying])
+    vectors = [column if column.ctypes.data % size == 0 else column.copy() for column in columns]
+    places, lengths = (
+        np.array([column.ctypes.data for column in vectors]),
+        np.array([len(column) for column in vectors]),
+    )
     starts = (places - places.min()) // size
-    memory = np.asarray(_Readable(lying, int(places.min()), (int((starts + lengths).max()),), columns[0].dtype))
+    memory = np.asarray(_Readable(vectors, int(places.min()), (int((starts + lengths).max()),), columns[0].dtype))
     return Runs(memory, starts, lengths)
 
 

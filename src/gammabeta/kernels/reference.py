@@ -16,19 +16,19 @@ _HUGE, _POWER = 2.0**400, -600  # beyond the first, a feature is multiplied by 2
 
 
 def forward(
-    x: Array, away: Axes, gamma: Any, beta: Any, eps: float, kept: Any = True
+    x: Array, reduced_axes: Axes, gamma: Any, beta: Any, eps: float, kept: Any = True
 ) -> tuple[Array, Array, Array, Array]:
     """y = γ · (x − mean) / √(var + eps) + β, mean, var = Σ(x − mean)² / count, and count; y is 0 where not kept."""
     values = np.where(kept, x, 0.0).astype(np.float64)
-    count = np.broadcast_to(kept, x.shape).sum(axis=away, keepdims=True)
+    count = np.broadcast_to(kept, x.shape).sum(axis=reduced_axes, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):
-        huge = np.abs(values).max(axis=away, keepdims=True) > _HUGE
+        huge = np.abs(values).max(axis=reduced_axes, keepdims=True) > _HUGE
         values = np.ldexp(values, np.where(huge, _POWER, 0))
-        mean = values.sum(axis=away, keepdims=True) / np.maximum(count, 1)
+        mean = values.sum(axis=reduced_axes, keepdims=True) / np.maximum(count, 1)
         centred = np.where(kept, values - mean, 0.0)
-        rest = centred.sum(axis=away, keepdims=True) / np.maximum(count, 1)
+        rest = centred.sum(axis=reduced_axes, keepdims=True) / np.maximum(count, 1)
         centred = np.where(kept, centred - rest, 0.0)
-        var = (centred**2).sum(axis=away, keepdims=True) / np.maximum(count, 1)
+        var = (centred**2).sum(axis=reduced_axes, keepdims=True) / np.maximum(count, 1)
         least = np.where(huge, np.finfo(np.float64).tiny, eps)
         y = np.where(kept, gamma * (centred / np.sqrt(var + least)) + beta, 0.0)
         back = np.where(huge, -_POWER, 0)
@@ -42,26 +42,26 @@ def evaluate(x: Array, mean: Any, var: Any, gamma: Any, beta: Any, eps: float, k
 
 
 def backward(
-    dy: Array, x: Array, away: Axes, mean: Any, var: Any, gamma: Any, eps: float, kept: Any = True
+    dy: Array, x: Array, reduced_axes: Axes, mean: Any, var: Any, gamma: Any, eps: float, kept: Any = True
 ) -> tuple[Array, Array, Array]:
     """dx, dγ and dβ of `forward`: with x̂ = (x − mean) / √(var + eps),
 
     dβ = Σdy,  dγ = Σdy·x̂,  dx = γ / √(var + eps) · (dy − dβ/n − x̂·dγ/n).
     """
     slope, normal, inverse = _parts(dy, x, mean, var, eps, kept)
-    count = np.maximum(np.broadcast_to(kept, x.shape).sum(axis=away, keepdims=True), 1)
-    dbeta = slope.sum(axis=away, keepdims=True)
-    dgamma = (slope * normal).sum(axis=away, keepdims=True)
+    count = np.maximum(np.broadcast_to(kept, x.shape).sum(axis=reduced_axes, keepdims=True), 1)
+    dbeta = slope.sum(axis=reduced_axes, keepdims=True)
+    dgamma = (slope * normal).sum(axis=reduced_axes, keepdims=True)
     dx = gamma * inverse * (slope - dbeta / count - normal * (dgamma / count))
     return _rounded(np.where(kept, dx, 0.0), x), dgamma, dbeta
 
 
 def evaluate_backward(
-    dy: Array, x: Array, away: Axes, mean: Any, var: Any, gamma: Any, eps: float, kept: Any = True
+    dy: Array, x: Array, reduced_axes: Axes, mean: Any, var: Any, gamma: Any, eps: float, kept: Any = True
 ) -> tuple[Array, Array, Array]:
     """dx, dγ and dβ of `evaluate`, whose mean and var are constants: dx = γ / √(var + eps) · dy."""
     slope, normal, inverse = _parts(dy, x, mean, var, eps, kept)
-    sums = (slope * normal).sum(axis=away, keepdims=True), slope.sum(axis=away, keepdims=True)
+    sums = (slope * normal).sum(axis=reduced_axes, keepdims=True), slope.sum(axis=reduced_axes, keepdims=True)
     return _rounded(gamma * inverse * slope, x), *sums
 
 

@@ -5,7 +5,7 @@ from numbers import Real
 from types import TracebackType
 from typing import Any, Self
 
-from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError, KindError
 from gammabeta.networks import recalibrate_report
 
@@ -45,9 +45,9 @@ def check_prior(prior: float) -> None:
         )
 
 
-def samples(space: Space, x: Any, kept: Any, away: Axes) -> Any:
+def samples(space: ArrayOps, x: Any, kept: Any, reduced_axes: Axes) -> Any:
     """How many rows along axis 0 have a value that counts, by `kept` of x's shape; one if axis 0 is not reduced."""
-    if 0 not in away:
+    if 0 not in reduced_axes:
         return 1 if kept is None else space.cast(space.any(kept), space.xp.int32)
     if kept is None:
         return space.lengths(x)[0]
@@ -55,7 +55,7 @@ def samples(space: Space, x: Any, kept: Any, away: Axes) -> Any:
     return space.sum(space.largest(rows, (1,)), (0, 1))
 
 
-def mixed(space: Space, prior: float, count: Any, trained: Any, batch: Any) -> Any:
+def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any) -> Any:
     """`recalibration.mixed` of arrays, in the trained one's type; the trained one where nothing counts."""
     many = space.array(count, trained, trained.dtype)
     many = space.xp.reshape(many, [1] * len(trained.shape))

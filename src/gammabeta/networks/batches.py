@@ -13,7 +13,7 @@ Mask = Callable[[Any], Any]
 Progress = Callable[[int, int], None]
 
 
-class Feed(NamedTuple):
+class BatchFeed(NamedTuple):
     """How batches reach a model."""
 
     batches: Iterable[Any]

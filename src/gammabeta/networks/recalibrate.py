@@ -1,6 +1,6 @@
 """Recalibration in any framework: batches go through a model until each layer has the statistics of its inputs.
 
-How the layers of a framework are read, written and watched, its `Tracked` says.
+How the layers of a framework are read, written and watched, its `StatLayers` says.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from gammabeta import axes
 from gammabeta.errors import DataError, KindError
 from gammabeta.networks import batches as feeds
 from gammabeta.networks import recalibrate_report
-from gammabeta.networks.batches import Feed
+from gammabeta.networks.batches import BatchFeed
 from gammabeta.networks.recalibrate_report import Floats, LayerReport, Recalibration
 from gammabeta.statistics import Moments
 from gammabeta.statistics.accumulator import Running
@@ -25,11 +25,11 @@ Pair = tuple[Floats, Floats]
 Before = Callable[[str, Any, Any, Any], None]
 
 
-def unheard(name: str, layer: Any, x: Any, mask: Any) -> None:
+def no_hook(name: str, layer: Any, x: Any, mask: Any) -> None:
     """A `Before` for calls that nobody looks at."""
 
 
-class Tracked(ABC):
+class StatLayers(ABC):
     """The layers of a model whose statistics may move, by name; and why those of others may not."""
 
     def __init__(self, model: Any, layers: dict[str, Any], others: dict[str, str]) -> None:
@@ -89,7 +89,7 @@ class Seen(NamedTuple):
     batches: int
 
 
-def recalibrate(tracked: Tracked, feed: Feed, sequential: bool) -> Recalibration:
+def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recalibration:
     """`recalibrate` of the frameworks' folders."""
     feeds.iterable(feed.batches, "sequential=True" if sequential else "")
     layers = tracked.layers
@@ -109,7 +109,7 @@ def recalibrate(tracked: Tracked, feed: Feed, sequential: bool) -> Recalibration
     return Recalibration(_reports(tracked, seen, old, new), passes, settled)
 
 
-def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
+def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
     """Run the model on all batches.
 
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
@@ -138,7 +138,7 @@ def through(tracked: Tracked, feed: Feed, adapting: bool) -> Seen:
     return reached(Seen({name: total.moments() for name, total in totals.items()}, calls, count), tracked)
 
 
-def reached(seen: Seen, tracked: Tracked) -> Seen:
+def reached(seen: Seen, tracked: StatLayers) -> Seen:
     """Refuse a pass in which there was nothing to see."""
     feeds.some(seen.batches)
     if not seen.moments:
@@ -160,7 +160,7 @@ def masked(given: Any, layers: dict[str, Any]) -> Any:
     return given
 
 
-def _settle(tracked: Tracked, seen: Seen, old: dict[str, Pair]) -> dict[str, Pair]:
+def _settle(tracked: StatLayers, seen: Seen, old: dict[str, Pair]) -> dict[str, Pair]:
     """Give each layer the statistics of what it has seen."""
     new = dict(old)
     for name, layer in tracked.layers.items():
@@ -175,7 +175,7 @@ def _same(before: dict[str, Pair], after: dict[str, Pair]) -> bool:
     return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
 
 
-def _reports(tracked: Tracked, seen: Seen, old: dict[str, Pair], new: dict[str, Pair]) -> tuple[LayerReport, ...]:
+def _reports(tracked: StatLayers, seen: Seen, old: dict[str, Pair], new: dict[str, Pair]) -> tuple[LayerReport, ...]:
     reports = [LayerReport(name, reason) for name, reason in tracked.others.items()]
     for name in tracked.layers:
         if name in seen.moments:
@@ -186,7 +186,7 @@ def _reports(tracked: Tracked, seen: Seen, old: dict[str, Pair], new: dict[str, 
 
 
 @contextmanager
-def undone_on_error(tracked: Tracked) -> Iterator[None]:
+def undone_on_error(tracked: StatLayers) -> Iterator[None]:
     """After an error, every statistic as it was, to the bit."""
     held = [variable for layer in tracked.layers.values() for variable in tracked.variables(layer)]
     before = [(variable, tracked.read(variable)) for variable in held]
@@ -198,14 +198,16 @@ def undone_on_error(tracked: Tracked) -> Iterator[None]:
         raise
 
 
-def moments(name: str, x: Array, away: axes.Axis, kept: Array | None) -> Moments:
+def moments(name: str, x: Array, reduced_axes: axes.Axis, kept: Array | None) -> Moments:
     """The exact moments of the values of a call that count: all of them, or those where `kept`, of x's rank, is True.
 
     Raises:
         DataError: one of them is NaN or infinite; the message says in which layer.
     """
     try:
-        found = Moments.of(x, axis=away, weights=None if kept is None else np.broadcast_to(kept, x.shape), nan="raise")
+        found = Moments.of(
+            x, axis=reduced_axes, weights=None if kept is None else np.broadcast_to(kept, x.shape), nan="raise"
+        )
     except DataError as error:
         raise DataError(f"{name or 'the model'}: {error}") from None
     if found.infinities.any():

@@ -14,7 +14,7 @@ import numpy as np
 
 from gammabeta import axes
 from gammabeta.backends import array_ops, arrays
-from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
 
@@ -38,7 +38,7 @@ class Standardized(NamedTuple):
     count: Any
 
 
-def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[Space, Any, Axes]:
+def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[ArrayOps, Any, Axes]:
     """The operations for x, x as an array, and the axes to reduce."""
     if arrays.kind(x) == "other":
         x = np.asarray(x)
@@ -48,21 +48,21 @@ def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[Space, Any, Axes]:
         )
     check_eps(eps)
     space = array_ops.of(x)
-    away = axes.reduced(axis, len(x.shape))
-    if any(x.shape[i] == 0 for i in away):
+    reduced_axes = axes.reduced(axis, len(x.shape))
+    if any(x.shape[i] == 0 for i in reduced_axes):
         raise DataError(
-            f"x must have at least one value for each feature, got shape {tuple(x.shape)}, axes {away} reduced"
+            f"x must have at least one value for each feature, got shape {tuple(x.shape)}, axes {reduced_axes} reduced"
         )
-    return space, space.plain(x), away
+    return space, space.plain(x), reduced_axes
 
 
-def computing(space: Space, x: Any) -> Any:
+def computing(space: ArrayOps, x: Any) -> Any:
     """The dtype to compute in: float32 at least, and float64 for NumPy."""
     name = arrays.dtype_name(x)
     return space.xp.float64 if space.xp is np or name == "float64" else space.xp.float32
 
 
-def beside(space: Space, name: str, value: Any, x: Any, along: Axes, *, broadcast: bool = False) -> Any:
+def beside(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, *, broadcast: bool = False) -> Any:
     """A parameter that varies along some axes of x, shaped so that it broadcasts against x; a single number will do.
 
     With `broadcast` it may also have fewer axes than `along`, or a length of 1 in place of x's.
@@ -86,7 +86,7 @@ def beside(space: Space, name: str, value: Any, x: Any, along: Axes, *, broadcas
     return space.xp.reshape(value, [lengths[along.index(i)] if i in along else 1 for i in range(len(x.shape))])
 
 
-def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
+def spread(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
     """A mask as booleans that broadcast against x."""
     if arrays.kind(mask) == "other":
         mask = np.asarray(mask)
@@ -100,22 +100,26 @@ def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
         fits = all(got in (1, want, None) or want is None for got, want in zip(shape, whole, strict=True))
         lengths = space.lengths(mask)
     else:
-        fits = len(shape) == len(away) and all(
-            got in (whole[i], None) or whole[i] is None for got, i in zip(shape, away, strict=True)
+        fits = len(shape) == len(reduced_axes) and all(
+            got in (whole[i], None) or whole[i] is None for got, i in zip(shape, reduced_axes, strict=True)
         )
-        lengths = [space.lengths(mask)[away.index(i)] if i in away else 1 for i in range(len(whole))] if fits else []
+        lengths = (
+            [space.lengths(mask)[reduced_axes.index(i)] if i in reduced_axes else 1 for i in range(len(whole))]
+            if fits
+            else []
+        )
     if not fits:
         raise DataError(
             f"mask must have x's shape {whole}, lengths of 1 allowed, or that of the reduced axes "
-            f"{tuple(whole[i] for i in away)}, got {shape}"
+            f"{tuple(whole[i] for i in reduced_axes)}, got {shape}"
         )
     return space.xp.broadcast_to(space.xp.reshape(mask, lengths), space.lengths(x))
 
 
-def in_range(space: Space, x: Any, away: Axes, eps: float, add: Add | None = None) -> tuple[Any, Any, Any]:
+def in_range(space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, add: Add | None = None) -> tuple[Any, Any, Any]:
     """x with its squares in range; what brings it back; and eps on its scale."""
     most, power, least = _RANGE[arrays.dtype_name(x)]
-    huge = space.largest(space.xp.abs(x), away) > most
+    huge = space.largest(space.xp.abs(x), reduced_axes) > most
     if add is not None:
         huge = add(space.cast(huge, x.dtype)) > 0
 
@@ -125,33 +129,33 @@ def in_range(space: Space, x: Any, away: Axes, eps: float, add: Add | None = Non
     return x * choose(2.0**power, 1.0), choose(2.0**-power, 1.0), choose(least, max(eps, least))
 
 
-def counted(space: Space, x: Any, away: Axes, kept: Any = None, add: Add | None = None) -> Any:
+def counted(space: ArrayOps, x: Any, reduced_axes: Axes, kept: Any = None, add: Add | None = None) -> Any:
     """How many values each feature has: an int where no mask and no other process has a say.
 
     An array of them is of integers, since a float32 stops counting at 2²⁴.
     """
     lengths = space.lengths(x)
-    count = prod([lengths[i] for i in away])
+    count = prod([lengths[i] for i in reduced_axes])
     if kept is not None:
-        count = space.sum(space.cast(kept, space.xp.int32), away)
+        count = space.sum(space.cast(kept, space.xp.int32), reduced_axes)
     return count if add is None else add(space.array(count, x, space.xp.int32))
 
 
 def standardized(
-    space: Space, x: Any, away: Axes, eps: float, kept: Any = None, add: Add | None = None
+    space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, kept: Any = None, add: Add | None = None
 ) -> Standardized:
     """The statistics of x, which is of a computing type, and 0 where it is not `kept`; of all processes that `add`."""
-    count = counted(space, x, away, kept, add)
+    count = counted(space, x, reduced_axes, kept, add)
     alone = kept is None and add is None
     total = None if alone else space.cast(space.xp.where(count > 0, count, space.xp.ones_like(count)), x.dtype)
 
     def average(of: Any) -> Any:
         if alone:
-            return space.mean(of, away)
-        part = space.sum(of if kept is None else space.xp.where(kept, of, space.constant(0.0, x)), away)
+            return space.mean(of, reduced_axes)
+        part = space.sum(of if kept is None else space.xp.where(kept, of, space.constant(0.0, x)), reduced_axes)
         return (part if add is None else add(part)) / total
 
-    shrunk, back, least = in_range(space, x, away, eps, add)
+    shrunk, back, least = in_range(space, x, reduced_axes, eps, add)
     mean = average(shrunk)
     centred = shrunk - mean
     rest = average(centred)
@@ -173,6 +177,6 @@ def affine_within(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
     return y if beta is None else y + beta
 
 
-def quiet(space: Space) -> Any:
+def quiet(space: ArrayOps) -> Any:
     """Where NumPy does not warn of NaN and infinities that the formula gives."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore") if space.xp is np else nullcontext()

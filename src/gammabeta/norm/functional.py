@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError
 from gammabeta.norm import formula
 
@@ -89,27 +89,27 @@ def normalized(
 
     add: what makes one batch of all processes' batches, or None.
     """
-    space, x, away = formula.checked(x, axis, eps)
+    space, x, reduced_axes = formula.checked(x, axis, eps)
     if (mean is None) != (var is None):
         raise DataError("mean and var must be given together, or neither: then they are those of x")
-    features = axes.kept(away, len(x.shape))
+    features = axes.kept(reduced_axes, len(x.shape))
     given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
-    kept = None if mask is None else formula.spread(space, mask, x, away)
+    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
     if kept is None and add is None:
         by_kernels: Callable[..., Normalized] | None = (
             _by_kernels if space.xp is np and x.size else space.kernels(x, mean, var)
         )
         if by_kernels is not None:
-            return by_kernels(x, away, eps, gamma, beta, mean, var)
+            return by_kernels(x, reduced_axes, eps, gamma, beta, mean, var)
     with formula.quiet(space):
-        return by_operations(space, x, away, eps, gamma, beta, mean, var, kept, add)
+        return by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, kept, add)
 
 
 def by_operations(
-    space: Space,
+    space: ArrayOps,
     x: Any,
-    away: Axes,
+    reduced_axes: Axes,
     eps: float,
     gamma: Any,
     beta: Any,
@@ -127,34 +127,36 @@ def by_operations(
         # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.
         values = space.xp.where(kept, values, space.constant(0.0, values))
     if mean is None:
-        centred, root, mean, var, count = formula.standardized(space, values, away, eps, kept, add)
+        centred, root, mean, var, count = formula.standardized(space, values, reduced_axes, eps, kept, add)
     else:
         centred, root = values - mean, space.xp.sqrt(var + eps)
-        count = formula.counted(space, values, away, kept)
+        count = formula.counted(space, values, reduced_axes, kept)
     y = formula.affine(centred, root, gamma, beta)
     if kept is not None:
-        count = space.squeeze(count, away)
+        count = space.squeeze(count, reduced_axes)
         y = space.xp.where(kept, y, space.constant(0.0, y))
-    return Normalized(space.cast(y, x.dtype), space.squeeze(mean, away), space.squeeze(var, away), count)
+    return Normalized(
+        space.cast(y, x.dtype), space.squeeze(mean, reduced_axes), space.squeeze(var, reduced_axes), count
+    )
 
 
-def _by_kernels(x: Array, away: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized:
+def _by_kernels(x: Array, reduced_axes: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized:
     """`normalized` of a NumPy array."""
     from gammabeta.kernels import batchnorm
 
-    shape = tuple(x.shape[i] for i in axes.kept(away, x.ndim))
+    shape = tuple(x.shape[i] for i in axes.kept(reduced_axes, x.ndim))
     gamma, beta, mean, var = (
         p if p is None else np.broadcast_to(np.reshape(p, -1), math.prod(shape)).copy()
         for p in (1.0 if gamma is None else gamma, 0.0 if beta is None else beta, mean, var)
     )
     if mean is None:
-        y, batch = batchnorm.forward(x, away, gamma, beta, eps)
+        y, batch = batchnorm.forward(x, reduced_axes, gamma, beta, eps)
         mean, var = batch.mean, batch.var
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = gamma / np.sqrt(var + eps)
-        y = batchnorm.applied(x, away, mean, np.zeros_like(mean), scale, beta)
-    return Normalized(y, mean.reshape(shape), var.reshape(shape), math.prod(x.shape[i] for i in away))
+        y = batchnorm.applied(x, reduced_axes, mean, np.zeros_like(mean), scale, beta)
+    return Normalized(y, mean.reshape(shape), var.reshape(shape), math.prod(x.shape[i] for i in reduced_axes))
 
 
 def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis = -1, eps: float = 1e-5) -> Any:
@@ -169,11 +171,11 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis =
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    space, x, away = formula.checked(x, axis, eps)
+    space, x, reduced_axes = formula.checked(x, axis, eps)
     given = (("gamma", gamma), ("beta", beta))
-    gamma, beta = (formula.beside(space, name, value, x, away, broadcast=True) for name, value in given)
+    gamma, beta = (formula.beside(space, name, value, x, reduced_axes, broadcast=True) for name, value in given)
     with formula.quiet(space):
-        centred, root, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), away, eps)
+        centred, root, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
         return space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype)
 
 
@@ -185,11 +187,11 @@ def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e
     >>> rms_norm(np.array([3.0, 4.0]), eps=1e-8).round(3)
     array([0.849, 1.131])
     """
-    space, x, away = formula.checked(x, axis, eps)
-    gamma = formula.beside(space, "gamma", gamma, x, away, broadcast=True)
+    space, x, reduced_axes = formula.checked(x, axis, eps)
+    gamma = formula.beside(space, "gamma", gamma, x, reduced_axes, broadcast=True)
     with formula.quiet(space):
-        shrunk, _, least = formula.in_range(space, space.cast(x, formula.computing(space, x)), away, eps)
-        root = space.xp.sqrt(space.mean(shrunk * shrunk, away) + least)
+        shrunk, _, least = formula.in_range(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
+        root = space.xp.sqrt(space.mean(shrunk * shrunk, reduced_axes) + least)
         return space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype)
 
 
@@ -245,8 +247,8 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
     first, _, *others = space.lengths(x)
     split = [first, groups, channels // groups, *others]
     apart = space.xp.reshape(x, split)
-    away = tuple(range(2, len(split)))
-    formula.checked(apart, away, eps)
+    reduced_axes = tuple(range(2, len(split)))
+    formula.checked(apart, reduced_axes, eps)
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.beside(space, name, value, x, (1,)) for name, value in given)
     by_channel = [1, groups, -1, *[1] * len(others)]
@@ -254,6 +256,8 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
         p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
     )
     with formula.quiet(space):
-        centred, root, *_ = formula.standardized(space, space.cast(apart, formula.computing(space, x)), away, eps)
+        centred, root, *_ = formula.standardized(
+            space, space.cast(apart, formula.computing(space, x)), reduced_axes, eps
+        )
         y = formula.affine_within(centred, root, gamma, beta)
         return space.cast(space.xp.reshape(y, space.lengths(x)), x.dtype)

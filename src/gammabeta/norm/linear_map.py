@@ -38,7 +38,7 @@ class Features:
         return flat if flat.shape == (inputs,) else None
 
 
-def lying(axis: axes.Axis | None) -> Callable[[int], tuple[int, ...]]:
+def feature_axes_at(axis: axes.Axis | None) -> Callable[[int], tuple[int, ...]]:
     """Where features lie beside the reduced axes; None for all but axis 1."""
 
     def along(rank: int) -> tuple[int, ...]:

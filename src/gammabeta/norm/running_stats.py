@@ -6,7 +6,7 @@ Running statistics follow them, feature by feature, and renorm brings the batch'
 from math import isfinite
 from typing import Any, NamedTuple
 
-from gammabeta.backends.array_ops import Space
+from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.conventions import Convention
 from gammabeta.errors import DataError
 from gammabeta.norm.functional import Normalized
@@ -27,7 +27,7 @@ class Moved(NamedTuple):
     bad: Any
 
 
-def moved(space: Space, running: Running, batch: Normalized, convention: Convention) -> Moved:
+def moved(space: ArrayOps, running: Running, batch: Normalized, convention: Convention) -> Moved:
     """running + weight · (batch − running), for each feature with two values or more, all of them finite.
 
     No gradient flows into the result. It is computed in the running statistics' type.
@@ -50,7 +50,7 @@ def moved(space: Space, running: Running, batch: Normalized, convention: Convent
 
 
 def renormalized(
-    space: Space, batch: Normalized, running: Running, eps: float, bounds: tuple[float, float]
+    space: ArrayOps, batch: Normalized, running: Running, eps: float, bounds: tuple[float, float]
 ) -> tuple[Any, Any]:
     """r and d of batch renormalization, which takes x̂ · r + d for x̂; no gradient flows into them.
 

@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class BatchNormState:
     """γ, β, the running mean and variance, in float64 and of the shape of the features, and the rule they follow.
 
-    In evaluation two layers with equal `Learned` agree. What they learn further agrees if they follow the same
+    In evaluation two layers with equal `BatchNormState` agree. What they learn further agrees if they follow the same
     `convention`; a running variance kept under the other estimator forgets the difference as the decay says.
 
     Args:

@@ -47,7 +47,7 @@ def _head(
     kind: str, files: list[Document], kinds: Sequence[findings.Kind], others: Sequence[Column]
 ) -> Document:  # fmt: skip
     told = [
-        {"name": readable(column.name), "type": column.type, "reason": column.barred or "not selected"}
+        {"name": readable(column.name), "type": column.type, "reason": column.skip_reason or "not selected"}
         for column in others
     ]
     return {"kind": kind, "version": __version__, "files": files, "kinds": [asdict(k) for k in kinds], "others": told}

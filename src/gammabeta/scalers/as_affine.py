@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError, KindError
-from gammabeta.norm.linear_map import Features, lying
+from gammabeta.norm.linear_map import Features, feature_axes_at
 from gammabeta.scalers.base import Scaler
 
 _THEIRS = (TheirStandardScaler, TheirMinMaxScaler, MaxAbsScaler, RobustScaler)
@@ -32,7 +32,7 @@ def features_of(scaler: Any) -> Features:
     if isinstance(scaler, Affine):
         return _of_affine(scaler)
     affine = affine_of(scaler)
-    return Features(affine, lying(scaler.axis) if isinstance(scaler, Scaler) else lying(None))
+    return Features(affine, feature_axes_at(scaler.axis) if isinstance(scaler, Scaler) else feature_axes_at(None))
 
 
 def affine_of(scaler: Any) -> Affine:

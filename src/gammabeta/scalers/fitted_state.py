@@ -242,8 +242,8 @@ def _lies(shape: tuple[int, ...], axis: axes.Axis | None) -> bool:
     if axis is None:
         return len(shape) == 1 and shape[0] > 0
     try:
-        away = 1 if isinstance(axis, int) else len(axis)
-        return len(axes.kept(axis, away + len(shape))) == len(shape)
+        reduced_axes = 1 if isinstance(axis, int) else len(axis)
+        return len(axes.kept(axis, reduced_axes + len(shape))) == len(shape)
     except DataError:
         return False
 

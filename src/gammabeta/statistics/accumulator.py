@@ -8,7 +8,7 @@ from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.kernels import layout
 from gammabeta.kernels import moments as kernel
-from gammabeta.kernels.calibrate import Layerwise, Place
+from gammabeta.kernels.calibrate import CalibrationPlan, Place
 from gammabeta.statistics.moments import Moments
 from gammabeta.statistics.validation import Counts, Floats, checked, refuse_nan
 
@@ -60,14 +60,14 @@ class Running:
         if self._sums is not None and not self._sums.finite:
             refuse_nan(self._sums.specials[0].reshape(self._shape))
 
-    def layerwise(self, x: Any, axis: axes.Axis, ddof: int, place: Place) -> Layerwise | None:
+    def layerwise(self, x: Any, axis: axes.Axis, ddof: int, place: Place) -> CalibrationPlan | None:
         """What adds arrays of the form of x at once, by their addresses, if they lie in runs of float32, and as long as
         all does that was added: it knows of nothing else."""
         x = checked(x, "raise")
         runs = layout.runs(x, axis) if x.dtype == np.float32 and self.in_runs else None
         if runs is None or not kernel.at_a_time(runs):
             return None
-        return Layerwise(self._of(x, axis, runs), runs, ddof, place)
+        return CalibrationPlan(self._of(x, axis, runs), runs, ddof, place)
 
     @property
     def in_runs(self) -> bool:

@@ -254,9 +254,9 @@ def extrema(x: ArrayLike, axis: axes.Axis, labels: ArrayLike, nan: MissingRule) 
 
 def _rows(x: NDArray[Any], axis: axes.Axis) -> NDArray[Any]:
     """x as a table (rows, features)."""
-    away, kept = axes.reduced(axis, x.ndim), axes.kept(axis, x.ndim)
+    reduced_axes, kept = axes.reduced(axis, x.ndim), axes.kept(axis, x.ndim)
     features = prod(x.shape[i] for i in kept)
-    return x.transpose(away + kept).reshape(prod(x.shape[i] for i in away), features)
+    return x.transpose(reduced_axes + kept).reshape(prod(x.shape[i] for i in reduced_axes), features)
 
 
 def _grouped(x: NDArray[Any], axis: axes.Axis, labels: ArrayLike) -> tuple[Labels, Codes, Counts, tuple[int, ...]]:

@@ -95,10 +95,10 @@ def full_weights(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) ->
     factors = given.astype(np.float64)
     if not np.isfinite(factors).all() or (factors < 0).any():
         raise DataError("weights must be finite and not negative; leave a value out with a weight of 0")
-    away = axes.reduced(axis, len(shape))
-    along = tuple(shape[i] for i in away)
+    reduced_axes = axes.reduced(axis, len(shape))
+    along = tuple(shape[i] for i in reduced_axes)
     if factors.shape == along and factors.shape != shape:
-        factors = factors.reshape([n if i in away else 1 for i, n in enumerate(shape)])
+        factors = factors.reshape([n if i in reduced_axes else 1 for i, n in enumerate(shape)])
     elif factors.shape != shape:
         raise DataError(f"weights must have the data's shape {shape} or its reduced axes' {along}, got {factors.shape}")
     return np.broadcast_to(factors, shape)

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-import torch
 from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.kernels import limbs, minmax, moments
@@ -31,43 +31,43 @@ def takes(x: Tensor) -> bool:
 
 def sums(x: Tensor, axis: axes.Axis, omit: bool) -> Sums:
     """`kernels.moments.sums` of a tensor."""
-    away = axes.reduced(axis, x.ndim)
+    reduced_axes = axes.reduced(axis, x.ndim)
     x = _plain(x)
     if not _fits(x):
-        return moments.sums(arrays.to_numpy(x), away, omit)
-    x = x if dense(x, away) else x.contiguous()
-    sweep = _Sweep(x, away)
+        return moments.sums(arrays.to_numpy(x), reduced_axes, omit)
+    x = x if dense(x, reduced_axes) else x.contiguous()
+    sweep = _Sweep(x, reduced_axes)
     counts = x.numel() // sweep.shape.features - sweep.specials[0] * omit
     return limbs.from_counts(counts), *sweep.sums(), sweep.specials
 
 
 def extent(x: Tensor, axis: axes.Axis) -> Range:
     """`kernels.least.extent` of a tensor: per feature the least and the greatest value, and how many are NaN."""
-    away = axes.reduced(axis, x.ndim)
+    reduced_axes = axes.reduced(axis, x.ndim)
     x = _plain(x)
     if not x.numel() or x.dtype in (torch.int64, torch.uint64, torch.uint32, torch.uint16):
-        return minmax.extent(arrays.to_numpy(x), away)
+        return minmax.extent(arrays.to_numpy(x), reduced_axes)
     values = x.double() if not x.is_floating_point() else x
     missing = torch.isnan(values)
-    low = torch.where(missing, torch.inf, values).amin(away).reshape(-1).double() + 0.0  # −0.0 + 0.0 = 0.0
-    high = torch.where(missing, -torch.inf, values).amax(away).reshape(-1).double() + 0.0
-    return low.cpu().numpy(), high.cpu().numpy(), missing.sum(away).reshape(-1).cpu().numpy()
+    low = torch.where(missing, torch.inf, values).amin(reduced_axes).reshape(-1).double() + 0.0  # −0.0 + 0.0 = 0.0
+    high = torch.where(missing, -torch.inf, values).amax(reduced_axes).reshape(-1).double() + 0.0
+    return low.cpu().numpy(), high.cpu().numpy(), missing.sum(reduced_axes).reshape(-1).cpu().numpy()
 
 
 def image(
-    x: Tensor, parameters: tuple[NDArray[np.float64], ...], away: tuple[int, ...], out: Tensor | None = None
+    x: Tensor, parameters: tuple[NDArray[np.float64], ...], reduced_axes: tuple[int, ...], out: Tensor | None = None
 ) -> tuple[Tensor, int]:
     """`Affine.image` of a tensor: (x − center) · scale + shift, and how many values of x were infinite."""
     x = _plain(x)
     x = x.double() if not x.is_floating_point() else x
     if not _fits(x):
-        shape = axes.parameter_shape(away, tuple(x.shape)) if away else x.shape
+        shape = axes.parameter_shape(reduced_axes, tuple(x.shape)) if reduced_axes else x.shape
         center, scale, shift = (torch.from_numpy(p.copy()).to(x.device).reshape(shape) for p in parameters)
         y = ((x.double() - center) * scale + shift).to(x.dtype)
         return y if out is None else out.copy_(y), int(torch.isinf(x).sum())
-    x = x if dense(x, away) else x.contiguous()
+    x = x if dense(x, reduced_axes) else x.contiguous()
     y = out if out is not None and out.stride() == x.stride() else torch.empty_like(x)
-    tiling = Tiling(x, away, TILE)
+    tiling = Tiling(x, reduced_axes, TILE)
     grid = tiling.mapping()
     infinite = x.new_empty(grid, dtype=torch.int32)
     given = (torch.from_numpy(p.copy()).to(x.device) for p in parameters)
@@ -91,8 +91,8 @@ def _kernels() -> Any:
 class _Sweep:
     """A tensor of some values, its ends found: what each feature's windows are, and what is not finite."""
 
-    def __init__(self, x: Tensor, away: tuple[int, ...]) -> None:
-        self._x, self._tiling, self._kernels = x, Tiling(x, away, TILE), _kernels()
+    def __init__(self, x: Tensor, reduced_axes: tuple[int, ...]) -> None:
+        self._x, self._tiling, self._kernels = x, Tiling(x, reduced_axes, TILE), _kernels()
         self.shape, self._grid = self._tiling.shape, self._tiling.summing(LANE)
         found = x.new_empty((5, self._grid[1], self.shape.features), dtype=torch.int64)
         self._kernels.extent[self._grid](x, found, *self.shape, **self._tiling.options, enable_fp_fusion=False)

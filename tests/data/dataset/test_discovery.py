@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gammabeta import Moments, data
-from gammabeta.data.dataset.accumulator import Total
+from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, data_set, is_data_set
-from gammabeta.data.dataset.file_statistics import Entry, Stamp
+from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics
 from gammabeta.data.passes import measure
 from gammabeta.errors import DataError, FileError, KindError
 
@@ -259,10 +259,10 @@ def test_numbers_of_any_type_add_up_in_any_order(kinds, random):
     entries = []
     for i, kind in enumerate(kinds):
         found = data.measure(pa.table({"x": pa.array(np.array([i, 3], KINDS[kind][1]), KINDS[kind][0])}))
-        entries.append((i, Path(f"{i}.arrow"), Entry(Stamp(1, 1), found.columns, found)))
+        entries.append((i, Path(f"{i}.arrow"), FileStatistics(FileStamp(1, 1), found.columns, found)))
     totals = []
     for _ in range(2):
-        total = Total("d", None, None)
+        total = StatisticsAccumulator("d", None, None)
         for place, path, entry in entries:
             assert total.covers(entry, path)
             total.add(place, path, entry)
@@ -278,10 +278,10 @@ def test_numbers_of_any_type_add_up_in_any_order(kinds, random):
 def test_files_add_up_however_many_wait(monkeypatch, waiting):
     monkeypatch.setattr("gammabeta.data.dataset.accumulator.WAITING", waiting)
     values = np.random.default_rng(0).normal(1e6, 1, (7, 10))
-    total = Total("d", None, None)
+    total = StatisticsAccumulator("d", None, None)
     for i, x in enumerate(values):
         found = data.measure(pa.table({"x": x}))
-        total.add(i, Path(f"{i}.arrow"), Entry(Stamp(1, 1), found.columns, found))
+        total.add(i, Path(f"{i}.arrow"), FileStatistics(FileStamp(1, 1), found.columns, found))
     found = total.statistics(None)
     assert found.rows == 70 and found == data.measure(pa.table({"x": values.reshape(-1)}))
 

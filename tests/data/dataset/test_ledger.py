@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from gammabeta import Extrema, Moments, data
 from gammabeta.cli import main
 from gammabeta.data.dataset import ledger as journals
-from gammabeta.data.dataset.file_statistics import Stamp
-from gammabeta.data.dataset.ledger import Journal
+from gammabeta.data.dataset.file_statistics import FileStamp
+from gammabeta.data.dataset.ledger import LedgerFile
 from gammabeta.errors import DataError, FileError, StateError
 from gammabeta.statistics.binary import packed, unpacked
 
@@ -295,7 +295,7 @@ def test_other_versions_and_other_files(folder, capsys):
 def test_one_process_at_a_time(folder, capsys):
     pytest.importorskip("fcntl", reason="Windows knows no such locks")
     data.update("d", "s.json")
-    with Journal(folder / "s.ledger"):
+    with LedgerFile(folder / "s.ledger"):
         assert main(["stats", "d", "-o", "s.json"]) == 2
         assert "another process is at work with 's.ledger'; run again when it is done" in capsys.readouterr().err
         assert main(["stats", "d", "-o", "t.json"]) == 0
@@ -451,11 +451,11 @@ def test_a_signal_leaves_what_can_go_on(folder, number, status):
 
 def test_a_stamp_is_of_size_and_time(folder):
     path = folder / "d/k=0/0.parquet"
-    with Journal(folder / "s.ledger") as journal:
-        assert journal.entry("k=0/0.parquet", Stamp(path.stat().st_size, 1)) is None
+    with LedgerFile(folder / "s.ledger") as journal:
+        assert journal.entry("k=0/0.parquet", FileStamp(path.stat().st_size, 1)) is None
     data.update("d", "s.json")
     stat = path.stat()
-    with Journal(folder / "s.ledger") as journal:
-        assert journal.entry("k=0/0.parquet", Stamp(stat.st_size, stat.st_mtime_ns)) is not None
-        assert journal.entry("k=0/0.parquet", Stamp(stat.st_size, stat.st_mtime_ns + 1)) is None
-        assert journal.entry("k=0/0.parquet", Stamp(stat.st_size + 1, stat.st_mtime_ns)) is None
+    with LedgerFile(folder / "s.ledger") as journal:
+        assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size, stat.st_mtime_ns)) is not None
+        assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size, stat.st_mtime_ns + 1)) is None
+        assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size + 1, stat.st_mtime_ns)) is None

@@ -17,7 +17,7 @@ import pytest
 
 from gammabeta import data
 from gammabeta.cli import main
-from gammabeta.data.dataset.manifest import FOLDER, Record, fingerprint, locked, stamp
+from gammabeta.data.dataset.manifest import FOLDER, Manifest, fingerprint, locked, stamp
 from gammabeta.data.formats.parquet import ParquetSink
 from gammabeta.errors import DataError, FileError, KindError, StateError
 
@@ -409,7 +409,7 @@ def test_a_journal_leads_nowhere_else(folder):
     path = Path("out") / FOLDER / "written.jsonl"
     line = {"file": "../victim", "source": [1, 1], "map": "", "output": stamp(Path("victim")), "rows": 1}
     path.write_text(path.read_text() + json.dumps(line))
-    assert "../victim" not in Record(Path("out")).lines
+    assert "../victim" not in Manifest(Path("out")).lines
 
 
 def test_no_permission(folder, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gammabeta import data
-from gammabeta.data.dataset.file_jobs import Work
+from gammabeta.data.dataset.file_jobs import FileJobs
 from gammabeta.errors import FileError
 
 
@@ -24,13 +24,13 @@ def _folder(tmp_path, monkeypatch):
 def test_a_source_that_vanishes_before_it_is_scaled_again(folder, monkeypatch):
     data.scale("in", "out")
     pq.write_table(pa.table({"x": [7.0]}), "in/3.parquet")
-    run = Work.run
+    run = FileJobs.run
 
     def vanishing(self):
         Path("in/0.parquet").unlink()
         return run(self)
 
-    monkeypatch.setattr(Work, "run", vanishing)
+    monkeypatch.setattr(FileJobs, "run", vanishing)
     with pytest.raises(FileError, match=r"^cannot read 'in/0\.parquet': no such file$"):
         data.scale("in", "out")
     pq.write_table(pa.table({"x": [0.5]}), "in/0.parquet")

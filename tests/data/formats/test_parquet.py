@@ -101,7 +101,7 @@ def test_pandas_reads_what_it_wrote(tmp_path, name):
 def test_the_index_of_pandas_is_no_feature(tmp_path):
     pd.DataFrame({"x": [1.0, 2.0]}, index=pd.Index([5, 7], name="id")).to_parquet(tmp_path / "in.parquet")
     assert data.measure(tmp_path / "in.parquet").names == ("x",)
-    assert [c.barred for c in data.scale(tmp_path / "in.parquet", tmp_path / "o.parquet").passed] == ["the index"]
+    assert [c.skip_reason for c in data.scale(tmp_path / "in.parquet", tmp_path / "o.parquet").passed] == ["the index"]
 
 
 @pytest.mark.parametrize("broken", [b"not json", b"[]", b'{"columns": [1]}', b'{"columns": 7, "index_columns": 3}'])

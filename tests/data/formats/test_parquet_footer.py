@@ -25,7 +25,7 @@ NAN, INF = np.nan, np.inf
 def told(path):
     """The columns for which the footer is believed."""
     source = ParquetSource(path)
-    return source.stated([column.name for column in source.columns if not column.barred])
+    return source.stated([column.name for column in source.columns if not column.skip_reason])
 
 
 def same(a, b):

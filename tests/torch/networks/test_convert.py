@@ -7,8 +7,9 @@ import pytest
 from gammabeta.errors import DataError, KindError
 
 torch = pytest.importorskip("torch")
-from gammabeta.torch import BatchNorm, convert, revert  # noqa: E402
 from torch import nn  # noqa: E402
+
+from gammabeta.torch import BatchNorm, convert, revert  # noqa: E402
 
 
 def model():

@@ -8,8 +8,9 @@ import pytest
 from gammabeta.errors import DataError, KindError
 
 torch = pytest.importorskip("torch")
-from gammabeta.torch import BatchNorm, convert  # noqa: E402
 from torch import nn  # noqa: E402
+
+from gammabeta.torch import BatchNorm, convert  # noqa: E402
 
 KINDS = (nn.BatchNorm2d, nn.SyncBatchNorm, BatchNorm)
 

@@ -14,11 +14,11 @@ from gammabeta.cli import main
 from gammabeta.errors import DataError, FileError, KindError
 
 torch = pytest.importorskip("torch")
-from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
+from torch import nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
+from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
 from gammabeta.torch import BatchNorm, convert, diagnose, freeze, recalibrate  # noqa: E402
-from torch import nn  # noqa: E402
 
 
 def normal(rows=400, features=4, seed=0):

@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402, N812
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from torch import nn  # noqa: E402
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval  # noqa: E402
-from trained_networks import Residual, accuracy, digits, one_thread, perceptron, settled, trained  # noqa: E402
 
 from gammabeta.torch import BatchNorm, convert, fold, freeze  # noqa: E402
-from torch import nn  # noqa: E402
+from trained_networks import Residual, accuracy, digits, one_thread, perceptron, settled, trained  # noqa: E402
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of torch's, about its own torch.jit

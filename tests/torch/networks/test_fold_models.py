@@ -8,9 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from trained_networks import one_thread  # noqa: E402
-
 from gammabeta.torch import convert, fold  # noqa: E402
+from trained_networks import one_thread  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,10 +9,10 @@ import pytest
 from gammabeta.errors import DataError, KindError
 
 torch = pytest.importorskip("torch")
-from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
-
-from gammabeta.torch import BatchNorm, adapt, freeze, recalibrate, unfreeze  # noqa: E402
 from torch import nn  # noqa: E402
+
+from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
+from gammabeta.torch import BatchNorm, adapt, freeze, recalibrate, unfreeze  # noqa: E402
 
 KINDS = [nn.BatchNorm1d, nn.SyncBatchNorm, BatchNorm]
 

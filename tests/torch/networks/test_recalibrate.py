@@ -14,16 +14,16 @@ from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.kernels import thread_pool
 
 torch = pytest.importorskip("torch")
-from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
+from torch import distributed, multiprocessing, nn  # noqa: E402
 from torch.optim.swa_utils import update_bn  # noqa: E402
 
+from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
 from gammabeta.torch import (  # noqa: E402
     BatchNorm,
     openmp,
     recalibrate,
 )
 from gammabeta.torch.networks import calibrate_step  # noqa: E402
-from torch import distributed, multiprocessing, nn  # noqa: E402
 
 
 def statistics(layer):
@@ -543,14 +543,14 @@ class Pictures(nn.Module):
 def test_steps_of_compiled_code_change_no_bit(monkeypatch, many, sequential):
     """Batches of several sizes, on one thread of torch's, on several, and without their OpenMP."""
     batches = torch.randn(23, 3, 34, 30, generator=torch.Generator().manual_seed(1)).split(8)
-    before, taken, take = torch.get_num_threads(), [], calibrate_step.Step.take
+    before, taken, take = torch.get_num_threads(), [], calibrate_step.CalibrationStep.take
     try:
         torch.set_num_threads(many)
         known = seeded(Pictures).eval()
         with monkeypatch.context() as patch:
             patch.setattr(calibrate_step, "step", lambda *_: None)
             report = recalibrate(known, batches, sequential=sequential)
-        monkeypatch.setattr(calibrate_step.Step, "take", lambda step, x: taken.append(x) or take(step, x))
+        monkeypatch.setattr(calibrate_step.CalibrationStep, "take", lambda step, x: taken.append(x) or take(step, x))
         for parallel in (openmp._parallel, lambda: None):
             monkeypatch.setattr(openmp, "_parallel", parallel)
             found = seeded(Pictures).eval()

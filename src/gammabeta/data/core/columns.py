@@ -22,15 +22,15 @@ def selected(
     """
     names = [column.name for column in available]
     wanted = asked(names, columns, exclude, path)
-    barred = [column for column in available if column.name in wanted and column.barred]
+    skip_reason = [column for column in available if column.name in wanted and column.skip_reason]
     if columns is not None:
-        for column in barred:
+        for column in skip_reason:
             if column.name in columns:
                 raise KindError(
-                    f"columns to scale must be of numbers, {column.name!r} in {str(path)!r} is {column.barred} "
+                    f"columns to scale must be of numbers, {column.name!r} in {str(path)!r} is {column.skip_reason} "
                     f"({column.type}); leave it out or convert it"
                 )
-    chosen = tuple(column for column in available if column.name in wanted and not column.barred)
+    chosen = tuple(column for column in available if column.name in wanted and not column.skip_reason)
     if not chosen:
         kinds = ", ".join(f"{column.name}: {column.type}" for column in available[:6])
         raise DataError(

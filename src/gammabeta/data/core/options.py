@@ -7,7 +7,7 @@ from gammabeta.data.passes.measure import Progress
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunOptions:
     """So many at once, as many as there are processors if it is None; without those that cannot be read, or not at all.
 
     `progress` and `finished` are called as in `update`.

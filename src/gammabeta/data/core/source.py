@@ -34,7 +34,7 @@ class Column(NamedTuple):
 
     name: str
     type: str
-    barred: str = ""
+    skip_reason: str = ""
 
 
 class Block(NamedTuple):

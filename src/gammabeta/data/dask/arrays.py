@@ -60,17 +60,17 @@ def template(x: da.Array, axis: axes.Axis) -> Array:
     Raises:
         DataError: the number of features is not known.
     """
-    away = axes.reduced(axis, x.ndim)
-    if any(np.isnan(n) for i, n in enumerate(x.shape) if i not in away):
+    reduced_axes = axes.reduced(axis, x.ndim)
+    if any(np.isnan(n) for i, n in enumerate(x.shape) if i not in reduced_axes):
         raise DataError(f"the chunk sizes of the features must be known, got shape {x.shape}; x.compute_chunk_sizes()")
-    return np.ones([1 if i in away else n for i, n in enumerate(x.shape)], x.dtype)
+    return np.ones([1 if i in reduced_axes else n for i, n in enumerate(x.shape)], x.dtype)
 
 
 def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.dtype[Any]) -> da.Array:
     """x under the map, lazily, by the scaler's rules as they are now. dtype: that of the image."""
-    away = axes.reduced(scaler.axis or 0, x.ndim)
-    shape = [1 if i in away else n for i, n in enumerate(x.shape)]
-    chunks = tuple((1,) if i in away else sizes for i, sizes in enumerate(x.chunks))
+    reduced_axes = axes.reduced(scaler.axis or 0, x.ndim)
+    shape = [1 if i in reduced_axes else n for i, n in enumerate(x.shape)]
+    chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))
     parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.scale, affine.shift)]
     rules = clone(scaler).set_params(axis=None)  # the parameters' shape says which axes
     meta = np.empty((0,) * x.ndim, dtype)

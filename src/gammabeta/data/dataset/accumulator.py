@@ -9,8 +9,8 @@ import numpy as np
 from gammabeta.data.core.columns import selected
 from gammabeta.data.core.source import Column
 from gammabeta.data.core.statistics import Recipe, Statistics
-from gammabeta.data.dataset.file_statistics import Entry
-from gammabeta.data.dataset.schema import Agreement, meant
+from gammabeta.data.dataset.file_statistics import FileStatistics
+from gammabeta.data.dataset.schema import SchemaCheck, meant
 from gammabeta.statistics import Extrema, Moments
 from gammabeta.statistics.concat import beside
 
@@ -19,7 +19,7 @@ Columns = tuple[Column, ...]
 WAITING = 1 << 14  # columns whose statistics are held until they are added up, of all files together
 
 
-class Total:
+class StatisticsAccumulator:
     """Adds up files in any order.
 
     where: what the data set is called; columns, exclude: which columns, as for `measure`.
@@ -27,22 +27,22 @@ class Total:
 
     def __init__(self, where: str, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> None:
         self._where, self._columns, self._exclude = where, columns, exclude
-        self._agreement = Agreement(columns, exclude)
+        self._agreement = SchemaCheck(columns, exclude)
         none = np.empty((0, 0))
         self._sum = Statistics((), 0, Moments.of(none), Extrema.of(none))
         self._waiting: list[Statistics] = []  # of the same columns
         self._covered: dict[tuple[Columns, Columns], bool] = {}
 
-    def covers(self, entry: Entry, path: Path) -> bool:
+    def covers(self, entry: FileStatistics, path: Path) -> bool:
         """Whether a file's statistics are of all the columns that are meant."""
         pair = entry.columns, entry.statistics.columns
         if pair not in self._covered:
             names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
-            asked = [column for column in entry.columns if column.name in names and not column.barred]
+            asked = [column for column in entry.columns if column.name in names and not column.skip_reason]
             self._covered[pair] = all(column.name in known for column in asked)
         return self._covered[pair]
 
-    def add(self, place: int, path: Path, entry: Entry) -> None:
+    def add(self, place: int, path: Path, entry: FileStatistics) -> None:
         """Add a file. place: where it stands in the data set, from 0.
 
         Raises:

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gammabeta.affine import Affine
-from gammabeta.data.core.options import Manner
+from gammabeta.data.core.options import RunOptions
 from gammabeta.data.core.statistics import Ranges, Statistics
 from gammabeta.data.dataset.discovery import DataSet, Part
-from gammabeta.data.dataset.file_statistics import Stamp
-from gammabeta.data.dataset.manifest import FOLDER, Files, Line, Record, fingerprint, linked, stamp
+from gammabeta.data.dataset.file_statistics import FileStamp
+from gammabeta.data.dataset.manifest import FOLDER, Files, Line, Manifest, fingerprint, linked, stamp
 from gammabeta.data.dataset.measure import AT_ONCE
 from gammabeta.data.formats.registry import check_output, opened
 from gammabeta.data.io import part_files
@@ -28,19 +28,19 @@ from gammabeta.kernels import thread_pool
 
 MANY = 4  # files for each worker: so many keep all processors busy, but for a short while at the end
 
-_ABSENT = Stamp(0, 0)
+_ABSENT = FileStamp(0, 0)
 
 
 class Stopped(Exception):  # noqa: N818
     """The run is ending: leave the file."""
 
 
-def stamped(source: DataSet) -> dict[Part, Stamp]:
+def stamped(source: DataSet) -> dict[Part, FileStamp]:
     """The files as they are now."""
     return {part: stamp(part.path) or _ABSENT for part in source.parts}
 
 
-class Work:
+class FileJobs:
     """What is to do, and what is done.
 
     Args:
@@ -54,17 +54,17 @@ class Work:
     def __init__(
         self,
         source: DataSet,
-        stamps: Mapping[Part, Stamp],
+        stamps: Mapping[Part, FileStamp],
         known: Statistics | Ranges,
         affine: Affine,
         out: Path,
         bad: Mapping[str, str],
-        manner: Manner,
+        manner: RunOptions,
     ) -> None:
         self._source, self._stamps, self._known, self._affine = source, stamps, known, affine
         self._out, self._bad, self._manner = out, dict(bad), manner
         self._map = fingerprint(known.names, affine)
-        self._record = Record(out)
+        self._record = Manifest(out)
         self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
         self._done = len(source.parts) - len(bad) - len(self._to_do)
         self._size = sum(stamps[part].size for part in self._to_do)

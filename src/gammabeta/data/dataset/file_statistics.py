@@ -20,14 +20,14 @@ from gammabeta.errors import StateError
 from gammabeta.statistics import Extrema, Moments, serialization
 
 
-class Stamp(NamedTuple):
+class FileStamp(NamedTuple):
     """What tells that a file has changed: its size in bytes, and when it was last written, in nanoseconds."""
 
     size: int
     mtime_ns: int
 
     @classmethod
-    def of_record(cls, size: Any, mtime_ns: Any) -> "Stamp":
+    def of_record(cls, size: Any, mtime_ns: Any) -> "FileStamp":
         """The stamp that a record of files tells; `StateError` if it is none."""
         if not (serialization.is_count(size) and type(mtime_ns) is int and abs(mtime_ns) <= serialization.MOST):
             raise StateError(f"size and time of a file must be integers, got {serialization.shown([size, mtime_ns])}")
@@ -48,21 +48,23 @@ def name_of_record(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileStatistics:
     """A file as it was read: `columns` are all that it has, `statistics` those of some."""
 
-    stamp: Stamp
+    stamp: FileStamp
     columns: tuple[Column, ...]
     statistics: Statistics
 
 
-def stamp_of(path: Path) -> Stamp:
+def stamp_of(path: Path) -> FileStamp:
     """A file's stamp. Raises `FileError` where there is no such file, or nothing in it."""
     found = existing(path).stat()
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return FileStamp(found.st_size, found.st_mtime_ns)
 
 
-def entry_of(part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress) -> Entry:
+def entry_of(
+    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress
+) -> FileStatistics:
     """Read a file of a data set.
 
     Raises:
@@ -81,7 +83,7 @@ def entry_of(part: Part, columns: Sequence[str] | None, exclude: Sequence[str] |
             continue
     if stamp_of(part.path) != before:
         raise changed(part.path)
-    return Entry(before, source.columns, found)
+    return FileStatistics(before, source.columns, found)
 
 
 def taken(
@@ -89,11 +91,11 @@ def taken(
 ) -> tuple[Column, ...]:
     """The columns of numbers that are meant, perhaps none: other files may have the values that this one lacks."""
     names = meant(available, columns, exclude, path)
-    present = [column for column in available if column.name in names and column.barred != "empty"]
+    present = [column for column in available if column.name in names and column.skip_reason != "empty"]
     literal = [column.name for column in present if column.name in (columns or ())]
     if literal:
         selected(present, literal, None, path)  # refuses what is not of numbers
-    return tuple(column for column in present if not column.barred)
+    return tuple(column for column in present if not column.skip_reason)
 
 
 def _nothing(source: Source) -> Statistics:

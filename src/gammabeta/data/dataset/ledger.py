@@ -21,7 +21,7 @@ from zlib import crc32
 
 from gammabeta.data.core.source import Column
 from gammabeta.data.core.statistics import Statistics
-from gammabeta.data.dataset.file_statistics import Entry, Stamp, name_of_record
+from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics, name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import replacing
 from gammabeta.errors import FileError, StateError
@@ -37,12 +37,12 @@ Layout = tuple[Column, ...]
 class _Place(NamedTuple):
     """Where the line about a file is, and of which state of the file it tells."""
 
-    stamp: Stamp
+    stamp: FileStamp
     start: int
     size: int
 
 
-class Journal:
+class LedgerFile:
     """Reads what is there and adds to it, in a `with` block, for one process at a time.
 
     Raises:
@@ -62,7 +62,7 @@ class Journal:
             self.close()
             raise
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "LedgerFile":
         return self
 
     def __exit__(
@@ -81,7 +81,7 @@ class Journal:
         """The files that it holds statistics of."""
         return list(self._places)
 
-    def entry(self, name: str, stamp: Stamp) -> Entry | None:
+    def entry(self, name: str, stamp: FileStamp) -> FileStatistics | None:
         """What was read of a file, if that is its stamp still."""
         place = self._places.get(name)
         if place is None or place.stamp != stamp:
@@ -91,7 +91,7 @@ class Journal:
         except ValueError as error:
             raise self._damaged(place.start, error) from None
 
-    def _entry(self, stamp: Stamp, told: dict[str, Any]) -> Entry | None:
+    def _entry(self, stamp: FileStamp, told: dict[str, Any]) -> FileStatistics | None:
         layout = self._layouts.get(told["layout"])
         if layout is None:  # that line was taken out
             return None
@@ -100,13 +100,13 @@ class Journal:
             isinstance(places, list) and all(map(serialization.is_count, places)) and len({*places}) == len(places)
         ):
             raise ValueError("columns that are none")
-        if not all(i < len(layout) and not layout[i].barred for i in places) or not serialization.is_count(rows):
+        if not all(i < len(layout) and not layout[i].skip_reason for i in places) or not serialization.is_count(rows):
             raise ValueError("columns or rows that are none")
         moments, extrema = unpacked(b64decode(told["sums"], validate=True), len(places))
         columns = tuple(layout[i] for i in places)
-        return Entry(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
+        return FileStatistics(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
 
-    def add(self, name: str, entry: Entry) -> None:
+    def add(self, name: str, entry: FileStatistics) -> None:
         """Keep what was read of a file."""
         layout = _key(entry.columns)
         if layout not in self._layouts:
@@ -119,7 +119,7 @@ class Journal:
         self._append({"file": name, **entry.stamp._asdict(), **told, "sums": sums})
         self._places[name] = _Place(entry.stamp, start, self._end - start)
 
-    def add_bad(self, name: str, stamp: Stamp, reason: str) -> None:
+    def add_bad(self, name: str, stamp: FileStamp, reason: str) -> None:
         """Keep why a file could not be read; nothing holds of it any more."""
         self._append({"file": name, **stamp._asdict(), "bad": reason})
         self._places.pop(name, None)
@@ -168,7 +168,7 @@ class Journal:
                 return
             if keys not in (_BAD, _FILE):
                 raise ValueError("it is about no file")
-            name, stamp = name_of_record(told["file"]), Stamp.of_record(told["size"], told["mtime_ns"])
+            name, stamp = name_of_record(told["file"]), FileStamp.of_record(told["size"], told["mtime_ns"])
             if keys == _FILE and isinstance(told["layout"], str) and isinstance(told["sums"], str):
                 self._places[name] = _Place(stamp, self._end, len(line))
             elif keys == _BAD and isinstance(told["bad"], str):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gammabeta.affine import Affine
-from gammabeta.data.dataset.file_statistics import Stamp, name_of_record
+from gammabeta.data.dataset.file_statistics import FileStamp, name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import OutputError, reason, replacing, writing
 from gammabeta.errors import FileError, StateError
@@ -34,9 +34,9 @@ class Line:
     """A file that is finished: its name, what it was made of and how, what came of it, and its rows."""
 
     name: str
-    source: Stamp
+    source: FileStamp
     map: str
-    output: Stamp
+    output: FileStamp
     rows: int
 
 
@@ -56,13 +56,13 @@ class Files:
     left_out: tuple[str, ...]
 
 
-def stamp(path: Path) -> Stamp | None:
+def stamp(path: Path) -> FileStamp | None:
     """A file's stamp as it is now, None if there is no file."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return FileStamp(found.st_size, found.st_mtime_ns)
 
 
 def fingerprint(names: tuple[str, ...], affine: Affine) -> str:
@@ -73,7 +73,7 @@ def fingerprint(names: tuple[str, ...], affine: Affine) -> str:
     return digest.hexdigest()
 
 
-class Record:
+class Manifest:
     """The lines of a folder that count, the last one for each name.
 
     Raises:
@@ -120,7 +120,7 @@ def _line(text: bytes) -> Line | None:
         if not isinstance(found, dict) or set(found) != _FIELDS:
             return None
         name, key, rows = name_of_record(found["file"]), found["map"], found["rows"]
-        source, output = (Stamp.of_record(*found[side]) for side in ("source", "output"))
+        source, output = (FileStamp.of_record(*found[side]) for side in ("source", "output"))
     except (StateError, TypeError):
         return None
     if (

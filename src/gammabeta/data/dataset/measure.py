@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
-from gammabeta.data.dataset.accumulator import Total
+from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, Part
-from gammabeta.data.dataset.file_statistics import Entry, entry_of
-from gammabeta.data.dataset.schema import Agreement
+from gammabeta.data.dataset.file_statistics import FileStatistics, entry_of
+from gammabeta.data.dataset.schema import SchemaCheck
 from gammabeta.data.formats.registry import opened
-from gammabeta.data.io.parallel import Told, abreast
+from gammabeta.data.io.parallel import Told, map_concurrently
 from gammabeta.data.passes.measure import Progress, quiet
 from gammabeta.errors import FileError
 
 AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
 
-Outcome = tuple[Part, Entry | FileError]
+Outcome = tuple[Part, FileStatistics | FileError]
 
 
 def measure_set(
@@ -26,7 +26,7 @@ def measure_set(
     progress: Progress,
 ) -> Statistics:
     """The statistics of all the rows of a data set. Arguments and errors are those of `measure`."""
-    total = Total(found.where, columns, exclude)
+    total = StatisticsAccumulator(found.where, columns, exclude)
     places = {part.name: i for i, part in enumerate(found.parts)}
     for part, outcome in each(found.parts, columns, exclude, progress):
         if isinstance(outcome, FileError):
@@ -41,17 +41,17 @@ def each(
     exclude: Sequence[str] | None,
     progress: Progress = quiet,
 ) -> Iterator[Outcome]:
-    """Every file's entry, or why it cannot be read, in the order in which they are done. Otherwise as `abreast`."""
+    """Every file's entry, or why it cannot be read, in the order in which they end. Otherwise as `map_concurrently`."""
     sizes = [_size(part) for part in parts]
     size = sum(sizes)
 
-    def read(part: Part, told: Told) -> Entry | FileError:
+    def read(part: Part, told: Told) -> FileStatistics | FileError:
         try:
             return entry_of(part, columns, exclude, lambda done, size: told(done))
         except FileError as error:
             return error
 
-    yield from abreast(read, parts, sizes, AT_ONCE, lambda done: progress(done, size))
+    yield from map_concurrently(read, parts, sizes, AT_ONCE, lambda done: progress(done, size))
 
 
 def _size(part: Part) -> int:
@@ -63,7 +63,7 @@ def _size(part: Part) -> int:
 
 def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
     """The rows of a data set in order, as `scan` gives those of a file; `start` and `done` go on from file to file."""
-    agreement = Agreement(columns, None)
+    agreement = SchemaCheck(columns, None)
     rows = done = 0
     for place, part in enumerate(found.parts):
         source = opened(part.path)

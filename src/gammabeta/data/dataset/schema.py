@@ -24,7 +24,7 @@ def meant(
     return asked(names, columns, [name for name in exclude or () if matches(name, names)], path)
 
 
-class Agreement:
+class SchemaCheck:
     """Looks at the columns of one file after the other, in any order.
 
     columns, exclude: which columns, as for `measure`. `numbers` holds those that are of numbers in the files so far.
@@ -50,9 +50,9 @@ class Agreement:
 
     def _compare(self, path: Path, columns: tuple[Column, ...]) -> None:
         names = meant(columns, self._columns, self._exclude, path)
-        here = {column.name: column for column in columns if column.name in names and column.barred != "empty"}
+        here = {column.name: column for column in columns if column.name in names and column.skip_reason != "empty"}
         for name, column in here.items():
-            other = (self._others if not column.barred else self.numbers).get(name)
+            other = (self._others if not column.skip_reason else self.numbers).get(name)
             if other is not None:
                 raise _differ(column, path, *other)
         everything = {column.name for column in columns}
@@ -60,7 +60,7 @@ class Agreement:
             if name not in everything:
                 raise _lacking(name, path, known)
         for name, column in here.items():
-            if column.barred:
+            if column.skip_reason:
                 self._others.setdefault(name, (column, path))
             elif name not in self.numbers:
                 self._see_to_it_that_all_have(name, path)
@@ -83,7 +83,7 @@ class Agreement:
 def _together(kinds: set[Column]) -> Column:
     """A column that came in several types, whatever the order in which they came."""
     in_order = sorted(kinds, key=lambda column: column.type)
-    numbers = [column for column in in_order if not column.barred]
+    numbers = [column for column in in_order if not column.skip_reason]
     return reduce(joined, numbers) if numbers else in_order[-1]
 
 
@@ -95,7 +95,7 @@ def _differ(column: Column, path: Path, known: Column, first: Path) -> DataError
 
 
 def _kind(column: Column) -> str:
-    return f"of {column.type}" if column.barred in ("", "not numeric") else f"{column.barred} ({column.type})"
+    return f"of {column.type}" if column.skip_reason in ("", "not numeric") else f"{column.skip_reason} ({column.type})"
 
 
 def _lacking(name: str, path: Path, first: Path) -> DataError:

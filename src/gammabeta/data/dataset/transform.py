@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gammabeta.affine import Affine
-from gammabeta.data.core.options import Manner
+from gammabeta.data.core.options import RunOptions
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
 from gammabeta.data.dataset.discovery import DataSet
-from gammabeta.data.dataset.file_jobs import Work, stamped
+from gammabeta.data.dataset.file_jobs import FileJobs, stamped
 from gammabeta.data.dataset.manifest import FOLDER, locked, refuse_links
 from gammabeta.data.dataset.update import update
 from gammabeta.data.io.paths import OutputError, writing
@@ -29,7 +29,7 @@ def scale_folder(
     recipe: Recipe | None,
     stats: str | Path | None,
     footers: bool,
-    manner: Manner,
+    manner: RunOptions,
 ) -> Written:
     """Scale a folder's files by the statistics of all of them. See `scale`."""
     stamps, read = stamped(source), 0
@@ -60,14 +60,14 @@ def scale_folder(
                 finished=manner.finished,
             )
             known, bad = found.statistics, found.bad
-        return Work(source, stamps, known, known.affine(), out, bad, replace(manner, progress=second)).run()
+        return FileJobs(source, stamps, known, known.affine(), out, bad, replace(manner, progress=second)).run()
 
 
-def map_folder(known: Statistics, affine: Affine, source: DataSet, out: Path, manner: Manner) -> Written:
+def map_folder(known: Statistics, affine: Affine, source: DataSet, out: Path, manner: RunOptions) -> Written:
     """Put a folder's files through a map that is there already. See `apply`."""
     stamps = stamped(source)
     with prepared(source, out):
-        return Work(source, stamps, known, affine, out, {}, manner).run()
+        return FileJobs(source, stamps, known, affine, out, {}, manner).run()
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from random import Random
 
 from gammabeta.data.core.statistics import Recipe, Statistics, listed
 from gammabeta.data.core.statistics_io import save, statistics_path
-from gammabeta.data.dataset.accumulator import Total
+from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import Part, Where, data_set
-from gammabeta.data.dataset.file_statistics import Entry, Stamp
-from gammabeta.data.dataset.ledger import Journal
+from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics
+from gammabeta.data.dataset.ledger import LedgerFile
 from gammabeta.data.dataset.measure import each
 from gammabeta.data.passes.measure import Progress, quiet
 from gammabeta.data.passes.minmax import none_good
@@ -92,8 +92,8 @@ def update(
     (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
     """
     found = data_set(where)
-    with Journal(ledger_path(stats)) as journal:
-        total = Total(found.where, columns, exclude)
+    with LedgerFile(ledger_path(stats)) as journal:
+        total = StatisticsAccumulator(found.where, columns, exclude)
         places = {part.name: i for i, part in enumerate(found.parts)}
         fresh: list[Part] = []
         kept: list[Part] = []
@@ -102,13 +102,13 @@ def update(
         read, bad, rows = [], {}, 0
         finished(len(kept), len(places), 0)
         for part, outcome in each(fresh, columns, exclude, progress):
-            if isinstance(outcome, Entry):
+            if isinstance(outcome, FileStatistics):
                 journal.add(part.name, outcome)
                 total.add(places[part.name], part.path, outcome)
                 read.append(part.name)
                 rows += outcome.statistics.rows
             else:
-                journal.add_bad(part.name, _stamp(part) or Stamp(0, 0), str(outcome))
+                journal.add_bad(part.name, _stamp(part) or FileStamp(0, 0), str(outcome))
                 bad[part.name] = str(outcome)
             finished(len(kept) + len(read) + len(bad), len(places), rows)
         if bad and not (skip_bad and len(bad) < len(places)):
@@ -121,7 +121,7 @@ def update(
     return Updated(result, tuple(sorted(read)), len(kept), gone, bad, checked)
 
 
-def _known(journal: Journal, total: Total, part: Part, place: int) -> bool:
+def _known(journal: LedgerFile, total: StatisticsAccumulator, part: Part, place: int) -> bool:
     """Add a file to the total by what the ledger has of it, if that holds."""
     stamp = _stamp(part)
     entry = journal.entry(part.name, stamp) if stamp else None
@@ -131,15 +131,15 @@ def _known(journal: Journal, total: Total, part: Part, place: int) -> bool:
     return True
 
 
-def _stamp(part: Part) -> Stamp | None:
+def _stamp(part: Part) -> FileStamp | None:
     try:
         found = part.path.stat()
     except OSError:  # it is said where the file is read
         return None
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return FileStamp(found.st_size, found.st_mtime_ns)
 
 
-def _unreadable(bad: dict[str, str], journal: Journal) -> FileError:
+def _unreadable(bad: dict[str, str], journal: LedgerFile) -> FileError:
     first, *others = sorted(bad)
     more = f"; nor can {listed(others)}" if others else ""
     return FileError(
@@ -151,7 +151,7 @@ def _unreadable(bad: dict[str, str], journal: Journal) -> FileError:
 def _checked(
     kept: Sequence[Part],
     seed: int,
-    journal: Journal,
+    journal: LedgerFile,
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
     progress: Progress,

@@ -157,8 +157,8 @@ class ArraySource(Source):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Every feature, in C order."""
-        barred = "" if self.is_numeric else "not numeric"
-        return tuple(Column(name, self.dtype.name, barred) for name in self.names)
+        skip_reason = "" if self.is_numeric else "not numeric"
+        return tuple(Column(name, self.dtype.name, skip_reason) for name in self.names)
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -60,9 +60,9 @@ class CsvSource(Source):
     @property
     def columns(self) -> tuple[Column, ...]:
         """Every column, in the file's order."""
-        barred = {"empty": "empty", "words": "not numeric"}
+        skip_reason = {"empty": "empty", "words": "not numeric"}
         return tuple(
-            Column(name, arrow_numpy.type_name(csv_text.ARROW[kind]), barred.get(kind, ""))
+            Column(name, arrow_numpy.type_name(csv_text.ARROW[kind]), skip_reason.get(kind, ""))
             for name, kind in zip(self.names, self._kinds, strict=True)
         )
 

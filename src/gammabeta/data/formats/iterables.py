@@ -11,7 +11,7 @@ from gammabeta import axes
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, is_array, native
 from gammabeta.data.formats.record_batches import speaks_arrow, tables_of
-from gammabeta.data.io.peekable import Looked
+from gammabeta.data.io.peekable import PeekedIterable
 from gammabeta.errors import DataError, KindError
 
 TOGETHER = 4 << 20  # bytes: smaller chunks are put together, since a call costs as much as 100,000 values
@@ -39,7 +39,7 @@ def batches(chunks: Iterable[Any], select: Select = None) -> Source:
     >>> gb.data.moments(batches(loader, select=0), axis=(0, 2, 3))
     Moments(shape=(3,), count=[320. 320. 320.], mean=[5. 5. 5.], std=[0. 0. 0.])
     """
-    looked = Looked(chunks)
+    looked = PeekedIterable(chunks)
 
     def pick(chunk: Any) -> Any:
         return _picked(chunk, select, looked.name)
@@ -64,7 +64,7 @@ def batches(chunks: Iterable[Any], select: Select = None) -> Source:
 class BatchesSource(ArraySource):
     """Arrays that follow one another along their first axis."""
 
-    def __init__(self, chunks: Looked, pick: Callable[[Any], Any]) -> None:
+    def __init__(self, chunks: PeekedIterable, pick: Callable[[Any], Any]) -> None:
         self.path, self.once, self.here = Path(chunks.name), chunks.once, True
         self._chunks, self._pick = chunks, pick
         first = self._array(chunks.first, 1)

@@ -17,7 +17,7 @@ from gammabeta.data.formats.ipc import slices
 from gammabeta.data.formats.parquet import GROUP_BYTES, READ_AHEAD
 from gammabeta.data.formats.table import columns_of
 from gammabeta.data.io.paths import arrow_has_threads, reading
-from gammabeta.data.io.peekable import Looked, name_of, used_up
+from gammabeta.data.io.peekable import PeekedIterable, name_of, single_pass_error
 from gammabeta.errors import DataError, GammabetaError, KindError
 
 STRETCH_BYTES = 16 << 20  # where statistics are taken: a call for a column costs as much as 100,000 values
@@ -67,7 +67,7 @@ class StreamSource(Source):
     def _pass(self, names: Sequence[str] | None, least: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
         """All batches, of `least` bytes or more, with the number of their first row and the bytes so far."""
         if self.once and self._begun:
-            raise DataError(used_up(str(self.path)))
+            raise DataError(single_pass_error(str(self.path)))
         self._begun = True
         start = done = 0
         promised = (self._as_promised(batch, n, names) for n, batch in enumerate(self._batches(names), 1))
@@ -147,7 +147,7 @@ def table_of(x: Any) -> Source | None:
     return None
 
 
-def tables_of(chunks: Looked, pick: Callable[[Any], Any]) -> StreamSource:
+def tables_of(chunks: PeekedIterable, pick: Callable[[Any], Any]) -> StreamSource:
     """What reads an iterable of tables, frames or record batches."""
     schema = _reader(pick(chunks.first)).schema
 

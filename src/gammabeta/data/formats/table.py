@@ -24,9 +24,11 @@ def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
     index = _pandas_index(schema)
     columns = []
     for field in schema:
-        barred = "" if arrow_numpy.is_number(field.type) else "empty" if pa.types.is_null(field.type) else "not numeric"
+        skip_reason = (
+            "" if arrow_numpy.is_number(field.type) else "empty" if pa.types.is_null(field.type) else "not numeric"
+        )
         columns.append(
-            Column(field.name, arrow_numpy.type_name(field.type), "the index" if field.name in index else barred)
+            Column(field.name, arrow_numpy.type_name(field.type), "the index" if field.name in index else skip_reason)
         )
     return tuple(columns)
 

@@ -19,7 +19,7 @@ class _Stopped(Exception):  # noqa: N818
     """Nobody waits for this item any more."""
 
 
-def abreast(
+def map_concurrently(
     work: Callable[[T, Told], R], items: Sequence[T], sizes: Sequence[int], at_once: int, report: Callable[[int], None]
 ) -> Iterator[tuple[T, R]]:
     """Each item and what `work` makes of it, in the order in which they are done.

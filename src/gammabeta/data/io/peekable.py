@@ -12,7 +12,7 @@ def name_of(x: Any) -> str:
     return type(x).__name__
 
 
-class Looked:
+class PeekedIterable:
     """An iterable whose first item is known. Its first pass goes on from there, so that nothing is made twice.
 
     `once`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
@@ -38,7 +38,7 @@ class Looked:
             self._begun = None  # type: ignore[assignment]
             return self._watched(chain([self.first], begun))
         if self.once:
-            raise DataError(used_up(self.name))
+            raise DataError(single_pass_error(self.name))
         return self._watched(iter(self._items))
 
     def _watched(self, items: Iterator[Any]) -> Iterator[Any]:
@@ -66,7 +66,7 @@ class Noted:
             error.add_note(self._note)
 
 
-def used_up(name: str) -> str:
+def single_pass_error(name: str) -> str:
     """What is said of an iterator that is needed once more."""
     return (
         f"what is read twice must be there twice, {name!r} can be read once: it can be measured, but not scaled by its "

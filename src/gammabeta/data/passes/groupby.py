@@ -150,7 +150,7 @@ def _measured(
         raise DataError(f"there is no column {by!r} in {str(source.path)!r}; it has {listed(list(known))}")
     others = [column for column in source.columns if column.name != by]
     chosen = selected(others, columns, exclude, source.path)
-    held = _Held([column.name for column in chosen])
+    held = _GroupAccumulator([column.name for column in chosen])
     with source.unchanged():
         for chunk in ahead(source.chunks([by, *held.names]), here=source.here):
             held.take(chunk, by, source.path)
@@ -159,7 +159,7 @@ def _measured(
     return GroupStatistics(Column(by, known[by].type), chosen, moments, extrema)
 
 
-class _Held:
+class _GroupAccumulator:
     """Rows that wait to be added to the statistics of their groups."""
 
     def __init__(self, names: list[str]) -> None:

@@ -14,7 +14,7 @@ from gammabeta.data.core.statistics import Recipe, Statistics, listed
 from gammabeta.data.dataset.discovery import data_set, is_data_set
 from gammabeta.data.formats.array import ArraySource
 from gammabeta.data.formats.registry import Data, opened
-from gammabeta.data.io.parallel import Told, abreast
+from gammabeta.data.io.parallel import Told, map_concurrently
 from gammabeta.data.io.prefetch import ahead
 from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.measure_array import of_features
@@ -112,7 +112,7 @@ def _parts(source: Source, names: tuple[str, ...], progress: Progress) -> Iterat
         yield _total(source, pieces, lambda done: progress(done, source.size))
         return
     sizes = [source.size * len(group) // len(names) for group in shares]
-    for _, found in abreast(share, shares, sizes, AT_ONCE, lambda done: progress(done, source.size)):
+    for _, found in map_concurrently(share, shares, sizes, AT_ONCE, lambda done: progress(done, source.size)):
         yield found
 
 

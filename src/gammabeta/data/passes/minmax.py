@@ -11,7 +11,7 @@ from gammabeta.data.core.source import Column, Source
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
 from gammabeta.data.dataset.discovery import DataSet, data_set, is_data_set
 from gammabeta.data.dataset.file_statistics import taken
-from gammabeta.data.dataset.schema import Agreement
+from gammabeta.data.dataset.schema import SchemaCheck
 from gammabeta.data.formats.array import ArraySource
 from gammabeta.data.formats.registry import opened
 from gammabeta.data.passes.measure import Input, Progress, measure, measured, quiet
@@ -77,7 +77,7 @@ def ranges_of_set(
     bad: dict[str, str] | None,
 ) -> Ranges:
     """The ranges of a data set of Parquet files. bad: where the reasons go why files cannot be read, if that may be."""
-    agreement, rows = Agreement(columns, exclude), 0
+    agreement, rows = SchemaCheck(columns, exclude), 0
     total: dict[str, Extrema] = {}
     for place, part in enumerate(found.parts):
         try:

@@ -13,7 +13,7 @@ from gammabeta.data.core.sink import outcome
 from gammabeta.data.core.source import Column, Scaling
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.formats.registry import Data, opened
-from gammabeta.data.io.peekable import used_up
+from gammabeta.data.io.peekable import single_pass_error
 from gammabeta.data.io.prefetch import ahead
 from gammabeta.data.passes.measure import Progress, measure, quiet
 from gammabeta.data.passes.transform import unscaled
@@ -60,7 +60,7 @@ def preview(
     """
     source = opened(source)
     if source.once:
-        raise DataError(used_up(str(source.path)))
+        raise DataError(single_pass_error(str(source.path)))
     found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
     if not found.rows:
         raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
-from gammabeta.data.core.options import Manner
+from gammabeta.data.core.options import RunOptions
 from gammabeta.data.core.sink import outcome
 from gammabeta.data.core.source import Chunk, Column, Restart, Scaling, Source
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics, listed
@@ -20,7 +20,7 @@ from gammabeta.data.dataset.manifest import Files
 from gammabeta.data.dataset.update import Finished, silent
 from gammabeta.data.formats.registry import check_output, opened, sink_for
 from gammabeta.data.io.paths import changed, replacing
-from gammabeta.data.io.peekable import used_up
+from gammabeta.data.io.peekable import single_pass_error
 from gammabeta.data.io.prefetch import ahead
 from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.measure import Input, Progress, infinite, measure, quiet
@@ -97,12 +97,12 @@ def scale(
     if is_data_set(source):
         from gammabeta.data.dataset.transform import scale_folder
 
-        manner = Manner(workers, skip_bad, progress, finished)
+        manner = RunOptions(workers, skip_bad, progress, finished)
         return scale_folder(data_set(source), Path(out), columns, exclude, recipe, stats, footers, manner)
     source, out = opened(source), Path(out)
     check_output(out, source)
     if source.once:
-        raise DataError(used_up(str(source.path)))
+        raise DataError(single_pass_error(str(source.path)))
     with ExitStack() as stack:
         kept = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None
         temporary = stack.enter_context(replacing(out))
@@ -151,7 +151,7 @@ def apply(
     ...     pq.read_table(done.path).to_pylist()
     [{'b': 'x', 'a': 4.0}]
     """
-    return _mapped(stats, source, out, lambda affine: affine, Manner(workers, skip_bad, progress, finished))
+    return _mapped(stats, source, out, lambda affine: affine, RunOptions(workers, skip_bad, progress, finished))
 
 
 def invert(
@@ -177,7 +177,7 @@ def invert(
     ...     pq.read_table(done.path).to_pylist()
     [{'a': 5.0}]
     """
-    return _mapped(stats, source, out, Affine.inverse, Manner(workers, skip_bad, progress, finished))
+    return _mapped(stats, source, out, Affine.inverse, RunOptions(workers, skip_bad, progress, finished))
 
 
 def _mapped(
@@ -185,7 +185,7 @@ def _mapped(
     source: Input,
     out: str | Path,
     direction: Callable[[Affine], Affine],
-    manner: Manner,
+    manner: RunOptions,
 ) -> Written:
     known = stats if isinstance(stats, Statistics) else load(stats)
     if not known.rows:
@@ -224,7 +224,7 @@ def _check_columns(known: Statistics | Ranges, source: Source) -> None:
         )
     for column in known.columns:
         now = here[column.name]
-        if now.barred == "not numeric":
+        if now.skip_reason == "not numeric":
             raise KindError(
                 f"column {now.name!r} must be of numbers as it was ({column.type}), "
                 f"in {str(source.path)!r} it is {now.type}"
@@ -237,8 +237,8 @@ def _write(
     here = {column.name: column for column in source.columns}
     # a CSV column without one value has no type, and nothing to scale
     source.scratch = out.resolve().parent
-    names = tuple(name for name in known.names if here[name].barred != "empty")
-    at = [i for i, name in enumerate(known.names) if here[name].barred != "empty"]
+    names = tuple(name for name in known.names if here[name].skip_reason != "empty")
+    at = [i for i, name in enumerate(known.names) if here[name].skip_reason != "empty"]
     schema = outcome(source.schema, names)
     scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
     sink = sink_for(temporary, out, schema, source, names)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+from flax import nnx
 from jax import numpy as jnp
 
-from flax import nnx
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.flax.networks import stat_layers
-from gammabeta.flax.networks.stat_layers import WHICH, Tracked
+from gammabeta.flax.networks.stat_layers import WHICH, StatLayers
 from gammabeta.flax.norm import validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
@@ -46,7 +46,7 @@ def adapt(model: nnx.Module, *, prior: float = 16.0) -> Adaptation:
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    found = Tracked(model)
+    found = StatLayers(model)
     found.some("adapt", WHICH)
     for name, layer in found.layers.items():
         if stat_layers.is_adapted(layer):
@@ -84,10 +84,10 @@ def _kind(base: Any, prior: float) -> Any:
 
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
     """The mean and the variance to normalize a batch by."""
-    space, away = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else formula.spread(space, mask, x, away)
-    seen = functional.normalized(x, axis=away, eps=layer.epsilon, mask=kept)
-    count = shared.samples(space, x, kept, away)
+    space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
+    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
+    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
+    count = shared.samples(space, x, kept, reduced_axes)
     return [
         shared.mixed(space, prior, count, old[...], batch)
         for old, batch in ((layer.mean, seen.mean), (layer.var, seen.var))

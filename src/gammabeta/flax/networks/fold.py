@@ -6,16 +6,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import numpy as jnp
 
-from flax import nnx
 from gammabeta.affine import Affine
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
 from gammabeta.flax.networks import linear, stat_layers
-from gammabeta.flax.networks.fold_graph import Graph
+from gammabeta.flax.networks.fold_graph import LayerGraph
 from gammabeta.networks.fold import report as fold_report
-from gammabeta.networks.fold.planner import Folding, features_of
+from gammabeta.networks.fold.planner import FoldPlanner, features_of
 from gammabeta.networks.fold.report import Difference, Report
 
 
@@ -65,8 +65,8 @@ def fold(
         )
     if features is not None and within:
         raise DataError("scaler= needs the way from the input on, which within= leaves unknown: give one of them")
-    graph = Graph(model, within)
-    work = Folding(graph)
+    graph = LayerGraph(model, within)
+    work = FoldPlanner(graph)
     work.fold_norms()
     notes: tuple[str, ...] = ()
     if features is not None:
@@ -84,7 +84,7 @@ def fold(
     return result, report
 
 
-def _result(model: Any, graph: Graph, work: Folding) -> Any:
+def _result(model: Any, graph: LayerGraph, work: FoldPlanner) -> Any:
     """The folded copy."""
     result: Any = nnx.clone(model)
     result.eval()

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-
 from flax import nnx
+
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
 from gammabeta.flax.networks import linear, stat_layers
@@ -19,7 +19,7 @@ from gammabeta.norm.linear_map import Features, Linear
 NORMS = (nnx.BatchNorm, BatchNorm)
 
 
-class Graph(planner.Graph):
+class LayerGraph(planner.LayerGraph):
     """A site is (chain, place); the name of what is called there is `chains[chain][place]`."""
 
     def __init__(self, model: Any, within: tuple[str, ...]) -> None:

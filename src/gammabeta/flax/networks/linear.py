@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
+from flax import nnx
 from jax import lax
 from jax import numpy as jnp
 
-from flax import nnx
 from gammabeta.networks.fold.planner import check_size, from_channels_last, to_channels_last
 from gammabeta.norm.linear_map import Linear
 

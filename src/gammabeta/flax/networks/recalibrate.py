@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from flax import nnx
+
 from gammabeta.flax.networks import call_model
-from gammabeta.flax.networks.stat_layers import WHICH, Tracked
+from gammabeta.flax.networks.stat_layers import WHICH, StatLayers
 from gammabeta.networks import recalibrate as shared
-from gammabeta.networks.batches import Call, Feed, Mask, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, quiet
 from gammabeta.networks.recalibrate_report import Recalibration
 
 
@@ -63,6 +64,6 @@ def recalibrate(
     >>> float(norm.mean[0]), round(float(norm.var[0]), 4)
     (3.0, 4.6667)
     """
-    tracked = Tracked(model)
+    tracked = StatLayers(model)
     tracked.some("recalibrate", WHICH)
-    return shared.recalibrate(tracked, Feed(batches, call or call_model.called, mask, progress), sequential)
+    return shared.recalibrate(tracked, BatchFeed(batches, call or call_model.called, mask, progress), sequential)

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import numpy as jnp
 
-from flax import nnx
 from gammabeta.backends import array_ops
 from gammabeta.backends.array_ops import Axes
 from gammabeta.errors import DataError, KindError
@@ -23,7 +23,7 @@ WHICH = "mean and var, of flax.nnx.BatchNorm"
 _MODES = ("deterministic", "use_running_average")
 
 
-class Tracked(recalibrate.Tracked):
+class StatLayers(recalibrate.StatLayers):
     """The layers with running statistics that may move: all but frozen ones."""
 
     def __init__(self, model: Any) -> None:
@@ -71,11 +71,11 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
     values = np.asarray(x)
     try:
-        away = validation.reduced(layer, values)
-        kept = None if mask is None else formula.spread(array_ops.of(values), np.asarray(mask), values, away)
+        reduced_axes = validation.reduced(layer, values)
+        kept = None if mask is None else formula.spread(array_ops.of(values), np.asarray(mask), values, reduced_axes)
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
-    return values, away, kept
+    return values, reduced_axes, kept
 
 
 def modules(model: Any) -> dict[str, Any]:

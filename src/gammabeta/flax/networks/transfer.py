@@ -5,9 +5,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+from flax import nnx
 from jax import numpy as jnp
 
-from flax import nnx
 from gammabeta.errors import KindError
 from gammabeta.flax.norm.layer import BatchNorm
 from gammabeta.networks.transfer import snapshot

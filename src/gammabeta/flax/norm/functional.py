@@ -17,7 +17,7 @@ from gammabeta.norm.running_stats import Running
 class Plan(NamedTuple):
     """How a batch is normalized; `add` makes one batch of all devices' batches."""
 
-    away: tuple[int, ...]
+    reduced_axes: tuple[int, ...]
     convention: Convention
     renorm: tuple[float, float] | None
     add: Add | None
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
 
 def by_batch(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: Plan) -> tuple[Any, Running]:
     """y by the batch's own statistics, and the running ones after it."""
-    given = {"axis": plan.away, "eps": plan.convention.eps, "mask": mask, "add": plan.add}
+    given = {"axis": plan.reduced_axes, "eps": plan.convention.eps, "mask": mask, "add": plan.add}
     if plan.renorm is None:
         batch = normalized(x, gamma, beta, **given)
         y = batch.y
@@ -38,7 +38,7 @@ def by_batch(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: P
 def by_parts(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: Plan, parts: int) -> tuple[Any, Running]:
     """`by_batch` of parts along axis 0, one after the other and about equally long: the first ones by one sample."""
     if mask is not None:
-        mask = formula.spread(array_ops.of(x), mask, x, plan.away)
+        mask = formula.spread(array_ops.of(x), mask, x, plan.reduced_axes)
 
     def step(running: Running, part: Any) -> tuple[Running, Any]:
         y, running = by_batch(part[0], gamma, beta, running, part[1], plan)
@@ -61,6 +61,6 @@ def _renormalized(
     r, d = running_stats.renormalized(space, batch, running, plan.convention.eps, bounds)
     scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
     shift = shift if beta is None else shift + beta
-    shape = axes.parameter_shape(plan.away, normal.shape)
+    shape = axes.parameter_shape(plan.reduced_axes, normal.shape)
     y = normal * scale.reshape(shape) + shift.reshape(shape)
-    return y if mask is None else jnp.where(formula.spread(space, mask, normal, plan.away), y, 0)
+    return y if mask is None else jnp.where(formula.spread(space, mask, normal, plan.reduced_axes), y, 0)

@@ -9,17 +9,17 @@ from typing import Any, Self
 
 import jax
 import numpy as np
+from flax import nnx
 from flax.nnx.nn import dtypes
 from jax import numpy as jnp
 
-from flax import nnx
 from gammabeta.conventions import FLAX, Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.flax.norm import functional, sync, validation
 from gammabeta.flax.norm.functional import Plan
 from gammabeta.norm.functional import normalized
 from gammabeta.norm.running_stats import Running
-from gammabeta.norm.state import Learned
+from gammabeta.norm.state import BatchNormState
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -134,14 +134,14 @@ class BatchNorm(nnx.BatchNorm):
             y, of x's shape.
         """
         x = jnp.asarray(x)
-        away = validation.reduced(self, x)
+        reduced_axes = validation.reduced(self, x)
         scale, bias = (None if p is None else p[...] for p in (self.scale, self.bias))
         result = self._result(x, scale, bias)
         values = x.astype(jnp.promote_types(jnp.promote_types(x.dtype, result), jnp.float32))
         if self._evaluating(use_running_average):
-            y = self._by_running(values, scale, bias, away, mask)
+            y = self._by_running(values, scale, bias, reduced_axes, mask)
         else:
-            y, running = self._by_batch(values, scale, bias, away, mask)
+            y, running = self._by_batch(values, scale, bias, reduced_axes, mask)
             self._keep(running)
         return y.astype(result)
 
@@ -162,29 +162,29 @@ class BatchNorm(nnx.BatchNorm):
 
         return jax.eval_shape(promoted, x, self.mean[...], self.var[...], scale, bias).dtype
 
-    def _by_running(self, x: Any, scale: Any, bias: Any, away: tuple[int, ...], mask: Any) -> Any:
+    def _by_running(self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any) -> Any:
         if x.size == 0:
             return x
         given = {"mean": self.mean[...], "var": self.var[...], "mask": mask}
-        return normalized(x, scale, bias, axis=away, eps=self.epsilon, **given).y
+        return normalized(x, scale, bias, axis=reduced_axes, eps=self.epsilon, **given).y
 
-    def _by_batch(self, x: Any, scale: Any, bias: Any, away: tuple[int, ...], mask: Any) -> tuple[Any, Running]:
+    def _by_batch(self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any) -> tuple[Any, Running]:
         group = sync.group(self.axis_name, self.axis_index_groups)
-        parts = self._parts(x, away)
+        parts = self._parts(x, reduced_axes)
         if mask is None:
-            validation.enough(x, away, parts, group.devices)
-        plan = Plan(away, self.convention, self.renorm, group.add)
+            validation.enough(x, reduced_axes, parts, group.devices)
+        plan = Plan(reduced_axes, self.convention, self.renorm, group.add)
         batches = jnp.zeros((), jnp.int32) if self.batches is None else self.batches[...]
         running = Running(self.mean[...], self.var[...], batches)
         if parts == 1:
             return functional.by_batch(x, scale, bias, running, mask, plan)
         return functional.by_parts(x, scale, bias, running, mask, plan, parts)
 
-    def _parts(self, x: Any, away: tuple[int, ...]) -> int:
+    def _parts(self, x: Any, reduced_axes: tuple[int, ...]) -> int:
         """In how many ghost batches x is normalized."""
         if self.ghost is None:
             return 1
-        if 0 not in away:
+        if 0 not in reduced_axes:
             raise DataError(f"ghost= splits axis 0, the samples, which axis={self.axis} keeps")
         return max(1, x.shape[0] // self.ghost)
 
@@ -193,7 +193,7 @@ class BatchNorm(nnx.BatchNorm):
         if self.batches is not None:
             self.batches[...] = running.batches
 
-    def state(self) -> Learned:
+    def state(self) -> BatchNormState:
         """What the layer has learned, for `from_state` of any framework's layer.
 
         Flax counts no batches: `batches` is 0, unless the layer has momentum=None.
@@ -201,10 +201,10 @@ class BatchNorm(nnx.BatchNorm):
         gamma, beta = (None if p is None else np.asarray(p[...]).astype(np.float64) for p in (self.scale, self.bias))
         mean, var = (np.asarray(p[...]).astype(np.float64) for p in (self.mean, self.var))
         batches = 0 if self.batches is None else int(self.batches[...])
-        return Learned(gamma, beta, mean, var, batches, self.convention)
+        return BatchNormState(gamma, beta, mean, var, batches, self.convention)
 
     @classmethod
-    def from_state(cls, state: Learned, convention: Convention | None = None, **arguments: Any) -> Self:
+    def from_state(cls, state: BatchNormState, convention: Convention | None = None, **arguments: Any) -> Self:
         """A layer that goes on under the convention of the state's source, or under another, such as `gb.FLAX`.
 
         In evaluation, eps being part of the convention, the output is the source's as long as that is kept. So is the

@@ -57,21 +57,21 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
     along = named(layer.axis)
     if x.ndim <= len(along):
         raise DataError(f"x must have at least one axis beside those of the features, {along}, got shape {x.shape}")
-    away = axes.kept(along, x.ndim)
-    found = tuple(n for i, n in enumerate(x.shape) if i not in away)
+    reduced_axes = axes.kept(along, x.ndim)
+    found = tuple(n for i, n in enumerate(x.shape) if i not in reduced_axes)
     features = tuple(layer.mean.shape)
     if found != features:
         raise DataError(
             f"x must have features {features} at axis {layer.axis}, got {found} in shape {x.shape}; give the "
             f"layer num_features={found[0] if len(found) == 1 else found}, or another axis="
         )
-    return away
+    return reduced_axes
 
 
-def enough(x: Any, away: tuple[int, ...], parts: int, devices: int) -> None:
+def enough(x: Any, reduced_axes: tuple[int, ...], parts: int, devices: int) -> None:
     """Two values of each feature, or more, in every part of the batch whose own statistics are taken."""
-    samples = x.shape[0] // parts if 0 in away else 1
-    count = samples * prod(x.shape[i] for i in away if i != 0) * devices
+    samples = x.shape[0] // parts if 0 in reduced_axes else 1
+    count = samples * prod(x.shape[i] for i in reduced_axes if i != 0) * devices
     if count < 2:
         raise DataError(
             f"training needs more than 1 value of each feature, got {count} in shape {x.shape}"

@@ -4,15 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
+
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.keras.networks import stat_layers
-from gammabeta.keras.networks.stat_layers import WHICH, Tracked
+from gammabeta.keras.networks.stat_layers import WHICH, StatLayers
 from gammabeta.keras.norm import masks, validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
 from gammabeta.norm import functional
-from keras import ops
 
 _MOVING = ("moving_mean", "moving_variance")
 
@@ -46,7 +47,7 @@ def adapt(model: keras.layers.Layer, *, prior: float = 16.0) -> Adaptation:
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    found = Tracked(model)
+    found = StatLayers(model)
     found.some("adapt", WHICH)
     for name, layer in found.layers.items():
         if "call" in vars(layer):
@@ -79,10 +80,10 @@ def _begun(model: Any, layer: Any, prior: float) -> Callable[[], None]:
 
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
     """The mean and the variance to normalize a batch by."""
-    space, away = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else masks.spread(space, mask, x, away)
-    seen = functional.normalized(x, axis=away, eps=layer.epsilon, mask=kept)
-    count = shared.samples(space, x, kept, away)
+    space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
+    kept = None if mask is None else masks.spread(space, mask, x, reduced_axes)
+    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
+    count = shared.samples(space, x, kept, reduced_axes)
     trained = [ops.convert_to_tensor(getattr(layer, name)) for name in _MOVING]
     return [
         shared.mixed(space, prior, count, old, batch) for old, batch in zip(trained, (seen.mean, seen.var), strict=True)

@@ -4,18 +4,18 @@ from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 import keras
+import numpy as np
+from keras import ops
+
 from gammabeta.affine import Affine
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
 from gammabeta.keras.networks import linear
-from gammabeta.keras.networks.fold_graph import Graph, functional
+from gammabeta.keras.networks.fold_graph import LayerGraph, functional
 from gammabeta.networks.fold import report as fold_report
-from gammabeta.networks.fold.planner import Folding, features_of
+from gammabeta.networks.fold.planner import FoldPlanner, features_of
 from gammabeta.networks.fold.report import Difference, Report
-from keras import ops
 
 
 def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tuple[keras.Model, Report]:
@@ -56,13 +56,13 @@ def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tupl
     ['Conv2D', 'Identity', 'ReLU']
     """
     features = None if scaler is None else features_of(scaler)
-    graph = Graph(model)
+    graph = LayerGraph(model)
     if not graph.norms and features is None:
         raise DataError(
             "model must have batch norms (keras.layers.BatchNormalization or gammabeta.keras.BatchNormalization), or "
             "scaler= be given: there is nothing to fold"
         )
-    work = Folding(graph)
+    work = FoldPlanner(graph)
     work.fold_norms()
     notes: tuple[str, ...] = ()
     if features is not None:
@@ -79,9 +79,9 @@ def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tupl
 
 
 class _Copies:
-    """Copies of a model's layers, those of a `Folding` folded."""
+    """Copies of a model's layers, those of a `FoldPlanner` folded."""
 
-    def __init__(self, graph: Graph, work: Folding) -> None:
+    def __init__(self, graph: LayerGraph, work: FoldPlanner) -> None:
         self.graph, self.work = graph, work
         self.copies: dict[int, tuple[Any, Any]] = {}
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
+from keras import layers
 from keras.src.models.functional import Functional  # a model made of inputs and outputs has no public class
 
-import keras
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError, KindError
 from gammabeta.keras.networks import linear, stat_layers
@@ -15,7 +16,6 @@ from gammabeta.networks.fold import planner
 from gammabeta.networks.fold.planner import Link
 from gammabeta.networks.fold.report import RefusalError
 from gammabeta.norm.linear_map import Features, Linear
-from keras import layers
 
 NORMS = (layers.BatchNormalization, BatchNormalization)
 _SAME = (
@@ -32,7 +32,7 @@ _SAME = (
 _OUTPUT = "the model's output"
 
 
-class Graph(planner.Graph):
+class LayerGraph(planner.LayerGraph):
     """Keras' own record of the calls, by `KerasTensor`s."""
 
     def __init__(self, model: Any) -> None:

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 import keras
+
 from gammabeta.errors import DataError
 from gammabeta.keras.networks import stat_layers
 from gammabeta.keras.networks.stat_layers import WHICH

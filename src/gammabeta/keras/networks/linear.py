@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import numpy as np
-
 import keras
+import numpy as np
+from keras import layers, ops
+
 from gammabeta.networks.fold.planner import check_size, from_channels_last, to_channels_last
 from gammabeta.norm.linear_map import Linear
-from keras import layers, ops
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)

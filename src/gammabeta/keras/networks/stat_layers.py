@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
-
 import keras
+import numpy as np
+from keras import ops
+
 from gammabeta.backends import array_ops
 from gammabeta.backends.array_ops import Axes
 from gammabeta.errors import DataError, KindError
@@ -15,13 +16,12 @@ from gammabeta.keras.norm import masks, validation
 from gammabeta.networks import recalibrate
 from gammabeta.networks.recalibrate import Before, Pair
 from gammabeta.statistics import Moments
-from keras import ops
 
 WHICH = "moving_mean and moving_variance"
 _FOLLOWING = ("moving_stddev", "renorm_mean", "renorm_stddev")  # Keras' renorm has these too
 
 
-class Tracked(recalibrate.Tracked):
+class StatLayers(recalibrate.StatLayers):
     """The layers with moving statistics that may move: all but those with `trainable=False`, and frozen ones."""
 
     def __init__(self, model: Any) -> None:
@@ -76,11 +76,11 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
     values = array(name, x)
     try:
-        away = validation.reduced(layer, values)
-        kept = None if mask is None else masks.spread(array_ops.of(values), array(name, mask), values, away)
+        reduced_axes = validation.reduced(layer, values)
+        kept = None if mask is None else masks.spread(array_ops.of(values), array(name, mask), values, reduced_axes)
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
-    return values, away, kept
+    return values, reduced_axes, kept
 
 
 def normalizing(model: Any) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import keras
 import numpy as np
+from keras import ops
 from keras.layers import BatchNormalization, Dense, DepthwiseConv1D, DepthwiseConv2D, Embedding
 
-import keras
 from gammabeta.errors import KindError
 from gammabeta.keras.norm.layer import BatchNormalization as Ours
 from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.load import Parity, adopted
 from gammabeta.networks.transfer.snapshot import Array, Layer, Network
-from keras import ops
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (DepthwiseConv1D, DepthwiseConv2D)

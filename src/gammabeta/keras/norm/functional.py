@@ -2,21 +2,22 @@
 
 from typing import Any, NamedTuple
 
+from keras import ops
+
 from gammabeta import axes
-from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.keras.norm import ghost, renorm, running_stats, sync, validation
 from gammabeta.keras.norm.running_stats import Values
 from gammabeta.norm import formula, functional
 from gammabeta.norm.functional import Normalized
-from keras import ops
 
 
 class Batch(NamedTuple):
     """What comes to a layer: x, which axes of it to reduce, and where its values count, or None for everywhere."""
 
-    space: Space
+    space: ArrayOps
     x: Any
-    away: Axes
+    reduced_axes: Axes
     kept: Any
 
 
@@ -26,7 +27,7 @@ def by_moving(layer: Any, batch: Batch) -> Any:
         return batch.x
     gamma, beta = _affine(layer)
     mean, var = running_stats.values(layer)[:2]
-    given = {"axis": batch.away, "eps": layer.epsilon, "mask": batch.kept}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.kept}
     return functional.normalized(batch.x, gamma, beta, mean=mean, var=var, **given).y
 
 
@@ -44,11 +45,11 @@ def by_batch(layer: Any, batch: Batch) -> tuple[Any, Values]:
 
 def _by_parts(layer: Any, batch: Batch, old: Values) -> tuple[Any, Values]:
     space = batch.space
-    validation.samples(layer, batch.away)
-    away = tuple(i + 1 for i in batch.away)
+    validation.samples(layer, batch.reduced_axes)
+    reduced_axes = tuple(i + 1 for i in batch.reduced_axes)
     apart = ghost.split(space, batch.x, layer.ghost)
     counting = [None] * len(apart) if batch.kept is None else ghost.split(space, batch.kept, layer.ghost)
-    groups = [Batch(space, x, away, kept) for x, kept in zip(apart, counting, strict=True)]
+    groups = [Batch(space, x, reduced_axes, kept) for x, kept in zip(apart, counting, strict=True)]
     seen = [_standardized(layer, group) for group in groups]
     new, before = running_stats.moved_by_parts(layer, space, old, ghost.statistics(space, seen))
     olds = ghost.divided(space, before, seen)
@@ -65,9 +66,9 @@ def _affine(layer: Any) -> tuple[Any, Any]:
 def _normalized(layer: Any, batch: Batch, x: Any, gamma: Any = None, beta: Any = None) -> Normalized:
     """x by its own statistics, and these; x is the batch's, in its type or in a wider one."""
     if batch.kept is None and not layer.synchronized:
-        validation.enough(x, batch.away)
+        validation.enough(x, batch.reduced_axes)
     add = sync.over_replicas() if layer.synchronized else None
-    given = {"axis": batch.away, "eps": layer.epsilon, "mask": batch.kept}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.kept}
     return functional.normalized(x, gamma, beta, add=add, **given)
 
 
@@ -84,7 +85,7 @@ def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any
         r, d = renorm.correction(layer, space, seen, before)
         scale, d = (r, d) if scale is None else (r * scale, d * scale)
         shift = d if shift is None else d + shift
-    along = axes.kept(batch.away, len(normal.shape))
+    along = axes.kept(batch.reduced_axes, len(normal.shape))
     named = ("gamma", scale), ("beta", shift)
     scale, shift = (formula.beside(space, name, value, normal, along, broadcast=True) for name, value in named)
     y = formula.affine(normal, 1.0, scale, shift)

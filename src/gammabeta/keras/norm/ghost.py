@@ -6,12 +6,13 @@ each an array of its own, (parts, samples, …).
 
 from typing import Any
 
-from gammabeta.backends.array_ops import Space
-from gammabeta.norm.functional import Normalized
 from keras import ops
 
+from gammabeta.backends.array_ops import ArrayOps
+from gammabeta.norm.functional import Normalized
 
-def split(space: Space, x: Any, ghost: int) -> list[Any]:
+
+def split(space: ArrayOps, x: Any, ghost: int) -> list[Any]:
     """x as arrays (parts, samples, …)."""
     n, *others = space.lengths(x)
     parts = max(n // ghost, 1) if isinstance(n, int) else ops.maximum(n // ghost, 1)
@@ -25,19 +26,19 @@ def split(space: Space, x: Any, ghost: int) -> list[Any]:
     ]
 
 
-def joined(space: Space, groups: list[Any]) -> Any:
+def joined(space: ArrayOps, groups: list[Any]) -> Any:
     """What `split` took apart."""
     return ops.concatenate([space.xp.reshape(x, [-1, *space.lengths(x)[2:]]) for x in groups], axis=0)
 
 
-def statistics(space: Space, seen: list[Normalized]) -> Normalized:
+def statistics(space: ArrayOps, seen: list[Normalized]) -> Normalized:
     """Those of all parts, mean, variance and count each (parts, features…)."""
     counts = [space.array(group.count, group.mean, group.mean.dtype) * ops.ones_like(group.mean) for group in seen]
     means, variances = [group.mean for group in seen], [group.var for group in seen]
     return Normalized(None, *(ops.concatenate(values, axis=0) for values in (means, variances, counts)))
 
 
-def divided(space: Space, values: tuple[Any, ...], seen: list[Normalized]) -> list[tuple[Any, ...]]:
+def divided(space: ArrayOps, values: tuple[Any, ...], seen: list[Normalized]) -> list[tuple[Any, ...]]:
     """Values (parts, features…) for each group of parts."""
     first = space.lengths(seen[0].mean)[0]
     return [tuple(value[:first] for value in values), tuple(value[first:] for value in values)][: len(seen)]

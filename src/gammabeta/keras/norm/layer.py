@@ -5,17 +5,17 @@ The layer chooses the statistics and keeps the moving ones; `functional` compute
 
 from typing import Any, Self
 
-import numpy as np
-
 import keras
+import numpy as np
+from keras import ops
+
 from gammabeta.axes import Axis
 from gammabeta.backends import array_ops
 from gammabeta.conventions import KERAS, Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.keras.norm import functional, masks, running_stats, validation
 from gammabeta.keras.norm.functional import Batch
-from gammabeta.norm.state import Floats, Learned
-from keras import ops
+from gammabeta.norm.state import BatchNormState, Floats
 
 Shape = tuple[int | None, ...]
 
@@ -156,9 +156,9 @@ class BatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalize a batch: in training by its own statistics, which move the moving ones; else by the moving ones."""
-        away, space = validation.reduced(self, inputs), array_ops.of(inputs)
-        kept = None if mask is None else masks.spread(space, mask, inputs, away)
-        batch = Batch(space, inputs, away, kept)
+        reduced_axes, space = validation.reduced(self, inputs), array_ops.of(inputs)
+        kept = None if mask is None else masks.spread(space, mask, inputs, reduced_axes)
+        batch = Batch(space, inputs, reduced_axes, kept)
         if training and self.trainable:
             y, new = functional.by_batch(self, batch)
             running_stats.assign(self, new)
@@ -172,15 +172,15 @@ class BatchNormalization(keras.layers.Layer):
         feature_axis = self.axis if isinstance(self.axis, int) else KERAS.feature_axis
         return Convention(self.epsilon, self.momentum, self.unbiased, feature_axis)
 
-    def state(self) -> Learned:
+    def state(self) -> BatchNormState:
         """What the layer has learned, for `from_state` of any framework's layer; Keras counts no batches."""
         if not self.built:
             raise StateError("state() needs the weights, which a layer has once it was built: call it, or layer.build")
         gamma, beta = (None if weight is None else _floats(weight) for weight in (self.gamma, self.beta))
-        return Learned(gamma, beta, _floats(self.moving_mean), _floats(self.moving_variance), 0, self.convention)
+        return BatchNormState(gamma, beta, _floats(self.moving_mean), _floats(self.moving_variance), 0, self.convention)
 
     @classmethod
-    def from_state(cls, state: Learned, convention: Convention | None = None, **arguments: Any) -> Self:
+    def from_state(cls, state: BatchNormState, convention: Convention | None = None, **arguments: Any) -> Self:
         """A built layer that goes on under the convention of the state's source, or under another, such as `gb.KERAS`.
 
         In evaluation, ε being part of the convention, the output is the source's as long as that is kept. The feature

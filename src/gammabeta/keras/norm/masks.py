@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from gammabeta.backends.array_ops import Axes, Space
+from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError
 from gammabeta.norm import formula
 
 Shape = tuple[int | None, ...]
 
 
-def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
+def spread(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
     """A mask as booleans of x's shape.
 
     It may have x's number of axes, with lengths of 1; or the shape of the reduced axes; or that of x's leading axes, as
@@ -17,15 +17,15 @@ def spread(space: Space, mask: Any, x: Any, away: Axes) -> Any:
     """
     shape, whole = space.shape(mask), space.shape(x)
     leading = tuple(range(len(shape)))
-    if len(shape) < len(whole) and leading != away and _fits(shape, whole, leading):
-        if not _fits(shape, whole, away):
+    if len(shape) < len(whole) and leading != reduced_axes and _fits(shape, whole, leading):
+        if not _fits(shape, whole, reduced_axes):
             mask = space.xp.reshape(mask, space.lengths(mask) + [1] * (len(whole) - len(shape)))
         elif None not in shape[1:]:
             raise DataError(
                 f"mask must say which axes of x it is along, got shape {shape}, which fits both axes {leading} and the "
-                f"reduced axes {away} of shape {whole}: give it {len(whole)} axes, with lengths of 1"
+                f"reduced axes {reduced_axes} of shape {whole}: give it {len(whole)} axes, with lengths of 1"
             )
-    return formula.spread(space, mask, x, away)
+    return formula.spread(space, mask, x, reduced_axes)
 
 
 def _fits(shape: Shape, whole: Shape, along: Axes) -> bool:

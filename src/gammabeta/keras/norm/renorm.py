@@ -3,15 +3,16 @@
 from math import inf, sqrt
 from typing import Any
 
-from gammabeta.backends.array_ops import Space
+from keras import ops
+
+from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.keras.norm.running_stats import Values
 from gammabeta.norm import running_stats
 from gammabeta.norm.functional import Normalized
 from gammabeta.norm.running_stats import Running
-from keras import ops
 
 
-def correction(layer: Any, space: Space, batch: Normalized, before: Values) -> tuple[Any, Any]:
+def correction(layer: Any, space: ArrayOps, batch: Normalized, before: Values) -> tuple[Any, Any]:
     """r and d of a batch, given the moving statistics before it; no gradient flows into them."""
     if layer.renorm is not True:
         return running_stats.renormalized(space, batch, Running(before[0], before[1], 0), layer.epsilon, layer.renorm)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from gammabeta.backends.array_ops import Space
+from keras import ops
+
+from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.norm import running_stats
 from gammabeta.norm.functional import Normalized
 from gammabeta.norm.running_stats import Running
-from keras import ops
 
 Values = tuple[Any, ...]
 """Moving mean and variance; with Keras' renorm also the deviation, and the mean and deviation that renorm follows."""
@@ -34,7 +35,7 @@ def assign(layer: Any, new: Values) -> None:
         variable.assign(value)
 
 
-def moved(layer: Any, space: Space, old: Values, batch: Normalized) -> Values:
+def moved(layer: Any, space: ArrayOps, old: Values, batch: Normalized) -> Values:
     """The moving statistics after a batch."""
     rule = layer.convention
     if len(old) == 2:
@@ -52,7 +53,7 @@ def moved(layer: Any, space: Space, old: Values, batch: Normalized) -> Values:
     )
 
 
-def moved_by_parts(layer: Any, space: Space, old: Values, batch: Normalized) -> tuple[Values, Values]:
+def moved_by_parts(layer: Any, space: ArrayOps, old: Values, batch: Normalized) -> tuple[Values, Values]:
     """The moving statistics after all parts of a batch, one after the other, and before each of them."""
 
     def step(before: Values, part: Any) -> tuple[Values, Values]:
@@ -65,6 +66,6 @@ def moved_by_parts(layer: Any, space: Space, old: Values, batch: Normalized) -> 
     return after, tuple(ops.reshape(value, ops.shape(batch.mean)) for value in before)
 
 
-def _moved(space: Space, mean: Any, var: Any, batch: Normalized, rule: Any) -> Values:
+def _moved(space: ArrayOps, mean: Any, var: Any, batch: Normalized, rule: Any) -> Values:
     uncounted = space.constant(0.0, mean)  # a rule with a decay asks for no number of batches
     return running_stats.moved(space, Running(mean, var, uncounted), batch, rule).running[:2]

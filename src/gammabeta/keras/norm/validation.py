@@ -5,6 +5,7 @@ from operator import index
 from typing import Any
 
 import keras
+
 from gammabeta import axes
 from gammabeta.axes import Axis
 from gammabeta.backends import arrays
@@ -66,13 +67,13 @@ def _clipping(layer: Any) -> None:
 
 def kept(layer: Any, shape: tuple[int | None, ...]) -> Axes:
     """The feature axes of an x of that shape, in increasing order, each from 0."""
-    away = axes.reduced(layer.axis, len(shape))
-    if len(away) == len(shape):
+    reduced_axes = axes.reduced(layer.axis, len(shape))
+    if len(reduced_axes) == len(shape):
         raise DataError(
             f"axis must leave an axis of x to take statistics over, such as that of the samples, got {layer.axis} for "
             f"shape {tuple(shape)}"
         )
-    return away
+    return reduced_axes
 
 
 def features(layer: Any, shape: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -116,15 +117,15 @@ def reduced(layer: Any, x: Any) -> Axes:
     return tuple(i for i in range(len(shape)) if i not in along)
 
 
-def samples(layer: Any, away: Axes) -> None:
+def samples(layer: Any, reduced_axes: Axes) -> None:
     """Axis 0 among the reduced ones, which ghost batches split."""
-    if 0 not in away:
+    if 0 not in reduced_axes:
         raise DataError(f"ghost= splits axis 0, the samples, which axis={layer.axis} keeps")
 
 
-def enough(x: Any, away: Axes) -> None:
+def enough(x: Any, reduced_axes: Axes) -> None:
     """Two values of each feature, or more, as far as the shape is known."""
-    lengths = [x.shape[i] for i in away]
+    lengths = [x.shape[i] for i in reduced_axes]
     if 0 not in lengths and None in lengths:
         return
     if prod(lengths) < 2:

@@ -11,7 +11,7 @@ from gammabeta.statistics import Moments
 Axes = tuple[int, ...]
 
 
-def moments(x: Any, away: Axes, kept: Any) -> tuple[Moments, int]:
+def moments(x: Any, reduced_axes: Axes, kept: Any) -> tuple[Moments, int]:
     """The exact moments of the finite values that count, and how many values that count are not finite.
 
     Args:
@@ -24,21 +24,21 @@ def moments(x: Any, away: Axes, kept: Any) -> tuple[Moments, int]:
     missing = int((wanted & ~finite).sum())
     if kept is not None or missing:
         x = np.where(wanted & finite, x, x.dtype.type(np.nan))
-    return Moments.of(x, axis=away, nan="omit"), missing
+    return Moments.of(x, axis=reduced_axes, nan="omit"), missing
 
 
-def measured(y: Any, away: Axes, kept: Any) -> Measure:
+def measured(y: Any, reduced_axes: Axes, kept: Any) -> Measure:
     """What `Seen.count` asks of a call's output."""
-    return partial(_shares, y, away, kept)
+    return partial(_shares, y, reduced_axes, kept)
 
 
-def _shares(y: Any, away: Axes, kept: Any, low: float, high: float) -> Shares:
+def _shares(y: Any, reduced_axes: Axes, kept: Any, low: float, high: float) -> Shares:
     counts = np.broadcast_to(True if kept is None else kept, y.shape)
-    return Shares(*(_each(flags & counts, away) for flags in (counts, y <= low, y >= high)))
+    return Shares(*(_each(flags & counts, reduced_axes) for flags in (counts, y <= low, y >= high)))
 
 
-def _each(flags: Any, away: Axes) -> Any:
-    return flags.sum(axis=away).reshape(-1).astype(np.float64)
+def _each(flags: Any, reduced_axes: Axes) -> Any:
+    return flags.sum(axis=reduced_axes).reshape(-1).astype(np.float64)
 
 
 def has(x: Any) -> set[str]:

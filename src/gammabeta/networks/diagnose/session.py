@@ -1,6 +1,6 @@
 """`diagnose` of the frameworks' folders: batches go through a model whose layers are watched, then one step is tried.
 
-How a framework's models are watched, read and put back, its `Looking` says.
+How a framework's models are watched, read and put back, its `DiagnosisSession` says.
 """
 
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from gammabeta.networks import batches as feeds
-from gammabeta.networks.batches import Feed
+from gammabeta.networks.batches import BatchFeed
 from gammabeta.networks.diagnose import activations, nonfinite
 from gammabeta.networks.diagnose.accumulator import Measure, Moves, Own, Seen
 from gammabeta.networks.diagnose.result import Diagnosis, Origin
@@ -28,7 +28,7 @@ class _Passed(NamedTuple):
     number: int
 
 
-class Looking(ABC):
+class DiagnosisSession(ABC):
     """The layers of a model, by name, that are watched while it runs, and what they were seen to do."""
 
     framework: str
@@ -100,7 +100,7 @@ class Looking(ABC):
         """What follows a layer's call is known."""
         self.seen[name].count(kind, measure)
 
-    def look(self, feed: Feed, training_step: bool) -> Diagnosis:
+    def look(self, feed: BatchFeed, training_step: bool) -> Diagnosis:
         """All that `diagnose` does."""
         feeds.iterable(feed.batches)
         passed = self._through(feed)
@@ -115,7 +115,7 @@ class Looking(ABC):
             type(self.model).__name__, passed.batches, layers, origins, (*self.notes, *notes), self.framework
         )
 
-    def _through(self, feed: Feed) -> _Passed:
+    def _through(self, feed: BatchFeed) -> _Passed:
         first: list[Any] = []
         bad: tuple[Any, int] = None, 0
         count = 0
@@ -149,5 +149,5 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
-def _on(feed: Feed, batch: Any) -> Run:
+def _on(feed: BatchFeed, batch: Any) -> Run:
     return lambda model: feed.call(model, batch)

@@ -1,6 +1,7 @@
 """Folding in a graph of any framework: which norms go into which layers, and why others stay.
 
-What a framework's graph is made of, its `Graph` says; what is not proven there raises a `RefusalError` with the reason.
+What a framework's graph is made of, its `LayerGraph` says; what is not proven there raises a `RefusalError` with the
+reason.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ import numpy as np
 
 from gammabeta.affine import Affine
 from gammabeta.errors import DataError
-from gammabeta.networks.fold.report import Folded, Kept, RefusalError
+from gammabeta.networks.fold.report import FoldedNorm, RefusalError, SkippedNorm
 from gammabeta.norm import linear_map
 from gammabeta.norm.linear_map import Features, Floats, Linear
 
@@ -32,7 +33,7 @@ class Link(NamedTuple):
     """How many axes there were before all after the first became one, if they did."""
 
 
-class Graph(ABC):
+class LayerGraph(ABC):
     """The calls of a model's layers.
 
     Attributes:
@@ -96,13 +97,13 @@ def check_size(values: Floats, dtype: str, most: float, least: float) -> None:
         raise RefusalError(f"the folded weights are beyond {dtype}: up to {largest:.3g}")
 
 
-class Folding:
+class FoldPlanner:
     """A model on its way: what its layers become, in float64, and which norms are gone."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: LayerGraph) -> None:
         self.graph = graph
         self.layers: dict[str, Linear] = {}
-        self.done: list[Folded] = []
+        self.done: list[FoldedNorm] = []
         self.why: dict[str, str] = {}
 
     def fold_norms(self) -> None:
@@ -122,7 +123,7 @@ class Folding:
                 continue
             self.layers |= plan
             self.graph.gone.add(norm)
-            self.done.append(Folded(norm, tuple(plan), order))
+            self.done.append(FoldedNorm(norm, tuple(plan), order))
             return True
         self.why[norm] = "; ".join(dict.fromkeys(reasons))
         return False
@@ -171,9 +172,9 @@ class Folding:
                 f"folded into them: {refused}. Nothing is folded"
             ) from None
         self.layers |= plan
-        self.done.append(Folded("scaler", tuple(plan), "after"))
+        self.done.append(FoldedNorm("scaler", tuple(plan), "after"))
         return next(iter(plan))
 
-    def kept(self) -> tuple[Kept, ...]:
+    def kept(self) -> tuple[SkippedNorm, ...]:
         """The norms that stay."""
-        return tuple(Kept(norm, self.why[norm]) for norm in self.graph.norms if norm not in self.graph.gone)
+        return tuple(SkippedNorm(norm, self.why[norm]) for norm in self.graph.norms if norm not in self.graph.gone)

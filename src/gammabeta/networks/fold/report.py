@@ -16,7 +16,7 @@ class RefusalError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldedNorm:
     """A norm, or "scaler", and the layers that it was folded into: those before it, or those after."""
 
     norm: str
@@ -25,7 +25,7 @@ class Folded:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SkippedNorm:
     """A norm that stays, and why."""
 
     norm: str
@@ -55,8 +55,8 @@ class Report:
         notes: what else there is to know.
     """
 
-    folded: tuple[Folded, ...]
-    kept: tuple[Kept, ...]
+    folded: tuple[FoldedNorm, ...]
+    kept: tuple[SkippedNorm, ...]
     traced: str
     difference: Difference | None = None
     notes: tuple[str, ...] = ()
@@ -92,12 +92,12 @@ def digits(affine: Affine, eps: float, dtype: str, wider: str) -> tuple[str, ...
         eps: the distance from 1 to the next number of the layer's type.
         wider: what to fold where that is too much.
     """
-    away = linear_map.distance(affine)
-    if away < 10:
+    distance = linear_map.distance(affine)
+    if distance < 10:
         return ()
     note = (
-        f"raw data lie up to {away:.3g} deviations from 0, which W·x + b adds up and takes away again: in {dtype} the "
-        f"first layer sees its input to about {away * eps:.1g} of a deviation; where that is too little, keep the "
-        f"scaler, or fold {wider}"
+        f"raw data lie up to {distance:.3g} deviations from 0, which W·x + b adds up and takes away again: in {dtype} "
+        f"the first layer sees its input to about {distance * eps:.1g} of a deviation; where that is too little, keep "
+        f"the scaler, or fold {wider}"
     )
     return (note,)

@@ -12,7 +12,7 @@ from gammabeta.networks.transfer.match import (
     exchangeable,
     flattening,
     gave_apart,
-    given_apart,
+    input_error,
     matched,
     nearer,
 )
@@ -107,7 +107,7 @@ def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Network]
         network = read()
         here = {(layer.kind, layer.name): layer for layer in (*network.layers, *network.ends)}
         now = [(theirs, here[own.kind, own.name]) for theirs, own in pairs]
-        pairs = nearer(now, names, given_apart)
+        pairs = nearer(now, names, input_error)
         if _names(pairs) == _names(now) and orders == _orders(now):
             break
     return now
@@ -118,7 +118,7 @@ def _rearranged(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Netwo
     place = _first(pairs)
     if place is None:
         return None
-    among, tried = given_apart(pairs, place, pairs[place][1]) <= ROUNDING, False
+    among, tried = input_error(pairs, place, pairs[place][1]) <= ROUNDING, False
     for other in arrangements(pairs, names, place, among, _TRIES):
         settled, tried = _settled(other, names, read, write), True
         further = _first(settled)
@@ -162,7 +162,7 @@ def _names(pairs: Pairs) -> tuple[tuple[str, str], ...]:
 
 def _distance(pairs: Pairs, i: int, other: Layer) -> float:
     """How far apart two layers are in what they are given or give."""
-    return max(given_apart(pairs, i, other), gave_apart(pairs[i][0], other))
+    return max(input_error(pairs, i, other), gave_apart(pairs[i][0], other))
 
 
 def _first(pairs: Pairs) -> int | None:
@@ -181,7 +181,7 @@ def _report(pairs: Pairs) -> Parity:
 def _reason(pairs: Pairs, place: int) -> str:
     """Why two layers part: before them, or in them."""
     a, b = pairs[place]
-    if given_apart(pairs, place, b) <= ROUNDING:
+    if input_error(pairs, place, b) <= ROUNDING:
         shapes = ""
         if a.gave.shape != b.gave.shape:
             shapes = f" of other shapes, {a.gave.shape} and {b.gave.shape} with features last"

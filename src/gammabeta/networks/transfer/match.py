@@ -87,7 +87,7 @@ def exchangeable(pairs: Pairs, i: int, j: int) -> bool:
     return _fits(pairs[i][0], pairs[j][1]) and _fits(pairs[j][0], pairs[i][1])
 
 
-def given_apart(pairs: Pairs, i: int, other: Layer) -> float:
+def input_error(pairs: Pairs, i: int, other: Layer) -> float:
     """How far what a layer is given is from what another is, in whatever order its features were flattened."""
     order, given = flattening(pairs, i, other), pairs[i][0].given
     if other.kind == OUTPUT:

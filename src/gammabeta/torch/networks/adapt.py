@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
+
 from gammabeta.backends import array_ops
 from gammabeta.networks import adapt as shared
 from gammabeta.networks import recalibrate_report
@@ -81,9 +82,9 @@ class Adaptation:
         def hook(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
             if not layer.training and not stat_layers.frozen(layer):
                 x, mask = stat_layers.call(layer, given, named)
-                away = stat_layers.reduced(name, layer, x)
-                if count := _samples(x, mask, away):
-                    self._put(layer, *_statistics(layer, x, mask, away), count)
+                reduced_axes = stat_layers.reduced(name, layer, x)
+                if count := _samples(x, mask, reduced_axes):
+                    self._put(layer, *_statistics(layer, x, mask, reduced_axes), count)
 
         return hook
 
@@ -99,16 +100,16 @@ class Adaptation:
 
 
 @torch.no_grad()
-def _statistics(layer: Any, x: Tensor, mask: Tensor | None, away: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    found = autograd_cpu.composed(x.detach(), None, None, None, Plan(away, layer.eps), mask=mask)[1]
+def _statistics(layer: Any, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    found = autograd_cpu.composed(x.detach(), None, None, None, Plan(reduced_axes, layer.eps), mask=mask)[1]
     return found.mean, found.var
 
 
-def _samples(x: Tensor, mask: Tensor | None, away: tuple[int, ...]) -> int:
+def _samples(x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> int:
     """How many rows along axis 0 have a value that counts; one if axis 0 is not reduced."""
     if x.numel() == 0:
         return 0
     if mask is None:
-        return x.shape[0] if 0 in away else 1
-    kept = formula.spread(array_ops.of(x), mask, x, away)
-    return int(kept.flatten(1).any(1).sum()) if 0 in away else int(kept.any())
+        return x.shape[0] if 0 in reduced_axes else 1
+    kept = formula.spread(array_ops.of(x), mask, x, reduced_axes)
+    return int(kept.flatten(1).any(1).sum()) if 0 in reduced_axes else int(kept.any())

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import torch
+from torch import distributed
+
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.kernels import calibrate
 from gammabeta.networks import recalibrate_report
@@ -11,12 +13,11 @@ from gammabeta.networks.batches import Call, Progress, in_batch, numbered
 from gammabeta.statistics import Moments
 from gammabeta.statistics.accumulator import Running
 from gammabeta.torch.networks import calibrate_step, stat_layers
-from torch import distributed
 
 Mask = Callable[[Any], torch.Tensor | Mapping[str, torch.Tensor]]
 
 
-class Feed(NamedTuple):
+class BatchFeed(NamedTuple):
     """How batches reach a model."""
 
     batches: Iterable[Any]
@@ -41,7 +42,7 @@ class Seen(NamedTuple):
         return type(self)(moments, calls, self.batches + other.batches)
 
 
-def through(model: Any, layers: dict[str, Any], feed: Feed, adapting: bool) -> Seen:
+def through(model: Any, layers: dict[str, Any], feed: BatchFeed, adapting: bool) -> Seen:
     """Run the model on all batches, in evaluation mode.
 
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
@@ -65,7 +66,7 @@ class _Watch:
         self.totals: dict[str, Running] = {}
         self.calls: dict[str, int] = {}
         self.masks: torch.Tensor | Mapping[str, torch.Tensor] | None = None
-        self._steps: dict[str, calibrate_step.Step | None] = {}
+        self._steps: dict[str, calibrate_step.CalibrationStep | None] = {}
         self._place = calibrate.Place(torch.get_num_threads())
 
     def before(self, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
@@ -87,7 +88,7 @@ class _Watch:
         if self.adapting and not done:
             stat_layers.put(layer, recalibrate_report.statistics(total, stat_layers.unbiased(layer), self.old[name]))
 
-    def _step(self, total: Running, name: str, layer: Any, x: Any) -> calibrate_step.Step | None:
+    def _step(self, total: Running, name: str, layer: Any, x: Any) -> calibrate_step.CalibrationStep | None:
         step = self._steps.get(name)
         if step is None or not step.fits(layer, x):
             step = self._steps[name] = calibrate_step.step(total, name, layer, x, self.adapting, self._place)

@@ -4,16 +4,16 @@ from typing import Any
 
 import torch
 
-from gammabeta.kernels.calibrate import Layerwise, Place
+from gammabeta.kernels.calibrate import CalibrationPlan, Place
 from gammabeta.statistics.accumulator import Running
 from gammabeta.torch import openmp
 from gammabeta.torch.networks import stat_layers
 
 
-class Step:
+class CalibrationStep:
     """Adds inputs of the form of x to a total, and leaves its mean and variance in the layer, if `adapting`."""
 
-    def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: Layerwise, adapting: bool) -> None:
+    def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: CalibrationPlan, adapting: bool) -> None:
         self._total, self._shape, self._sums = total, x.shape, sums
         self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
         self._run = openmp.run if x.numel() > openmp.GRAIN else openmp.alone
@@ -31,13 +31,13 @@ class Step:
         return self._sums.add(x.data_ptr(), mean, var, self._run)
 
 
-def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Place) -> Step | None:
+def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Place) -> CalibrationStep | None:
     """The step for calls like this one, if there is one."""
     statistics = layer._buffers["running_mean"], layer._buffers["running_var"]
     if not (_plain(x) and all(_plain(buffer) for buffer in statistics)):
         return None
     sums = total.layerwise(x.detach(), stat_layers.reduced(name, layer, x), int(stat_layers.unbiased(layer)), place)
-    return None if sums is None else Step(total, layer, x, sums, adapting)
+    return None if sums is None else CalibrationStep(total, layer, x, sums, adapting)
 
 
 def _plain(x: Any) -> bool:

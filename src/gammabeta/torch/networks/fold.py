@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-
 import torch
+from torch import fx, nn
+
 from gammabeta.affine import Affine
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
@@ -17,9 +18,8 @@ from gammabeta.norm import linear_map
 from gammabeta.norm.linear_map import Features
 from gammabeta.torch.networks import linear, modules, norm_affine, trace
 from gammabeta.torch.networks.fold_graph import Chains, Link
-from gammabeta.torch.networks.folded_norm import Folded, Kept, RefusalError, Report, difference
+from gammabeta.torch.networks.folded_norm import FoldedNorm, RefusalError, Report, SkippedNorm, difference
 from gammabeta.torch.networks.freeze import is_frozen, thawed
-from torch import fx, nn
 
 Module = nn.Module
 
@@ -119,7 +119,7 @@ class _Folding:
         self.chains = Chains(model, self.trace)
         self.layers: dict[str, linear_map.Linear] = {}
         self.places: dict[str, Module] = {}
-        self.done: list[Folded] = []
+        self.done: list[FoldedNorm] = []
         self.why: dict[str, str] = {}
 
     def fold_norms(self) -> None:
@@ -144,7 +144,7 @@ class _Folding:
             )
             if passes:
                 self.chains.gone.add(path)
-            self.done.append(Folded(path, plan.into, order))
+            self.done.append(FoldedNorm(path, plan.into, order))
             return True
         self.why[path] = "; ".join(dict.fromkeys(reasons))
         return False
@@ -244,13 +244,13 @@ class _Folding:
                 f"folded into them: {refused}. Nothing is folded"
             ) from None
         self.layers.update(plan.layers)
-        self.done.append(Folded("scaler", plan.into, "after"))
+        self.done.append(FoldedNorm("scaler", plan.into, "after"))
         return _digits(features.affine, self.model.get_submodule(plan.into[0]).weight)
 
-    def kept(self) -> tuple[Kept, ...]:
+    def kept(self) -> tuple[SkippedNorm, ...]:
         """The norms that stay, and calls of the function."""
-        layers = [Kept(path, self.why[path]) for path in self.norms if path not in self.places]
-        return (*layers, *(Kept(*found) for found in norm_affine.functions(self.trace)))
+        layers = [SkippedNorm(path, self.why[path]) for path in self.norms if path not in self.places]
+        return (*layers, *(SkippedNorm(*found) for found in norm_affine.functions(self.trace)))
 
     def result(self) -> Module:
         """The folded copy."""

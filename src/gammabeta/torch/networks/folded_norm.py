@@ -8,12 +8,12 @@ from torch.utils import _pytree as pytree
 
 from gammabeta.backends import arrays
 from gammabeta.networks.fold import report
-from gammabeta.networks.fold.report import Difference, Folded, Kept, RefusalError, Report
+from gammabeta.networks.fold.report import Difference, FoldedNorm, RefusalError, Report, SkippedNorm
 
-__all__ = ["Difference", "Folded", "Kept", "RefusalError", "Remains", "Report", "difference"]
+__all__ = ["Difference", "FoldedNorm", "FoldedNormStub", "RefusalError", "Report", "SkippedNorm", "difference"]
 
 
-class Remains(nn.Module):
+class FoldedNormStub(nn.Module):
     """What stands in the place of a batch norm that was folded away: what it did besides.
 
     Args:

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import fx, nn
+
 from gammabeta.affine import Affine
 from gammabeta.backends import arrays
-from gammabeta.norm.linear_map import Features, lying
+from gammabeta.norm.linear_map import Features, feature_axes_at
 from gammabeta.torch.networks import modules, trace
 from gammabeta.torch.networks.convert import SOURCES
 from gammabeta.torch.networks.fold_graph import Chains
-from gammabeta.torch.networks.folded_norm import RefusalError, Remains
+from gammabeta.torch.networks.folded_norm import FoldedNormStub, RefusalError
 from gammabeta.torch.networks.linear import hooked
 from gammabeta.torch.norm.layer import BatchNorm
-from torch import fx, nn
 
 _EXACT_RANK = (nn.BatchNorm2d, nn.BatchNorm3d)  # they refuse data of another rank themselves
 
@@ -47,7 +47,7 @@ def features(model: nn.Module, path: str, chains: Chains, traced: trace.Trace) -
         raise RefusalError("its running statistics or parameters are not finite")
     if len(affine.shape) != 1:
         raise RefusalError(f"it has features of shape {affine.shape}, not one for each channel")
-    return Features(affine, lying(getattr(layer, "axis", None)))
+    return Features(affine, feature_axes_at(getattr(layer, "axis", None)))
 
 
 def does_more(layer: Any, sites: list[fx.Node]) -> bool:
@@ -62,7 +62,7 @@ def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.M
     rank = None if ranks is None or type(layer) in _EXACT_RANK else next(iter(ranks))
     if rank is None and not more:
         return nn.Identity(), True
-    return Remains(rank, getattr(layer, "activation", None)), not more
+    return FoldedNormStub(rank, getattr(layer, "activation", None)), not more
 
 
 def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:

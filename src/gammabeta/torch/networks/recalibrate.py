@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 import torch
+
 from gammabeta.errors import DataError
 from gammabeta.networks import batches as feeds
 from gammabeta.networks import recalibrate_report
 from gammabeta.networks.batches import Call, Progress, quiet
 from gammabeta.networks.recalibrate_report import LayerReport, Recalibration
 from gammabeta.torch.networks import call_model, stat_layers
-from gammabeta.torch.networks.calibrate_pass import Feed, Mask, Seen, through, together
+from gammabeta.torch.networks.calibrate_pass import BatchFeed, Mask, Seen, through, together
 from gammabeta.torch.norm import sync as processes
 
 Statistics = dict[str, tuple[Any, Any]]
@@ -75,7 +76,7 @@ def recalibrate(
     feeds.iterable(batches, "sequential=True" if sequential else "")
     model = stat_layers.inside(model)
     found = stat_layers.some(model, "recalibrate")
-    feed = Feed(batches, call or call_model.called, mask, progress)
+    feed = BatchFeed(batches, call or call_model.called, mask, progress)
     group = None if sync is False else processes.group(sync)
     old = {name: stat_layers.statistics(layer) for name, layer in found.layers.items()}
     with _undone_on_error(found.layers):
@@ -121,7 +122,7 @@ def _count(layers: dict[str, Any], seen: Seen) -> None:
 
 
 def _reports(
-    model: Any, found: stat_layers.Tracked, seen: Seen, old: Statistics, new: Statistics
+    model: Any, found: stat_layers.StatLayers, seen: Seen, old: Statistics, new: Statistics
 ) -> tuple[LayerReport, ...]:
     reports = {name: LayerReport(name, reason) for name, reason in found.others.items()}
     for name in found.layers:

@@ -6,9 +6,10 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-import torch
 from gammabeta import axes
 from gammabeta.backends import array_ops, arrays
 from gammabeta.errors import DataError, KindError
@@ -17,20 +18,19 @@ from gammabeta.statistics import Moments
 from gammabeta.statistics.accumulator import Running
 from gammabeta.torch.norm import validation
 from gammabeta.torch.norm.layer import BatchNorm
-from torch import nn
 
 Module = nn.Module
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class Tracked(NamedTuple):
+class StatLayers(NamedTuple):
     """The layers of a model whose statistics may move, by name; and why those of others may not."""
 
     layers: dict[str, Any]
     others: dict[str, str]
 
 
-def tracked(model: Any) -> Tracked:
+def tracked(model: Any) -> StatLayers:
     """Every module that carries the buffers `running_mean` and `running_var`, of one shape, is a batch-norm layer.
 
     One whose γ is a buffer as well was written to be frozen (torchvision's, detectron2's, transformers'); an instance
@@ -50,7 +50,7 @@ def tracked(model: Any) -> Tracked:
                 others[name] = reason
             else:
                 layers[name] = layer
-    return Tracked(layers, others)
+    return StatLayers(layers, others)
 
 
 def inside(model: Any) -> Any:
@@ -70,7 +70,7 @@ def uncompiled() -> Any:
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
-def some(model: Any, verb: str) -> Tracked:
+def some(model: Any, verb: str) -> StatLayers:
     """`tracked`, of a model that has layers whose statistics may move."""
     found = tracked(model)
     if not found.layers:
@@ -130,12 +130,12 @@ def add(total: Running, name: str, layer: Any, x: Any, mask: torch.Tensor | None
     Raises:
         DataError: one of them is NaN or infinite; the message says in which layer.
     """
-    away = reduced(name, layer, x)
+    reduced_axes = reduced(name, layer, x)
     with _named(name):
         if mask is None:
-            total.add(x.detach(), away)
+            total.add(x.detach(), reduced_axes)
         else:
-            total.join(exact(x.detach(), away, mask))
+            total.join(exact(x.detach(), reduced_axes, mask))
     refuse(total, name)
 
 
@@ -160,15 +160,15 @@ def _named(name: str) -> Iterator[None]:
 
 
 def exact(
-    x: torch.Tensor, away: tuple[int, ...], mask: torch.Tensor | None, nan: Literal["omit", "raise"] = "raise"
+    x: torch.Tensor, reduced_axes: tuple[int, ...], mask: torch.Tensor | None, nan: Literal["omit", "raise"] = "raise"
 ) -> Moments:
     """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
     if mask is None:
-        return Moments.of(x, axis=away, nan=nan)
-    kept = formula.spread(array_ops.of(x), mask, x, away)
-    features = axes.kept(away, x.ndim)
+        return Moments.of(x, axis=reduced_axes, nan=nan)
+    kept = formula.spread(array_ops.of(x), mask, x, reduced_axes)
+    features = axes.kept(reduced_axes, x.ndim)
     if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
-        return Moments.of(arrays.to_numpy(x), axis=away, weights=arrays.to_numpy(kept), nan=nan)
+        return Moments.of(arrays.to_numpy(x), axis=reduced_axes, weights=arrays.to_numpy(kept), nan=nan)
     rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
     return Moments.of(x.movedim(features, tuple(range(-len(features), 0)))[rows], axis=0, nan=nan)
 

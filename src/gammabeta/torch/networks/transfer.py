@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import nn
+
 from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.networks.transfer import snapshot
@@ -15,7 +16,6 @@ from gammabeta.torch.networks import linear, modules
 from gammabeta.torch.networks.convert import SOURCES
 from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
 from gammabeta.torch.norm.layer import BatchNorm
-from torch import nn
 
 _NAMES = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
 

@@ -4,8 +4,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-
 import torch
+
 from gammabeta import axes
 from gammabeta.backends import array_ops, arrays
 from gammabeta.kernels import batchnorm, relu_mask
@@ -21,7 +21,7 @@ Axes = tuple[int, ...]
 class Plan(NamedTuple):
     """What is not a tensor: the reduced axes, eps, and the activation that follows, "relu", "silu" or None."""
 
-    away: Axes
+    reduced_axes: Axes
     eps: float
     activation: str | None = None
 
@@ -41,12 +41,12 @@ def composed(
     mask: Tensor | None = None,
 ) -> tuple[Tensor, functional.Normalized]:
     """activation(batch norm + residual) in torch's own operations, for any device, transformation and compiler."""
-    space, features = array_ops.of(x), axes.kept(plan.away, x.ndim)
+    space, features = array_ops.of(x), axes.kept(plan.reduced_axes, x.ndim)
     named = zip(("gamma", "beta", "mean", "var"), (gamma, beta, *(given or (None, None))), strict=True)
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in named)
-    kept = None if mask is None else formula.spread(space, mask, x, plan.away)
+    kept = None if mask is None else formula.spread(space, mask, x, plan.reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
-        seen = functional.by_operations(space, x, plan.away, plan.eps, gamma, beta, mean, var, kept)
+        seen = functional.by_operations(space, x, plan.reduced_axes, plan.eps, gamma, beta, mean, var, kept)
         return finished(seen.y, residual, plan), seen
 
 
@@ -84,14 +84,17 @@ def constant(*given: Tensor | None) -> bool:
     return not (torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in given))
 
 
-def normalized(x: Tensor, away: Axes, eps: float, *parameters: Tensor | None) -> functional.Normalized:
+def normalized(x: Tensor, reduced_axes: Axes, eps: float, *parameters: Tensor | None) -> functional.Normalized:
     """`functional.normalized` of what it has checked and shaped: γ, β, and the mean and variance or None."""
-    features, shape = [x.shape[i] for i in axes.kept(away, x.ndim)], axes.parameter_shape(away, tuple(x.shape))
+    features, shape = (
+        [x.shape[i] for i in axes.kept(reduced_axes, x.ndim)],
+        axes.parameter_shape(reduced_axes, tuple(x.shape)),
+    )
     gamma, beta, mean, var = (p if p is None else p.expand(shape).reshape(features) for p in parameters)
     if mean is not None and var is not None:
-        y = by_running(x, gamma, beta, None, Plan(away, eps), (mean, var))
-        return functional.Normalized(y, mean, var, prod(x.shape[i] for i in away))
-    y, batch = by_batch(x, gamma, beta, None, Plan(away, eps))
+        y = by_running(x, gamma, beta, None, Plan(reduced_axes, eps), (mean, var))
+        return functional.Normalized(y, mean, var, prod(x.shape[i] for i in reduced_axes))
+    y, batch = by_batch(x, gamma, beta, None, Plan(reduced_axes, eps))
     mean, var = (torch.from_numpy(value).reshape(features) for value in (batch.mean, batch.var))
     return functional.Normalized(y, mean, var, batch.values)
 
@@ -145,12 +148,12 @@ def _evaluated(
     given: tuple[Tensor, Tensor],
 ) -> tuple[Array, _Constants]:
     """The output with given statistics."""
-    scale, shift = _parameters(gamma, beta, x, plan.away)
+    scale, shift = _parameters(gamma, beta, x, plan.reduced_axes)
     mean, var = (_floats(value) for value in given)
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = 1 / np.sqrt(var + plan.eps)
         scale = scale * inverse
-    y = batchnorm.applied(_view(x), plan.away, mean, np.zeros_like(mean), scale, shift, _then(residual, plan))
+    y = batchnorm.applied(_view(x), plan.reduced_axes, mean, np.zeros_like(mean), scale, shift, _then(residual, plan))
     return y, _Constants(mean, inverse, scale)
 
 
@@ -165,8 +168,8 @@ class _ByBatch(torch.autograd.Function):
         plan: Plan,
         seen: list[Batch],
     ) -> Tensor:
-        scale, shift = _parameters(gamma, beta, x, plan.away)
-        y, batch = batchnorm.forward(_view(x), plan.away, scale, shift, plan.eps, _then(residual, plan))
+        scale, shift = _parameters(gamma, beta, x, plan.reduced_axes)
+        y, batch = batchnorm.forward(_view(x), plan.reduced_axes, scale, shift, plan.eps, _then(residual, plan))
         seen.append(batch)
         ctx.save_for_backward(x, gamma, beta)
         ctx.plan, ctx.batch, ctx.gate = plan, batch, _Gate(y) if plan.relu and any(ctx.needs_input_grad) else None
@@ -178,8 +181,10 @@ class _ByBatch(torch.autograd.Function):
         dy = dy if ctx.gate is None else ctx.gate(dy)
         if torch.is_grad_enabled():
             return *again(ctx, dy, x, gamma, beta, None), dy if ctx.needs_input_grad[3] else None, None, None
-        scale, _ = _parameters(gamma, None, x, ctx.plan.away)
-        dx, dgamma, dbeta = batchnorm.backward(_view(dy), _view(x), ctx.plan.away, ctx.batch, scale, ctx.plan.eps)
+        scale, _ = _parameters(gamma, None, x, ctx.plan.reduced_axes)
+        dx, dgamma, dbeta = batchnorm.backward(
+            _view(dy), _view(x), ctx.plan.reduced_axes, ctx.batch, scale, ctx.plan.eps
+        )
         return (
             _tensor(x, dx) if ctx.needs_input_grad[0] else None,
             _like(gamma, dgamma) if ctx.needs_input_grad[1] else None,
@@ -215,22 +220,22 @@ class _ByRunning(torch.autograd.Function):
         at, factors, scales = ctx.constants
         nothing = np.zeros_like(at)
         if torch.is_grad_enabled():
-            away, shape = ctx.plan.away, axes.parameter_shape(ctx.plan.away, tuple(dy.shape))
+            reduced_axes, shape = ctx.plan.reduced_axes, axes.parameter_shape(ctx.plan.reduced_axes, tuple(dy.shape))
             mean, inverse = (torch.from_numpy(v).reshape(shape).to(dy.device) for v in (at, factors))
             factor = inverse if gamma is None else inverse * gamma.reshape(shape)
             if ctx.needs_input_grad[0]:
                 dx = (dy * factor).to(dy.dtype)
             if ctx.needs_input_grad[1]:
-                dgamma = (dy * (x - mean) * inverse).sum(away).reshape(gamma.shape).to(gamma.dtype)
+                dgamma = (dy * (x - mean) * inverse).sum(reduced_axes).reshape(gamma.shape).to(gamma.dtype)
             if ctx.needs_input_grad[2]:
-                dbeta = dy.double().sum(away).reshape(beta.shape).to(beta.dtype)
+                dbeta = dy.double().sum(reduced_axes).reshape(beta.shape).to(beta.dtype)
         else:
             slope = _view(dy)
             if ctx.needs_input_grad[0]:
-                dx = _tensor(dy, batchnorm.applied(slope, ctx.plan.away, nothing, nothing, scales, nothing))
+                dx = _tensor(dy, batchnorm.applied(slope, ctx.plan.reduced_axes, nothing, nothing, scales, nothing))
             if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
                 values = slope if x is None else _view(x)
-                total, product = batchnorm.sums(slope, values, ctx.plan.away, at, nothing)
+                total, product = batchnorm.sums(slope, values, ctx.plan.reduced_axes, at, nothing)
                 dgamma = _like(gamma, product * factors) if ctx.needs_input_grad[1] else None
                 dbeta = _like(beta, total) if ctx.needs_input_grad[2] else None
         return dx, dgamma, dbeta, dy if ctx.needs_input_grad[3] else None, None, None
@@ -289,9 +294,9 @@ def _like(parameter: Tensor, gradient: Floats) -> Tensor:
     return torch.from_numpy(gradient).to(parameter.dtype).view(parameter.shape)
 
 
-def _parameters(gamma: Tensor | None, beta: Tensor | None, x: Tensor, away: Axes) -> tuple[Floats, Floats]:
+def _parameters(gamma: Tensor | None, beta: Tensor | None, x: Tensor, reduced_axes: Axes) -> tuple[Floats, Floats]:
     """γ and β, (f,), 1 and 0 where there is none."""
-    features = prod(n for i, n in enumerate(x.shape) if i not in away)
+    features = prod(n for i, n in enumerate(x.shape) if i not in reduced_axes)
     return (
         np.ones(features) if gamma is None else _floats(gamma),
         np.zeros(features) if beta is None else _floats(beta),

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import torch
+
 from gammabeta import axes
 from gammabeta.backends import array_ops
 from gammabeta.norm import functional
@@ -23,13 +24,13 @@ TILE = 4096  # values, 16 for each thread of 8 warps
 LANE = 256  # tiles that a lane adds up: in float32 its error, 2⁻²⁴ each, stays below a unit of 16 bits
 
 
-def fits(x: Tensor, away: tuple[int, ...]) -> bool:
+def fits(x: Tensor, reduced_axes: tuple[int, ...]) -> bool:
     """Whether kernels may have x: it lies without gaps where they run, and nobody transforms the operations."""
     return (
         reachable(x)
         and x.numel() > 0
         and (torch.compiler.is_compiling() or not autograd_cpu.transformed(x))
-        and dense(x, away) is not None
+        and dense(x, reduced_axes) is not None
     )
 
 
@@ -43,35 +44,38 @@ def normalized(
     mask: Optional = None,
 ) -> tuple[Tensor, functional.Normalized]:
     """activation(batch norm + residual) on any device: by kernels where they fit, else as `functions.composed`."""
-    if not fits(x, plan.away) or not autograd_cpu.constant(*(given or ())):
+    if not fits(x, plan.reduced_axes) or not autograd_cpu.constant(*(given or ())):
         return autograd_cpu.composed(x, gamma, beta, residual, plan, given, mask)
-    kept = None if mask is None else spread_mask(array_ops.of(x), mask, x, plan.away)
-    features = [x.shape[i] for i in axes.kept(plan.away, x.ndim)]
+    kept = None if mask is None else spread_mask(array_ops.of(x), mask, x, plan.reduced_axes)
+    features = [x.shape[i] for i in axes.kept(plan.reduced_axes, x.ndim)]
     parameters = (*(p if p is None else p.contiguous() for p in (gamma, beta)), residual, kept)
-    options = list(plan.away), plan.eps, plan.activation or ""
+    options = list(plan.reduced_axes), plan.eps, plan.activation or ""
     if given is not None:
         y = batch_norm_given(x, *(value.contiguous() for value in given), *parameters, *options)
-        return y, functional.Normalized(y, *given, prod([x.shape[i] for i in plan.away]))
+        return y, functional.Normalized(y, *given, prod([x.shape[i] for i in plan.reduced_axes]))
     y, statistics = batch_norm(x, *parameters, *options)
     count, mean, spread = (row.view(features) for row in statistics.detach())
     return y, functional.Normalized(y, mean, spread / count.clamp(min=1), count)
 
 
-def formula(x: Tensor, away: tuple[int, ...], eps: float, *parameters: Optional) -> functional.Normalized:
+def formula(x: Tensor, reduced_axes: tuple[int, ...], eps: float, *parameters: Optional) -> functional.Normalized:
     """`functional.normalized` of what it has checked and shaped: γ, β, and the mean and variance or None."""
-    features, shape = [x.shape[i] for i in axes.kept(away, x.ndim)], axes.parameter_shape(away, tuple(x.shape))
+    features, shape = (
+        [x.shape[i] for i in axes.kept(reduced_axes, x.ndim)],
+        axes.parameter_shape(reduced_axes, tuple(x.shape)),
+    )
     gamma, beta, mean, var = (p if p is None else p.expand(shape).reshape(features) for p in parameters)
     given = None if mean is None or var is None else (mean, var)
-    return normalized(x, gamma, beta, None, Plan(away, eps), given)[1]
+    return normalized(x, gamma, beta, None, Plan(reduced_axes, eps), given)[1]
 
 
 class _Launch(Tiling):
     """The tiles, the programs, the mask and the types for one tensor."""
 
-    def __init__(self, x: Tensor, away: list[int], mask: Optional) -> None:
-        super().__init__(x, tuple(away), TILE)
+    def __init__(self, x: Tensor, reduced_axes: list[int], mask: Optional) -> None:
+        super().__init__(x, tuple(reduced_axes), TILE)
         self.kernels = import_module("gammabeta.kernels.triton.batchnorm")
-        self.mask = _mask(x, mask, tuple(away))
+        self.mask = _mask(x, mask, tuple(reduced_axes))
         wide = getattr(import_module("triton.language"), WIDE[x.dtype])
         self.options |= {"MASKED": mask is not None, "WIDE": wide, "enable_fp_fusion": True}
 
@@ -81,16 +85,16 @@ def _beside(x: Tensor, other: Tensor) -> Tensor:
     return other if other.stride() == x.stride() else torch.empty_like(x, dtype=other.dtype).copy_(other)
 
 
-def _mask(x: Tensor, mask: Optional, away: tuple[int, ...]) -> tuple[Optional, bool]:
+def _mask(x: Tensor, mask: Optional, reduced_axes: tuple[int, ...]) -> tuple[Optional, bool]:
     """A mask, broadcast to x, in x's layout; and whether it differs from feature to feature, else it is that of one."""
     if mask is None:
         return None, False
-    kept = axes.kept(away, x.ndim)
+    kept = axes.kept(reduced_axes, x.ndim)
     if any(mask.stride(i) and mask.shape[i] > 1 for i in kept):
         return _beside(x, mask), True
     for i in kept:
         mask = mask.narrow(i, 0, 1)
-    down = sorted(away, key=x.stride, reverse=True)
+    down = sorted(reduced_axes, key=x.stride, reverse=True)
     return mask.permute([*kept, *down]).contiguous(), False
 
 
@@ -111,12 +115,12 @@ def batch_norm(
     beta: Optional,
     residual: Optional,
     mask: Optional,
-    away: list[int],
+    reduced_axes: list[int],
     eps: float,
     activation: str,
 ) -> tuple[Tensor, Tensor]:
     """activation(batch norm + residual), and the statistics: count, mean and n·var, (3, features), float64."""
-    launch = _Launch(x, away, mask)
+    launch = _Launch(x, reduced_axes, mask)
     grid, features = launch.summing(LANE), launch.shape.features
     partial = x.new_empty((3, grid[1], features), dtype=torch.float64)
     launch.kernels.moments[grid](x, *launch.mask, partial, *launch.shape, **launch.options)
@@ -140,12 +144,12 @@ def batch_norm_given(
     beta: Optional,
     residual: Optional,
     mask: Optional,
-    away: list[int],
+    reduced_axes: list[int],
     eps: float,
     activation: str,
 ) -> Tensor:
     """activation(batch norm + residual) with given statistics, of the shape of the features."""
-    return _applied(_Launch(x, away, mask), x, mean, var, None, gamma, beta, residual, eps, activation)
+    return _applied(_Launch(x, reduced_axes, mask), x, mean, var, None, gamma, beta, residual, eps, activation)
 
 
 def _applied(
@@ -179,12 +183,12 @@ def batch_norm_backward(
     beta: Optional,
     residual: Optional,
     mask: Optional,
-    away: list[int],
+    reduced_axes: list[int],
     eps: float,
     activation: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, the sums that are dβ and dγ, (2, features), and the gradient of the residual, if an activation follows."""
-    launch = _Launch(x, away, mask)
+    launch = _Launch(x, reduced_axes, mask)
     grid, added = launch.summing(LANE), None if residual is None else _beside(x, residual)
     given = (_beside(x, dy), x, *launch.mask, mean, spread, count, gamma, beta, added)
     options = _flags(count, gamma, beta, residual, activation) | launch.options
@@ -219,13 +223,13 @@ def _(dy: Tensor, x: Tensor, mean: Tensor, *others: Any) -> tuple[Tensor, Tensor
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, *parameters, away, eps, activation = inputs
-    _remember(ctx, x, parameters, Plan(tuple(away), eps, activation or None), output[1])
+    x, *parameters, reduced_axes, eps, activation = inputs
+    _remember(ctx, x, parameters, Plan(tuple(reduced_axes), eps, activation or None), output[1])
 
 
 def _keep_given(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, mean, var, *parameters, away, eps, activation = inputs
-    _remember(ctx, x, parameters, Plan(tuple(away), eps, activation or None), mean, var)
+    x, mean, var, *parameters, reduced_axes, eps, activation = inputs
+    _remember(ctx, x, parameters, Plan(tuple(reduced_axes), eps, activation or None), mean, var)
 
 
 def _remember(ctx: Any, x: Tensor, parameters: list[Optional], plan: Plan, *statistics: Tensor) -> None:
@@ -242,7 +246,7 @@ def _gradients(ctx: Any, dy: Tensor, *ignored: Any) -> tuple[Any, ...]:
         dx, dgamma, dbeta, gated = _again(ctx.plan, dy, (x, gamma, beta, residual), given, mask)
     else:
         mean, spread, count = (*given, None) if given else statistics[0][[1, 2, 0]]
-        options = list(ctx.plan.away), ctx.plan.eps, ctx.plan.activation or ""
+        options = list(ctx.plan.reduced_axes), ctx.plan.eps, ctx.plan.activation or ""
         dx, sums, gated = batch_norm_backward(dy, x, mean, spread, count, gamma, beta, residual, mask, *options)
         dbeta, dgamma = (
             p if p is None else total.view(p.shape).to(p.dtype) for p, total in zip((beta, gamma), sums, strict=True)

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-import torch
 from gammabeta.kernels import batchnorm_contiguous, buffer_cache
 from gammabeta.kernels.batchnorm import SAFE
 from gammabeta.torch import openmp
@@ -63,10 +63,10 @@ def call(layer: Any, x: Any) -> Call | None:
     if sizes is None:
         return None
     many = 1 if x.numel() < SPLIT else openmp.count()
-    away = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
+    reduced_axes = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
     most = min(_GREATEST[dtype], SAFE) if x.itemsize == 2 else _GREATEST[dtype]
     held = (gamma, beta, mean, var, buffers["num_batches_tracked"])
-    return Call((kind, as_, many, *sizes), most, Plan(away, layer.eps), held)
+    return Call((kind, as_, many, *sizes), most, Plan(reduced_axes, layer.eps), held)
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int] | None:

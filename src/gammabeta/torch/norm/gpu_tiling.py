@@ -44,7 +44,7 @@ class Dense(NamedTuple):
     width: int
 
 
-def dense(x: torch.Tensor, away: tuple[int, ...]) -> Dense | None:
+def dense(x: torch.Tensor, reduced_axes: tuple[int, ...]) -> Dense | None:
     """x without gaps as three axes, or None where its memory is not laid out so.
 
     >>> dense(torch.empty(2, 3, 4, 5), (0, 2, 3)), dense(torch.empty(2, 3, 4, 5).transpose(1, 3), (0, 1, 2))
@@ -58,7 +58,7 @@ def dense(x: torch.Tensor, away: tuple[int, ...]) -> Dense | None:
         if x.stride(i) != step:
             return None
         step *= x.shape[i]
-    features = [i for i in down if i not in away]
+    features = [i for i in down if i not in reduced_axes]
     if features != sorted(features):
         return None
     first = down.index(features[0]) if features else 0
@@ -71,8 +71,8 @@ def dense(x: torch.Tensor, away: tuple[int, ...]) -> Dense | None:
 class Tiling:
     """How a kernel goes through a dense tensor: its shape, its tiles, and the programs that share them."""
 
-    def __init__(self, x: torch.Tensor, away: tuple[int, ...], tile: int) -> None:
-        found = dense(x, away)
+    def __init__(self, x: torch.Tensor, reduced_axes: tuple[int, ...], tile: int) -> None:
+        found = dense(x, reduced_axes)
         if found is None:
             raise ValueError(f"kernels take tensors without gaps, got strides {x.stride()}")
         self.shape = outer, features, width = found

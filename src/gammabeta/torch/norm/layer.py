@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager
 from copy import deepcopy
 from typing import Any, Self
 
+import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import torch
 from gammabeta import axes
 from gammabeta.axes import Axis
 from gammabeta.backends import array_ops
 from gammabeta.conventions import Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.norm import formula
-from gammabeta.norm.state import Learned
+from gammabeta.norm.state import BatchNormState
 from gammabeta.torch.norm import autograd_cpu, autograd_gpu, fast_path, running_stats, sync, validation
 from gammabeta.torch.norm.autograd_cpu import Plan
 from gammabeta.torch.norm.running_stats import Seen
@@ -123,9 +123,9 @@ class BatchNorm(_BatchNorm):
             y = self._small(x)
             if y is not None:
                 return y
-        away = validation.reduced(self, x)
+        reduced_axes = validation.reduced(self, x)
         validation.beside(x, residual)
-        plan = Plan(away, self.eps, self.activation)
+        plan = Plan(reduced_axes, self.eps, self.activation)
         if not self.training and self.running_mean is not None:
             return self._evaluate(x, mask, residual, plan)
         if self.ghost is None:
@@ -163,7 +163,7 @@ class BatchNorm(_BatchNorm):
         """By the batch's statistics, which then move the running ones."""
         if self.renorm is not None and self.training:
             y, seen = self._by_batch(x, None, None, mask, None, plan._replace(activation=None))
-            y = autograd_cpu.finished(self._renormalized(y, seen, mask, plan.away), residual, plan)
+            y = autograd_cpu.finished(self._renormalized(y, seen, mask, plan.reduced_axes), residual, plan)
         else:
             y, seen = self._by_batch(x, self.weight, self.bias, mask, residual, plan)
         if self.training and self.running_mean is not None:
@@ -183,7 +183,7 @@ class BatchNorm(_BatchNorm):
         if self._synchronized and (group := sync.group(self.sync)).size() > 1:
             return sync.normalized(x, gamma, beta, residual, plan, mask, group)
         if mask is None:
-            validation.enough(x, plan.away)
+            validation.enough(x, plan.reduced_axes)
         if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
             y, batch = autograd_cpu.by_batch(x, gamma, beta, residual, plan)
             mean, var = (torch.from_numpy(value).view(self.features) for value in (batch.mean, batch.var))
@@ -191,7 +191,7 @@ class BatchNorm(_BatchNorm):
         y, found = autograd_gpu.normalized(x, gamma, beta, residual, plan, mask=mask)
         return y, Seen(found.mean, found.var, found.count)
 
-    def _renormalized(self, normal: Tensor, seen: Seen, mask: Tensor | None, away: tuple[int, ...]) -> Tensor:
+    def _renormalized(self, normal: Tensor, seen: Seen, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> Tensor:
         """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow (Ioffe 2017)."""
         r_max, d_max = self.renorm or (1.0, 0.0)
         with torch.no_grad():
@@ -199,7 +199,7 @@ class BatchNorm(_BatchNorm):
             r = (torch.sqrt(seen.var.double() + self.eps) / deviation).clamp(1 / r_max, r_max)
             d = ((seen.mean.double() - self.running_mean.double()) / deviation).clamp(-d_max, d_max)
         computing = torch.promote_types(normal.dtype, torch.float32)
-        shape = axes.parameter_shape(away, tuple(normal.shape))
+        shape = axes.parameter_shape(reduced_axes, tuple(normal.shape))
         scale, shift = r.to(computing), d.to(computing)
         if self.weight is not None:
             scale, shift = scale * self.weight, shift * self.weight
@@ -207,7 +207,7 @@ class BatchNorm(_BatchNorm):
             shift = shift + self.bias
         y = normal * scale.reshape(shape) + shift.reshape(shape)
         if mask is not None:
-            kept = formula.spread(array_ops.of(normal), mask, normal, away)
+            kept = formula.spread(array_ops.of(normal), mask, normal, reduced_axes)
             y = torch.where(kept, y, torch.zeros((), dtype=y.dtype, device=y.device))
         return y.to(normal.dtype)
 
@@ -215,11 +215,11 @@ class BatchNorm(_BatchNorm):
         self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan
     ) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
         """The batch in parts of about `ghost` samples."""
-        if 0 not in plan.away:
+        if 0 not in plan.reduced_axes:
             raise DataError(f"ghost= splits axis 0, the samples, which axis={self.axis} does not reduce")
         many = max(1, x.shape[0] // (self.ghost or x.shape[0]))
         if mask is not None and mask.shape[0] != x.shape[0]:
-            mask = formula.spread(array_ops.of(x), mask, x, plan.away)
+            mask = formula.spread(array_ops.of(x), mask, x, plan.reduced_axes)
         given: list[Any] = [[None] * many if p is None else torch.tensor_split(p, many) for p in (x, mask, residual)]
         return list(zip(*given, strict=True))
 
@@ -227,7 +227,7 @@ class BatchNorm(_BatchNorm):
         """`gammabeta.torch.accumulate` for this layer."""
         return running_stats.waiting(self)
 
-    def state(self) -> Learned:
+    def state(self) -> BatchNormState:
         """What the layer has learned, for `from_state` of any framework's layer."""
         if self.running_mean is None:
             raise StateError("state() needs the running statistics, which track_running_stats=False does not keep")
@@ -236,10 +236,12 @@ class BatchNorm(_BatchNorm):
             for name, value in (("gamma", self.weight), ("beta", self.bias))
         }
         mean, var = (v.to("cpu", torch.float64).numpy().copy() for v in (self.running_mean, self.running_var))
-        return Learned(**affine, mean=mean, var=var, batches=int(self.num_batches_tracked), convention=self.convention)
+        return BatchNormState(
+            **affine, mean=mean, var=var, batches=int(self.num_batches_tracked), convention=self.convention
+        )
 
     @classmethod
-    def from_state(cls, state: Learned, convention: Convention | None = None, **arguments: Any) -> Self:
+    def from_state(cls, state: BatchNormState, convention: Convention | None = None, **arguments: Any) -> Self:
         """A layer that goes on under the convention of the state's source, or under another, such as `gb.TORCH`.
 
         In evaluation, eps being part of the convention, the output is the source's as long as that is kept.

@@ -4,12 +4,13 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import distributed
+
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError, StateError
 from gammabeta.norm import formula
 from gammabeta.torch.norm.autograd_cpu import Plan, finished
 from gammabeta.torch.norm.running_stats import Seen
-from torch import distributed
 
 Tensor = torch.Tensor
 
@@ -37,20 +38,23 @@ def normalized(
 
     In float64. The mean is of two parts, the sum's and what its rounding left, as in `formula`.
     """
-    away, space = plan.away, array_ops.of(x)
-    kept = None if mask is None else formula.spread(space, mask, x, away)
+    reduced_axes, space = plan.reduced_axes, array_ops.of(x)
+    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
         values = x.double() if kept is None else torch.where(kept, x, 0).double()
         count = (
-            values.new_full((1,) * x.ndim, prod([x.shape[i] for i in away])).expand(values.sum(away, True).shape)
+            values.new_full((1,) * x.ndim, prod([x.shape[i] for i in reduced_axes])).expand(
+                values.sum(reduced_axes, True).shape
+            )
             if kept is None
-            else kept.sum(away, True).double()
+            else kept.sum(reduced_axes, True).double()
         )
-        total, count = _Sum.apply(torch.stack([values.sum(away, True), count]), processes)
+        total, count = _Sum.apply(torch.stack([values.sum(reduced_axes, True), count]), processes)
         mean, most = total / count.clamp(min=1), count.clamp(min=1)
         centred = _only(kept, values - mean)
         rest, squares = (
-            _Sum.apply(torch.stack([centred.sum(away, True), (centred**2).sum(away, True)]), processes) / most
+            _Sum.apply(torch.stack([centred.sum(reduced_axes, True), (centred**2).sum(reduced_axes, True)]), processes)
+            / most
         )
         var = squares - rest**2
         if kept is None and not bool((count > 1).all()):
@@ -62,7 +66,7 @@ def normalized(
         shape = scale.shape
         y = (centred - rest) * (scale if gamma is None else scale * gamma.reshape(shape))
         y = _only(kept, y if beta is None else y + beta.reshape(shape)).to(x.dtype)
-        features = [n for i, n in enumerate(x.shape) if i not in away]
+        features = [n for i, n in enumerate(x.shape) if i not in reduced_axes]
         seen = Seen(*((v.detach().reshape(features)) for v in (mean + rest, var, count)))
         return finished(y, residual, plan), seen
 

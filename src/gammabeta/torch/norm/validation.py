@@ -49,17 +49,17 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
     if x.dtype not in FLOATS:
         raise KindError(f"x must be float16, bfloat16, float32 or float64, got {x.dtype}: convert it with x.float()")
     if layer.axis is not None:
-        away = axes.reduced(layer.axis, x.ndim)
+        reduced_axes = axes.reduced(layer.axis, x.ndim)
     elif x.ndim < 2:
         raise DataError(
             f"x must be (n, c) or (n, c, …), with {layer.num_features} channels on axis 1, got shape {tuple(x.shape)}"
         )
     else:
-        away = (0, *range(2, x.ndim))
-    found = tuple(x.shape[i] for i in range(x.ndim) if i not in away)
+        reduced_axes = (0, *range(2, x.ndim))
+    found = tuple(x.shape[i] for i in range(x.ndim) if i not in reduced_axes)
     if found != layer.features:
         raise DataError(
-            f"x must have features {layer.features} beside the reduced axes {away}, got {found} in shape "
+            f"x must have features {layer.features} beside the reduced axes {reduced_axes}, got {found} in shape "
             f"{tuple(x.shape)}; give the layer num_features={found[0] if len(found) == 1 else found}, or axis="
         )
     for name in ("weight", "bias", "running_mean", "running_var"):
@@ -69,12 +69,12 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
                 f"{name} must have shape {layer.features}, that of the layer's features, got {tuple(value.shape)}: "
                 f"replace it by one of that shape, or the layer by one of other features"
             )
-    return away
+    return reduced_axes
 
 
-def enough(x: torch.Tensor, away: tuple[int, ...]) -> None:
+def enough(x: torch.Tensor, reduced_axes: tuple[int, ...]) -> None:
     """Two values of each feature, or more, where the batch's own statistics are taken."""
-    count = prod([x.shape[i] for i in away])
+    count = prod([x.shape[i] for i in reduced_axes])
     if count < 2:
         raise DataError(
             f"training needs more than 1 value of each feature, got {count} in shape {tuple(x.shape)}: a single value "

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from flax import nnx
+
 from gammabeta.flax.networks import call_model as kinds
 from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.diagnose.hooks import Watch
-from gammabeta.networks.batches import Call, Feed, Mask, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, quiet
 from gammabeta.networks.diagnose import Diagnosis
 
 __all__ = ["diagnose"]
@@ -54,7 +55,7 @@ def diagnose(
     >>> print(found.findings[0].text)
     No batch has moved its running statistics.
     """
-    feed = Feed(batches, call or kinds.called, mask, progress)
+    feed = BatchFeed(batches, call or kinds.called, mask, progress)
     return Watch(model, _layers(model)).look(feed, training_step)
 
 
@@ -62,5 +63,5 @@ def _layers(model: Any) -> dict[str, Any]:
     """The layers with running statistics, the frozen ones too."""
     layers = stat_layers.normalizing(model)
     if not layers:
-        stat_layers.Tracked(model).some("diagnose", stat_layers.WHICH)
+        stat_layers.StatLayers(model).some("diagnose", stat_layers.WHICH)
     return layers

@@ -12,10 +12,10 @@ from gammabeta.flax.networks.diagnose import next_activation, nonfinite, trainin
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, numpy_measures
 from gammabeta.networks.diagnose.accumulator import Moves, Own
-from gammabeta.networks.diagnose.session import Looking, Run, reason
+from gammabeta.networks.diagnose.session import DiagnosisSession, Run, reason
 
 
-class Watch(Looking):
+class Watch(DiagnosisSession):
     """Layers that are watched while a model runs in evaluation."""
 
     framework = "flax"
@@ -83,10 +83,10 @@ class Watch(Looking):
         return told
 
     def _called(self, name: str, layer: Any, x: Any, y: Any, mask: Any) -> None:
-        values_, away, kept = stat_layers.counting(name, layer, x, self.mask(name, mask))
-        self.given(name, *numpy_measures.moments(values_, away, kept))
+        values_, reduced_axes, kept = stat_layers.counting(name, layer, x, self.mask(name, mask))
+        self.given(name, *numpy_measures.moments(values_, reduced_axes, kept))
         kinds = (self._following or {}).get(name, [])
         at = self._calls[name]
         self._calls[name] += 1
         if at < len(kinds) and kinds[at]:
-            self.followed(name, kinds[at], numpy_measures.measured(np.asarray(y), away, kept))
+            self.followed(name, kinds[at], numpy_measures.measured(np.asarray(y), reduced_axes, kept))

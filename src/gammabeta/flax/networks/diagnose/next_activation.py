@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import jax
+from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from flax import nnx
 from gammabeta.flax.networks import stat_layers
 from gammabeta.networks.diagnose import activations
 from gammabeta.networks.diagnose.session import Run

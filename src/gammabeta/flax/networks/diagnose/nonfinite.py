@@ -67,7 +67,7 @@ def _modules(model: Any, told: Any) -> Iterator[None]:
 
         return own
 
-    with restored(model), stat_layers.Tracked(model).watching(recalibrate.unheard), ExitStack() as stack:
+    with restored(model), stat_layers.StatLayers(model).watching(recalibrate.no_hook), ExitStack() as stack:
         for kind in {type(module) for module in _called(model).values()}:
             stack.enter_context(stat_layers.exchanged(kind, telling(kind)))
         yield

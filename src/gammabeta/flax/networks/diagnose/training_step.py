@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flax import nnx
+
 from gammabeta.flax.networks import stat_layers
 from gammabeta.networks.diagnose.accumulator import Moves
 from gammabeta.networks.diagnose.session import Run

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+
 from gammabeta.keras.networks import call_model as kinds
 from gammabeta.keras.networks import stat_layers
 from gammabeta.keras.networks.diagnose.hooks import Watch
-from gammabeta.networks.batches import Call, Feed, Mask, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, quiet
 from gammabeta.networks.diagnose import Diagnosis
 
 __all__ = ["diagnose"]
@@ -52,13 +53,13 @@ def diagnose(
     >>> print(found.findings[0].text)
     No batch has moved its running statistics.
     """
-    feed = Feed(batches, call or kinds.called, mask, progress)
+    feed = BatchFeed(batches, call or kinds.called, mask, progress)
     return Watch(model, _layers(model)).look(feed, training_step)
 
 
 def _layers(model: Any) -> dict[str, Any]:
     """The layers with moving statistics, the frozen ones too."""
-    found = stat_layers.Tracked(model)  # refuses layers that are not built
+    found = stat_layers.StatLayers(model)  # refuses layers that are not built
     layers = stat_layers.normalizing(model)
     if not layers:
         found.some("diagnose", stat_layers.WHICH)

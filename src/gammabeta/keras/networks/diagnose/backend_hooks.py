@@ -6,14 +6,14 @@ from functools import partial, wraps
 from types import FunctionType
 from typing import Any
 
+import keras
 import numpy as np
+from keras import ops
 from keras.src import backend  # whose functions keras.ops looks up at each call, and nothing public tells of them
 
-import keras
 from gammabeta.errors import DataError
 from gammabeta.keras.networks import stat_layers
 from gammabeta.networks.diagnose import numpy_measures
-from keras import ops
 
 _MODULES = ("nn", "numpy", "math")
 

@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from keras import layers
+
 from gammabeta.keras.networks import stat_layers
 from gammabeta.keras.networks.diagnose import backend_hooks, training_step
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, activations, numpy_measures
 from gammabeta.networks.diagnose.accumulator import Moves, Own
 from gammabeta.networks.diagnose.nonfinite import Trace
-from gammabeta.networks.diagnose.session import Looking, Run
-from keras import layers
+from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 
 
-class Watch(Looking):
+class Watch(DiagnosisSession):
     """Layers that are watched while a model runs in evaluation."""
 
     framework = "keras"
@@ -62,7 +63,7 @@ class Watch(Looking):
 
         with (
             training_step.restored(self.model),
-            stat_layers.Tracked(self.model).watching(recalibrate.unheard),
+            stat_layers.StatLayers(self.model).watching(recalibrate.no_hook),
             ExitStack() as stack,
         ):
             for name, layer in stat_layers.inside(self.model).items():
@@ -79,9 +80,9 @@ class Watch(Looking):
 
         def called(inputs: Any, training: Any = None, mask: Any = None) -> Any:
             y = call(inputs, training=False, mask=mask)
-            x, away, kept = stat_layers.counting(name, layer, inputs, self.mask(name, mask))
-            self.given(name, *numpy_measures.moments(x, away, kept))
-            self.gave(name, y, numpy_measures.measured(stat_layers.array(name, y), away, kept))
+            x, reduced_axes, kept = stat_layers.counting(name, layer, inputs, self.mask(name, mask))
+            self.given(name, *numpy_measures.moments(x, reduced_axes, kept))
+            self.gave(name, y, numpy_measures.measured(stat_layers.array(name, y), reduced_axes, kept))
             return y
 
         return called

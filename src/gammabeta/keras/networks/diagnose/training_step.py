@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
+import keras
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
-import keras
 from gammabeta.keras.networks import stat_layers
 from gammabeta.keras.networks.diagnose import gradients
 from gammabeta.networks.diagnose.accumulator import Moves

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from gammabeta.networks.batches import Call, Feed, Progress, quiet
+
+from gammabeta.networks.batches import BatchFeed, Call, Progress, quiet
 from gammabeta.networks.diagnose import Diagnosis
 from gammabeta.torch.networks import call_model as kinds
 from gammabeta.torch.networks import stat_layers
@@ -52,7 +53,7 @@ def diagnose(
     No batch has moved its running statistics.
     """
     model = stat_layers.inside(model)
-    feed = Feed(batches, call or kinds.called, mask, progress)
+    feed = BatchFeed(batches, call or kinds.called, mask, progress)
     return Watch(model, _layers(model)).look(feed, training_step)
 
 

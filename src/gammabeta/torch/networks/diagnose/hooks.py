@@ -6,13 +6,13 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
 
-import torch
 from gammabeta.backends import array_ops
 from gammabeta.networks.diagnose import Origin
 from gammabeta.networks.diagnose.accumulator import Moves, Own, Shares
-from gammabeta.networks.diagnose.session import Looking, Run
+from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
 from gammabeta.torch.networks import calibrate_pass, stat_layers
@@ -21,7 +21,7 @@ from gammabeta.torch.networks.diagnose import nonfinite, training_step
 Axes = tuple[int, ...]
 
 
-class Watch(Looking):
+class Watch(DiagnosisSession):
     """Layers that are watched while a model runs in evaluation."""
 
     framework = "torch"
@@ -72,36 +72,40 @@ class Watch(Looking):
     def _after(self, name: str, layer: Any, given: tuple[Any, ...], named: dict[str, Any], y: Any) -> None:
         x, mask = stat_layers.call(layer, given, named)
         mask = self.mask(name, mask)
-        away = stat_layers.reduced(name, layer, x)
-        self.given(name, *_moments(x.detach(), away, mask))
+        reduced_axes = stat_layers.reduced(name, layer, x)
+        self.given(name, *_moments(x.detach(), reduced_axes, mask))
         if not isinstance(y, torch.Tensor):
             return
         if getattr(layer, "activation", None) == "relu":
-            self.followed(name, "relu", partial(_shares, y.detach(), away, mask))
+            self.followed(name, "relu", partial(_shares, y.detach(), reduced_axes, mask))
         else:
-            self.gave(name, y, partial(_shares, y.detach(), away, mask))
+            self.gave(name, y, partial(_shares, y.detach(), reduced_axes, mask))
 
 
-def _moments(x: torch.Tensor, away: Axes, mask: torch.Tensor | None) -> tuple[Moments, int]:
+def _moments(x: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None) -> tuple[Moments, int]:
     """The exact moments of the finite values that count, and how many that count are not finite."""
     finite = torch.isfinite(x)
-    wanted = torch.ones_like(finite) if mask is None else formula.spread(array_ops.of(x), mask, x, away).expand(x.shape)
+    wanted = (
+        torch.ones_like(finite)
+        if mask is None
+        else formula.spread(array_ops.of(x), mask, x, reduced_axes).expand(x.shape)
+    )
     missing = int((wanted & ~finite).sum())
     if mask is not None or missing:
         x = torch.where(wanted & finite, x, torch.nan)
-    return stat_layers.exact(x, away, None, "omit"), missing
+    return stat_layers.exact(x, reduced_axes, None, "omit"), missing
 
 
-def _shares(y: torch.Tensor, away: Axes, mask: torch.Tensor | None, low: float, high: float) -> Shares:
+def _shares(y: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None, low: float, high: float) -> Shares:
     kept = torch.ones((), dtype=torch.bool, device=y.device)
     if mask is not None:
-        kept = formula.spread(array_ops.of(y), mask, y, away)
-    return Shares(*(_each(flags & kept, away) for flags in (kept.expand(y.shape), y <= low, y >= high)))
+        kept = formula.spread(array_ops.of(y), mask, y, reduced_axes)
+    return Shares(*(_each(flags & kept, reduced_axes) for flags in (kept.expand(y.shape), y <= low, y >= high)))
 
 
-def _each(flags: torch.Tensor, away: Axes) -> Any:
+def _each(flags: torch.Tensor, reduced_axes: Axes) -> Any:
     """How many there are of each feature, (f,)."""
-    return flags.sum(away).reshape(-1).cpu().double().numpy()
+    return flags.sum(reduced_axes).reshape(-1).cpu().double().numpy()
 
 
 def _floats(layer: Any, name: str) -> Any:

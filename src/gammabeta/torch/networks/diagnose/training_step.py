@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
 from gammabeta.networks.diagnose.accumulator import Moves
 from gammabeta.networks.diagnose.session import Run
 from gammabeta.torch.networks import stat_layers
