@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
+from gammabeta._util import charts, html
 from gammabeta._util.immutable import Immutable, frozen, short
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError, KindError
+from gammabeta.kernels import affine as kernel
+from gammabeta.kernels import rounding
 
 if TYPE_CHECKING:
     from gammabeta.statistics import Extrema, Moments
@@ -110,8 +113,6 @@ class Affine(Immutable):
 
     def image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
         """What a call gives, and how many values of x were infinite: counted on the way, another sweep would cost."""
-        from gammabeta.kernels import affine as kernel
-
         parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
         place = arrays.elsewhere(x)
         if place is not None:
@@ -174,8 +175,6 @@ class Affine(Immutable):
         return f"Affine(center={short(self.center)}, scale={short(self.scale)}, shift={short(self.shift)})"
 
     def _repr_html_(self) -> str:
-        from gammabeta._util import html
-
         parameters = {"center": self.center, "scale": self.scale, "shift": self.shift}
         return html.features("y = (x − center) · scale + shift", self.shape, parameters)
 
@@ -185,15 +184,11 @@ class Affine(Immutable):
         Raises:
             DataError: Altair is not installed.
         """
-        from gammabeta._util import charts
-
         return charts.lines(self.center, self.scale, self.shift)
 
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features."""
-    from gammabeta.kernels import rounding
-
     scale = np.empty(m.shape)
     rounding.divisors(m.count, m.mean, m.var, m.std, m.deviation(ddof), scale)
     return scale
@@ -207,8 +202,6 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
     That does not grow with the rows: n stays at 2¹⁴, and the deviation at 2⁻³⁸ of the mean, 6 ms of a Unix time. By
     scikit-learn's bound an hour of timestamps is constant once there are 10¹⁰ of them.
     """
-    from gammabeta.kernels import rounding
-
     scale = np.empty(m.shape)
     rounding.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
     return np.equal(scale, 1)

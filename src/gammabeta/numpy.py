@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
+from gammabeta._util import html
 from gammabeta.backends import array_ops
 from gammabeta.conventions import TORCH, Convention
 from gammabeta.errors import DataError
@@ -182,8 +183,6 @@ class BatchNorm:
         return layer
 
     def _repr_html_(self) -> str:
-        from gammabeta._util import html
-
         names = ("gamma", "beta", "running_mean", "running_var")
         eps, decay = self.convention.eps, self.convention.decay
         title = f"BatchNorm, {self.batches:,} batches seen, eps {eps:g}, decay {'1 − 1/n' if decay is None else decay}"

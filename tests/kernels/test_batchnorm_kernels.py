@@ -100,7 +100,7 @@ def batch_of(shape, dtype, reduced_axes, seed=0):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=NAMES)
-@pytest.mark.parametrize(("shape", "away"), CASES, ids=str)
+@pytest.mark.parametrize(("shape", "reduced_axes"), CASES, ids=str)
 def test_every_layout_and_type(shape, reduced_axes, dtype):
     check(*batch_of(shape, dtype, reduced_axes))
 
@@ -133,7 +133,7 @@ def read_only(x):
 
 
 @pytest.mark.parametrize("change", [channels_last, np.asfortranarray, strided, big_endian, read_only])
-@pytest.mark.parametrize("away", [(0, 2, 3), (0,), (1,), (2, 3)], ids=str)
+@pytest.mark.parametrize("reduced_axes", [(0, 2, 3), (0,), (1,), (2, 3)], ids=str)
 def test_any_strides_and_byte_order(change, reduced_axes):
     x, dy, reduced_axes, gamma, beta = batch_of((6, 5, 4, 7), np.float32, reduced_axes)
     want, batch = batchnorm.forward(x, reduced_axes, gamma, beta, EPS)
@@ -220,7 +220,7 @@ def test_no_order_costs_digits(name, n):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("shape", "away"), [((100, 3), (0,)), ((4, 3, 20, 20), (0, 2, 3))])
+@pytest.mark.parametrize(("shape", "reduced_axes"), [((100, 3), (0,)), ((4, 3, 20, 20), (0, 2, 3))])
 def test_nan_and_infinity_stay_in_their_feature(shape, reduced_axes, bad):
     x, dy, reduced_axes, gamma, beta = batch_of(shape, np.float64, reduced_axes)
     feature = 1
@@ -235,7 +235,7 @@ def test_nan_and_infinity_stay_in_their_feature(shape, reduced_axes, bad):
     assert np.isfinite(np.delete(dx, feature, 1)).all()
 
 
-@pytest.mark.parametrize(("shape", "away"), CASES[:12], ids=str)
+@pytest.mark.parametrize(("shape", "reduced_axes"), CASES[:12], ids=str)
 def test_the_plain_reference_is_the_formula(shape, reduced_axes):
     x, dy, reduced_axes, gamma, beta = batch_of(shape, np.float64, reduced_axes, seed=1)
     want = exact(x, dy, reduced_axes, gamma, beta)

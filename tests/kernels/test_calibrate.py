@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_running import AXES, batches
 
+from exact_cases import AXES, batches
 from gammabeta import DataError, Moments
 from gammabeta.kernels import moments as kernel
 from gammabeta.kernels.calibrate import Place

@@ -7,25 +7,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from exact_cases import AXES, batches
 from gammabeta import DataError, Moments
 from gammabeta.kernels import add_tile, limbs, thread_pool
 from gammabeta.kernels import moments as kernel
 from gammabeta.statistics.accumulator import Running
 
-AXES = (0, 2, 3)
 ENDS = [0, 0, 0, 1, -1, -1, 2**32 - 1, 2**32, -(2**32), 2**61, -(2**61)]
 DIGITS = st.sampled_from(ENDS) | st.integers(-(2**61), 2**61)
-
-
-def batches(seed, count, shape, dtype, scale):
-    """Arrays of alternating signs, some of whose numbers one grid does not hold with the others."""
-    rng = np.random.default_rng(seed)
-    odd = np.array([0.0, 1e30, -1e-30, np.finfo(dtype).tiny / 4, -np.finfo(dtype).max], dtype)
-    for i in range(count):
-        x = rng.normal((-1) ** i * scale, 1, shape).astype(dtype)
-        at = rng.random(shape) < 0.001
-        x[at] = rng.choice(odd, at.sum())
-        yield x
 
 
 @settings(deadline=None)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_statistics import DTYPES, hostile
 
+from exact_cases import DTYPES, hostile
 from gammabeta import DataError, Extrema, GroupedExtrema, GroupedMoments, KindError, Moments, StateError
 from gammabeta.kernels import factorize, groupby_partitioned, thread_pool
 from gammabeta.kernels import groupby as kernel

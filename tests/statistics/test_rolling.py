@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_statistics import DTYPES, hostile
 
+from exact_cases import DTYPES, hostile
 from gammabeta import DataError, KindError, Moments, sliding
 from gammabeta.kernels import rolling, thread_pool
 
@@ -121,13 +121,13 @@ def test_what_is_wrong_is_said() -> None:
 
 def test_what_changes_while_it_is_summed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.ones(100)
-    looked = rolling.columns.span
+    looked = rolling.one_column.span
 
     def look_and_change(column: np.ndarray) -> tuple[int, int]:
         found = looked(column)
         x[50] = 1e300
         return found
 
-    monkeypatch.setattr(rolling.columns, "span", look_and_change)
+    monkeypatch.setattr(rolling.one_column, "span", look_and_change)
     with pytest.raises(ValueError, match="the data changed while it was summed"):
         sliding(x, 10)

@@ -9,13 +9,13 @@ from itertools import combinations
 from math import prod
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from exact_cases import DTYPES, hostile
 from gammabeta import Affine, DataError, Extrema, KindError, Moments, StateError
 from gammabeta.kernels import add_scalar, add_tile, folds, layout, thread_pool
 from reference import exact_variance, is_root, mean, rounded
@@ -23,9 +23,6 @@ from reference import exact_variance, is_root, mean, rounded
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TAME = st.floats(-1e6, 1e6)
 COLUMNS = st.lists(FLOATS | TAME | st.integers(-5, 5).map(float), max_size=40)
-DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.bool_] + [
-    np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)
-]
 
 
 def check(m: Moments, columns: list[list[float]], weights: list[float] | None = None) -> None:
@@ -39,29 +36,6 @@ def check(m: Moments, columns: list[list[float]], weights: list[float] | None = 
                 assert np.isnan(got) and np.isnan(deviation)
             else:
                 assert got == rounded(expected) and is_root(float(deviation), expected)
-
-
-def hostile(n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Columns that a careless sum gets wrong."""
-    rng = np.random.default_rng(seed)
-    z = rng.standard_normal(n)
-    return {
-        "standard": z,
-        "far from zero": 1e4 + z,
-        "farther": 1e8 + z,
-        "constant": np.full(n, 0.1),
-        "zeros": np.zeros(n),
-        "negative zeros": np.full(n, -0.0),
-        "huge": 1.7e308 * np.sign(z),
-        "subnormal": 5e-324 * np.round(z * 100),
-        "every exponent": np.ldexp(z, rng.integers(-1074, 1023, n)),
-        "wide": np.exp(20 * z),
-        "one large": np.where(np.arange(n) == n // 2, 1e300, z),
-        "cancelling": np.where(np.arange(n) % 2, -1e16, 1e16) + z,
-        "squares below the range": 1e-160 * z,
-        "squares above the range": 1e160 * z,
-        "integers": np.round(1000 * z),
-    }
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 31, 32, 33, 100, 700])

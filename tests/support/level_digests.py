@@ -7,8 +7,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from test_statistics import hostile
 
+from exact_cases import hostile
 from gammabeta import Affine, Extrema, Moments, sliding
 from gammabeta.kernels import binding, factorize, histogram
 

@@ -10,11 +10,10 @@ have no place yet, everywhere); GPUs add in trees.
 
 import sys
 from functools import cache
-from importlib import import_module
 from math import prod
 from typing import Any
 
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, registry
 
 Axes = tuple[int, ...]
 
@@ -128,13 +127,12 @@ class _Torch(ArrayOps):
     def kernels(self, x: Any, mean: Any, var: Any) -> Any:
         if self.xp.compiler.is_compiling():  # its compiler fuses the operations
             return None
-        # By name: the frameworks' folders lie above this one, and torch, whose tensor this is, has been imported.
-        functions, layout = (import_module(f"gammabeta.torch.{name}") for name in ("functions", "layout"))
-        if not functions.constant(mean, var):
+        on_cpu = registry.module("torch", "cpu")
+        if not on_cpu.constant(mean, var):
             return None
-        if functions.fits(x):
-            return functions.normalized
-        return import_module("gammabeta.torch.norm.autograd_gpu").formula if layout.reachable(x) else None
+        if on_cpu.fits(x):
+            return on_cpu.normalized
+        return registry.module("torch", "gpu").formula if registry.module("torch", "tiling").reachable(x) else None
 
 
 class _TensorFlow(ArrayOps):

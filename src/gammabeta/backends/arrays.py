@@ -7,12 +7,13 @@ and to the device, that the input came from.
 
 import os
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gammabeta.backends import registry
 
 Kind = Literal["numpy", "torch", "tensorflow", "jax", "cupy", "array_api", "other"]
 
@@ -56,7 +57,7 @@ def elsewhere(x: Any) -> ModuleType | None:
     """
     if kind(x) != "torch" or not (x.is_cuda or _INTERPRETED):
         return None
-    return import_module("gammabeta.torch.cuda_statistics")  # by name: the frameworks' folders lie above this file
+    return registry.module("torch", "statistics")
 
 
 def to_numpy(x: Any) -> Any:

@@ -6,7 +6,7 @@ Sums are limbs, int64 (height, lanes), as in `limbs`: the kernels (`core/exact/a
 from typing import Any
 
 from gammabeta.kernels import binding
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 
 SUM_BASE, SUM_HEIGHT = -34, 70  # limbs for x: from 2^−1088 to beyond every float and 64-bit integer
 SQUARES_BASE, SQUARES_HEIGHT = -68, 138  # for x² and w·x: from 2^−2176

@@ -7,7 +7,7 @@ are all of one feature.
 from typing import Any
 
 from gammabeta.kernels import binding
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 
 _TABLE = binding.by_type("exact_table")
 _RUNS = binding.by_type("exact_runs")

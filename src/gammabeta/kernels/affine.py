@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gammabeta.kernels import binding, layout, thread_pool
 from gammabeta.kernels.binding import letter
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 
 Floats = NDArray[np.float64]
 Parameters = tuple[Floats, Floats, Floats]
@@ -29,7 +29,7 @@ _VECTORS = {x + y: binding.function(f"affine_vectors_{x}{y}") for x in _WIDE for
 def apply(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Parameters) -> int:
     """Write the image of x to y, of the same shape, and count the infinite values of x on the way.
 
-    away: the axes along which parameters do not vary, in increasing order.
+    reduced_axes: the axes along which parameters do not vary, in increasing order.
     """
     if x.size == 0:
         return 0

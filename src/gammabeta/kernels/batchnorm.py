@@ -12,7 +12,7 @@ import numpy as np
 from gammabeta import axes
 from gammabeta.kernels import reference
 from gammabeta.kernels.batchnorm_blocks import Axes, Batch, Block, Floats
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 
 SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overflow
 
@@ -31,7 +31,7 @@ _NOTHING = Then()
 def forward(
     x: Array, reduced_axes: Axes, gamma: Floats, beta: Floats, eps: float, then: Then = _NOTHING
 ) -> tuple[Array, Batch]:
-    """y = γ · (x − mean) / √(var + eps) + β with x's own statistics over the axes `away`. gamma, beta: (f,)."""
+    """y = γ · (x − mean) / √(var + eps) + β with x's own statistics over `reduced_axes`. gamma, beta: (f,)."""
     block = Block(x, reduced_axes)
     y = block.new()
     batch = block.forward(y.flat, gamma, beta, eps, block.beside(then.added), then.relu)
@@ -51,7 +51,7 @@ def forward(
 def applied(
     x: Array, reduced_axes: Axes, mean: Floats, rest: Floats, scale: Floats, shift: Floats, then: Then = _NOTHING
 ) -> Array:
-    """((x − mean) − rest) · scale + shift. The parameters, (f,), vary along the axes that are not `away`."""
+    """((x − mean) − rest) · scale + shift. The parameters, (f,), vary along the axes that are not reduced."""
     block = Block(x, reduced_axes)
     y = block.new()
     block.apply(y.flat, mean, rest, scale, shift, block.beside(then.added), then.relu)

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import binding, buffer_cache, layout, thread_pool
-from gammabeta.kernels.dtypes import stored
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array, stored
 
 Floats = NDArray[np.float64]
 Axes = tuple[int, ...]

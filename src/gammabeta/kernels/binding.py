@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from gammabeta import __version__
+
 VARIABLE = "GAMMABETA_LEVEL"
 
 # What the core calls of Python, in the order of core/python.hpp.
@@ -73,8 +75,6 @@ def _library() -> ctypes.PyDLL:
 
 def _checked(library: ctypes.PyDLL) -> None:
     """Refuse a library of another version than the Python files beside it."""
-    from gammabeta import __version__
-
     library.gammabeta_version.restype = ctypes.c_char_p
     version = library.gammabeta_version().decode()
     if version != __version__:

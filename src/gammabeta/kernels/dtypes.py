@@ -1,10 +1,14 @@
 """How floats of 16 bits go in and out of kernels: float16 as itself, bfloat16, which Python's buffers do not know, as
 uint16."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gammabeta.kernels import binding
-from gammabeta.kernels.layout import Array
+
+Array = NDArray[Any]
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gammabeta.kernels import groupby as kernel
 from gammabeta.kernels import layout, limbs, minmax, moments, thread_pool
 from gammabeta.kernels.binding import letter
+from gammabeta.kernels.dtypes import Array
 from gammabeta.kernels.groupby import BLOCK_BITS
-from gammabeta.kernels.layout import Array
 from gammabeta.kernels.minmax import Range
 from gammabeta.kernels.moments import Sums, added, concatenated
 from gammabeta.kernels.one_column import doubles, is_wide, pieces, span, whole, window

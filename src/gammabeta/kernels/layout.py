@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from gammabeta import axes
 from gammabeta.errors import KindError
 from gammabeta.kernels import thread_pool
-
-Array = NDArray[Any]
+from gammabeta.kernels.dtypes import Array, widened
 
 LANES = 64  # a multiple of every processor's vector, and of a cache line
 LINE = 64  # bytes of a cache line
@@ -139,8 +138,6 @@ def plain(x: Array) -> Array:
     if native in _FLOATS:
         return np.ascontiguousarray(x, native)
     if native == np.float16:
-        from gammabeta.kernels.dtypes import widened
-
         return widened(np.ascontiguousarray(x, native))
     if size <= 2:
         return np.ascontiguousarray(x, np.float32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gammabeta import axes
 from gammabeta.kernels import binding, layout, thread_pool
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 
 Range = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 """Per feature the least and the greatest value, +inf and −inf where there is none, and how many are NaN."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gammabeta import axes
 from gammabeta.kernels import add_scalar, add_tile, folds, layout, limbs, rounding, thread_pool, wide_table
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 from gammabeta.kernels.limbs import Limbs
 
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]

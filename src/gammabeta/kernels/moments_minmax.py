@@ -3,7 +3,8 @@
 from typing import Any
 
 from gammabeta.kernels import binding, minmax, moments
-from gammabeta.kernels.layout import Array, Runs
+from gammabeta.kernels.dtypes import Array
+from gammabeta.kernels.layout import Runs
 from gammabeta.kernels.minmax import Range
 from gammabeta.kernels.moments import Sums
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gammabeta.kernels import groupby as kernel
 from gammabeta.kernels import layout, limbs, thread_pool
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 
 PIECE = 2**15  # rows converted at a time: they stay in a core's cache
 _NO_FIELD = 2047  # of an infinity: above every number's

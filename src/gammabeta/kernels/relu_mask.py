@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import binding, buffer_cache, layout, thread_pool
-from gammabeta.kernels.dtypes import stored
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array, stored
 
 Bits = NDArray[np.uint64]
 

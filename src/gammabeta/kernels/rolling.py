@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import binding, layout, limbs, one_column, rounding, thread_pool
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 from gammabeta.kernels.limbs import Limbs
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.kernels import binding, folds, layout, limbs, thread_pool
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 from gammabeta.kernels.limbs import Limbs
 
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]

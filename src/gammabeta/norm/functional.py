@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gammabeta import axes
 from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError
+from gammabeta.kernels import batchnorm
 from gammabeta.norm import formula
 
 Array = NDArray[Any]
@@ -142,8 +143,6 @@ def by_operations(
 
 def _by_kernels(x: Array, reduced_axes: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized:
     """`normalized` of a NumPy array."""
-    from gammabeta.kernels import batchnorm
-
     shape = tuple(x.shape[i] for i in axes.kept(reduced_axes, x.ndim))
     gamma, beta, mean, var = (
         p if p is None else np.broadcast_to(np.reshape(p, -1), math.prod(shape)).copy()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gammabeta.kernels import limbs
+from gammabeta.kernels import layout, limbs, moments_minmax
 from gammabeta.statistics.extrema import Extrema
 from gammabeta.statistics.moments import Moments
 
@@ -39,8 +39,6 @@ def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
     >>> moments.mean, extrema.count
     (array([2., 7.]), array([2., 1.]))
     """
-    from gammabeta.kernels import layout, moments_minmax
-
     vectors = [layout.plain(column) for column in columns]
     kinds = list(dict.fromkeys(vector.dtype for vector in vectors))
     parts, order = [], []

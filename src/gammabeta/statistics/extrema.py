@@ -4,15 +4,17 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from math import inf, nan, prod
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
+from gammabeta._util import html
 from gammabeta._util.immutable import Immutable, frozen, short
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
+from gammabeta.kernels import minmax
 from gammabeta.statistics import serialization, state_check
 from gammabeta.statistics.validation import (
     Counts,
@@ -50,6 +52,8 @@ class Extrema(Immutable):
     _high: Floats
     _counts: Counts
 
+    _grouped: "ClassVar[type[GroupedExtrema]]"  # set by `grouped`, which builds on this file
+
     def __init__(self, shape: tuple[int, ...], low: Floats, high: Floats, counts: Counts) -> None:
         for array in (low, high, counts):
             array.flags.writeable = False
@@ -82,11 +86,7 @@ class Extrema(Immutable):
             KindError: x is not of real numbers of at most 64 bits.
         """
         if groups is not None:
-            from gammabeta.statistics import grouped
-
-            return grouped.extrema(x, axis, groups, nan)
-        from gammabeta.kernels import minmax
-
+            return cls._grouped.of(x, axis, groups=groups, nan=nan)
         place = arrays.elsewhere(x)
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
@@ -208,8 +208,6 @@ class Extrema(Immutable):
         return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
 
     def _repr_html_(self) -> str:
-        from gammabeta._util import html
-
         return html.features("Extrema", self._shape, {"count": self.count, "min": self.min, "max": self.max})
 
     def to_json(self) -> str:

@@ -177,6 +177,32 @@ class GroupedMoments(Grouped[Moments]):
 
     _class, _kind = Moments, "gammabeta.grouped_moments"
 
+    @classmethod
+    def of(
+        cls,
+        x: ArrayLike,
+        axis: axes.Axis = 0,
+        *,
+        groups: ArrayLike,
+        weights: ArrayLike | None = None,
+        nan: MissingRule = "omit",
+    ) -> Self:
+        """The moments of each group of rows of x; arguments and errors are those of `Moments.of`."""
+        array = checked(x, nan)
+        names, codes, rows, shape = _grouped(array, axis, groups)
+        table = _rows(array, axis)
+        if weights is None:
+            sums = groupby_partitioned.sums(table, codes, rows, nan == "omit")
+        else:
+            factors = _rows(full_weights(weights, axis, array.shape), axis)
+            sums = groupby_partitioned.weighted_sums(table, factors, codes, nan == "omit")
+        specials = sums[3]
+        if nan == "raise":
+            refuse_nan(specials[0].reshape(shape))
+        if nan == "omit":
+            specials[0] = 0
+        return cls(names, rows, Moments(shape, *sums))
+
     @property
     def moments(self) -> Moments:
         """The moments of each group, of shape (groups, *features)."""
@@ -214,42 +240,27 @@ class GroupedExtrema(Grouped[Extrema]):
 
     _class, _kind = Extrema, "gammabeta.grouped_extrema"
 
+    @classmethod
+    def of(cls, x: ArrayLike, axis: axes.Axis = 0, *, groups: ArrayLike, nan: MissingRule = "omit") -> Self:
+        """The extrema of each group of rows of x; arguments and errors are those of `Extrema.of`."""
+        array = checked(x, nan)
+        names, codes, rows, shape = _grouped(array, axis, groups)
+        low, high, missing = groupby_partitioned.extent(_rows(array, axis), codes, rows)
+        if nan == "raise":
+            refuse_nan(missing.reshape(shape))
+        values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")
+        counts = np.stack([values, missing * (nan == "propagate")])
+        return cls(names, rows, Extrema(shape, low, high, counts))
+
     @property
     def extrema(self) -> Extrema:
         """The extrema of each group, of shape (groups, *features)."""
         return self.each
 
 
-def moments(
-    x: ArrayLike, axis: axes.Axis, labels: ArrayLike, weights: ArrayLike | None, nan: MissingRule
-) -> GroupedMoments:
-    """`Moments.of(x, axis, groups=labels, …)`."""
-    array = checked(x, nan)
-    names, codes, rows, shape = _grouped(array, axis, labels)
-    table = _rows(array, axis)
-    if weights is None:
-        sums = groupby_partitioned.sums(table, codes, rows, nan == "omit")
-    else:
-        factors = _rows(full_weights(weights, axis, array.shape), axis)
-        sums = groupby_partitioned.weighted_sums(table, factors, codes, nan == "omit")
-    specials = sums[3]
-    if nan == "raise":
-        refuse_nan(specials[0].reshape(shape))
-    if nan == "omit":
-        specials[0] = 0
-    return GroupedMoments(names, rows, Moments(shape, *sums))
-
-
-def extrema(x: ArrayLike, axis: axes.Axis, labels: ArrayLike, nan: MissingRule) -> GroupedExtrema:
-    """`Extrema.of(x, axis, groups=labels, …)`."""
-    array = checked(x, nan)
-    names, codes, rows, shape = _grouped(array, axis, labels)
-    low, high, missing = groupby_partitioned.extent(_rows(array, axis), codes, rows)
-    if nan == "raise":
-        refuse_nan(missing.reshape(shape))
-    values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")
-    counts = np.stack([values, missing * (nan == "propagate")])
-    return GroupedExtrema(names, rows, Extrema(shape, low, high, counts))
+# `Moments.of(x, groups=labels)` and `Extrema.of(x, groups=labels)` hand over to `of` of these classes.
+Moments._grouped = GroupedMoments
+Extrema._grouped = GroupedExtrema
 
 
 def _rows(x: NDArray[Any], axis: axes.Axis) -> NDArray[Any]:

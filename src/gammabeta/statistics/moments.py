@@ -4,16 +4,18 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import inf, nan, prod
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
+from gammabeta._util import charts, html
 from gammabeta._util.immutable import Immutable, frozen, short
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
-from gammabeta.kernels import limbs, rounding_reference
+from gammabeta.kernels import limbs, rounding, rounding_reference
+from gammabeta.kernels import moments as kernel
 from gammabeta.kernels.limbs import Limbs
 from gammabeta.statistics import serialization, state_check
 from gammabeta.statistics.validation import (
@@ -68,6 +70,8 @@ class Moments(Immutable):
     _sum: Limbs
     _squares: Limbs
     _specials: Counts
+
+    _grouped: "ClassVar[type[GroupedMoments]]"  # set by `grouped`, which builds on this file
 
     def __init__(self, shape: tuple[int, ...], weight: Limbs, sum_: Limbs, squares: Limbs, specials: Counts) -> None:
         for array in (weight[1], sum_[1], squares[1], specials):
@@ -129,11 +133,7 @@ class Moments(Immutable):
         After Demmel and Nguyen, "Parallel Reproducible Summation" (2015), with integers for accumulators.
         """
         if groups is not None:
-            from gammabeta.statistics import grouped
-
-            return grouped.moments(x, axis, groups, weights, nan)
-        from gammabeta.kernels import moments as kernel
-
+            return cls._grouped.of(x, axis, groups=groups, weights=weights, nan=nan)
         place = arrays.elsewhere(x) if weights is None else None
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
@@ -206,9 +206,7 @@ class Moments(Immutable):
     def _rounded(self, ddof: float) -> Floats:
         """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
         check_ddof(ddof)
-        from gammabeta.kernels import rounding as finish
-
-        return finish.population(*self._limbs, ddof)
+        return rounding.population(*self._limbs, ddof)
 
     def _shaped(self, values: Floats, of_infinities: Callable[[bool, bool], float]) -> Floats:
         """Values by feature, those of features with NaN or infinities put right."""
@@ -324,8 +322,6 @@ class Moments(Immutable):
         return f"Moments(shape={self.shape}, count={short(self.count)}, mean={short(self.mean)}, std={short(self.std)})"
 
     def _repr_html_(self) -> str:
-        from gammabeta._util import html
-
         return html.features("Moments", self._shape, {"count": self.count, "mean": self.mean, "std": self.std})
 
     def plot(self) -> Any:
@@ -334,8 +330,6 @@ class Moments(Immutable):
         Raises:
             DataError: Altair is not installed.
         """
-        from gammabeta._util import charts
-
         return charts.spread(self.mean, self.std)
 
     def to_json(self) -> str:

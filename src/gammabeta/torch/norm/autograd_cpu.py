@@ -10,7 +10,7 @@ from gammabeta import axes
 from gammabeta.backends import array_ops, arrays
 from gammabeta.kernels import batchnorm, relu_mask
 from gammabeta.kernels.batchnorm_blocks import Batch, Floats
-from gammabeta.kernels.layout import Array
+from gammabeta.kernels.dtypes import Array
 from gammabeta.norm import formula, functional
 from gammabeta.torch.norm.gpu_tiling import INTERPRETED
 

@@ -1,0 +1,28 @@
+"""The modules that serve a framework's arrays: the one table that names frameworks' folders from a lower room.
+
+The folders lie above `backends`, so that their modules are imported by name, and when one of their framework's arrays
+is there: the framework has been imported by then.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Literal
+
+Service = Literal["statistics", "cpu", "gpu", "tiling"]
+
+_MODULES: dict[tuple[str, Service], str] = {
+    ("torch", "statistics"): "gammabeta.torch.cuda_statistics",
+    ("torch", "cpu"): "gammabeta.torch.norm.autograd_cpu",
+    ("torch", "gpu"): "gammabeta.torch.norm.autograd_gpu",
+    ("torch", "tiling"): "gammabeta.torch.norm.gpu_tiling",
+}
+
+
+def module(framework: str, service: Service) -> ModuleType:
+    """The module that serves arrays of a framework.
+
+    service: "statistics", exact statistics and affine maps where the arrays lie, outside the host's memory; "cpu" and
+    "gpu", batch norm by kernels with its gradients, of arrays in the host's memory and in a GPU's; "tiling", which
+    layouts the GPU's kernels reach.
+    """
+    return import_module(_MODULES[framework, service])
