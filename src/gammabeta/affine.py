@@ -136,7 +136,7 @@ class Affine(Immutable):
     def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:
         """The axes of data of `shape` along which the parameters do not vary."""
         if axis is not None:
-            features = tuple(shape[i] for i in axes.kept(axis, len(shape)))
+            features = tuple(shape[i] for i in axes.feature_axes(axis, len(shape)))
             if features != self.shape:
                 raise DataError(f"x must have features {self.shape} beside axis {axis}, got {features}")
             return axes.reduced(axis, len(shape))

@@ -24,7 +24,7 @@ def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
     return tuple(positive)
 
 
-def kept(axis: Axis, ndim: int) -> tuple[int, ...]:
+def feature_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The feature axes: those that are not reduced."""
     reduced_axes = reduced(axis, ndim)
     return tuple(a for a in range(ndim) if a not in reduced_axes)

@@ -33,7 +33,7 @@ class Gradients(NamedTuple):
     dbeta: Floats
 
 
-class _Kept(NamedTuple):
+class _Saved(NamedTuple):
     """What the forward pass keeps for the backward pass: x itself, and its statistics, (f,)."""
 
     x: Array
@@ -91,7 +91,7 @@ class BatchNorm:
         self.running_mean = np.zeros(self.features)
         self.running_var = np.ones(self.features)
         self.batches = self.skipped = 0
-        self._kept: _Kept | None = None
+        self._saved: _Saved | None = None
 
     def forward(self, x: ArrayLike, training: bool, mask: ArrayLike | None = None) -> Array:
         """Normalize a batch: in training by its own statistics, which move the running ones; else by the running ones.
@@ -111,16 +111,16 @@ class BatchNorm:
         """
         _, values, reduced_axes = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
         self._check(values, reduced_axes, training)
-        kept = None if mask is None else formula.spread(array_ops.of(values), mask, values, reduced_axes)
+        mask = None if mask is None else formula.broadcast_mask(array_ops.of(values), mask, values, reduced_axes)
         now = copy(self)  # another thread may move the running statistics, and all four go together
         gamma, beta, mean, var = (now._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
-            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, kept)
+            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, mask)
             self._move(batch, count)
         else:
             batch = Batch(mean, np.zeros(gamma.shape), var, 0)
-            y = self._by_running(values, reduced_axes, gamma, beta, batch, kept)
-        self._kept = _Kept(values, reduced_axes, kept, batch, training)
+            y = self._by_running(values, reduced_axes, gamma, beta, batch, mask)
+        self._saved = _Saved(values, reduced_axes, mask, batch, training)
         return y
 
     def backward(self, dy: ArrayLike) -> Gradients:
@@ -141,19 +141,19 @@ class BatchNorm:
         Raises:
             DataError: dy has another shape, or there was no `forward`.
         """
-        if self._kept is None:
+        if self._saved is None:
             raise DataError("backward needs a forward before it: call forward(x, training=True) first")
-        x, reduced_axes, kept, batch, training = self._kept
+        x, reduced_axes, mask, batch, training = self._saved
         dy = np.asarray(dy)
         if dy.shape != x.shape:
             raise DataError(f"dy must have the shape of the last y, {x.shape}, got {dy.shape}")
         gamma, eps = self._shaped("gamma"), self.convention.eps
-        if training and kept is None:
+        if training and mask is None:
             dx, dgamma, dbeta = batchnorm.backward(dy, x, reduced_axes, batch, gamma, eps)
         else:
             back = reference.backward if training else reference.evaluate_backward
-            mean, var, gamma = (self._beside(p, x, reduced_axes) for p in (batch.mean, batch.var, gamma))
-            dx, dgamma, dbeta = back(dy, x, reduced_axes, mean, var, gamma, eps, True if kept is None else kept)
+            mean, var, gamma = (self._broadcast_like(p, x, reduced_axes) for p in (batch.mean, batch.var, gamma))
+            dx, dgamma, dbeta = back(dy, x, reduced_axes, mean, var, gamma, eps, True if mask is None else mask)
         return Gradients(dx, dgamma.reshape(self.features), dbeta.reshape(self.features))
 
     def state(self) -> BatchNormState:
@@ -200,7 +200,7 @@ class BatchNorm:
 
     def _check(self, x: Array, reduced_axes: tuple[int, ...], training: bool) -> None:
         """Refuse other features, and batches that say nothing."""
-        features = tuple(x.shape[i] for i in axes.kept(reduced_axes, x.ndim))
+        features = tuple(x.shape[i] for i in axes.feature_axes(reduced_axes, x.ndim))
         if features != self.features:
             raise DataError(
                 f"x must have features {self.features} beside the reduced axes {reduced_axes}, got {features} "
@@ -214,28 +214,29 @@ class BatchNorm:
             )
 
     def _by_batch(
-        self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, kept: Array | None
+        self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, mask: Array | None
     ) -> tuple[Array, Batch, Floats]:
         """y, the batch's statistics, and how many values each feature had."""
         eps = self.convention.eps
-        if kept is None:
+        if mask is None:
             y, batch = batchnorm.forward(x, reduced_axes, gamma, beta, eps)
             return y, batch, np.full(gamma.shape, float(batch.values))
-        y, mean, var, count = reference.forward(
-            x, reduced_axes, self._beside(gamma, x, reduced_axes), self._beside(beta, x, reduced_axes), eps, kept
-        )
-        batch = Batch(mean.reshape(-1), np.zeros(gamma.shape), var.reshape(-1), 0)
+        gamma, beta = (self._broadcast_like(p, x, reduced_axes) for p in (gamma, beta))
+        y, mean, var, count = reference.forward(x, reduced_axes, gamma, beta, eps, mask)
+        batch = Batch(mean.reshape(-1), np.zeros(gamma.size), var.reshape(-1), 0)
         return y, batch, count.reshape(-1).astype(np.float64)
 
     def _by_running(
-        self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, batch: Batch, kept: Array | None
+        self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, batch: Batch, mask: Array | None
     ) -> Array:
         """y in evaluation."""
-        if kept is None:
+        if mask is None:
             scale = gamma / np.sqrt(batch.var + self.convention.eps)
-            return batchnorm.applied(x, reduced_axes, batch.mean, batch.rest, scale, beta)
-        mean, var, gamma, beta = (self._beside(p, x, reduced_axes) for p in (batch.mean, batch.var, gamma, beta))
-        return reference.evaluate(x, mean, var, gamma, beta, self.convention.eps, kept)
+            return batchnorm.applied(x, reduced_axes, batch.mean, batch.mean_lo, scale, beta)
+        mean, var, gamma, beta = (
+            self._broadcast_like(p, x, reduced_axes) for p in (batch.mean, batch.var, gamma, beta)
+        )
+        return reference.evaluate(x, mean, var, gamma, beta, self.convention.eps, mask)
 
     def _move(self, batch: Batch, count: Floats) -> None:
         """Move the running statistics towards the batch's, feature by feature."""
@@ -270,6 +271,6 @@ class BatchNorm:
         return value.reshape(-1)
 
     @staticmethod
-    def _beside(value: Floats, x: Array, reduced_axes: tuple[int, ...]) -> Floats:
+    def _broadcast_like(value: Floats, x: Array, reduced_axes: tuple[int, ...]) -> Floats:
         """(f,) shaped so that it broadcasts against x."""
         return value.reshape(axes.parameter_shape(reduced_axes, x.shape))

@@ -14,9 +14,9 @@ LARGE = buffer_cache.LEAST // 4  # float32 values
 
 @pytest.fixture(autouse=True)
 def _nothing_kept():
-    buffer_cache._kept.clear()
+    buffer_cache._cached.clear()
     yield
-    buffer_cache._kept.clear()
+    buffer_cache._cached.clear()
 
 
 def address(x):
@@ -40,9 +40,9 @@ def test_what_is_gone_is_used_again():
     place = address(x)
     part = x.reshape(2, -1).T[3:]
     del x
-    assert not buffer_cache._kept  # a view still shows it
+    assert not buffer_cache._cached  # a view still shows it
     del part
-    assert len(buffer_cache._kept) == 1
+    assert len(buffer_cache._cached) == 1
     assert address(buffer_cache.empty(LARGE, np.float32)) == place
     assert address(buffer_cache.empty(LARGE * 4, np.uint8)) == place
     assert address(buffer_cache.empty(LARGE * 8, np.uint8)) != place
@@ -52,22 +52,22 @@ def test_a_tensor_holds_it(framework):
     torch = framework("torch")
     tensor = torch.from_numpy(buffer_cache.empty(LARGE, np.float32))[2:]
     gc.collect()
-    assert not buffer_cache._kept
+    assert not buffer_cache._cached
     del tensor
-    assert len(buffer_cache._kept) == 1
+    assert len(buffer_cache._cached) == 1
 
 
 def test_what_is_kept_is_bounded():
     arrays = [buffer_cache.empty(LARGE, np.float32) for _ in range(buffer_cache.MOST // buffer_cache.LEAST + 3)]
     arrays.clear()
-    assert sum(one.size for one in buffer_cache._kept) == buffer_cache.MOST
+    assert sum(one.size for one in buffer_cache._cached) == buffer_cache.MOST
     buffer_cache.empty(buffer_cache.MOST + 1, np.uint8)
-    assert sum(one.size for one in buffer_cache._kept) <= buffer_cache.MOST
+    assert sum(one.size for one in buffer_cache._cached) <= buffer_cache.MOST
 
 
 def test_small_memory_is_the_systems():
     buffer_cache.empty(LARGE - 1, np.float32)
-    assert not buffer_cache._kept
+    assert not buffer_cache._cached
 
 
 def test_many_threads():

@@ -1,4 +1,4 @@
-"""A layer's calls in one step of compiled code: what `Running` does in many, to the bit, on any threads."""
+"""A layer's calls in one step of compiled code: what `MomentsAccumulator` does in many, to the bit, on any threads."""
 
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from exact_cases import AXES, batches
 from gammabeta import DataError, Moments
 from gammabeta.kernels import moments as kernel
-from gammabeta.kernels.calibrate import Place
-from gammabeta.statistics.accumulator import Running
+from gammabeta.kernels.calibrate import Workspace
+from gammabeta.statistics.accumulator import MomentsAccumulator
 
 WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
@@ -31,9 +31,9 @@ class Layer:
     """A total, the step that adds to it, and where this leaves mean and variance."""
 
     def __init__(self, x, ddof=1, many=2):
-        self.total = Running()
+        self.total = MomentsAccumulator()
         self.mean, self.var = np.full((2, x.shape[1]), -9, np.float32)
-        self.step = self.total.layerwise(x, AXES, ddof, Place(many))
+        self.step = self.total.calibration_plan(x, AXES, ddof, Workspace(many))
 
     def add(self, x, run=alone):
         return self.step.add(x.ctypes.data, self.mean.ctypes.data, self.var.ctypes.data, run)
@@ -74,7 +74,7 @@ def test_another_form_goes_on_where_the_last_was(run):
     large, small = (rng.normal(3, 2, (n, 70, 20, 20)).astype(np.float32) for n in (5, 3))
     layer = Layer(large)
     assert layer.add(large, run) and layer.add(large * np.float32(1e12), run)
-    layer.step = layer.total.layerwise(small, AXES, 1, Place(3))
+    layer.step = layer.total.calibration_plan(small, AXES, 1, Workspace(3))
     assert layer.add(small, run)
     layer.check(sum((Moments.of(x, AXES) for x in (large * np.float32(1e12), small)), Moments.of(large, AXES)))
 
@@ -106,7 +106,7 @@ def test_what_is_not_finite_is_told(value, run):
 def test_no_step_for_what_lies_otherwise_or_is_too_much(monkeypatch):
     x = np.zeros((4, 3, 40, 40), np.float32)
     for other in (x.astype(np.float64), np.moveaxis(np.zeros((4, 40, 40, 3), np.float32), 3, 1), x[:, :, :2, :2]):
-        assert Running().layerwise(other, AXES, 1, Place(1)) is None
+        assert MomentsAccumulator().calibration_plan(other, AXES, 1, Workspace(1)) is None
     monkeypatch.setattr(kernel, "ROWS", 2**6)
-    assert Running().layerwise(x, AXES, 1, Place(1)) is None
-    assert Running().layerwise(x[:2], AXES, 1, Place(1)) is not None
+    assert MomentsAccumulator().calibration_plan(x, AXES, 1, Workspace(1)) is None
+    assert MomentsAccumulator().calibration_plan(x[:2], AXES, 1, Workspace(1)) is not None

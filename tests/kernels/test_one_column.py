@@ -9,7 +9,7 @@ import pytest
 from gammabeta import Affine, Extrema, Moments
 from gammabeta.data.io.parallel import map_concurrently
 from gammabeta.kernels import moments, thread_pool
-from gammabeta.kernels.affine import apply_beside
+from gammabeta.kernels.affine import apply_columns
 from gammabeta.statistics.concat import of_columns
 
 TILE = 32 * 64
@@ -140,7 +140,7 @@ def test_vectors_are_mapped_where_they_lie_as_each_alone(kind, rows):
     affine = Affine(rng.normal(size=5), np.array([1e-3, 2, 0.5, 7, np.finfo(np.float32).max]), rng.normal(size=5))
     floating = kind if np.dtype(kind).kind == "f" else np.float64
     images = [np.empty(rows, floating) for _ in given]
-    infinite = apply_beside(given, images, (affine.center, affine.scale, affine.shift))
+    infinite = apply_columns(given, images, (affine.center, affine.scale, affine.shift))
     with np.errstate(over="ignore"):
         for i, (vector, image) in enumerate(zip(given, images, strict=True)):
             np.testing.assert_array_equal(image, affine[i](vector))

@@ -210,6 +210,9 @@ def test_the_proof_is_of_the_kernels_numbers():
     assert f"{single.lanes} lanes side by side" in proof and f"{single.rows} rows at a time" in proof
     assert f"{single.full:,} tiles are at most 2⁶²" in proof and single.full == double.full == 2**10
     assert moments.ROWS == 2**20 and "2²⁰ rows of 64 lanes" in proof
-    assert f"−{-double.least} ≤ K ≤ {double.most}" in proof and f"−{-single.least} ≤ K ≤ {single.most}" in proof
-    assert 2 * double.least - last == -1010 and "at least 2⁻¹⁰¹⁰" in proof
-    assert 2 * double.most + 1 == 1001 and "a ends below 2¹⁰⁰¹" in proof
+    assert (
+        f"−{-double.min_exponent} ≤ K ≤ {double.max_exponent}" in proof
+        and f"−{-single.min_exponent} ≤ K ≤ {single.max_exponent}" in proof
+    )
+    assert 2 * double.min_exponent - last == -1010 and "at least 2⁻¹⁰¹⁰" in proof
+    assert 2 * double.max_exponent + 1 == 1001 and "a ends below 2¹⁰⁰¹" in proof

@@ -172,8 +172,8 @@ def test_other_features_after_another_threads_first_fit_are_refused():
     """Both threads found the scaler unfitted; the second comes with other columns."""
 
     class Slow(StandardScaler):
-        def _learned(self, X, *given):
-            found = super()._learned(X, *given)
+        def _fit_statistic(self, X, *given):
+            found = super()._fit_statistic(X, *given)
             if X.shape[1] == 2:
                 scaler.partial_fit(ONE)
             return found

@@ -11,7 +11,7 @@ from exact_cases import AXES, batches
 from gammabeta import DataError, Moments
 from gammabeta.kernels import add_tile, limbs, thread_pool
 from gammabeta.kernels import moments as kernel
-from gammabeta.statistics.accumulator import Running
+from gammabeta.statistics.accumulator import MomentsAccumulator
 
 ENDS = [0, 0, 0, 1, -1, -1, 2**32 - 1, 2**32, -(2**32), 2**61, -(2**61)]
 DIGITS = st.sampled_from(ENDS) | st.integers(-(2**61), 2**61)
@@ -26,7 +26,7 @@ DIGITS = st.sampled_from(ENDS) | st.integers(-(2**61), 2**61)
     st.sampled_from([0.0, 1.0, 300.0]),
 )
 def test_running_is_the_sum(seed, count, shape, dtype, scale):
-    total, parts = Running(), []
+    total, parts = MomentsAccumulator(), []
     kind = dtype if np.dtype(dtype).kind == "f" and dtype != np.float16 else np.float32
     for x in batches(seed, count, shape, kind, scale):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -62,7 +62,7 @@ def test_layouts_mix():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 8, 30, 30)).astype(np.float32)
     last = np.ascontiguousarray(np.moveaxis(x, 1, 3))
-    total = Running()
+    total = MomentsAccumulator()
     total.add(x, AXES)
     total.add(np.moveaxis(last, 3, 1), AXES)
     total.join(Moments.of(x[:1], AXES))
@@ -78,7 +78,7 @@ def test_digits_are_carried(many):
     """Sums that grow past a digit, up and down, however often: the last row in use keeps the signs."""
     x = np.full((1, 64, 64, 64), -(2.0**40), np.float64)
     x[:, ::2] *= -1
-    total = Running()
+    total = MomentsAccumulator()
     with thread_pool.limit(many):
         for _ in range(300):
             total.add(x, AXES)
@@ -92,7 +92,7 @@ def test_digits_are_carried(many):
 def test_more_values_than_limbs_take_at_once(monkeypatch):
     monkeypatch.setattr(kernel, "ROWS", 2**7)
     x = np.random.default_rng(1).normal(size=(9, 3, 70, 80))
-    total = Running()
+    total = MomentsAccumulator()
     total.add(x, AXES)
     found = Moments.of(x, AXES)
     monkeypatch.undo()
@@ -102,7 +102,7 @@ def test_more_values_than_limbs_take_at_once(monkeypatch):
 def test_what_is_not_finite():
     x = np.zeros((2, 4, 40, 40), np.float32)
     x[1, 2, 3, 4] = np.inf
-    total = Running()
+    total = MomentsAccumulator()
     total.add(x[:1], AXES)
     assert total.finite
     total.add(x, AXES)

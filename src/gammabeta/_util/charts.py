@@ -25,7 +25,7 @@ def altair() -> Any:
     return found
 
 
-def spread(mean: Floats, std: Floats) -> Any:
+def mean_and_std(mean: Floats, std: Floats) -> Any:
     """Each feature's mean, and one standard deviation to both sides. mean, std: of the features' shape."""
     alt = altair()
     rows = [

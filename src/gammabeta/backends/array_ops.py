@@ -24,7 +24,7 @@ class ArrayOps:
     def __init__(self, x: Any) -> None:
         self.xp = arrays.namespace(x)
 
-    def plain(self, x: Any) -> Any:
+    def as_tensor(self, x: Any) -> Any:
         """x as what has all operations."""
         return x
 
@@ -56,7 +56,7 @@ class ArrayOps:
         """The mean over axes, which stay with length 1."""
         return self.xp.mean(x, axis=reduced_axes, keepdims=True)
 
-    def largest(self, x: Any, reduced_axes: Axes) -> Any:
+    def max(self, x: Any, reduced_axes: Axes) -> Any:
         """The greatest value over axes, which stay with length 1."""
         return self.xp.max(x, axis=reduced_axes, keepdims=True)
 
@@ -72,11 +72,11 @@ class ArrayOps:
         """Whether anything in x is True, as a scalar array."""
         return self.xp.any(x)
 
-    def clip(self, x: Any, least: float, most: float) -> Any:
+    def clip(self, x: Any, lower: float, upper: float) -> Any:
         """x within bounds."""
-        return self.xp.clip(x, least, most)
+        return self.xp.clip(x, lower, upper)
 
-    def stopped(self, x: Any) -> Any:
+    def stop_gradient(self, x: Any) -> Any:
         """x, through which no gradient flows."""
         return x
 
@@ -92,7 +92,7 @@ class _Jax(ArrayOps):
     def mean(self, x: Any, reduced_axes: Axes) -> Any:
         return self.sum(x, reduced_axes) / prod(x.shape[i] for i in reduced_axes)
 
-    def stopped(self, x: Any) -> Any:
+    def stop_gradient(self, x: Any) -> Any:
         return sys.modules["jax"].lax.stop_gradient(x)
 
 
@@ -115,13 +115,13 @@ class _Torch(ArrayOps):
     def _wide(self, x: Any) -> Any:
         return self.xp.float64 if x.dtype == self.xp.float32 and x.device.type == "cpu" else x.dtype
 
-    def largest(self, x: Any, reduced_axes: Axes) -> Any:
+    def max(self, x: Any, reduced_axes: Axes) -> Any:
         return self.xp.amax(x, dim=reduced_axes, keepdim=True)
 
     def squeeze(self, x: Any, reduced_axes: Axes) -> Any:
         return self.xp.squeeze(x, dim=reduced_axes)
 
-    def stopped(self, x: Any) -> Any:
+    def stop_gradient(self, x: Any) -> Any:
         return x.detach()
 
     def kernels(self, x: Any, mean: Any, var: Any) -> Any:
@@ -136,7 +136,7 @@ class _Torch(ArrayOps):
 
 
 class _TensorFlow(ArrayOps):
-    def plain(self, x: Any) -> Any:
+    def as_tensor(self, x: Any) -> Any:
         return self.xp.convert_to_tensor(x)
 
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
@@ -161,7 +161,7 @@ class _TensorFlow(ArrayOps):
     def _wide(self, x: Any) -> Any:
         return self.xp.cast(x, self.xp.float64) if x.dtype == self.xp.float32 else x
 
-    def largest(self, x: Any, reduced_axes: Axes) -> Any:
+    def max(self, x: Any, reduced_axes: Axes) -> Any:
         return self.xp.reduce_max(x, axis=reduced_axes, keepdims=True)
 
     def squeeze(self, x: Any, reduced_axes: Axes) -> Any:
@@ -173,10 +173,10 @@ class _TensorFlow(ArrayOps):
     def any(self, x: Any) -> Any:
         return self.xp.reduce_any(x)
 
-    def clip(self, x: Any, least: float, most: float) -> Any:
-        return self.xp.clip_by_value(x, least, most)
+    def clip(self, x: Any, lower: float, upper: float) -> Any:
+        return self.xp.clip_by_value(x, lower, upper)
 
-    def stopped(self, x: Any) -> Any:
+    def stop_gradient(self, x: Any) -> Any:
         return self.xp.stop_gradient(x)
 
 

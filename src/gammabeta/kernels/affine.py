@@ -87,7 +87,7 @@ def _rows(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
     return sum(thread_pool.run(part, thread_pool.ranges(size, layout.SPLIT)))
 
 
-def apply_beside(given: Sequence[Array], images: Sequence[Array], parameters: Parameters) -> int:
+def apply_columns(given: Sequence[Array], images: Sequence[Array], parameters: Parameters) -> int:
     """Write the image of each of several vectors of one type to another, of one type too; how many infinities come out.
 
     One call for all of them: with 50 columns of 20,000 values a call for each takes three times as long.
@@ -116,8 +116,8 @@ def _strided(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Para
     grouped = layout.groups(x, reduced_axes)
     order = [i for group in grouped for i in group]
     source, target = _types(x, y)
-    kept = [x.shape[i] for i in grouped[1]]
-    shaped = [p.reshape(kept) for p in parameters]
+    feature_shape = [x.shape[i] for i in grouped[1]]
+    shaped = [p.reshape(feature_shape) for p in parameters]
     along = int(np.argmax(x.shape))
     step = max(1, _PIECE * x.shape[along] // x.size)
 

@@ -34,7 +34,7 @@ def forward(
     """y = γ · (x − mean) / √(var + eps) + β with x's own statistics over `reduced_axes`. gamma, beta: (f,)."""
     block = Block(x, reduced_axes)
     y = block.new()
-    batch = block.forward(y.flat, gamma, beta, eps, block.beside(then.added), then.relu)
+    batch = block.forward(y.flat, gamma, beta, eps, block.in_layout(then.added), then.relu)
     if x.dtype == np.float32 or np.isfinite(batch.var).all():
         return y.array, batch
     # Squares left the range, or there are NaN and infinities.
@@ -43,25 +43,25 @@ def forward(
     else:
         shape = axes.parameter_shape(reduced_axes, x.shape)
         wide, mean, _, _ = reference.forward(x, reduced_axes, gamma.reshape(shape), beta.reshape(shape), eps)
-        batch = batch._replace(mean=mean.reshape(-1), rest=np.zeros(block.features))
+        batch = batch._replace(mean=mean.reshape(-1), mean_lo=np.zeros(block.features))
     wide = wide if then.added is None else wide + then.added.astype(wide.dtype)
     return (np.maximum(wide, 0) if then.relu else wide).astype(x.dtype.newbyteorder("=")), batch
 
 
 def applied(
-    x: Array, reduced_axes: Axes, mean: Floats, rest: Floats, scale: Floats, shift: Floats, then: Then = _NOTHING
+    x: Array, reduced_axes: Axes, mean: Floats, mean_lo: Floats, scale: Floats, shift: Floats, then: Then = _NOTHING
 ) -> Array:
-    """((x − mean) − rest) · scale + shift. The parameters, (f,), vary along the axes that are not reduced."""
+    """((x − mean) − mean_lo) · scale + shift. The parameters, (f,), vary along the axes that are not reduced."""
     block = Block(x, reduced_axes)
     y = block.new()
-    block.apply(y.flat, mean, rest, scale, shift, block.beside(then.added), then.relu)
+    block.apply(y.flat, mean, mean_lo, scale, shift, block.in_layout(then.added), then.relu)
     return y.array
 
 
-def sums(dy: Array, x: Array, reduced_axes: Axes, mean: Floats, rest: Floats) -> Floats:
+def sums(dy: Array, x: Array, reduced_axes: Axes, mean: Floats, mean_lo: Floats) -> Floats:
     """Σdy and Σdy · (x − mean), (2, f)."""
     block = Block(x, reduced_axes)
-    return block.products(block.beside(dy), mean, rest)
+    return block.products(block.in_layout(dy), mean, mean_lo)
 
 
 def backward(
@@ -76,5 +76,5 @@ def backward(
         return dx.astype(x.dtype), dgamma, dbeta
     block = Block(x, reduced_axes)
     dx_ = block.new()
-    dbeta, dgamma = block.backward(block.beside(dy), dx_.flat, batch, gamma, eps)
+    dbeta, dgamma = block.backward(block.in_layout(dy), dx_.flat, batch, gamma, eps)
     return dx_.array, dgamma, dbeta

@@ -28,8 +28,8 @@ class Batch(NamedTuple):
     """The statistics of a batch per feature, each (f,)."""
 
     mean: Floats
-    rest: Floats
-    """What rounding took from the mean: mean + rest has twice a float64's digits."""
+    mean_lo: Floats
+    """What rounding took from the mean: mean + mean_lo has twice a float64's digits."""
     var: Floats
     """Biased."""
     values: int
@@ -76,31 +76,33 @@ class Block:
         place = buffer_cache.empty(self.flat.size, self.dtype)
         return New(place.reshape(self.lengths).transpose(np.argsort(self.order)), stored(place))
 
-    def beside(self, other: Array | None) -> Any:
-        """The memory of another array of x's shape, in x's layout; None for None."""
+    def in_layout(self, other: Array | None) -> Any:
+        """The memory of another array of x's shape, in x's layout: a view, or a copy; None for None."""
         if other is None:
             return None
         return stored(np.require(other.transpose(self.order), self.dtype, ["C", "A"]).reshape(-1))
 
     def statistics(self) -> Floats:
-        """The places of mean, rest and var, (3, features)."""
+        """Room for mean, mean_lo and var, (3, features)."""
         return np.empty((3, self.features))
 
     def forward(self, y: Array, gamma: Floats, beta: Floats, eps: float, added: Any, relu: bool) -> Batch:
-        """Write max(γ · (x − mean) / √(var + eps) + β + added, least) and give the statistics."""
+        """Write γ · (x − mean) / √(var + eps) + β + added to y, with `relu` no less than 0; the batch's statistics."""
         found = self.statistics()
         self._run(FORWARD, added, y, gamma, beta, eps, relu, found, None)
-        mean, rest, var = found
-        return Batch(mean, rest, var, self.count)
+        mean, mean_lo, var = found
+        return Batch(mean, mean_lo, var, self.count)
 
-    def apply(self, y: Array, mean: Floats, rest: Floats, scale: Floats, shift: Floats, added: Any, relu: bool) -> None:
-        """Write ((x − mean) − rest) · scale + shift + added, with `relu` no less than 0."""
-        self._run(APPLY, added, y, scale, shift, 0.0, relu, np.stack([mean, rest, rest]), None)
+    def apply(
+        self, y: Array, mean: Floats, mean_lo: Floats, scale: Floats, shift: Floats, added: Any, relu: bool
+    ) -> None:
+        """Write ((x − mean) − mean_lo) · scale + shift + added, with `relu` no less than 0."""
+        self._run(APPLY, added, y, scale, shift, 0.0, relu, np.stack([mean, mean_lo, mean_lo]), None)
 
-    def products(self, dy: Array, mean: Floats, rest: Floats) -> Floats:
+    def products(self, dy: Array, mean: Floats, mean_lo: Floats) -> Floats:
         """Σdy and Σdy · (x − mean), (2, features)."""
         sums = np.empty((2, self.features))
-        self._run(PRODUCTS, dy, None, None, None, 0.0, False, np.stack([mean, rest, rest]), sums)
+        self._run(PRODUCTS, dy, None, None, None, 0.0, False, np.stack([mean, mean_lo, mean_lo]), sums)
         return sums
 
     def backward(self, dy: Array, dx: Array, batch: Batch, gamma: Floats, eps: float) -> Floats:
@@ -109,7 +111,7 @@ class Block:
         self._run(BACKWARD, dy, dx, gamma, None, eps, False, np.stack(batch[:3]), sums)
         return sums
 
-    def _run(self, operation: int, other: Any, y: Any, gamma: Any, beta: Any, eps: float, *rest: Any) -> None:
+    def _run(self, operation: int, other: Any, y: Any, gamma: Any, beta: Any, eps: float, *more: Any) -> None:
         """A kernel on as many threads as it is worth."""
         many = thread_pool.count() if self.flat.size >= 2 * SPLIT else 1
         room = np.empty(scratch(many, *self.shape))
@@ -123,7 +125,7 @@ class Block:
             gamma,
             beta,
             eps,
-            *rest,
+            *more,
             room,
             np.zeros(4, np.int64),
         )

@@ -16,7 +16,7 @@ Bytes = NDArray[np.uint8]
 LEAST = 2**25  # bytes: what malloc gives back to the system at once, whatever its own thresholds
 MOST = 2**28
 
-_kept: list[Bytes] = []
+_cached: list[Bytes] = []
 _lock = threading.RLock()  # a result may go while this very thread is here
 
 
@@ -44,15 +44,15 @@ def empty(size: int, dtype: DTypeLike) -> NDArray[Any]:
 def _found(size: int) -> Bytes | None:
     """Memory of that size, or up to half as much again, that was kept."""
     with _lock:
-        for place in reversed(range(len(_kept))):
-            if size <= _kept[place].size <= size * 3 // 2:
-                return _kept.pop(place)
+        for place in reversed(range(len(_cached))):
+            if size <= _cached[place].size <= size * 3 // 2:
+                return _cached.pop(place)
     return None
 
 
 def _keep(memory: Bytes) -> None:
     """Keep memory, and let the oldest go that is then too much."""
     with _lock:
-        _kept.append(memory)
-        while sum(one.size for one in _kept) > MOST:
-            del _kept[0]
+        _cached.append(memory)
+        while sum(one.size for one in _cached) > MOST:
+            del _cached[0]

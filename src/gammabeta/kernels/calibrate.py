@@ -11,19 +11,19 @@ import numpy as np
 
 from gammabeta.kernels import binding, folds, layout, moments
 
-Run = Callable[[int, int], None]
+CallOnThreads = Callable[[int, int], None]
 """Calls the function at an address with an int64, on one thread or on several at the same time."""
 
 # A plan, as core/calibrate.cpp has it: what a call says and is told, then what its form is, then where the arrays are.
-_SAID = ("values", "mean", "var", "strange", "unsure")
-_STRANGE, _UNSURE = 3, 4
-_ROOM = 16  # int64 of what a part has for itself: where it works, and in another cache line the rows it has touched
+_CALL = ("values", "mean", "var", "not_finite", "unsure")
+_NOT_FINITE, _UNSURE = 3, 4
+_PART_SIZE = 16  # int64 of a part: the address of its workspace, and in another cache line the rows it touched
 _TOUCHED = slice(8, 12)
-_WORTH = 8  # features of a part: a cache line of a row of limbs
+_MIN_FEATURES = 8  # features of a part: a cache line of a row of limbs
 _CHECK, _ADDRESS = binding.function("calibrate"), binding.address("calibrate")
 
 
-class Place:
+class Workspace:
     """What the parts of one layer at a time work in."""
 
     def __init__(self, threads: int) -> None:
@@ -34,27 +34,27 @@ class Place:
 class CalibrationPlan:
     """Adds arrays of one form, whose features lie in runs of float32, to sums."""
 
-    def __init__(self, sums: moments.Running, given: layout.Runs, ddof: int, place: Place) -> None:
+    def __init__(self, sums: moments.SumsAccumulator, given: layout.Runs, ddof: int, workspace: Workspace) -> None:
         features = len(given.lengths)
-        parts = max(1, min(len(place.addresses), features // _WORTH))
-        rooms = folds.room(8 * _ROOM * parts).view(np.int64).reshape(parts, _ROOM)
-        rooms[:, 0] = place.addresses[:parts]
+        parts = max(1, min(len(workspace.addresses), features // _MIN_FEATURES))
+        rooms = folds.room(8 * _PART_SIZE * parts).view(np.int64).reshape(parts, _PART_SIZE)
+        rooms[:, 0] = workspace.addresses[:parts]
         sums.follow(rooms[:, _TOUCHED].reshape(parts, 2, 2))
         arrays = given.starts, given.lengths, *sums.limbs, sums.counts, sums.specials, rooms
         numbers = [len(given.memory), features, given.many, given.step, ddof, parts]
-        self._held = place, arrays
-        self._plan = np.array([0] * len(_SAID) + numbers + [array.ctypes.data for array in arrays] + [0])
+        self._held = workspace, arrays
+        self._plan = np.array([0] * len(_CALL) + numbers + [array.ctypes.data for array in arrays] + [0])
         self._address = self._plan.ctypes.data
         _CHECK(self._plan, *arrays)
 
-    def add(self, values: int, mean: int, var: int, run: Run) -> bool:
+    def add(self, values: int, mean: int, var: int, run: CallOnThreads) -> bool:
         """Add what lies at an address; write mean and variance, float32, at two others, unless these are 0.
 
         Returns: whether mean and variance are there: not where a value was not finite, or where Python's integers must
         round.
         """
         plan = self._plan
-        plan[: len(_SAID)] = values, mean, var, 0, 0
+        plan[: len(_CALL)] = values, mean, var, 0, 0
         plan[-1] = 0
         run(_ADDRESS, self._address)
-        return not (plan[_STRANGE] or plan[_UNSURE])
+        return not (plan[_NOT_FINITE] or plan[_UNSURE])

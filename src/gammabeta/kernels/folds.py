@@ -15,9 +15,9 @@ class Folds(NamedTuple):
 
     spread: int
     """|x| ≥ 2^(K − spread) for every x ≠ 0 of a lane."""
-    least: int
+    min_exponent: int
     """The least K, and the greatest."""
-    most: int
+    max_exponent: int
     parts: int
     """How many sums a lane has, and how many of them, the first, are of squares."""
     squares: int

@@ -36,8 +36,8 @@ class View(NamedTuple):
     """Lifted too."""
     unit: Column
     """1 / std, of what is lifted, or 0 where there is none."""
-    least: NDArray[np.float64]
-    most: Column
+    min: NDArray[np.float64]
+    max: Column
     """The range outside of which values are counted."""
     common: Column
     """The value whose like are counted."""
@@ -46,7 +46,7 @@ class View(NamedTuple):
 
 
 def view(low: Column, high: Column, bins: Column, mean: Column, std: Column, *others: Column) -> View:
-    """The view of columns whose `bins` bins go from low to high. others: least, most, common and tally."""
+    """The view of columns whose `bins` bins go from low to high. others: min, max, common and tally."""
     lift = np.where(high / 2 - low / 2 < 1e-290, 2.0**600, 0.5)
     with np.errstate(divide="ignore"):
         inverse = bins / (high * lift - low * lift)
@@ -54,7 +54,7 @@ def view(low: Column, high: Column, bins: Column, mean: Column, std: Column, *ot
     return View(lift, low * lift, inverse, mean * lift, np.where(np.isfinite(unit), unit, 0.0), *others)
 
 
-class Seen(NamedTuple):
+class HistogramCounts(NamedTuple):
     """What is seen of k columns."""
 
     counts: NDArray[np.int64]
@@ -62,23 +62,23 @@ class Seen(NamedTuple):
     sums: Column
     """(k, 2): Σd³ and Σd⁴ with d = (x − mean) · unit, over the finite values."""
     tallies: NDArray[np.int64]
-    """(k, 3): how many values are outside least…most, how many are the common one, and how many are not whole."""
+    """(k, 3): how many values are outside min…max, how many are the common one, and how many are not whole."""
 
 
-def nothing(columns: int) -> Seen:
+def nothing(columns: int) -> HistogramCounts:
     """Nothing seen yet."""
     counts, sums, tallies = ((columns, width) for width in (SLOTS, 2, 3))
-    return Seen(np.zeros(counts, np.int64), np.zeros(sums), np.zeros(tallies, np.int64))
+    return HistogramCounts(np.zeros(counts, np.int64), np.zeros(sums), np.zeros(tallies, np.int64))
 
 
-def look(values: NDArray[Any], at: list[int], how: View, seen: Seen) -> None:
+def look(values: NDArray[Any], at: list[int], how: View, total: HistogramCounts) -> None:
     """Add values, (n,) or (n, k), of the columns at those places to what is seen of them."""
     table = values[None] if values.ndim == 1 else values.T
     x = np.ascontiguousarray(table, table.dtype if table.dtype in _FLOATS else np.float64)
     chosen = np.stack([part[at] for part in how], axis=1)
     by_columns = len(x) > 1
 
-    def part(between: tuple[int, int]) -> Seen:
+    def part(between: tuple[int, int]) -> HistogramCounts:
         cut = slice(*between)
         mine = x[cut] if by_columns else x[:, cut]
         found = nothing(len(mine))
@@ -91,9 +91,9 @@ def look(values: NDArray[Any], at: list[int], how: View, seen: Seen) -> None:
         ranges = [(first, min(first + _PIECE, x.shape[1])) for first in range(0, x.shape[1], _PIECE)]
     for between, found in zip(ranges, thread_pool.run(part, ranges), strict=True):
         places = at[slice(*between)] if by_columns else at
-        seen.counts[places] += found.counts
-        seen.sums[places] += found.sums
-        seen.tallies[places] += found.tallies
+        total.counts[places] += found.counts
+        total.sums[places] += found.sums
+        total.tallies[places] += found.tallies
 
 
 REGISTERS = 1 << 12  # bytes: the standard error of the number of distinct values is 1.04 / √4096 = 1.6 %

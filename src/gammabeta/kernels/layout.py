@@ -65,7 +65,7 @@ class Reduction(NamedTuple):
 
 def features(x: Array, axis: axes.Axis) -> int:
     """How many features x has."""
-    return prod(x.shape[i] for i in axes.kept(axis, x.ndim))
+    return prod(x.shape[i] for i in axes.feature_axes(axis, x.ndim))
 
 
 def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
@@ -81,8 +81,9 @@ def as_table(x: Array, axis: axes.Axis) -> Array | None:
     if axis == 0:
         return x.reshape(len(x), -1) if x.size > len(x) else None
     reduced_axes = axes.reduced(axis, x.ndim)
-    kept = x.shape[len(reduced_axes) :]
-    return x.reshape(-1, prod(kept)) if reduced_axes == tuple(range(len(reduced_axes))) and prod(kept) > 1 else None
+    in_front = reduced_axes == tuple(range(len(reduced_axes)))
+    features = prod(x.shape[len(reduced_axes) :])
+    return x.reshape(-1, features) if in_front and features > 1 else None
 
 
 def check(x: Array) -> None:
@@ -93,11 +94,11 @@ def check(x: Array) -> None:
 
 def groups(x: Array, reduced_axes: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
     """The axes of x as a block has them: reduced ones in front, features, reduced ones behind them in memory."""
-    kept = [i for i in range(x.ndim) if i not in reduced_axes]
-    finest = min((abs(x.strides[i]) for i in kept if x.shape[i] > 1), default=0)
+    feature_axes = [i for i in range(x.ndim) if i not in reduced_axes]
+    finest = min((abs(x.strides[i]) for i in feature_axes if x.shape[i] > 1), default=0)
     down = sorted(reduced_axes, key=lambda i: -abs(x.strides[i]))
     behind = [i for i in down if abs(x.strides[i]) < finest]
-    return [i for i in down if i not in behind], kept, behind
+    return [i for i in down if i not in behind], feature_axes, behind
 
 
 def block(x: Array, grouped: tuple[list[int], list[int], list[int]], copy: bool | None = None) -> Array:

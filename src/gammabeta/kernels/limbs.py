@@ -129,7 +129,7 @@ def take(a: Limbs, index: NDArray[np.intp]) -> Limbs:
     return canonical(a[0], a[1][:, index])
 
 
-def spread(a: Limbs, index: NDArray[np.intp], n: int) -> Limbs:
+def scatter(a: Limbs, index: NDArray[np.intp], n: int) -> Limbs:
     """A vector of n numbers, number i of `a` at index[i] and zeros elsewhere."""
     digits = np.zeros((len(a[1]), n), np.int64)
     digits[:, index] = a[1]

@@ -56,8 +56,8 @@ def _lanes(flat: Array, lanes: int, features: int) -> Range:
     low, high, missing = _empty(lanes, flat.dtype)
     _TABLE[flat.dtype.char](flat, low, high, missing)
     shape = -1, features
-    least, most = low.reshape(shape).min(axis=0), high.reshape(shape).max(axis=0)
-    return _double(least), _double(most), missing.reshape(shape).sum(axis=0, dtype=np.int64)
+    minima, maxima = low.reshape(shape).min(axis=0), high.reshape(shape).max(axis=0)
+    return _double(minima), _double(maxima), missing.reshape(shape).sum(axis=0, dtype=np.int64)
 
 
 class Found:

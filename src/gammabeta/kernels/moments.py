@@ -55,7 +55,7 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
     features = layout.features(x, axis)
     if features == 0:
         return added([], features)
-    order = axes.reduced(axis, x.ndim) + axes.kept(axis, x.ndim)
+    order = axes.reduced(axis, x.ndim) + axes.feature_axes(axis, x.ndim)
 
     def part(between: tuple[int, int]) -> Sums:
         parts = []
@@ -107,8 +107,8 @@ class _Window:
     @classmethod
     def taken(cls, lanes: int, rows: tuple[tuple[int, int], ...]) -> "_Window":
         """One for so many lanes."""
-        kept: _Window | None = _spare.__dict__.pop(f"limbs {len(rows)}", None)
-        return kept if kept is not None and kept.key == (lanes, rows) else cls(lanes, rows)
+        spare: _Window | None = _spare.__dict__.pop(f"limbs {len(rows)}", None)
+        return spare if spare is not None and spare.key == (lanes, rows) else cls(lanes, rows)
 
     def emptied(self) -> list[Limbs]:
         """What lies there, in canonical form, once a kernel has left it so."""
@@ -132,8 +132,8 @@ def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int]
 
 def _room(name: str, size: int) -> Array:
     """Room for a thread to work in, as large or larger; put it back into `_spare` when it is as it was."""
-    kept = _spare.__dict__.pop(name, None)
-    return kept if kept is not None and kept.size >= size else folds.room(size)
+    spare = _spare.__dict__.pop(name, None)
+    return spare if spare is not None and spare.size >= size else folds.room(size)
 
 
 def _table(x: Array) -> Sums:
@@ -220,7 +220,7 @@ def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: 
         touched[:, 1] = np.max([mine[:, 1] for mine in parts], axis=0)
 
 
-class Running:
+class SumsAccumulator:
     """The exact sums of features to which runs are added, one array after another."""
 
     def __init__(self, features: int) -> None:

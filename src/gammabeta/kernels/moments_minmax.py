@@ -12,7 +12,7 @@ _ADD = binding.by_type("exact_runs_and_range")
 
 
 def columns(given: Runs) -> tuple[Sums, Range]:
-    """The sums of `moments.sums`, NaN left out, and the range of `least.extent`."""
+    """The sums of `moments.sums`, NaN left out, and the range of `minmax.extent`."""
     found = minmax.Found(len(given.lengths), given.memory.dtype)
 
     def add(x: Array, starts: Array, lengths: Array, many: int, step: int, first: int, last: int, *out: Any) -> None:

@@ -118,10 +118,10 @@ def started(thread: threading.Thread) -> bool:
     return True
 
 
-def free(most: int) -> int:
-    """How many more threads the system starts now, up to `most`."""
+def free(max_threads: int) -> int:
+    """How many more threads the system starts now, up to `max_threads`."""
     leave, waiting = threading.Event(), list[threading.Thread]()
-    while len(waiting) < most and started(thread := threading.Thread(target=leave.wait, daemon=True)):
+    while len(waiting) < max_threads and started(thread := threading.Thread(target=leave.wait, daemon=True)):
         waiting.append(thread)
     leave.set()
     for thread in waiting:
@@ -186,13 +186,13 @@ def alone() -> None:
     _inside.work = True
 
 
-def ranges(n: int, least: int, multiple: int = 1, pieces: int = 1) -> list[tuple[int, int]]:
-    """0…n in at most `count()` ranges about equally long, each of `least` or more, cut at multiples of `multiple`.
+def ranges(n: int, min_size: int, multiple: int = 1, pieces: int = 1) -> list[tuple[int, int]]:
+    """0…n in at most `count()` ranges about equally long, each of `min_size` or more, cut at multiples of `multiple`.
 
     With `pieces` each thread has that many, to even out what one of them is late by.
     """
-    if n < 2 * least:  # `count` asks the system
+    if n < 2 * min_size:  # `count` asks the system
         return [(0, n)] if n else []
-    parts = max(1, min(count() * pieces if count() > 1 else 1, n // max(1, least)))
+    parts = max(1, min(count() * pieces if count() > 1 else 1, n // max(1, min_size)))
     cuts = [n * i // parts // multiple * multiple for i in range(parts)] + [n]
     return [(a, b) for a, b in pairwise(cuts) if b > a]

@@ -52,7 +52,7 @@ def samples(space: ArrayOps, x: Any, kept: Any, reduced_axes: Axes) -> Any:
     if kept is None:
         return space.lengths(x)[0]
     rows = space.xp.reshape(space.cast(kept, space.xp.int32), [space.lengths(x)[0], -1])
-    return space.sum(space.largest(rows, (1,)), (0, 1))
+    return space.sum(space.max(rows, (1,)), (0, 1))
 
 
 def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any) -> Any:
@@ -60,5 +60,5 @@ def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any) -
     many = space.array(count, trained, trained.dtype)
     many = space.xp.reshape(many, [1] * len(trained.shape))
     some = space.xp.where(many > 0, many, space.constant(1.0, trained))
-    mixture = recalibrate_report.mixed(prior, some, trained, space.stopped(space.cast(batch, trained.dtype)))
+    mixture = recalibrate_report.mixed(prior, some, trained, space.stop_gradient(space.cast(batch, trained.dtype)))
     return space.xp.where(many > 0, mixture, trained)

@@ -18,7 +18,7 @@ from gammabeta.networks import recalibrate_report
 from gammabeta.networks.batches import BatchFeed
 from gammabeta.networks.recalibrate_report import Floats, LayerReport, Recalibration
 from gammabeta.statistics import Moments
-from gammabeta.statistics.accumulator import Running
+from gammabeta.statistics.accumulator import MomentsAccumulator
 
 Array = NDArray[Any]
 Pair = tuple[Floats, Floats]
@@ -115,7 +115,7 @@ def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
     ones: whatever they were before, those of the layers behind are not taken of nonsense.
     """
-    totals: dict[str, Running] = {}
+    totals: dict[str, MomentsAccumulator] = {}
     calls: dict[str, int] = {}
     old = {name: tracked.statistics(layer) for name, layer in tracked.layers.items()}
     masks: Any = None
@@ -124,7 +124,7 @@ def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
     def before(name: str, layer: Any, x: Any, mask: Any) -> None:
         if mask is None:
             mask = masks.get(name) if isinstance(masks, dict) else masks
-        total = totals.setdefault(name, Running())
+        total = totals.setdefault(name, MomentsAccumulator())
         total.join(tracked.moments(name, layer, x, mask))
         calls[name] = calls.get(name, 0) + 1
         if adapting:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gammabeta.errors import DataError
 from gammabeta.statistics import Moments
-from gammabeta.statistics.accumulator import Running
+from gammabeta.statistics.accumulator import MomentsAccumulator
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +87,9 @@ def _span(low: float, high: float, form: str) -> str:
     return format(low, form) if low == high else f"{low:{form}} – {high:{form}}"
 
 
-def statistics(found: Moments | Running, unbiased: bool, old: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+def statistics(
+    found: Moments | MomentsAccumulator, unbiased: bool, old: tuple[Floats, Floats]
+) -> tuple[Floats, Floats]:
     """The exact mean and the variance, Σ(x − mean)² / (n − 1) if `unbiased`, else / n; old ones where n < 2.
 
     >>> mean, var = statistics(Moments.of(np.array([[1.0], [3.0]])), True, (np.zeros(1), np.ones(1)))

@@ -1,7 +1,7 @@
 """The formula in any framework's own operations: differentiable, traceable, and safe at both ends of the type's range.
 
 Three things make it exact where frameworks are not. The mean is subtracted twice: the first one is rounded, and what is
-left of it, rest = mean(x − mean), goes too. Squares are those of differences. A feature with a value so large that a
+left of it, mean_lo = mean(x − mean), goes too. Squares are those of differences. A feature with a value so large that a
 square would overflow is first multiplied by a power of two, which changes no digit.
 """
 
@@ -53,7 +53,7 @@ def checked(x: Any, axis: axes.Axis, eps: float) -> tuple[ArrayOps, Any, Axes]:
         raise DataError(
             f"x must have at least one value for each feature, got shape {tuple(x.shape)}, axes {reduced_axes} reduced"
         )
-    return space, space.plain(x), reduced_axes
+    return space, space.as_tensor(x), reduced_axes
 
 
 def computing(space: ArrayOps, x: Any) -> Any:
@@ -62,7 +62,7 @@ def computing(space: ArrayOps, x: Any) -> Any:
     return space.xp.float64 if space.xp is np or name == "float64" else space.xp.float32
 
 
-def beside(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, *, broadcast: bool = False) -> Any:
+def broadcast_like(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, *, broadcast: bool = False) -> Any:
     """A parameter that varies along some axes of x, shaped so that it broadcasts against x; a single number will do.
 
     With `broadcast` it may also have fewer axes than `along`, or a length of 1 in place of x's.
@@ -86,7 +86,7 @@ def beside(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, *, broad
     return space.xp.reshape(value, [lengths[along.index(i)] if i in along else 1 for i in range(len(x.shape))])
 
 
-def spread(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
+def broadcast_mask(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
     """A mask as booleans that broadcast against x."""
     if arrays.kind(mask) == "other":
         mask = np.asarray(mask)
@@ -118,50 +118,50 @@ def spread(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
 
 def in_range(space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, add: Add | None = None) -> tuple[Any, Any, Any]:
     """x with its squares in range; what brings it back; and eps on its scale."""
-    most, power, least = _RANGE[arrays.dtype_name(x)]
-    huge = space.largest(space.xp.abs(x), reduced_axes) > most
+    largest, power, floor = _RANGE[arrays.dtype_name(x)]
+    huge = space.max(space.xp.abs(x), reduced_axes) > largest
     if add is not None:
         huge = add(space.cast(huge, x.dtype)) > 0
 
     def choose(there: float, else_: float) -> Any:
         return space.xp.where(huge, space.constant(there, x), space.constant(else_, x))
 
-    return x * choose(2.0**power, 1.0), choose(2.0**-power, 1.0), choose(least, max(eps, least))
+    return x * choose(2.0**power, 1.0), choose(2.0**-power, 1.0), choose(floor, max(eps, floor))
 
 
-def counted(space: ArrayOps, x: Any, reduced_axes: Axes, kept: Any = None, add: Add | None = None) -> Any:
+def counted(space: ArrayOps, x: Any, reduced_axes: Axes, mask: Any = None, add: Add | None = None) -> Any:
     """How many values each feature has: an int where no mask and no other process has a say.
 
     An array of them is of integers, since a float32 stops counting at 2²⁴.
     """
     lengths = space.lengths(x)
     count = prod([lengths[i] for i in reduced_axes])
-    if kept is not None:
-        count = space.sum(space.cast(kept, space.xp.int32), reduced_axes)
+    if mask is not None:
+        count = space.sum(space.cast(mask, space.xp.int32), reduced_axes)
     return count if add is None else add(space.array(count, x, space.xp.int32))
 
 
 def standardized(
-    space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, kept: Any = None, add: Add | None = None
+    space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, mask: Any = None, add: Add | None = None
 ) -> Standardized:
-    """The statistics of x, which is of a computing type, and 0 where it is not `kept`; of all processes that `add`."""
-    count = counted(space, x, reduced_axes, kept, add)
-    alone = kept is None and add is None
+    """The statistics of x, which is of a computing type, 0 where `mask` is False; of all processes, with `add`."""
+    count = counted(space, x, reduced_axes, mask, add)
+    alone = mask is None and add is None
     total = None if alone else space.cast(space.xp.where(count > 0, count, space.xp.ones_like(count)), x.dtype)
 
     def average(of: Any) -> Any:
         if alone:
             return space.mean(of, reduced_axes)
-        part = space.sum(of if kept is None else space.xp.where(kept, of, space.constant(0.0, x)), reduced_axes)
+        part = space.sum(of if mask is None else space.xp.where(mask, of, space.constant(0.0, x)), reduced_axes)
         return (part if add is None else add(part)) / total
 
-    shrunk, back, least = in_range(space, x, reduced_axes, eps, add)
+    shrunk, back, floor = in_range(space, x, reduced_axes, eps, add)
     mean = average(shrunk)
     centred = shrunk - mean
-    rest = average(centred)
-    centred = centred - rest
+    mean_lo = average(centred)
+    centred = centred - mean_lo
     var = average(centred * centred)
-    return Standardized(centred, space.xp.sqrt(var + least), (mean + rest) * back, var * back * back, count)
+    return Standardized(centred, space.xp.sqrt(var + floor), (mean + mean_lo) * back, var * back * back, count)
 
 
 def affine(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
@@ -177,6 +177,6 @@ def affine_within(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
     return y if beta is None else y + beta
 
 
-def quiet(space: ArrayOps) -> Any:
+def ignore_fp_warnings(space: ArrayOps) -> Any:
     """Where NumPy does not warn of NaN and infinities that the formula gives."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore") if space.xp is np else nullcontext()

@@ -93,18 +93,18 @@ def normalized(
     space, x, reduced_axes = formula.checked(x, axis, eps)
     if (mean is None) != (var is None):
         raise DataError("mean and var must be given together, or neither: then they are those of x")
-    features = axes.kept(reduced_axes, len(x.shape))
+    features = axes.feature_axes(reduced_axes, len(x.shape))
     given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
-    gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in given)
-    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
-    if kept is None and add is None:
+    gamma, beta, mean, var = (formula.broadcast_like(space, name, value, x, features) for name, value in given)
+    mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
+    if mask is None and add is None:
         by_kernels: Callable[..., Normalized] | None = (
             _by_kernels if space.xp is np and x.size else space.kernels(x, mean, var)
         )
         if by_kernels is not None:
             return by_kernels(x, reduced_axes, eps, gamma, beta, mean, var)
-    with formula.quiet(space):
-        return by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, kept, add)
+    with formula.ignore_fp_warnings(space):
+        return by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, mask, add)
 
 
 def by_operations(
@@ -116,26 +116,26 @@ def by_operations(
     beta: Any,
     mean: Any,
     var: Any,
-    kept: Any = None,
+    mask: Any = None,
     add: formula.Add | None = None,
 ) -> Normalized:
     """`normalized` in the framework's own operations, of what it has checked and shaped.
 
-    gamma, beta, mean, var: broadcast against x. kept: x's positions that count, or None for all.
+    gamma, beta, mean, var: broadcast against x. mask: True at x's positions that count, or None for all.
     """
     values = space.cast(x, formula.computing(space, x))
-    if kept is not None:
+    if mask is not None:
         # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.
-        values = space.xp.where(kept, values, space.constant(0.0, values))
+        values = space.xp.where(mask, values, space.constant(0.0, values))
     if mean is None:
-        centred, root, mean, var, count = formula.standardized(space, values, reduced_axes, eps, kept, add)
+        centred, root, mean, var, count = formula.standardized(space, values, reduced_axes, eps, mask, add)
     else:
         centred, root = values - mean, space.xp.sqrt(var + eps)
-        count = formula.counted(space, values, reduced_axes, kept)
+        count = formula.counted(space, values, reduced_axes, mask)
     y = formula.affine(centred, root, gamma, beta)
-    if kept is not None:
+    if mask is not None:
         count = space.squeeze(count, reduced_axes)
-        y = space.xp.where(kept, y, space.constant(0.0, y))
+        y = space.xp.where(mask, y, space.constant(0.0, y))
     return Normalized(
         space.cast(y, x.dtype), space.squeeze(mean, reduced_axes), space.squeeze(var, reduced_axes), count
     )
@@ -143,7 +143,7 @@ def by_operations(
 
 def _by_kernels(x: Array, reduced_axes: Axes, eps: float, gamma: Any, beta: Any, mean: Any, var: Any) -> Normalized:
     """`normalized` of a NumPy array."""
-    shape = tuple(x.shape[i] for i in axes.kept(reduced_axes, x.ndim))
+    shape = tuple(x.shape[i] for i in axes.feature_axes(reduced_axes, x.ndim))
     gamma, beta, mean, var = (
         p if p is None else np.broadcast_to(np.reshape(p, -1), math.prod(shape)).copy()
         for p in (1.0 if gamma is None else gamma, 0.0 if beta is None else beta, mean, var)
@@ -172,8 +172,8 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis =
     """
     space, x, reduced_axes = formula.checked(x, axis, eps)
     given = (("gamma", gamma), ("beta", beta))
-    gamma, beta = (formula.beside(space, name, value, x, reduced_axes, broadcast=True) for name, value in given)
-    with formula.quiet(space):
+    gamma, beta = (formula.broadcast_like(space, name, value, x, reduced_axes, broadcast=True) for name, value in given)
+    with formula.ignore_fp_warnings(space):
         centred, root, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
         return space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype)
 
@@ -187,10 +187,10 @@ def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e
     array([0.849, 1.131])
     """
     space, x, reduced_axes = formula.checked(x, axis, eps)
-    gamma = formula.beside(space, "gamma", gamma, x, reduced_axes, broadcast=True)
-    with formula.quiet(space):
-        shrunk, _, least = formula.in_range(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
-        root = space.xp.sqrt(space.mean(shrunk * shrunk, reduced_axes) + least)
+    gamma = formula.broadcast_like(space, "gamma", gamma, x, reduced_axes, broadcast=True)
+    with formula.ignore_fp_warnings(space):
+        shrunk, _, floor = formula.in_range(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
+        root = space.xp.sqrt(space.mean(shrunk * shrunk, reduced_axes) + floor)
         return space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype)
 
 
@@ -249,12 +249,12 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
     reduced_axes = tuple(range(2, len(split)))
     formula.checked(apart, reduced_axes, eps)
     given = (("gamma", gamma), ("beta", beta))
-    gamma, beta = (formula.beside(space, name, value, x, (1,)) for name, value in given)
+    gamma, beta = (formula.broadcast_like(space, name, value, x, (1,)) for name, value in given)
     by_channel = [1, groups, -1, *[1] * len(others)]
     gamma, beta = (
         p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
     )
-    with formula.quiet(space):
+    with formula.ignore_fp_warnings(space):
         centred, root, *_ = formula.standardized(
             space, space.cast(apart, formula.computing(space, x)), reduced_axes, eps
         )

@@ -43,7 +43,7 @@ def feature_axes_at(axis: axes.Axis | None) -> Callable[[int], tuple[int, ...]]:
 
     def along(rank: int) -> tuple[int, ...]:
         try:
-            return (1,) if axis is None else axes.kept(axis, rank)
+            return (1,) if axis is None else axes.feature_axes(axis, rank)
         except DataError:
             return ()
 

@@ -32,15 +32,15 @@ def moved(space: ArrayOps, running: Running, batch: Normalized, convention: Conv
 
     No gradient flows into the result. It is computed in the running statistics' type.
     """
-    mean, var = (space.stopped(space.cast(value, running.mean.dtype)) for value in (batch.mean, batch.var))
+    mean, var = (space.stop_gradient(space.cast(value, running.mean.dtype)) for value in (batch.mean, batch.var))
     count = space.array(batch.count, running.mean, running.mean.dtype)
     enough, finite = count > 1, space.finite(mean + var)
     keep = enough & finite
     batches = running.batches + space.cast(space.any(keep), running.batches.dtype)
     first = space.xp.ones_like(batches)
     counted = space.cast(space.xp.where(batches > 0, batches, first), running.mean.dtype)
-    most = space.xp.where(enough, count, space.constant(2.0, running.mean))
-    news = mean, convention.running_variance(var, most)
+    divisor = space.xp.where(enough, count, space.constant(2.0, running.mean))
+    news = mean, convention.running_variance(var, divisor)
     olds = running.mean, running.var
     mean, var = (
         space.xp.where(keep, convention.updated(old, new, batches=counted), old)
@@ -60,7 +60,7 @@ def renormalized(
     Ioffe (2017), algorithm 1: https://arxiv.org/abs/1702.03275
     """
     r_max, d_max = bounds
-    mean, var = (space.stopped(space.cast(value, running.mean.dtype)) for value in (batch.mean, batch.var))
+    mean, var = (space.stop_gradient(space.cast(value, running.mean.dtype)) for value in (batch.mean, batch.var))
     deviation = space.xp.sqrt(running.var + eps)
     r = space.clip(space.xp.sqrt(var + eps) / deviation, 1 / r_max, r_max)
     d = space.clip((mean - running.mean) / deviation, -d_max, d_max)

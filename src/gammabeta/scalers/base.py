@@ -15,7 +15,7 @@ from gammabeta import axes
 from gammabeta.affine import Affine
 from gammabeta.backends import arrays, dataframes
 from gammabeta.errors import DataError
-from gammabeta.scalers.fitted_state import Seen
+from gammabeta.scalers.fitted_state import StatisticMixin
 from gammabeta.statistics import Extrema, Moments
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ _INFINITE = "Input X contains infinity or a value too large for {!r}."  # scikit
 FLOATS = [np.float64, np.float32, np.float16]
 
 
-class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
+class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
     """What both share: the ways in and out, and the statistic's algebra. A subclass says which statistic, which map."""
 
     copy: bool
@@ -32,7 +32,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
 
     # In: from what is given to a statistic
 
-    def _learned(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
+    def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         """The statistic of X, once X is checked, and how many rows it has."""
         first = not hasattr(self, "n_samples_seen_")
         if self._is_frame(X):
@@ -82,7 +82,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, Seen):
         if self.axis is None or sparse.issparse(values):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return
-        shape = tuple(values.shape[i] for i in axes.kept(self.axis, values.ndim))
+        shape = tuple(values.shape[i] for i in axes.feature_axes(self.axis, values.ndim))
         if reset:
             self.n_features_in_ = prod(shape)
             self.__dict__.pop("feature_names_in_", None)

@@ -34,10 +34,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-class Seen(BaseEstimator):
+class StatisticMixin(BaseEstimator):
     """A fitted scaler's statistic and the attributes that follow from it. A subclass says which."""
 
-    _kept: ClassVar[Any]  # Moments or Extrema
+    _statistic_type: ClassVar[Any]  # Moments or Extrema
     _statistic: ClassVar[str]  # the attribute that keeps it
     _format: ClassVar[str]  # the name of the document that `to_json` writes
     _fitted: ClassVar[tuple[str, ...]]  # the attributes that follow
@@ -78,10 +78,10 @@ class Seen(BaseEstimator):
         after = anew.__dict__
         changed = {name: v for name, v in after.items() if name not in before or before[name] is not v}
         with _swapping:
-            kept = self.__dict__.copy()
+            unchanged = self.__dict__.copy()
             for name in before.keys() - after.keys():
-                kept.pop(name, None)
-            self.__dict__ = kept | changed
+                unchanged.pop(name, None)
+            self.__dict__ = unchanged | changed
         return self
 
     def _add(self, learner: Self, statistic: Any, rows: int, X: Any = None, *, weighted: bool = False) -> Self:
@@ -165,7 +165,7 @@ class Seen(BaseEstimator):
         if statistic is None:
             raise StateError(f"this {type(self).__name__} must have been fitted: its attributes were set by hand")
         seen = np.asarray(arrays.to_numpy(self.n_samples_seen_))
-        return statistic, most(seen), seen.dtype.kind == "f"
+        return statistic, largest_count(seen), seen.dtype.kind == "f"
 
     def to_json(self) -> str:
         """The fitted scaler as JSON: parameters, feature names and the exact statistic; `from_json` reads it back.
@@ -198,7 +198,8 @@ class Seen(BaseEstimator):
         """
         found = serialization.load(text, cls._format, ("parameters", "feature_names", "rows", "weighted", "statistic"))
         names, rows, weighted = found["feature_names"], found["rows"], found["weighted"]
-        scaler, statistic = cls._of_parameters(found["parameters"]), cls._kept._of_document(found["statistic"])
+        scaler = cls._of_parameters(found["parameters"])
+        statistic = cls._statistic_type._of_document(found["statistic"])
         named = isinstance(names, list) and serialization.texts(names) and (len(names),) == statistic.shape
         if not (names is None or named) or type(rows) is not int or type(weighted) is not bool:
             raise StateError(
@@ -232,7 +233,7 @@ class Seen(BaseEstimator):
         raise NotImplementedError
 
 
-def most(counts: Any) -> int:
+def largest_count(counts: Any) -> int:
     """The greatest of some counts as an integer: that of weights whose sum is beyond float64 is the greatest float."""
     return int(np.nan_to_num(counts).max(initial=0))
 
@@ -243,7 +244,7 @@ def _lies(shape: tuple[int, ...], axis: axes.Axis | None) -> bool:
         return len(shape) == 1 and shape[0] > 0
     try:
         reduced_axes = 1 if isinstance(axis, int) else len(axis)
-        return len(axes.kept(axis, reduced_axes + len(shape))) == len(shape)
+        return len(axes.feature_axes(axis, reduced_axes + len(shape))) == len(shape)
     except DataError:
         return False
 

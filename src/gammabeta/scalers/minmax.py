@@ -13,7 +13,7 @@ from gammabeta.affine import Affine
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
-from gammabeta.scalers.fitted_state import most
+from gammabeta.scalers.fitted_state import largest_count
 from gammabeta.statistics import Extrema, serialization
 
 
@@ -46,7 +46,7 @@ class MinMaxScaler(Scaler):
     array([[ 0., 10.]])
     """
 
-    _statistic, _format, _kept = "extrema_", "gammabeta.minmax_scaler", Extrema
+    _statistic, _format, _statistic_type = "extrema_", "gammabeta.minmax_scaler", Extrema
     _fitted = ("scale_", "min_", "n_samples_seen_", "data_min_", "data_max_", "data_range_")
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "feature_range": [tuple],
@@ -91,7 +91,7 @@ class MinMaxScaler(Scaler):
         """
         if np.isinf(extrema.min).any() or np.isinf(extrema.max).any():
             raise DataError("extrema must be finite to scale by, these are not; leave infinities out")
-        return cls(**parameters)._adopt(extrema, most(extrema.count), False, None)
+        return cls(**parameters)._adopt(extrema, largest_count(extrema.count), False, None)
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn least and greatest values of X, which is as in `StandardScaler.fit` but not sparse."""
@@ -107,7 +107,7 @@ class MinMaxScaler(Scaler):
         if sparse.issparse(X):
             raise TypeError("MinMaxScaler does not support sparse input. Consider using MaxAbsScaler instead.")
         learner = self._now()
-        extrema, rows = learner._learned(X)
+        extrema, rows = learner._fit_statistic(X)
         return self._add(learner, extrema, rows, X)
 
     def _of(self, values: Array, axis: axes.Axis, weights: Any) -> Extrema:
@@ -127,7 +127,8 @@ class MinMaxScaler(Scaler):
             return "infinities, which are refused"
         if weighted:
             return "weights, of which it knows nothing"
-        return "" if most(e.count) <= rows <= serialization.MOST else f"{rows} rows where {most(e.count)} were counted"
+        most = largest_count(e.count)
+        return "" if most <= rows <= serialization.MOST else f"{rows} rows where {most} were counted"
 
     @property
     def affine_(self) -> Affine:
@@ -139,11 +140,11 @@ class MinMaxScaler(Scaler):
         now = self._now()
         check_is_fitted(now)
         scale, shift = (np.asarray(arrays.to_numpy(v)) for v in (now.scale_, now.min_))
-        least, low = arrays.to_numpy(now.__dict__.get("data_min_")), now.feature_range[0]
-        if least is None or not np.array_equal(shift, low - least * scale, equal_nan=True):
+        data_min, low = arrays.to_numpy(now.__dict__.get("data_min_")), now.feature_range[0]
+        if data_min is None or not np.array_equal(shift, low - data_min * scale, equal_nan=True):
             return Affine(0.0, scale, shift)
         wide = np.isinf(arrays.to_numpy(now.data_range_))  # than float64, where no difference may be taken
-        return Affine(np.where(wide, 0.0, least), scale, np.where(wide, shift, low))
+        return Affine(np.where(wide, 0.0, data_min), scale, np.where(wide, shift, low))
 
     def transform(self, X: Any) -> Any:
         """Scale X: what comes in as an array, a frame or a tensor comes out as one of the same type."""

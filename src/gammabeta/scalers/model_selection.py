@@ -89,9 +89,9 @@ def _folds(scaler: Any, X: Any, splits: list[tuple[Rows, Rows]]) -> Iterator[Fol
     at = 0
     while at < len(splits):
         codes, shares = _atoms([train for train, _ in splits[at:]], len(X))
-        learned = _Learned(scaler, X, codes, shares.shape[1])
+        atoms = _AtomStatistics(scaler, X, codes, shares.shape[1])
         for share, (train, test) in zip(shares, splits[at:], strict=False):
-            yield Fold(train, test, learned.scaler(share, len(train)))
+            yield Fold(train, test, atoms.scaler(share, len(train)))
         at += len(shares)
 
 
@@ -114,7 +114,7 @@ def _atoms(trains: list[Rows], n: int) -> tuple[NDArray[np.int32], Rows]:
     return codes, np.array([times[first] for times in counts])
 
 
-class _Learned:
+class _AtomStatistics:
     """What a scaler would learn of each atom."""
 
     def __init__(self, scaler: Any, X: Any, codes: NDArray[np.int32], atoms: int) -> None:
@@ -157,8 +157,8 @@ class _Learned:
 
     def _grouped(self, values: Any, axis: axes.Axis, codes: NDArray[np.int32]) -> Any:
         """The statistic of each atom, (atoms, *features)."""
-        found = self._template._kept.of(values, axis, groups=codes)
-        return found.each.spread(found.labels, self._atoms)
+        found = self._template._statistic_type.of(values, axis, groups=codes)
+        return found.each.scatter(found.labels, self._atoms)
 
 
 class _Rows(TransformerMixin, BaseEstimator):

@@ -17,7 +17,7 @@ from gammabeta.affine import Affine, standard_scale
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
-from gammabeta.scalers.fitted_state import most
+from gammabeta.scalers.fitted_state import largest_count
 from gammabeta.scalers.sparse import sparse_moments
 from gammabeta.statistics import Moments, serialization
 
@@ -71,7 +71,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     (8, 3, 16, 16)
     """
 
-    _statistic, _format, _kept = "moments_", "gammabeta.standard_scaler", Moments
+    _statistic, _format, _statistic_type = "moments_", "gammabeta.standard_scaler", Moments
     _fitted = ("mean_", "var_", "scale_", "n_samples_seen_")
     _sparse_out = "csr"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -114,7 +114,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         if moments.infinities.any():
             raise DataError("moments must be of finite values to scale by, these are of infinities too; leave them out")
         weighted = bool((moments.count % 1 != 0).any())
-        return cls(**parameters)._adopt(moments, most(moments.count), weighted, None)
+        return cls(**parameters)._adopt(moments, largest_count(moments.count), weighted, None)
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn mean and variance of X.
@@ -135,7 +135,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         """Learn from more rows, as if they had come with those before. Arguments and errors are those of `fit`."""
         learner = self._now()
         with self._announced(X, y, sample_weight):
-            moments, rows = learner._learned(X, sample_weight, ("csr", "csc"))
+            moments, rows = learner._fit_statistic(X, sample_weight, ("csr", "csc"))
             return self._add(learner, moments, rows, X, weighted=sample_weight is not None)
 
     @contextmanager
@@ -183,7 +183,8 @@ class StandardScaler(CallbackSupportMixin, Scaler):
             return "infinities, which are refused"
         if not weighted and ((m.count % 1 != 0) | (m.count > serialization.MOST)).any():
             return "counts that are none, without weights"
-        return "" if rows == most(m.count) else f"{rows} rows where {most(m.count)} were counted"
+        most = largest_count(m.count)
+        return "" if rows == most else f"{rows} rows where {most} were counted"
 
     @property
     def affine_(self) -> Affine:

@@ -8,12 +8,12 @@ from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.kernels import layout
 from gammabeta.kernels import moments as kernel
-from gammabeta.kernels.calibrate import CalibrationPlan, Place
+from gammabeta.kernels.calibrate import CalibrationPlan, Workspace
 from gammabeta.statistics.moments import Moments
 from gammabeta.statistics.validation import Counts, Floats, checked, refuse_nan
 
 
-class Running:
+class MomentsAccumulator:
     """The sum of the moments of arrays of the same features.
 
     Where features lie in runs, as the channels of (n, c, h, w) do, they are added to one set of limbs, and no `Moments`
@@ -21,7 +21,7 @@ class Running:
     of it takes several times as long as it would alone.
 
     >>> import numpy as np
-    >>> running = Running()
+    >>> running = MomentsAccumulator()
     >>> running.add(np.array([[1.0], [2.0]]), 0)
     >>> running.add(np.array([[6.0]]), 0)
     >>> running.moments() == Moments.of([[1.0], [2.0], [6.0]])
@@ -30,7 +30,7 @@ class Running:
 
     def __init__(self) -> None:
         self._parts: Moments | None = None
-        self._sums: kernel.Running | None = None
+        self._sums: kernel.SumsAccumulator | None = None
         self._shape: tuple[int, ...] = ()
 
     def add(self, x: Any, axis: axes.Axis) -> None:
@@ -49,10 +49,10 @@ class Running:
             self._of(x, axis, runs).add(runs)
             self.refuse_nan()
 
-    def _of(self, x: Any, axis: axes.Axis, runs: layout.Runs) -> kernel.Running:
+    def _of(self, x: Any, axis: axes.Axis, runs: layout.Runs) -> kernel.SumsAccumulator:
         if self._sums is None:
-            self._sums = kernel.Running(len(runs.lengths))
-            self._shape = tuple(x.shape[i] for i in axes.kept(axis, x.ndim))
+            self._sums = kernel.SumsAccumulator(len(runs.lengths))
+            self._shape = tuple(x.shape[i] for i in axes.feature_axes(axis, x.ndim))
         return self._sums
 
     def refuse_nan(self) -> None:
@@ -60,7 +60,7 @@ class Running:
         if self._sums is not None and not self._sums.finite:
             refuse_nan(self._sums.specials[0].reshape(self._shape))
 
-    def layerwise(self, x: Any, axis: axes.Axis, ddof: int, place: Place) -> CalibrationPlan | None:
+    def calibration_plan(self, x: Any, axis: axes.Axis, ddof: int, place: Workspace) -> CalibrationPlan | None:
         """What adds arrays of the form of x at once, by their addresses, if they lie in runs of float32, and as long as
         all does that was added: it knows of nothing else."""
         x = checked(x, "raise")

@@ -11,11 +11,11 @@ from gammabeta.statistics.extrema import Extrema
 from gammabeta.statistics.moments import Moments
 
 
-def beside(parts: Sequence[tuple[Moments, Extrema]]) -> tuple[Moments, Extrema]:
+def concat(parts: Sequence[tuple[Moments, Extrema]]) -> tuple[Moments, Extrema]:
     """The statistics of all the parts' features in a row: those of shapes (), (2,) and (3,) become ones of shape (6,).
 
     >>> a, b = ((Moments.of(x), Extrema.of(x)) for x in ([1.0, 3.0], [[1.0, 5.0]]))
-    >>> moments, extrema = beside([a, b])
+    >>> moments, extrema = concat([a, b])
     >>> moments.mean, extrema.max
     (array([2., 1., 5.]), array([3., 1., 5.]))
     """
@@ -56,6 +56,6 @@ def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
         order += at
     if len(parts) == 1:
         return parts[0]
-    moments, extrema = beside(parts)
+    moments, extrema = concat(parts)
     back = np.argsort(order)
     return moments[back], extrema[back]

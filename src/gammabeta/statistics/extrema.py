@@ -89,7 +89,7 @@ class Extrema(Immutable):
             return cls._grouped.of(x, axis, groups=groups, nan=nan)
         place = arrays.elsewhere(x)
         array = checked(x, nan, stays=place is not None)
-        shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
+        shape = tuple(array.shape[i] for i in axes.feature_axes(axis, array.ndim))
         low, high, missing = (place or minmax).extent(array, axis)
         if nan == "raise":
             refuse_nan(missing.reshape(shape))
@@ -131,7 +131,7 @@ class Extrema(Immutable):
         low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_low", "_high"))
         return cls((len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1))
 
-    def spread(self, places: NDArray[Any], n: int) -> "Extrema":
+    def scatter(self, places: NDArray[Any], n: int) -> "Extrema":
         """These extrema at some places of the first axis of n, those of no values at the others."""
         each = prod(self._shape[1:])
         at = (places[:, None] * each + np.arange(each)).reshape(-1)

@@ -82,7 +82,7 @@ class Grouped(Immutable, Generic[S]):
         both, mine, others = naming.united(self.labels, other.labels)
         rows = np.zeros((2, len(both)), np.int64)
         rows[0, mine], rows[1, others] = self.rows, other.rows
-        return both, rows[0], rows[1], self.each.spread(mine, len(both)), other.each.spread(others, len(both))
+        return both, rows[0], rows[1], self.each.scatter(mine, len(both)), other.each.scatter(others, len(both))
 
     def __add__(self, other: object) -> Self:
         if type(other) is not type(self):
@@ -212,13 +212,13 @@ class GroupedMoments(Grouped[Moments]):
         if type(other) is not type(self):
             return NotImplemented
         labels, rows, less, each, others = self._joined(other)
-        left, rest = rows - less, each._less(others)
+        left, rest = rows - less, each._minus(others)
         rest[np.flatnonzero(less)]._possible("what is taken away must have been added before")
-        kept = np.flatnonzero(left)
+        present = np.flatnonzero(left)
         gone = rest[np.flatnonzero(left == 0)]
         if (left < 0).any() or gone.count.any() or gone.infinities.any():
             raise StateError("what is taken away must have been added before: a group would have too few rows")
-        return type(self)(naming.factorized(labels[kept])[0], left[kept], rest[kept])
+        return type(self)(naming.factorized(labels[present])[0], left[present], rest[present])
 
 
 class GroupedExtrema(Grouped[Extrema]):
@@ -265,9 +265,9 @@ Extrema._grouped = GroupedExtrema
 
 def _rows(x: NDArray[Any], axis: axes.Axis) -> NDArray[Any]:
     """x as a table (rows, features)."""
-    reduced_axes, kept = axes.reduced(axis, x.ndim), axes.kept(axis, x.ndim)
-    features = prod(x.shape[i] for i in kept)
-    return x.transpose(reduced_axes + kept).reshape(prod(x.shape[i] for i in reduced_axes), features)
+    reduced_axes, feature_axes = axes.reduced(axis, x.ndim), axes.feature_axes(axis, x.ndim)
+    features = prod(x.shape[i] for i in feature_axes)
+    return x.transpose(reduced_axes + feature_axes).reshape(prod(x.shape[i] for i in reduced_axes), features)
 
 
 def _grouped(x: NDArray[Any], axis: axes.Axis, labels: ArrayLike) -> tuple[Labels, Codes, Counts, tuple[int, ...]]:
@@ -281,4 +281,4 @@ def _grouped(x: NDArray[Any], axis: axes.Axis, labels: ArrayLike) -> tuple[Label
     inner = prod(along) // max(1, given.size)
     if given.shape != along and inner > 1:
         codes, rows = Codes(np.repeat(codes.values, inner), codes.low, codes.size), rows * inner
-    return names, codes, rows, (len(names), *(x.shape[i] for i in axes.kept(axis, x.ndim)))
+    return names, codes, rows, (len(names), *(x.shape[i] for i in axes.feature_axes(axis, x.ndim)))

@@ -136,7 +136,7 @@ class Moments(Immutable):
             return cls._grouped.of(x, axis, groups=groups, weights=weights, nan=nan)
         place = arrays.elsewhere(x) if weights is None else None
         array = checked(x, nan, stays=place is not None)
-        shape = tuple(array.shape[i] for i in axes.kept(axis, array.ndim))
+        shape = tuple(array.shape[i] for i in axes.feature_axes(axis, array.ndim))
         if weights is None:
             sums = (place or kernel).sums(array, axis, nan == "omit")
         else:
@@ -160,13 +160,13 @@ class Moments(Immutable):
             np.concatenate([part._specials for part in parts], axis=1),
         )
 
-    def spread(self, places: NDArray[Any], n: int) -> "Moments":
+    def scatter(self, places: NDArray[Any], n: int) -> "Moments":
         """These moments at some places of the first axis of n, those of no values at the others."""
         each = prod(self._shape[1:])
         at = (places[:, None] * each + np.arange(each)).reshape(-1)
         specials = np.zeros((3, n * each), np.int64)
         specials[:, at] = self._specials
-        weight, total, squares = (limbs.spread(part, at, n * each) for part in self._limbs)
+        weight, total, squares = (limbs.scatter(part, at, n * each) for part in self._limbs)
         return Moments((n, *self._shape[1:]), weight, total, squares, specials)
 
     def total(self) -> "Moments":
@@ -289,9 +289,9 @@ class Moments(Immutable):
     def __sub__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
             return NotImplemented
-        return self._less(other)._possible("what is taken away must have been added before")
+        return self._minus(other)._possible("what is taken away must have been added before")
 
-    def _less(self, other: "Moments") -> "Moments":
+    def _minus(self, other: "Moments") -> "Moments":
         """These sums less the other's, whether or not some data could have what is left: see `_possible`."""
         same_features((self, other))
         weight, total, squares = map(limbs.subtract, self._limbs, other._limbs)
@@ -330,7 +330,7 @@ class Moments(Immutable):
         Raises:
             DataError: Altair is not installed.
         """
-        return charts.spread(self.mean, self.std)
+        return charts.mean_and_std(self.mean, self.std)
 
     def to_json(self) -> str:
         """A JSON document of the exact integers, as text, which `from_json` reads back to the same bits.

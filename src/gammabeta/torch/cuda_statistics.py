@@ -42,7 +42,7 @@ def sums(x: Tensor, axis: axes.Axis, omit: bool) -> Sums:
 
 
 def extent(x: Tensor, axis: axes.Axis) -> Range:
-    """`kernels.least.extent` of a tensor: per feature the least and the greatest value, and how many are NaN."""
+    """`kernels.minmax.extent` of a tensor: per feature the least and the greatest value, and how many are NaN."""
     reduced_axes = axes.reduced(axis, x.ndim)
     x = _plain(x)
     if not x.numel() or x.dtype in (torch.int64, torch.uint64, torch.uint32, torch.uint16):

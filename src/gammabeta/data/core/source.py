@@ -168,7 +168,7 @@ def _standing(kind: pa.DataType) -> np.dtype[Any]:
 
 def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, bool]:
     """The batch after its columns' affine maps, null where it was null, and whether an infinity came out."""
-    from gammabeta.kernels.affine import apply_beside
+    from gammabeta.kernels.affine import apply_columns
 
     out = batch.columns
     alike: dict[pa.DataType, list[int]] = {}
@@ -181,7 +181,7 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
         kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
         images = [arrow_numpy.fresh(batch.num_rows, kind) for _ in at]
         affine = scaling.affine[at]
-        infinite += apply_beside(values, images, (affine.center, affine.scale, affine.shift))
+        infinite += apply_columns(values, images, (affine.center, affine.scale, affine.shift))
         for place, image in zip(places, images, strict=True):
             out[place] = arrow_numpy.restored(image, out[place])
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0

@@ -41,7 +41,7 @@ def boxed(part: Part, dimensions: int) -> Boxes:
 
 def together(boxes: Boxes, axis: axes.Axis) -> Part:
     """Parts of neighbouring features as one. boxes: (blocks along each axis), of which the reduced ones have one."""
-    grid = boxes.reshape([boxes.shape[i] for i in axes.kept(axis, boxes.ndim)])
+    grid = boxes.reshape([boxes.shape[i] for i in axes.feature_axes(axis, boxes.ndim)])
     parts: list[Part] = list(grid.flat)
     if len(parts) == 1:
         return parts[0]

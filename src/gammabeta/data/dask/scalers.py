@@ -19,12 +19,12 @@ from gammabeta.scalers.base import Scaler
 class _OnDask(Scaler):
     """What both do with Dask collections; anything else goes the core's way."""
 
-    def _learned(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
+    def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         if is_array(X):
             return self._seen(self._array_part(X, sample_weight), X.dtype)
         if is_frame(X):
             return self._seen(self._frame_part(X, sample_weight), np.dtype(np.float64))
-        return super()._learned(X, sample_weight, sparse_formats)
+        return super()._fit_statistic(X, sample_weight, sparse_formats)
 
     def _seen(self, part: Part, dtype: np.dtype[Any]) -> tuple[Any, int]:
         """A part's statistic and its rows, if there are some and nothing is infinite."""
@@ -40,13 +40,13 @@ class _OnDask(Scaler):
         self._check_features(template, template, not hasattr(self, "n_samples_seen_"))
         if weights is not None and axes.reduced(axis, X.ndim) != (0,):
             raise DataError(f"sample_weight of a Dask array is one for each row: axis must be 0, got {axis}")
-        return together(arrays.total(X, axis, (self._kept,), weights).compute(), axis)
+        return together(arrays.total(X, axis, (self._statistic_type,), weights).compute(), axis)
 
     def _frame_part(self, X: Any, weights: Any) -> Part:
         self._refuse_axis()
         self._check_frame(X._meta_nonempty, not hasattr(self, "n_samples_seen_"))
         list(partitions.blocks(X._meta_nonempty))  # refuses columns that are not numeric
-        part: Part = partitions.total(X, (self._kept,), refuse=False, weights=weights).compute().item()
+        part: Part = partitions.total(X, (self._statistic_type,), refuse=False, weights=weights).compute().item()
         return part
 
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:

@@ -131,7 +131,7 @@ class ArraySource(Source):
     @property
     def kept(self) -> tuple[int, ...]:
         """The axes that hold the features."""
-        return axes.kept(self.axis, len(self.shape))
+        return axes.feature_axes(self.axis, len(self.shape))
 
     @property
     def features(self) -> tuple[int, ...]:

@@ -201,8 +201,8 @@ class _GroupAccumulator:
             values = np.concatenate([part for part, _ in held]) if held else np.empty(0)
             own = places[np.concatenate([at for _, at in held])] if held else places
             m, e = Moments.of(values, groups=own), Extrema.of(values, groups=own)
-            moments.append(m.each.spread(m.labels.astype(np.intp), len(labels)))
-            extrema.append(e.each.spread(e.labels.astype(np.intp), len(labels)))
+            moments.append(m.each.scatter(m.labels.astype(np.intp), len(labels)))
+            extrema.append(e.each.scatter(e.labels.astype(np.intp), len(labels)))
         turn = np.arange(len(moments)), np.arange(len(labels))[:, None]
         new = (
             GroupedMoments(labels, rows, Moments.stack(moments)[turn]),

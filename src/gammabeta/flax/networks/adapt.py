@@ -85,7 +85,7 @@ def _kind(base: Any, prior: float) -> Any:
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
     """The mean and the variance to normalize a batch by."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
+    kept = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
     seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
     count = shared.samples(space, x, kept, reduced_axes)
     return [

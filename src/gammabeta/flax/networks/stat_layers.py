@@ -72,7 +72,8 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     values = np.asarray(x)
     try:
         reduced_axes = validation.reduced(layer, values)
-        kept = None if mask is None else formula.spread(array_ops.of(values), np.asarray(mask), values, reduced_axes)
+        space = array_ops.of(values)
+        kept = None if mask is None else formula.broadcast_mask(space, np.asarray(mask), values, reduced_axes)
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
     return values, reduced_axes, kept

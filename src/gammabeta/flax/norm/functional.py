@@ -38,7 +38,7 @@ def by_batch(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: P
 def by_parts(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: Plan, parts: int) -> tuple[Any, Running]:
     """`by_batch` of parts along axis 0, one after the other and about equally long: the first ones by one sample."""
     if mask is not None:
-        mask = formula.spread(array_ops.of(x), mask, x, plan.reduced_axes)
+        mask = formula.broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
 
     def step(running: Running, part: Any) -> tuple[Running, Any]:
         y, running = by_batch(part[0], gamma, beta, running, part[1], plan)
@@ -63,4 +63,4 @@ def _renormalized(
     shift = shift if beta is None else shift + beta
     shape = axes.parameter_shape(plan.reduced_axes, normal.shape)
     y = normal * scale.reshape(shape) + shift.reshape(shape)
-    return y if mask is None else jnp.where(formula.spread(space, mask, normal, plan.reduced_axes), y, 0)
+    return y if mask is None else jnp.where(formula.broadcast_mask(space, mask, normal, plan.reduced_axes), y, 0)

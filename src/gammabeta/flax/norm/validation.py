@@ -57,7 +57,7 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
     along = named(layer.axis)
     if x.ndim <= len(along):
         raise DataError(f"x must have at least one axis beside those of the features, {along}, got shape {x.shape}")
-    reduced_axes = axes.kept(along, x.ndim)
+    reduced_axes = axes.feature_axes(along, x.ndim)
     found = tuple(n for i, n in enumerate(x.shape) if i not in reduced_axes)
     features = tuple(layer.mean.shape)
     if found != features:

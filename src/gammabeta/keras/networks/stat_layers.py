@@ -77,7 +77,8 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     values = array(name, x)
     try:
         reduced_axes = validation.reduced(layer, values)
-        kept = None if mask is None else masks.spread(array_ops.of(values), array(name, mask), values, reduced_axes)
+        space = array_ops.of(values)
+        kept = None if mask is None else masks.broadcast_mask(space, array(name, mask), values, reduced_axes)
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
     return values, reduced_axes, kept

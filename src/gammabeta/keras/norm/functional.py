@@ -85,8 +85,8 @@ def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any
         r, d = renorm.correction(layer, space, seen, before)
         scale, d = (r, d) if scale is None else (r * scale, d * scale)
         shift = d if shift is None else d + shift
-    along = axes.kept(batch.reduced_axes, len(normal.shape))
+    along = axes.feature_axes(batch.reduced_axes, len(normal.shape))
     named = ("gamma", scale), ("beta", shift)
-    scale, shift = (formula.beside(space, name, value, normal, along, broadcast=True) for name, value in named)
+    scale, shift = (formula.broadcast_like(space, name, value, normal, along, broadcast=True) for name, value in named)
     y = formula.affine(normal, 1.0, scale, shift)
     return y if batch.kept is None else ops.where(batch.kept, y, space.constant(0.0, y))

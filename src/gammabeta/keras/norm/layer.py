@@ -157,7 +157,7 @@ class BatchNormalization(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalize a batch: in training by its own statistics, which move the moving ones; else by the moving ones."""
         reduced_axes, space = validation.reduced(self, inputs), array_ops.of(inputs)
-        kept = None if mask is None else masks.spread(space, mask, inputs, reduced_axes)
+        kept = None if mask is None else masks.broadcast_mask(space, mask, inputs, reduced_axes)
         batch = Batch(space, inputs, reduced_axes, kept)
         if training and self.trainable:
             y, new = functional.by_batch(self, batch)

@@ -9,7 +9,7 @@ from gammabeta.norm import formula
 Shape = tuple[int | None, ...]
 
 
-def spread(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
+def broadcast_mask(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
     """A mask as booleans of x's shape.
 
     It may have x's number of axes, with lengths of 1; or the shape of the reduced axes; or that of x's leading axes, as
@@ -25,7 +25,7 @@ def spread(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
                 f"mask must say which axes of x it is along, got shape {shape}, which fits both axes {leading} and the "
                 f"reduced axes {reduced_axes} of shape {whole}: give it {len(whole)} axes, with lengths of 1"
             )
-    return formula.spread(space, mask, x, reduced_axes)
+    return formula.broadcast_mask(space, mask, x, reduced_axes)
 
 
 def _fits(shape: Shape, whole: Shape, along: Axes) -> bool:

@@ -19,6 +19,6 @@ def correction(layer: Any, space: ArrayOps, batch: Normalized, before: Values) -
     mean, deviation = before[3], ops.maximum(before[4], sqrt(layer.epsilon))
     bounds = {name: value for name, value in layer.renorm_clipping.items() if value is not None}
     d_max = bounds.get("dmax", inf)
-    r = ops.sqrt(space.stopped(batch.var) + layer.epsilon) / deviation
-    d = (space.stopped(batch.mean) - mean) / deviation
+    r = ops.sqrt(space.stop_gradient(batch.var) + layer.epsilon) / deviation
+    d = (space.stop_gradient(batch.mean) - mean) / deviation
     return ops.clip(r, bounds.get("rmin", 0.0), bounds.get("rmax", inf)), ops.clip(d, -d_max, d_max)

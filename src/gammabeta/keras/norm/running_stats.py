@@ -61,7 +61,7 @@ def moved_by_parts(layer: Any, space: ArrayOps, old: Values, batch: Normalized) 
 
     # One array and its known rank: of several with an unknown length Keras 3.15 fails on TensorFlow, and of one it
     # forgets the rank of what comes out.
-    parts = ops.stack([space.stopped(batch.mean), space.stopped(batch.var), batch.count], axis=1)
+    parts = ops.stack([space.stop_gradient(batch.mean), space.stop_gradient(batch.var), batch.count], axis=1)
     after, before = ops.scan(step, old, parts)
     return after, tuple(ops.reshape(value, ops.shape(batch.mean)) for value in before)
 

@@ -111,5 +111,5 @@ def _samples(x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> i
         return 0
     if mask is None:
         return x.shape[0] if 0 in reduced_axes else 1
-    kept = formula.spread(array_ops.of(x), mask, x, reduced_axes)
+    kept = formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes)
     return int(kept.flatten(1).any(1).sum()) if 0 in reduced_axes else int(kept.any())

@@ -11,7 +11,7 @@ from gammabeta.kernels import calibrate
 from gammabeta.networks import recalibrate_report
 from gammabeta.networks.batches import Call, Progress, in_batch, numbered
 from gammabeta.statistics import Moments
-from gammabeta.statistics.accumulator import Running
+from gammabeta.statistics.accumulator import MomentsAccumulator
 from gammabeta.torch.networks import calibrate_step, stat_layers
 
 Mask = Callable[[Any], torch.Tensor | Mapping[str, torch.Tensor]]
@@ -63,11 +63,11 @@ class _Watch:
 
     def __init__(self, adapting: bool, old: dict[str, Any]) -> None:
         self.adapting, self.old = adapting, old
-        self.totals: dict[str, Running] = {}
+        self.totals: dict[str, MomentsAccumulator] = {}
         self.calls: dict[str, int] = {}
         self.masks: torch.Tensor | Mapping[str, torch.Tensor] | None = None
         self._steps: dict[str, calibrate_step.CalibrationStep | None] = {}
-        self._place = calibrate.Place(torch.get_num_threads())
+        self._place = calibrate.Workspace(torch.get_num_threads())
 
     def before(self, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
         """Add what a layer is about to be given."""
@@ -75,7 +75,7 @@ class _Watch:
             mask = self.masks.get(name) if isinstance(self.masks, Mapping) else self.masks
         total = self.totals.get(name)
         if total is None:
-            total = self.totals[name] = Running()
+            total = self.totals[name] = MomentsAccumulator()
         step = None if mask is not None else self._step(total, name, layer, x)
         done = False
         if step is None:
@@ -88,7 +88,7 @@ class _Watch:
         if self.adapting and not done:
             stat_layers.put(layer, recalibrate_report.statistics(total, stat_layers.unbiased(layer), self.old[name]))
 
-    def _step(self, total: Running, name: str, layer: Any, x: Any) -> calibrate_step.CalibrationStep | None:
+    def _step(self, total: MomentsAccumulator, name: str, layer: Any, x: Any) -> calibrate_step.CalibrationStep | None:
         step = self._steps.get(name)
         if step is None or not step.fits(layer, x):
             step = self._steps[name] = calibrate_step.step(total, name, layer, x, self.adapting, self._place)

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from gammabeta.kernels.calibrate import CalibrationPlan, Place
-from gammabeta.statistics.accumulator import Running
+from gammabeta.kernels.calibrate import CalibrationPlan, Workspace
+from gammabeta.statistics.accumulator import MomentsAccumulator
 from gammabeta.torch import openmp
 from gammabeta.torch.networks import stat_layers
 
@@ -13,7 +13,9 @@ from gammabeta.torch.networks import stat_layers
 class CalibrationStep:
     """Adds inputs of the form of x to a total, and leaves its mean and variance in the layer, if `adapting`."""
 
-    def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: CalibrationPlan, adapting: bool) -> None:
+    def __init__(
+        self, total: MomentsAccumulator, layer: Any, x: torch.Tensor, sums: CalibrationPlan, adapting: bool
+    ) -> None:
         self._total, self._shape, self._sums = total, x.shape, sums
         self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
         self._run = openmp.run if x.numel() > openmp.GRAIN else openmp.alone
@@ -31,12 +33,16 @@ class CalibrationStep:
         return self._sums.add(x.data_ptr(), mean, var, self._run)
 
 
-def step(total: Running, name: str, layer: Any, x: Any, adapting: bool, place: Place) -> CalibrationStep | None:
+def step(
+    total: MomentsAccumulator, name: str, layer: Any, x: Any, adapting: bool, place: Workspace
+) -> CalibrationStep | None:
     """The step for calls like this one, if there is one."""
     statistics = layer._buffers["running_mean"], layer._buffers["running_var"]
     if not (_plain(x) and all(_plain(buffer) for buffer in statistics)):
         return None
-    sums = total.layerwise(x.detach(), stat_layers.reduced(name, layer, x), int(stat_layers.unbiased(layer)), place)
+    sums = total.calibration_plan(
+        x.detach(), stat_layers.reduced(name, layer, x), int(stat_layers.unbiased(layer)), place
+    )
     return None if sums is None else CalibrationStep(total, layer, x, sums, adapting)
 
 

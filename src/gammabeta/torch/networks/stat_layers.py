@@ -15,7 +15,7 @@ from gammabeta.backends import array_ops, arrays
 from gammabeta.errors import DataError, KindError
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
-from gammabeta.statistics.accumulator import Running
+from gammabeta.statistics.accumulator import MomentsAccumulator
 from gammabeta.torch.norm import validation
 from gammabeta.torch.norm.layer import BatchNorm
 
@@ -124,7 +124,7 @@ def reduced(name: str, layer: Any, x: Any) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-def add(total: Running, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
+def add(total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
     """Add the values of a call that count.
 
     Raises:
@@ -139,7 +139,7 @@ def add(total: Running, name: str, layer: Any, x: Any, mask: torch.Tensor | None
     refuse(total, name)
 
 
-def refuse(total: Running, name: str) -> None:
+def refuse(total: MomentsAccumulator, name: str) -> None:
     """Raise `DataError`, with the layer's name, if a total has NaN or infinities."""
     with _named(name):
         total.refuse_nan()
@@ -165,8 +165,8 @@ def exact(
     """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
     if mask is None:
         return Moments.of(x, axis=reduced_axes, nan=nan)
-    kept = formula.spread(array_ops.of(x), mask, x, reduced_axes)
-    features = axes.kept(reduced_axes, x.ndim)
+    kept = formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes)
+    features = axes.feature_axes(reduced_axes, x.ndim)
     if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
         return Moments.of(arrays.to_numpy(x), axis=reduced_axes, weights=arrays.to_numpy(kept), nan=nan)
     rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]

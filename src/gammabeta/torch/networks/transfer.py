@@ -145,7 +145,7 @@ def _axis(layer: Any, kind: str, rank: int) -> int:
     if kind in (snapshot.DENSE, snapshot.EMBEDDING, snapshot.LAYER):
         return -1
     axis = getattr(layer, "axis", None)
-    return 1 if axis is None else axes.kept(axis, rank)[-1]
+    return 1 if axis is None else axes.feature_axes(axis, rank)[-1]
 
 
 def _last(tensor: torch.Tensor, axis: int) -> Array:

@@ -41,10 +41,10 @@ def composed(
     mask: Tensor | None = None,
 ) -> tuple[Tensor, functional.Normalized]:
     """activation(batch norm + residual) in torch's own operations, for any device, transformation and compiler."""
-    space, features = array_ops.of(x), axes.kept(plan.reduced_axes, x.ndim)
+    space, features = array_ops.of(x), axes.feature_axes(plan.reduced_axes, x.ndim)
     named = zip(("gamma", "beta", "mean", "var"), (gamma, beta, *(given or (None, None))), strict=True)
-    gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in named)
-    kept = None if mask is None else formula.spread(space, mask, x, plan.reduced_axes)
+    gamma, beta, mean, var = (formula.broadcast_like(space, name, value, x, features) for name, value in named)
+    kept = None if mask is None else formula.broadcast_mask(space, mask, x, plan.reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
         seen = functional.by_operations(space, x, plan.reduced_axes, plan.eps, gamma, beta, mean, var, kept)
         return finished(seen.y, residual, plan), seen
@@ -87,7 +87,7 @@ def constant(*given: Tensor | None) -> bool:
 def normalized(x: Tensor, reduced_axes: Axes, eps: float, *parameters: Tensor | None) -> functional.Normalized:
     """`functional.normalized` of what it has checked and shaped: γ, β, and the mean and variance or None."""
     features, shape = (
-        [x.shape[i] for i in axes.kept(reduced_axes, x.ndim)],
+        [x.shape[i] for i in axes.feature_axes(reduced_axes, x.ndim)],
         axes.parameter_shape(reduced_axes, tuple(x.shape)),
     )
     gamma, beta, mean, var = (p if p is None else p.expand(shape).reshape(features) for p in parameters)

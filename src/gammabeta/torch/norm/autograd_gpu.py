@@ -12,7 +12,7 @@ import torch
 from gammabeta import axes
 from gammabeta.backends import array_ops
 from gammabeta.norm import functional
-from gammabeta.norm.formula import spread as spread_mask
+from gammabeta.norm.formula import broadcast_mask
 from gammabeta.torch.norm import autograd_cpu
 from gammabeta.torch.norm.autograd_cpu import Plan
 from gammabeta.torch.norm.gpu_tiling import BESIDE, WIDE, Tiling, dense, reachable
@@ -46,8 +46,8 @@ def normalized(
     """activation(batch norm + residual) on any device: by kernels where they fit, else as `functions.composed`."""
     if not fits(x, plan.reduced_axes) or not autograd_cpu.constant(*(given or ())):
         return autograd_cpu.composed(x, gamma, beta, residual, plan, given, mask)
-    kept = None if mask is None else spread_mask(array_ops.of(x), mask, x, plan.reduced_axes)
-    features = [x.shape[i] for i in axes.kept(plan.reduced_axes, x.ndim)]
+    kept = None if mask is None else broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
+    features = [x.shape[i] for i in axes.feature_axes(plan.reduced_axes, x.ndim)]
     parameters = (*(p if p is None else p.contiguous() for p in (gamma, beta)), residual, kept)
     options = list(plan.reduced_axes), plan.eps, plan.activation or ""
     if given is not None:
@@ -61,7 +61,7 @@ def normalized(
 def formula(x: Tensor, reduced_axes: tuple[int, ...], eps: float, *parameters: Optional) -> functional.Normalized:
     """`functional.normalized` of what it has checked and shaped: γ, β, and the mean and variance or None."""
     features, shape = (
-        [x.shape[i] for i in axes.kept(reduced_axes, x.ndim)],
+        [x.shape[i] for i in axes.feature_axes(reduced_axes, x.ndim)],
         axes.parameter_shape(reduced_axes, tuple(x.shape)),
     )
     gamma, beta, mean, var = (p if p is None else p.expand(shape).reshape(features) for p in parameters)
@@ -89,7 +89,7 @@ def _mask(x: Tensor, mask: Optional, reduced_axes: tuple[int, ...]) -> tuple[Opt
     """A mask, broadcast to x, in x's layout; and whether it differs from feature to feature, else it is that of one."""
     if mask is None:
         return None, False
-    kept = axes.kept(reduced_axes, x.ndim)
+    kept = axes.feature_axes(reduced_axes, x.ndim)
     if any(mask.stride(i) and mask.shape[i] > 1 for i in kept):
         return _beside(x, mask), True
     for i in kept:
@@ -207,7 +207,7 @@ def _room(x: Tensor, residual: Optional, activation: str) -> Tensor:
 
 @batch_norm.register_fake
 def _(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    features = prod(x.shape[i] for i in axes.kept(tuple(others[4]), x.ndim))
+    features = prod(x.shape[i] for i in axes.feature_axes(tuple(others[4]), x.ndim))
     return torch.empty_like(x), x.new_empty((3, features), dtype=torch.float64)
 
 

@@ -207,7 +207,7 @@ class BatchNorm(_BatchNorm):
             shift = shift + self.bias
         y = normal * scale.reshape(shape) + shift.reshape(shape)
         if mask is not None:
-            kept = formula.spread(array_ops.of(normal), mask, normal, reduced_axes)
+            kept = formula.broadcast_mask(array_ops.of(normal), mask, normal, reduced_axes)
             y = torch.where(kept, y, torch.zeros((), dtype=y.dtype, device=y.device))
         return y.to(normal.dtype)
 
@@ -219,7 +219,7 @@ class BatchNorm(_BatchNorm):
             raise DataError(f"ghost= splits axis 0, the samples, which axis={self.axis} does not reduce")
         many = max(1, x.shape[0] // (self.ghost or x.shape[0]))
         if mask is not None and mask.shape[0] != x.shape[0]:
-            mask = formula.spread(array_ops.of(x), mask, x, plan.reduced_axes)
+            mask = formula.broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
         given: list[Any] = [[None] * many if p is None else torch.tensor_split(p, many) for p in (x, mask, residual)]
         return list(zip(*given, strict=True))
 

@@ -39,7 +39,7 @@ def normalized(
     In float64. The mean is of two parts, the sum's and what its rounding left, as in `formula`.
     """
     reduced_axes, space = plan.reduced_axes, array_ops.of(x)
-    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
+    kept = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
         values = x.double() if kept is None else torch.where(kept, x, 0).double()
         count = (

@@ -88,7 +88,7 @@ def _moments(x: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None) -> 
     wanted = (
         torch.ones_like(finite)
         if mask is None
-        else formula.spread(array_ops.of(x), mask, x, reduced_axes).expand(x.shape)
+        else formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes).expand(x.shape)
     )
     missing = int((wanted & ~finite).sum())
     if mask is not None or missing:
@@ -99,7 +99,7 @@ def _moments(x: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None) -> 
 def _shares(y: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None, low: float, high: float) -> Shares:
     kept = torch.ones((), dtype=torch.bool, device=y.device)
     if mask is not None:
-        kept = formula.spread(array_ops.of(y), mask, y, reduced_axes)
+        kept = formula.broadcast_mask(array_ops.of(y), mask, y, reduced_axes)
     return Shares(*(_each(flags & kept, reduced_axes) for flags in (kept.expand(y.shape), y <= low, y >= high)))
 
 
