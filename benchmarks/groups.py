@@ -33,7 +33,7 @@ def best(work: Callable[[], Any], rounds: int) -> float:
 
 def ours(x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     g = gb.Moments.of(x, groups=labels)
-    return g.labels, g.moments.mean, g.moments.deviation(ddof=1)
+    return g.labels, g.moments.mean, g.moments.with_ddof(1).std
 
 
 def theirs(frame: pl.DataFrame) -> pl.DataFrame:
@@ -50,7 +50,7 @@ def by_group(rows: int) -> str:
         names, mean, std = ours(x, labels)
         for at in rng.integers(0, groups, 5):
             own = gb.Moments.of(x[labels == names[at]])
-            assert (mean[at], std[at]) == (own.mean, own.deviation(ddof=1))
+            assert (mean[at], std[at]) == (own.mean, own.with_ddof(1).std)
         found = theirs(frame).sort("label")
         assert (found["label"].to_numpy() == names).all()
         error = np.nanmax(np.abs(found["std"].to_numpy() / std - 1))
@@ -82,10 +82,10 @@ def windows(rows: int) -> str:
     """Rolling mean and deviation: how far each is from the exact one at the worst window."""
     lines = []
     for name, x in series(rows).items():
-        exact = gb.sliding(x, WINDOW, ddof=1)
+        exact = gb.rolling(x, WINDOW, ddof=1)
         for at in np.random.default_rng(2).integers(0, len(exact.std), 20):
             own = gb.Moments.of(x[at : at + WINDOW])
-            assert (exact.mean[at], exact.std[at]) == (own.mean, own.deviation(ddof=1))
+            assert (exact.mean[at], exact.std[at]) == (own.mean, own.with_ddof(1).std)
         frame, column = pd.Series(x), pl.Series(x)
         peers = {
             "pandas": (lambda: frame.rolling(WINDOW).mean(), lambda: frame.rolling(WINDOW).std()),  # noqa: B023
@@ -97,7 +97,7 @@ def windows(rows: int) -> str:
             off.append(f"{np.max(np.abs(means - exact.mean) / exact.std):.0e}")
             off.append(f"{np.max(np.abs(stds / exact.std - 1)):.0e}")
             times.append(f"{1e3 * best(lambda: (mean(), std()), 3):.0f}")  # noqa: B023
-        mine = 1e3 * best(lambda: gb.sliding(x, WINDOW, ddof=1), 3)  # noqa: B023
+        mine = 1e3 * best(lambda: gb.rolling(x, WINDOW, ddof=1), 3)  # noqa: B023
         lines.append([name, *off, *times, f"{mine:.0f}"])
     heads = [
         "series",
@@ -107,11 +107,11 @@ def windows(rows: int) -> str:
         "its std",
         "pandas, ms",
         "polars, ms",
-        "`sliding`, ms",
+        "`rolling`, ms",
     ]
     return (
         f"**Sliding windows** of {WINDOW} over {rows:,} rows: the largest error, of means in standard deviations, "
-        f"of deviations relative; `sliding` has none, each of its values being the correctly rounded one.\n\n"
+        f"of deviations relative; `rolling` has none, each of its values being the correctly rounded one.\n\n"
         f"{table(heads, lines)}"
     )
 

@@ -130,7 +130,7 @@ def under_the_old(model: nn.Module, batches: Batches) -> None:
     for layer, handle in zip(layers, handles, strict=True):
         handle.remove()
         layer.running_mean.copy_(torch.as_tensor(total[layer].mean.copy()))
-        layer.running_var.copy_(torch.as_tensor(total[layer].variance(ddof=1).copy()))
+        layer.running_var.copy_(torch.as_tensor(total[layer].with_ddof(1).var.copy()))
 
 
 def from_nothing(steps: int) -> list[list[str]]:
@@ -149,7 +149,7 @@ def from_nothing(steps: int) -> list[list[str]]:
 def variances() -> list[list[str]]:
     """A sorted column's variance, in batches of which the last is short."""
     x = torch.from_numpy(np.sort(np.random.default_rng(0).normal(0, 2, 1000))).float()[:, None]
-    truth = float(gb.Moments.of(x.numpy()).variance(ddof=1)[0])
+    truth = float(gb.Moments.of(x.numpy()).with_ddof(1).var[0])
     rows = []
     for size in (500, 300, 64):
         update_bn(x.split(size), theirs := nn.BatchNorm1d(1))

@@ -130,7 +130,7 @@ def test_standardizing_gives_mean_zero_and_deviation_one() -> None:
         y = Moments.of(Affine.standard(Moments.of(x), ddof=ddof)(x))
         # x − mean is exact to an ULP of x, 1e4·2⁻⁵², against a deviation of 1e-3: 2e-9
         np.testing.assert_allclose(y.mean, 0, atol=1e4 * EPS / 1e-3)
-        np.testing.assert_allclose(y.deviation(ddof), 1, rtol=1e4 * EPS / 1e-3)
+        np.testing.assert_allclose(y.with_ddof(ddof).std, 1, rtol=1e4 * EPS / 1e-3)
     m = Moments.of(x)
     assert Affine.standard(m, with_mean=False) == Affine(0.0, 1 / m.std, 0.0)
     assert Affine.standard(m, with_std=False) == Affine(m.mean, 1.0, 0.0)
@@ -224,7 +224,7 @@ def test_infinite_values_are_counted(layout: str) -> None:
     x[0, 0, 0], x[1, 2, 3], x[2, 3, 49], x[1, 1, 1] = np.inf, -np.inf, np.inf, np.nan
     for axis in 0, (0, 2), (1, 2), (0, 1, 2):
         features = [n for i, n in enumerate(x.shape) if i not in np.atleast_1d(axis)]
-        y, infinite = Affine(np.zeros(features), 1.0).image(LAYOUTS[layout](x), axis=axis)
+        y, infinite = Affine(np.zeros(features), 1.0)._image(LAYOUTS[layout](x), axis=axis)
         assert infinite == 3
         np.testing.assert_array_equal(y, x)
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from gammabeta import numpy as numpy
     from gammabeta.affine import Affine
     from gammabeta.conventions import FLAX, KERAS, ONNX, TENSORFLOW, TORCH, Convention
+    from gammabeta.kernels.thread_pool import get_num_threads, set_num_threads
     from gammabeta.networks.transfer.load import parity
     from gammabeta.norm.functional import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
     from gammabeta.scalers import MinMaxScaler, StandardScaler, cross_validate, fold, fold_scalers
-    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, sliding
+    from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments
+    from gammabeta.statistics.rolling import rolling
 
 __version__ = "0.1.0"
 
@@ -53,12 +55,14 @@ __all__ = [
     "data",
     "fold",
     "fold_scalers",
+    "get_num_threads",
     "group_norm",
     "instance_norm",
     "layer_norm",
     "parity",
     "rms_norm",
-    "sliding",
+    "rolling",
+    "set_num_threads",
 ]
 
 _HOME = {
@@ -84,7 +88,9 @@ _HOME = {
     "layer_norm": "norm.functional",
     "parity": "networks.transfer.load",
     "rms_norm": "norm.functional",
-    "sliding": "statistics",
+    "rolling": "statistics.rolling",
+    "get_num_threads": "kernels.thread_pool",
+    "set_num_threads": "kernels.thread_pool",
 }
 
 

@@ -109,9 +109,9 @@ class Affine(Immutable):
             DataError: the features of x are not those of the map, or `out` cannot take the result.
             KindError: x is not of real numbers, or `out` not of a floating type.
         """
-        return self.image(x, out, axis=axis)[0]
+        return self._image(x, out, axis=axis)[0]
 
-    def image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
+    def _image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
         """What a call gives, and how many values of x were infinite: counted on the way, another sweep would cost."""
         parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
         place = arrays.elsewhere(x)
@@ -188,9 +188,9 @@ class Affine(Immutable):
 
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
-    """What standardizing divides by: `m.deviation(ddof)`, and 1 for constant features."""
+    """What standardizing divides by: `m.with_ddof(ddof).std`, and 1 for constant features."""
     scale = np.empty(m.shape)
-    rounding.divisors(m.count, m.mean, m.var, m.std, m.deviation(ddof), scale)
+    rounding.divisors(m.count, m.mean, m.var, m.std, m.with_ddof(ddof).std, scale)
     return scale
 
 

@@ -96,9 +96,9 @@ def test_any_splits(x: np.ndarray, trains: list[list[int]]) -> None:
 def test_splits_of_many_atoms_share_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_selection, "MOST_ATOMS", 8)
     passes = []
-    learned = model_selection._Learned.__init__
+    learned = model_selection._AtomStatistics.__init__
     monkeypatch.setattr(
-        model_selection._Learned, "__init__", lambda self, *given: (passes.append(1), learned(self, *given))[1]
+        model_selection._AtomStatistics, "__init__", lambda self, *given: (passes.append(1), learned(self, *given))[1]
     )
     found = list(gb.fold_scalers(X, cv=SPLITTERS["repeated"]))
     assert len(found) == 20 and len(passes) == 4

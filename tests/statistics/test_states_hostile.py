@@ -29,7 +29,7 @@ from gammabeta.kernels import limbs
 from gammabeta.norm.state import BatchNormState
 from gammabeta.statistics import state_check
 from gammabeta.statistics.binary import packed, unpacked
-from gammabeta.statistics.concat import beside
+from gammabeta.statistics.concat import concat
 
 resource = pytest.importorskip("resource", reason="Windows does not tell how much memory was taken")
 
@@ -480,8 +480,8 @@ def test_rows_that_64_bits_cannot_hold_together() -> None:
 def test_a_ddof_that_is_no_number(ddof: Any) -> None:
     m = Moments.of([1.0, 2.0])
     for act in (
-        lambda: m.deviation(ddof or "1"),
-        lambda: gb.sliding(np.ones(3), 2, ddof=ddof),
+        lambda: m.with_ddof(ddof or "1").std,
+        lambda: gb.rolling(np.ones(3), 2, ddof=ddof),
         lambda: data.Recipe(ddof=ddof),
     ):
         with pytest.raises(DataError, match="ddof must be a finite number"):
@@ -489,8 +489,8 @@ def test_a_ddof_that_is_no_number(ddof: Any) -> None:
 
 
 def test_a_ddof_beyond_64_bits() -> None:
-    assert np.isnan(Moments.of([1.0, 2.0]).variance(10**30))
-    assert np.isnan(gb.sliding(np.ones(3), 2, ddof=10**30).var).all()
+    assert np.isnan(Moments.of([1.0, 2.0]).with_ddof(10**30).var)
+    assert np.isnan(gb.rolling(np.ones(3), 2, ddof=10**30).var).all()
     with pytest.raises(DataError, match="ddof must be a finite number, 0 or more"):
         data.Recipe(ddof=10**30)
 
@@ -682,8 +682,8 @@ def test_what_floats_take_for_possible_is_so_exactly(features: list[Any]) -> Non
         m, e = Moments.of(np.array([row], np.float64).T), Extrema.of(np.array([row], np.float64).T)
         more = [limbs.from_integers([units], -place) for units in (first, second)]
         sums = [limbs.add(part, units) for part, units in zip(m._limbs[1:], more, strict=True)]
-        parts.append((Moments((1,), m._weight, *sums, m._specials), e))
-    m, e = beside(parts)
+        parts.append((Moments._of_limbs((1,), m._weight, *sums, m._specials), e))
+    m, e = concat(parts)
     rows, names = np.full(len(parts), 99), [f"c{i}" for i in range(len(parts))]
     for i in np.flatnonzero(state_check._surely(m, e, rows)).tolist():
         state_check.moments(m, "sums", [i])

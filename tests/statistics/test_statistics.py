@@ -31,7 +31,7 @@ def check(m: Moments, columns: list[list[float]], weights: list[float] | None = 
         assert m.mean[i] == mean(column, weights) or (np.isnan(m.mean[i]) and np.isnan(mean(column, weights)))
         for ddof in 0, 1, Fraction(1, 2):
             expected = exact_variance(column, Fraction(ddof), weights)
-            got, deviation = m.variance(ddof=float(ddof))[i], m.deviation(ddof=float(ddof))[i]
+            got, deviation = m.with_ddof(float(ddof)).var[i], m.with_ddof(float(ddof)).std[i]
             if expected is None:
                 assert np.isnan(got) and np.isnan(deviation)
             else:

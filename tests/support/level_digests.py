@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from exact_cases import hostile
-from gammabeta import Affine, Extrema, Moments, sliding
+from gammabeta import Affine, Extrema, Moments, rolling
 from gammabeta.kernels import binding, factorize, histogram
 
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int8, np.uint8, np.int32, np.int64, np.bool_]
@@ -50,7 +50,7 @@ def exact(n: int = 3001) -> dict[str, str]:
             found[f"{size} groups of {name}"] = Moments.of(x, groups=codes).to_json()
             found[f"weighted {size} groups of {name}"] = Moments.of(x, groups=codes, weights=weights).to_json()
             found[f"extrema of {size} groups of {name}"] = Extrema.of(x, groups=codes).to_json()
-        windows = sliding(x, 50, 7, ddof=1)
+        windows = rolling(x, 50, 7, ddof=1)
         found[f"windows of {name}"] = digest(windows.count, windows.mean, windows.var, windows.std)
     return {name: digest(np.frombuffer(text.encode(), np.uint8)) for name, text in found.items()}
 
@@ -65,7 +65,7 @@ def affine() -> dict[str, str]:
             x = numbers.astype(source)
         for target in DTYPES[:4]:
             y = np.empty(x.shape, target)
-            infinite = a.image(x, y)[1]
+            infinite = a._image(x, y)[1]
             turned = a(np.ascontiguousarray(x.T), np.empty(x.T.shape, target), axis=1)
             strided = a(x[::2], np.empty((180, 37), target)[1::4])
             name = f"{np.dtype(source).name} to {np.dtype(target).name}"

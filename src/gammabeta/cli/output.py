@@ -55,7 +55,7 @@ def show_preview(name: str, found: "Preview", as_json: bool) -> None:
     statistics = found.statistics
     say(_title(name, statistics))
     rows = []
-    spread = statistics.moments.deviation(statistics.recipe.ddof)
+    spread = statistics.moments.with_ddof(statistics.recipe.ddof).std
     for i in range(min(SHOWN, len(statistics.columns))):
         before = [number(statistics.extrema.min[i]), spark(found.before[i]), number(statistics.extrema.max[i])]
         after = [number(found.low[i]), spark(found.after[i]), number(found.high[i])]
@@ -99,7 +99,7 @@ def show_statistics(
         say_json(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
         return
     say(f"{name}: {many(found.rows, 'row')}")
-    spread = found.moments.deviation(found.recipe.ddof)
+    spread = found.moments.with_ddof(found.recipe.ddof).std
     values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
     rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
     _print_table(found, ["type", "mean", "std", "min", "max"], rows)
@@ -206,7 +206,7 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
     values = {
         "count": found.extrema.count,
         "mean": unknown if isinstance(found, Ranges) else found.moments.mean,
-        "std": unknown if isinstance(found, Ranges) else found.moments.deviation(found.recipe.ddof),
+        "std": unknown if isinstance(found, Ranges) else found.moments.with_ddof(found.recipe.ddof).std,
         "min": found.extrema.min,
         "max": found.extrema.max,
         "center": affine.center,

@@ -22,7 +22,7 @@ def _state(height: int, square_height: int) -> tuple[NDArray[np.int64], ...]:
     return tuple(np.zeros(size, np.int64) for size in (height, square_height, 3, 2))
 
 
-def sliding(x: Array, window: int, step: int, ddof: float, omit: bool) -> list[Floats]:
+def statistics(x: Array, window: int, step: int, ddof: float, omit: bool) -> list[Floats]:
     """Count, mean, variance and deviation of every window of every column, (windows, f). x: (n, f), n ≥ window."""
     layout.check(x)
     windows, features = (len(x) - window) // step + 1, x.shape[1]

@@ -1,9 +1,10 @@
 """One pool of threads for the process: kernels release the GIL and are split over it by ranges.
 
-The number of threads is, in this order: what `limit` says, the environment's OMP_NUM_THREADS (which joblib, Dask and
-job schedulers set for their workers), the processors that this process may use. A caller does its share itself, and a
-call from within such work, on whichever thread, does all of its own: neither can wait for ever. Where the system starts
-no more threads (a container's limit of processes), those that there are do the work: the caller alone, if need be.
+The number of threads is, in this order: what `set_num_threads` or `limit` says, the environment's OMP_NUM_THREADS
+(which joblib, Dask and job schedulers set for their workers), the processors that this process may use. A caller does
+its share itself, and a call from within such work, on whichever thread, does all of its own: neither can wait for ever.
+Where the system starts no more threads (a container's limit of processes), those that there are do the work: the caller
+alone, if need be.
 """
 
 import os
@@ -13,8 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from numbers import Integral
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from gammabeta.errors import DataError, KindError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,6 +43,43 @@ def count() -> int:
         return _limit
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(int(asked), _available()) if asked.isdecimal() and int(asked) > 0 else _available()
+
+
+def get_num_threads() -> int:
+    """How many threads a call of this library works on.
+
+    That is what `set_num_threads` said, else the environment's OMP_NUM_THREADS, which joblib, Dask and job schedulers
+    set for their workers, else the number of processors that this process may use. A small array takes one thread,
+    whatever the number; statistics and maps have the same bits with any.
+    """
+    return count()
+
+
+def set_num_threads(threads: int | None) -> None:
+    """Set how many threads a call of this library may work on, from now on, in the whole process.
+
+    Args:
+        threads: 1 or more, also more than there are processors; None is the number before any was set. The threads of
+            torch, TensorFlow and JAX are theirs: they have functions of their own.
+
+    Raises:
+        DataError: threads is less than 1.
+        KindError: threads is not an integer.
+
+    >>> import gammabeta as gb
+    >>> gb.set_num_threads(2)
+    >>> gb.get_num_threads()
+    2
+    >>> gb.set_num_threads(None)
+    """
+    global _limit
+    if threads is not None:
+        if not isinstance(threads, Integral) or isinstance(threads, bool):
+            raise KindError(f"threads must be an integer, or None for the default, got {threads!r}")
+        if threads < 1:
+            raise DataError(f"threads must be at least 1, or None for the default, got {threads}")
+        threads = int(threads)
+    _limit = threads
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def statistics(
     >>> float(mean[0]), float(var[0])
     (2.0, 2.0)
     """
-    count, *new = found.population(1 if unbiased else 0)
+    count, new = found.count, found.with_ddof(1 if unbiased else 0)[:2]
     few = count < 2
     mean, var = (np.where(few, b, a) for a, b in zip(new, old, strict=True)) if few.any() else new
     return mean, var

@@ -169,7 +169,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         return str(asked) if asked != "default" else None if own is None else "array"
 
     def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
-        image, infinite = affine.image(values, out, axis=self.axis)
+        image, infinite = affine._image(values, out, axis=self.axis)
         self._refuse_infinities(infinite, values.dtype)
         return self._clipped(image) if forward else image
 

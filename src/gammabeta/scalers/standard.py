@@ -171,7 +171,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
 
     def _publish(self, m: Moments, rows: int, weighted: bool) -> None:
         self.mean_ = m.mean.copy() if self.with_mean or self.with_std else None
-        self.var_ = (m.variance(self.ddof) if self.ddof else m.var).copy() if self.with_std else None
+        self.var_ = m.with_ddof(self.ddof).var.copy() if self.with_std else None
         self.scale_ = standard_scale(m, self.ddof) if self.with_std else None
         counts = m.count.copy() if weighted else m.count.astype(np.int64)
         first = counts.reshape(-1)[:1]

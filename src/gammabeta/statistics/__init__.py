@@ -4,13 +4,12 @@
 until a mean or a variance is asked for. Integers form a commutative group: statistics add up and can be taken away
 again, and however data is cut, ordered or shared out over threads and machines, the same values give the same bits.
 `Extrema` keeps the least and the greatest value, which add up but cannot be taken away. `GroupedMoments` and
-`GroupedExtrema` are those of many groups of rows, by their labels; `sliding` gives those of every window
+`GroupedExtrema` are those of many groups of rows, by their labels; `rolling.rolling` gives those of every window
 over a series.
 """
 
 from gammabeta.statistics.extrema import Extrema
 from gammabeta.statistics.grouped import GroupedExtrema, GroupedMoments
 from gammabeta.statistics.moments import Moments
-from gammabeta.statistics.rolling import Sliding, sliding
 
-__all__ = ["Extrema", "GroupedExtrema", "GroupedMoments", "Moments", "Sliding", "sliding"]
+__all__ = ["Extrema", "GroupedExtrema", "GroupedMoments", "Moments"]

@@ -9,7 +9,7 @@ from gammabeta.backends import arrays
 from gammabeta.kernels import layout
 from gammabeta.kernels import moments as kernel
 from gammabeta.kernels.calibrate import CalibrationPlan, Workspace
-from gammabeta.statistics.moments import Moments
+from gammabeta.statistics.moments import Estimates, Moments
 from gammabeta.statistics.validation import Counts, Floats, checked, refuse_nan
 
 
@@ -82,7 +82,7 @@ class MomentsAccumulator:
         """Those of all that was added."""
         parts = [] if self._parts is None else [self._parts]
         if self._sums is not None:
-            parts.append(Moments(self._shape, *self._sums.sums()))
+            parts.append(Moments._of_limbs(self._shape, *self._sums.sums()))
         return sum(parts[1:], parts[0])
 
     @property
@@ -91,10 +91,15 @@ class MomentsAccumulator:
         parts_are = self._parts is None or not self._parts.infinities.any()
         return parts_are and (self._sums is None or self._sums.finite)
 
-    def population(self, ddof: float) -> tuple[Counts | Floats, Floats, Floats]:
-        """Count, mean, and variance by n − ddof, of features of finite values; NaN where that is not positive."""
+    @property
+    def count(self) -> Counts | Floats:
+        """How many values each feature has."""
         if self._sums is not None and self._parts is None:
-            mean, var, _ = self._sums.population(ddof).reshape(3, *self._shape)
-            return self._sums.counts.reshape(self._shape), mean, var
-        found = self.moments()
-        return found.count, found.mean, found.variance(ddof)
+            return self._sums.counts.reshape(self._shape)
+        return self.moments().count
+
+    def with_ddof(self, ddof: float) -> Estimates:
+        """Mean, variance and deviation by n − ddof, of features of finite values; NaN where that is not positive."""
+        if self._sums is not None and self._parts is None:
+            return Estimates(*self._sums.population(ddof).reshape(3, *self._shape))
+        return self.moments().with_ddof(ddof)

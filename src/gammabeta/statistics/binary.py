@@ -53,7 +53,7 @@ def unpacked(data: bytes, features: int | None = None) -> tuple[Moments, Extrema
         if not all(map(is_canonical, (weight, total, squares))):
             raise ValueError("sums that are none")
         low, high = (row.view(np.float64).reshape(k) + 0.0 for row in taken[5:])
-        return Moments((k,), weight, total, squares, taken[3]), Extrema((k,), low, high, taken[4])
+        return Moments._of_limbs((k,), weight, total, squares, taken[3]), Extrema._of_arrays((k,), low, high, taken[4])
     except (ValueError, zlib.error) as error:
         raise StateError(f"packed statistics must be as they were written, these are not: {error}") from None
 

@@ -29,7 +29,7 @@ def concat(parts: Sequence[tuple[Moments, Extrema]]) -> tuple[Moments, Extrema]:
     )
     low, high = (np.concatenate([getattr(e, name).reshape(-1) for e in extrema]) for name in ("_low", "_high"))
     shape = (counts.shape[1],)
-    return Moments(shape, weight, total, squares, specials), Extrema(shape, low, high, counts)
+    return Moments._of_limbs(shape, weight, total, squares, specials), Extrema._of_arrays(shape, low, high, counts)
 
 
 def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
@@ -50,7 +50,8 @@ def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:
             counts = np.stack([runs.lengths - missing, np.zeros_like(missing)])
             specials[0] = 0
             shape = (len(at),)
-            parts.append((Moments(shape, weight, total, squares, specials), Extrema(shape, low, high, counts)))
+            moments = Moments._of_limbs(shape, weight, total, squares, specials)
+            parts.append((moments, Extrema._of_arrays(shape, low, high, counts)))
         else:
             parts += [(Moments.of(vectors[i][:, None]), Extrema.of(vectors[i][:, None])) for i in at]
         order += at

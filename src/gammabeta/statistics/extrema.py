@@ -13,7 +13,7 @@ from gammabeta import axes
 from gammabeta._util import html
 from gammabeta._util.immutable import Immutable, frozen, short
 from gammabeta.backends import arrays
-from gammabeta.errors import DataError
+from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import minmax
 from gammabeta.statistics import serialization, state_check
 from gammabeta.statistics.validation import (
@@ -54,10 +54,22 @@ class Extrema(Immutable):
 
     _grouped: "ClassVar[type[GroupedExtrema]]"  # set by `grouped`, which builds on this file
 
-    def __init__(self, shape: tuple[int, ...], low: Floats, high: Floats, counts: Counts) -> None:
+    def __init__(self, *given: Any, **named: Any) -> None:
+        ways = "Extrema.of(x), Extrema.between(low, high) or Extrema.from_json(text)"
+        raise KindError(f"Extrema must be made by {ways}, not by Extrema()")
+
+    @classmethod
+    def _of_arrays(cls, shape: tuple[int, ...], low: Floats, high: Floats, counts: Counts) -> Self:
+        """Extrema of features of a shape, f in all.
+
+        low, high: float64 (f,), +inf and −inf where there is no value; counts: how many values, −1 where that is not
+        known, and how many NaN are to show, int64 (2, f). The arrays are taken over and can no longer be written to.
+        """
         for array in (low, high, counts):
             array.flags.writeable = False
-        self.__dict__.update(_shape=shape, _low=low, _high=high, _counts=counts)
+        made = cls.__new__(cls)
+        made.__dict__.update(_shape=shape, _low=low, _high=high, _counts=counts)
+        return made
 
     @overload
     @classmethod
@@ -95,7 +107,7 @@ class Extrema(Immutable):
             refuse_nan(missing.reshape(shape))
         rows = prod(array.shape) // max(1, prod(shape))
         counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
-        return cls(shape, low, high, counts)
+        return cls._of_arrays(shape, low, high, counts)
 
     @classmethod
     def between(cls, low: ArrayLike, high: ArrayLike, count: ArrayLike = nan) -> Self:
@@ -122,14 +134,16 @@ class Extrema(Immutable):
         known = np.where(np.isnan(count), _UNKNOWN, count).astype(np.int64).reshape(-1)
         counts = np.stack([known, np.zeros_like(known)])
         low, high = np.where(none, inf, low + 0.0), np.where(none, -inf, high + 0.0)  # −0.0 + 0.0 = 0.0
-        return cls(none.shape, low.reshape(-1), high.reshape(-1), counts)
+        return cls._of_arrays(none.shape, low.reshape(-1), high.reshape(-1), counts)
 
     @classmethod
     def stack(cls, parts: Sequence["Extrema"]) -> Self:
         """Extrema of the same shape as one of a shape with one more axis, the first: columns become a table."""
         same_features(parts)
         low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_low", "_high"))
-        return cls((len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1))
+        return cls._of_arrays(
+            (len(parts), *parts[0]._shape), low, high, np.concatenate([part._counts for part in parts], axis=1)
+        )
 
     def scatter(self, places: NDArray[Any], n: int) -> "Extrema":
         """These extrema at some places of the first axis of n, those of no values at the others."""
@@ -137,7 +151,7 @@ class Extrema(Immutable):
         at = (places[:, None] * each + np.arange(each)).reshape(-1)
         low, high, counts = np.full(n * each, inf), np.full(n * each, -inf), np.zeros((2, n * each), np.int64)
         low[at], high[at], counts[:, at] = self._low, self._high, self._counts
-        return Extrema((n, *self._shape[1:]), low, high, counts)
+        return Extrema._of_arrays((n, *self._shape[1:]), low, high, counts)
 
     def total(self) -> "Extrema":
         """All along the first axis together: the sum of self[0], self[1], …
@@ -154,12 +168,12 @@ class Extrema(Immutable):
         )
         counts = self._counts.reshape(2, *shape)
         unknown = (counts == _UNKNOWN).any(axis=1)
-        return Extrema(self._shape[1:], low, high, np.where(unknown, _UNKNOWN, added(counts)))
+        return Extrema._of_arrays(self._shape[1:], low, high, np.where(unknown, _UNKNOWN, added(counts)))
 
     def __getitem__(self, index: Any) -> "Extrema":
         """The extrema of some features, chosen as NumPy would choose from an array of the features' shape."""
         shape, at = chosen(self._shape, index)
-        return Extrema(shape, self._low[at], self._high[at], self._counts[:, at])
+        return Extrema._of_arrays(shape, self._low[at], self._high[at], self._counts[:, at])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -187,7 +201,9 @@ class Extrema(Immutable):
         same_features((self, other))
         low, high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
         unknown = (self._counts == _UNKNOWN) | (other._counts == _UNKNOWN)
-        return Extrema(self._shape, low, high, np.where(unknown, _UNKNOWN, plus(self._counts, other._counts)))
+        return Extrema._of_arrays(
+            self._shape, low, high, np.where(unknown, _UNKNOWN, plus(self._counts, other._counts))
+        )
 
     def __radd__(self, other: object) -> "Extrema":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -202,7 +218,7 @@ class Extrema(Immutable):
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Extrema, (self._shape, self._low, self._high, self._counts)
+        return Extrema._of_arrays, (self._shape, self._low, self._high, self._counts)
 
     def __repr__(self) -> str:
         return f"Extrema(shape={self.shape}, count={short(self.count)}, min={short(self.min)}, max={short(self.max)})"
@@ -244,7 +260,7 @@ class Extrema(Immutable):
         low, high = (serialization.floats_from_text(document[name], prod(shape), name) + 0.0 for name in ("min", "max"))
         count = _counted(document["count"], prod(shape))
         counts = np.array([count, serialization.counts(document["nan"], prod(shape), "nan")], np.int64)
-        return cls(shape, low, high, counts)._possible()
+        return cls._of_arrays(shape, low, high, counts)._possible()
 
     def _possible(self) -> Self:
         """Self, if some data could have these extrema; `StateError` if not."""

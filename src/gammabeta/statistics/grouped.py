@@ -201,7 +201,7 @@ class GroupedMoments(Grouped[Moments]):
             refuse_nan(specials[0].reshape(shape))
         if nan == "omit":
             specials[0] = 0
-        return cls(names, rows, Moments(shape, *sums))
+        return cls(names, rows, Moments._of_limbs(shape, *sums))
 
     @property
     def moments(self) -> Moments:
@@ -250,7 +250,7 @@ class GroupedExtrema(Grouped[Extrema]):
             refuse_nan(missing.reshape(shape))
         values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")
         counts = np.stack([values, missing * (nan == "propagate")])
-        return cls(names, rows, Extrema(shape, low, high, counts))
+        return cls(names, rows, Extrema._of_arrays(shape, low, high, counts))
 
     @property
     def extrema(self) -> Extrema:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import inf, nan, prod
-from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from gammabeta import axes
 from gammabeta._util import charts, html
 from gammabeta._util.immutable import Immutable, frozen, short
 from gammabeta.backends import arrays
-from gammabeta.errors import DataError
+from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import limbs, rounding, rounding_reference
 from gammabeta.kernels import moments as kernel
 from gammabeta.kernels.limbs import Limbs
@@ -46,13 +46,21 @@ def _of_infinities(plus: bool, minus: bool) -> float:
     return nan if plus and minus else inf if plus else -inf
 
 
+class Estimates(NamedTuple):
+    """Mean, variance and standard deviation of every feature: float64, of the features' shape."""
+
+    mean: Floats
+    var: Floats
+    std: Floats
+
+
 class Moments(Immutable):
     """Count, mean and variance of every feature, exactly.
 
         mean = Σw·x / Σw,    var = Σw·(x − mean)² / Σw = (Σw · Σw·x² − (Σw·x)²) / (Σw)²
 
-    The sums are integers; `mean`, `var`, `std` and `variance` are the correctly rounded float64 values of the exact
-    ones, within half an ULP. The divisor of `var` and `std` is Σw, the population's; `variance(ddof)` takes Σw − ddof.
+    The sums are integers; `mean`, `var` and `std` are the correctly rounded float64 values of the exact ones, within
+    half an ULP. The divisor of `var` and `std` is Σw, the population's; those of `with_ddof(ddof)` have Σw − ddof.
 
     Make one with `Moments.of`. Moments of the same features add up (`+`, `sum`) and can be taken away (`-`), exactly.
 
@@ -73,10 +81,21 @@ class Moments(Immutable):
 
     _grouped: "ClassVar[type[GroupedMoments]]"  # set by `grouped`, which builds on this file
 
-    def __init__(self, shape: tuple[int, ...], weight: Limbs, sum_: Limbs, squares: Limbs, specials: Counts) -> None:
-        for array in (weight[1], sum_[1], squares[1], specials):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        raise KindError("Moments must be made by Moments.of(x) or Moments.from_json(text), not by Moments()")
+
+    @classmethod
+    def _of_limbs(cls, shape: tuple[int, ...], weight: Limbs, total: Limbs, squares: Limbs, specials: Counts) -> Self:
+        """Moments of features of a shape, f in all, from their sums.
+
+        weight, total, squares: canonical limbs of Σw, Σw·x and Σw·x², (height, f) each; specials: how many values are
+        NaN, +inf and −inf, int64 (3, f). The arrays are taken over and can no longer be written to.
+        """
+        for array in (weight[1], total[1], squares[1], specials):
             array.flags.writeable = False
-        self.__dict__.update(_shape=shape, _weight=weight, _sum=sum_, _squares=squares, _specials=specials)
+        made = cls.__new__(cls)
+        made.__dict__.update(_shape=shape, _weight=weight, _sum=total, _squares=squares, _specials=specials)
+        return made
 
     @overload
     @classmethod
@@ -146,13 +165,13 @@ class Moments(Immutable):
             refuse_nan(specials[0].reshape(shape))
         if nan == "omit" and np.count_nonzero(specials[0]):
             specials[0] = 0
-        return cls(shape, weight, total, squares, specials)
+        return cls._of_limbs(shape, weight, total, squares, specials)
 
     @classmethod
     def stack(cls, parts: Sequence["Moments"]) -> Self:
         """Moments of the same shape as one of a shape with one more axis, the first: columns become a table."""
         same_features(parts)
-        return cls(
+        return cls._of_limbs(
             (len(parts), *parts[0]._shape),
             limbs.concatenate([part._weight for part in parts]),
             limbs.concatenate([part._sum for part in parts]),
@@ -167,7 +186,7 @@ class Moments(Immutable):
         specials = np.zeros((3, n * each), np.int64)
         specials[:, at] = self._specials
         weight, total, squares = (limbs.scatter(part, at, n * each) for part in self._limbs)
-        return Moments((n, *self._shape[1:]), weight, total, squares, specials)
+        return Moments._of_limbs((n, *self._shape[1:]), weight, total, squares, specials)
 
     def total(self) -> "Moments":
         """All along the first axis together: the sum of self[0], self[1], …
@@ -180,13 +199,13 @@ class Moments(Immutable):
         each = prod(self._shape[1:])
         weight, total, squares = (limbs.across(part, each) for part in self._limbs)
         specials = added(self._specials.reshape(3, self._shape[0], each))
-        return Moments(self._shape[1:], weight, total, squares, specials)
+        return Moments._of_limbs(self._shape[1:], weight, total, squares, specials)
 
     def __getitem__(self, index: Any) -> "Moments":
         """The moments of some features, chosen as NumPy would choose from an array of the features' shape."""
         shape, at = chosen(self._shape, index)
         weight, total, squares = (limbs.take(part, at) for part in self._limbs)
-        return Moments(shape, weight, total, squares, self._specials[:, at])
+        return Moments._of_limbs(shape, weight, total, squares, self._specials[:, at])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -251,37 +270,28 @@ class Moments(Immutable):
         """The population's standard deviation: the root of the exact variance, rounded once, not that of `var`."""
         return self._shaped(self._population[2], lambda plus, minus: nan)
 
-    def variance(self, ddof: float = 0) -> Floats:
-        """Σw·(x − mean)² / (Σw − ddof), correctly rounded; NaN where the divisor is not positive.
+    def with_ddof(self, ddof: float) -> Estimates:
+        """Mean, variance and deviation with the divisor Σw − ddof: 1 is a sample's, as in pandas; 0 that of `var`.
 
-        >>> float(Moments.of([1.0, 2.0, 6.0]).variance(ddof=1))
-        7.0
+        The variance Σw·(x − mean)² / (Σw − ddof) and its root, taken of the exact variance, are correctly rounded; they
+        are NaN where the divisor is not positive.
+
+        >>> Moments.of([1.0, 2.0, 6.0]).with_ddof(1)
+        Estimates(mean=array(3.), var=array(7.), std=array(2.64575131))
         """
-        return self._shaped(self._rounded(ddof)[1], lambda plus, minus: nan) if ddof else self.var
-
-    def deviation(self, ddof: float = 0) -> Floats:
-        """√variance(ddof), taken from the exact variance and correctly rounded.
-
-        >>> float(Moments.of([1e200, -1e200]).deviation())
-        1e+200
-        """
-        return self._shaped(self._rounded(ddof)[2], lambda plus, minus: nan) if ddof else self.std
-
-    def population(self, ddof: float = 0) -> tuple[Floats, Floats, Floats]:
-        """`count`, `mean` and `variance(ddof)`, at the cost of one of the latter.
-
-        >>> [v.tolist() for v in Moments.of([[1.0], [3.0]]).population(ddof=1)]
-        [[2.0], [2.0], [2.0]]
-        """
-        mean, var, _ = self._rounded(ddof)
-        return self.count, self._shaped(mean, _of_infinities), self._shaped(var, lambda plus, minus: nan)
+        mean, var, std = self._population if ddof == 0 else self._rounded(ddof)
+        return Estimates(
+            self._shaped(mean, _of_infinities),
+            self._shaped(var, lambda plus, minus: nan),
+            self._shaped(std, lambda plus, minus: nan),
+        )
 
     def __add__(self, other: object) -> "Moments":
         if not isinstance(other, Moments):
             return NotImplemented
         same_features((self, other))
         weight, total, squares = map(limbs.add, self._limbs, other._limbs)
-        return Moments(self._shape, weight, total, squares, plus(self._specials, other._specials))
+        return Moments._of_limbs(self._shape, weight, total, squares, plus(self._specials, other._specials))
 
     def __radd__(self, other: object) -> "Moments":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -295,7 +305,7 @@ class Moments(Immutable):
         """These sums less the other's, whether or not some data could have what is left: see `_possible`."""
         same_features((self, other))
         weight, total, squares = map(limbs.subtract, self._limbs, other._limbs)
-        return Moments(self._shape, weight, total, squares, self._specials - other._specials)
+        return Moments._of_limbs(self._shape, weight, total, squares, self._specials - other._specials)
 
     def _possible(self, invariant: str) -> Self:
         """Self, if some data could have these sums; `StateError` if not."""
@@ -316,7 +326,7 @@ class Moments(Immutable):
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Moments, (self._shape, *self._limbs, self._specials)
+        return Moments._of_limbs, (self._shape, *self._limbs, self._specials)
 
     def __repr__(self) -> str:
         return f"Moments(shape={self.shape}, count={short(self.count)}, mean={short(self.mean)}, std={short(self.std)})"
@@ -362,5 +372,5 @@ class Moments(Immutable):
         shape = serialization.shape(document["shape"])
         weight, total, squares = [serialization.integers_from_text(document[name], prod(shape), name) for name in _SUMS]
         counts = [serialization.counts(document[name], prod(shape), name) for name in _SPECIALS]
-        found = cls(shape, weight, total, squares, np.array(counts, np.int64))
+        found = cls._of_limbs(shape, weight, total, squares, np.array(counts, np.int64))
         return found._possible("the document must hold sums of some data")

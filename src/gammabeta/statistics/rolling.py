@@ -15,7 +15,7 @@ LONGEST = 2**28  # rows whose digits need no carrying
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sliding:
+class RollingStatistics:
     """Statistics of each window: float64 (windows, *features), correctly rounded."""
 
     count: Floats
@@ -28,7 +28,9 @@ class Sliding:
     """The root of the exact variance, rounded once."""
 
 
-def sliding(x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: MissingRule = "omit") -> Sliding:
+def rolling(
+    x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: MissingRule = "omit"
+) -> RollingStatistics:
     """Count, mean, variance and standard deviation of the rows x[j·step : j·step + window], for j = 0, 1, …
 
     The new row is added to sums of integers and the old one taken away, so that each window has the statistics that
@@ -49,7 +51,7 @@ def sliding(x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: M
         KindError: x is not of real numbers of at most 64 bits.
 
     >>> import numpy as np
-    >>> found = sliding(np.array([1e8, 1.0, 2.0, 3.0, 5.0]), 3)
+    >>> found = rolling(np.array([1e8, 1.0, 2.0, 3.0, 5.0]), 3)
     >>> found.mean
     array([3.33333343e+07, 2.00000000e+00, 3.33333333e+00])
     >>> found.var[1:] * 9                                         # and nothing is left of the 1e8
@@ -67,9 +69,9 @@ def sliding(x: ArrayLike, window: int, step: int = 1, *, ddof: float = 0, nan: M
     table = array.reshape(len(array), prod(features))
     if nan == "raise":
         _refuse_nan(table)
-    count, mean, var, std = kernel.sliding(table, int(window), int(step), float(ddof), nan == "omit")
+    count, mean, var, std = kernel.statistics(table, int(window), int(step), float(ddof), nan == "omit")
     shape = (len(count), *features)
-    return Sliding(*(part.reshape(shape) for part in (count, mean, var, std)))
+    return RollingStatistics(*(part.reshape(shape) for part in (count, mean, var, std)))
 
 
 def _refuse_nan(table: NDArray[Any]) -> None:

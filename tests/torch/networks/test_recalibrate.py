@@ -33,7 +33,7 @@ def statistics(layer):
 def exact(layer, x, axis=0):
     """Whether a layer's statistics are the correctly rounded ones of x."""
     moments = gb.Moments.of(np.asarray(x), axis=axis)
-    var = moments.variance(ddof=1)
+    var = moments.with_ddof(1).var
     mean = torch.as_tensor(moments.mean.copy()).to(layer.running_mean.dtype)
     return torch.equal(layer.running_mean, mean) and torch.equal(
         layer.running_var, torch.as_tensor(var.copy()).to(layer.running_var.dtype)
@@ -80,7 +80,7 @@ def test_update_bn_raises_for_a_last_batch_of_one():
 def test_update_bn_averages_variances_of_sorted_data_unweighted():
     """Three batches of sorted values, the last one short: the variance between batches is lost."""
     x = torch.cat([torch.linspace(-3, -1, 64), torch.linspace(0, 1, 64), torch.linspace(2, 5, 20)])[:, None]
-    truth = float(gb.Moments.of(x.numpy()).variance(ddof=1)[0])
+    truth = float(gb.Moments.of(x.numpy()).with_ddof(1).var[0])
     update_bn(x.split(64), theirs := nn.BatchNorm1d(1))
     recalibrate(ours := nn.BatchNorm1d(1), x.split(64))
     assert theirs.running_var.item() < truth / 3
@@ -254,7 +254,7 @@ def test_a_mask_of_single_values():
     recalibrate(layer := nn.BatchNorm1d(3), x.split(7), mask=None)
     recalibrate(layer, list(zip(x.split(7), mask.split(7), strict=True)), mask=lambda b: b[1])
     assert all(
-        layer.running_var[i].item() == np.float32(gb.Moments.of(x[:, i][mask[:, i]].numpy()).variance(1))
+        layer.running_var[i].item() == np.float32(gb.Moments.of(x[:, i][mask[:, i]].numpy()).with_ddof(1).var)
         for i in range(3)
     )
 

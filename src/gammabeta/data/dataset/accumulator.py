@@ -12,7 +12,7 @@ from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.file_statistics import FileStatistics
 from gammabeta.data.dataset.schema import SchemaCheck, meant
 from gammabeta.statistics import Extrema, Moments
-from gammabeta.statistics.concat import beside
+from gammabeta.statistics.concat import concat
 
 Columns = tuple[Column, ...]
 
@@ -86,5 +86,5 @@ def _filled(found: Statistics, other: Statistics) -> Statistics:
         return found
     more = tuple(column for column in other.columns if column.name not in set(found.names))
     none = np.empty((0, len(more)))
-    moments, extrema = beside([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
+    moments, extrema = concat([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
     return replace(found, columns=found.columns + more, moments=moments, extrema=extrema)

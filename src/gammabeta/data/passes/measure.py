@@ -21,7 +21,7 @@ from gammabeta.data.passes.measure_array import of_features
 from gammabeta.errors import DataError
 from gammabeta.kernels import thread_pool
 from gammabeta.statistics import Extrema, Moments
-from gammabeta.statistics.concat import beside, of_columns
+from gammabeta.statistics.concat import concat, of_columns
 
 Input: TypeAlias = Data  # and what stands for several files
 Progress = Callable[[int, int], None]  # bytes read, of how many
@@ -157,7 +157,7 @@ def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Bot
         return totals[names]
     met = [name for key in totals for name in key]
     if sorted(met) == sorted(names):
-        moments, extrema = beside(list(totals.values()))
+        moments, extrema = concat(list(totals.values()))
         place = {name: i for i, name in enumerate(met)}
         at = [place[name] for name in names]
         return moments[at], extrema[at]
