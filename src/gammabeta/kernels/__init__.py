@@ -1,1 +1,1 @@
-"""How fast: plain functions of arrays, no classes."""
+"""The compiled kernels bound to Python: arrays laid out for them, work split over threads, and plain references."""

@@ -3,8 +3,6 @@
 Sums are limbs, int64 (height, lanes), as in `limbs`: the kernels (`core/exact/add_scalar.hpp`) know these heights.
 """
 
-from typing import Any
-
 from gammabeta.kernels import binding
 from gammabeta.kernels.dtypes import Array
 
@@ -22,19 +20,34 @@ _WEIGHTED = {
 }
 
 
-def accumulate_integers(x: Array, *out: Any) -> None:
-    """Add a table of int64 or uint64, number by number, and bring the limbs into canonical form.
+def accumulate_integers(x: Array, total: Array, squares: Array, specials: Array, touched: Array) -> None:
+    """Add the integers of a table to the sums of their columns, and bring the limbs into canonical form.
 
-    x: contiguous. out: limbs of Σx and Σx², (70, lanes) and (138, lanes); specials, int64 (3, lanes); touched, int64
-    (2, 2), the first and the last-plus-one row of limbs in use.
+    All arrays are contiguous; those after x are the caller's and are written to.
+
+    x: int64 or uint64 (n, lanes). total, squares: limbs of Σx and Σx², int64 (70, lanes) and (138, lanes). specials:
+    int64 (3, lanes), not changed. touched: int64 (2, 2), the first and the last-plus-one row of limbs in use.
     """
-    _INTEGERS[x.dtype.kind](x, *out)
+    _INTEGERS[x.dtype.kind](x, total, squares, specials, touched)
 
 
-def accumulate_weighted(x: Array, weights: Array, omit: bool, *out: Any) -> None:
-    """Add w, w·x and w·x² number by number, likewise.
+def accumulate_weighted(
+    x: Array,
+    weights: Array,
+    omit: bool,
+    weight: Array,
+    total: Array,
+    squares: Array,
+    specials: Array,
+    touched: Array,
+) -> None:
+    """Add w, w·x and w·x² of each number of a table to the sums of their columns, in canonical form.
 
-    x: float64, int64 or uint64; weights: float64, as many, finite, ≥ 0; omit: whether the weight of a NaN is left out.
-    out: limbs, (70, lanes), (138, lanes) and (206, lanes), specials and touched, (3, 2).
+    All arrays are contiguous; those after omit are the caller's and are written to.
+
+    x: float64, int64 or uint64 (n, lanes). weights: float64 (n, lanes), finite and ≥ 0. omit: whether the weight of a
+    NaN is left out. weight, total, squares: limbs of Σw, Σw·x and Σw·x², int64 (70, lanes), (138, lanes) and (206,
+    lanes). specials: int64 (3, lanes), how many x are NaN, +inf and −inf. touched: int64 (3, 2), the first and the
+    last-plus-one row of limbs in use.
     """
-    _WEIGHTED[x.dtype.kind](x, weights, omit, *out)
+    _WEIGHTED[x.dtype.kind](x, weights, omit, weight, total, squares, specials, touched)

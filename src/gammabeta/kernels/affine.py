@@ -49,13 +49,13 @@ def apply(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Paramet
 
 
 def _plain(x: Array) -> Array:
-    """x as Python's buffers have words for it, bfloat16 by its bits, and as kernels have types for it."""
+    """A view of x in a dtype that kernels take: bfloat16 as uint16, bool as uint8."""
     kind = letter(x.dtype)
     return x.view(np.uint16) if kind == "E" else x.view(np.uint8) if kind == "?" else x
 
 
 def _block(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
-    """A contiguous block (a, f, b)."""
+    """Map a contiguous block (a, f, b); the number of infinite values of x."""
     a, f, b = x.shape
     if b == 1 or f == 1:
         return _rows(pair, x, y, parameters)
@@ -68,7 +68,7 @@ def _block(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
 
 
 def _rows(pair: str, x: Array, y: Array, parameters: Parameters) -> int:
-    """Contiguous rows of as many values as there are parameters."""
+    """Map contiguous rows of as many values as there are parameters; the number of infinite values of x."""
     kernel, source, target, size = _ROWS[pair], _plain(x), _plain(y), x.size
     if size < 2 * layout.SPLIT:
         return kernel(source, target, 0, size, *parameters)
@@ -112,7 +112,7 @@ def apply_columns(given: Sequence[Array], images: Sequence[Array], parameters: P
 
 
 def _strided(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Parameters) -> int:
-    """Any other layout or type: copies of pieces, as blocks of types that a kernel takes."""
+    """Map any other layout or type: copies of pieces, as blocks of types that a kernel takes; infinite values of x."""
     grouped = layout.groups(x, reduced_axes)
     order = [i for group in grouped for i in group]
     source, target = _types(x, y)

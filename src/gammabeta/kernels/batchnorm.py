@@ -18,7 +18,7 @@ SAFE = 2.0**100  # a variance beside which float32 sums of squares do not overfl
 
 
 class Then(NamedTuple):
-    """What follows the affine map."""
+    """What follows the affine map: an array that is added, and whether a ReLU is applied."""
 
     added: Array | None = None
     """Of x's shape and type."""

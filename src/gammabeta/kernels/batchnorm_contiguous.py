@@ -34,5 +34,5 @@ def _size(many: int, runs: int, features: int, width: int) -> int:
 
 
 def room(many: int, runs: int, features: int, width: int) -> NDArray[np.float64]:
-    """What a call of so many threads works in."""
+    """A new array for a call of so many threads to work in."""
     return np.empty(_size(many, runs, features, width))

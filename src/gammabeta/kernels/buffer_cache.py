@@ -1,4 +1,4 @@
-"""Memory for large results that is kept when they are gone, for the next ones.
+"""A cache of memory for large results: what a result gives back is used by the next one of its size.
 
 The system gives and takes memory of 32 MB and more page by page, and clears it: that costs a result as much time as
 four sweeps of memory (9 ms for 100 MB). A network asks for the same sizes at every step, so what it gives back is kept,
@@ -21,7 +21,7 @@ _lock = threading.RLock()  # a result may go while this very thread is here
 
 
 class _Lease:
-    """Holds memory for as long as any array or tensor shows it."""
+    """The owner of a result's memory: gives it back to the cache when no array or tensor shows it any more."""
 
     def __init__(self, memory: Bytes, size: int) -> None:
         self.memory = memory

@@ -12,7 +12,7 @@ import numpy as np
 from gammabeta.kernels import binding, folds, layout, moments
 
 CallOnThreads = Callable[[int, int], None]
-"""Calls the function at an address with an int64, on one thread or on several at the same time."""
+"""Calls the compiled function at the first address with the second, on one thread or on several at the same time."""
 
 # A plan, as core/calibrate.cpp has it: what a call says and is told, then what its form is, then where the arrays are.
 _CALL = ("values", "mean", "var", "not_finite", "unsure")
@@ -24,7 +24,7 @@ _CHECK, _ADDRESS = binding.function("calibrate"), binding.address("calibrate")
 
 
 class Workspace:
-    """What the parts of one layer at a time work in."""
+    """Memory in which the parts of a layer are added up: one piece for each part, shared by all plans of a model."""
 
     def __init__(self, threads: int) -> None:
         self._held = [folds.room(folds.FOLDS["f"].workplace) for _ in range(2 * threads)]
@@ -32,7 +32,10 @@ class Workspace:
 
 
 class CalibrationPlan:
-    """Adds arrays of one form, whose features lie in runs of float32, to sums."""
+    """Adds inputs of one shape and layout, float32 whose features lie in runs, to exact sums, one call for each input.
+
+    sums, workspace: kept, and written to by `add`.
+    """
 
     def __init__(self, sums: moments.SumsAccumulator, given: layout.Runs, ddof: int, workspace: Workspace) -> None:
         features = len(given.lengths)

@@ -1,5 +1,7 @@
-"""How floats of 16 bits go in and out of kernels: float16 as itself, bfloat16, which Python's buffers do not know, as
-uint16."""
+"""The array type of the kernels' arguments, and floats of 16 bits as kernels take them.
+
+float16 goes in and out as itself; bfloat16, which Python's buffers do not know, as uint16.
+"""
 
 from typing import Any
 
@@ -16,12 +18,12 @@ _WIDEN = binding.function("widen")
 
 
 def stored(x: Array) -> Array:
-    """x, of one of `FLOATS`, as the array that a kernel takes: the same memory."""
+    """A view of x, of one of `FLOATS`, in the dtype that a kernel takes."""
     return x.view(np.uint16) if x.dtype.name == "bfloat16" else x
 
 
 def widened(x: Array) -> Array:
-    """A contiguous float16 array in float32: NumPy takes thirty times as long."""
+    """A contiguous float16 array converted to a new float32 array: NumPy takes thirty times as long."""
     y = np.empty(x.shape, np.float32)
     _WIDEN(x, y)
     return y

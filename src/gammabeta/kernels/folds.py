@@ -1,4 +1,4 @@
-"""What the compiled folds are: a tile's size, and of either type the spread of a lane, its units and its exponents.
+"""Constants of the compiled folds, read from the core: the size of a tile, and for float32 and float64 a lane's units.
 
 The folds themselves are `core/exact/binned.hpp`, their proof docs/exact.md; the numbers here are read from the core.
 """
@@ -51,7 +51,7 @@ ROWS = FOLDS["f"].rows
 
 
 def room(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Zeros, aligned to a cache line, as kernels want what they work in."""
+    """A new uint8 array of `size` zeros, aligned to a cache line, for kernels to work in."""
     memory = np.zeros(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size]

@@ -6,7 +6,7 @@ summed has gone to the group's limbs; one below it goes to the limbs by itself. 
 the data ask, no wider.
 
 Where the lines of all groups would not fit in a core's cache, rows are first parted by blocks of groups that do: see
-`kernels.parted`.
+`kernels.groupby_partitioned`.
 """
 
 import numpy as np

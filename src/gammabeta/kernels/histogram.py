@@ -1,4 +1,4 @@
-"""One look at a column whose mean and range are known: its histogram, and its third and fourth central moments.
+"""The histogram and the third and fourth central moments of columns whose mean and range are known.
 
 Differences are taken of multiples by `lift`, a power of two: of halves, because a difference may be beyond the largest
 float where no value is, or of multiples by 2⁶⁰⁰ where the reciprocal of a difference would be.
@@ -24,7 +24,7 @@ Column = NDArray[np.float64]
 
 
 class View(NamedTuple):
-    """How columns are looked at. Each is float64, (k,)."""
+    """The bins, the standardization and the counted values of k columns. Each field is float64 (k,)."""
 
     lift: Column
     """What values are multiplied by first."""
@@ -55,7 +55,7 @@ def view(low: Column, high: Column, bins: Column, mean: Column, std: Column, *ot
 
 
 class HistogramCounts(NamedTuple):
-    """What is seen of k columns."""
+    """What one pass over k columns counts and sums up."""
 
     counts: NDArray[np.int64]
     """(k, SLOTS): values below the bins, in each of them, above them, and NaN."""
@@ -66,13 +66,13 @@ class HistogramCounts(NamedTuple):
 
 
 def nothing(columns: int) -> HistogramCounts:
-    """Nothing seen yet."""
+    """The counts and sums of no values, zeros."""
     counts, sums, tallies = ((columns, width) for width in (SLOTS, 2, 3))
     return HistogramCounts(np.zeros(counts, np.int64), np.zeros(sums), np.zeros(tallies, np.int64))
 
 
 def look(values: NDArray[Any], at: list[int], how: View, total: HistogramCounts) -> None:
-    """Add values, (n,) or (n, k), of the columns at those places to what is seen of them."""
+    """Add values, (n,) or (n, k), of the columns at those places to `total`, whose arrays are written to."""
     table = values[None] if values.ndim == 1 else values.T
     x = np.ascontiguousarray(table, table.dtype if table.dtype in _FLOATS else np.float64)
     chosen = np.stack([part[at] for part in how], axis=1)

@@ -47,18 +47,18 @@ class Runs(NamedTuple):
 
 
 _Lie = tuple[int, NDArray[np.int64], NDArray[np.int64], int, int]
-"""How long a run's memory is, and what else `Runs` says."""
+"""The size of the memory of `Runs`, and its other fields."""
 
 
 class Reduction(NamedTuple):
     """What `reduced` needs to know of a statistic."""
 
     table: Callable[[Array], Any]
-    """The statistic of a contiguous table (n, f), n ≥ 1, of what `plain` gives."""
+    """The statistic of a contiguous table (n, f), n ≥ 1, of a dtype that `plain` gives."""
     runs: Callable[[Runs], Any]
-    """The statistic of runs."""
+    """The statistic of features in runs."""
     added: Callable[[list[Any], int], Any]
-    """The statistic of parts, perhaps none, with the same features, and how many these are."""
+    """The statistic of a list of parts, perhaps empty, of the same features, given how many features these are."""
     concatenated: Callable[[list[Any]], Any]
     """The statistic of parts with different features."""
 
@@ -69,7 +69,7 @@ def features(x: Array, axis: axes.Axis) -> int:
 
 
 def reduced(x: Array, axis: axes.Axis, statistic: Reduction) -> Any:
-    """A statistic of every feature of x."""
+    """A statistic of every feature of x, an array of any layout and type, over threads."""
     check(x)
     return statistic.added([_split(block, statistic) for block in blocks(x, axis)], features(x, axis))
 
@@ -87,7 +87,7 @@ def as_table(x: Array, axis: axes.Axis) -> Array | None:
 
 
 def check(x: Array) -> None:
-    """Refuse what has no exact value in 64 bits."""
+    """Raise `KindError` for a dtype whose values have no exact value in 64 bits."""
     if (x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16") or x.dtype.itemsize > 8:
         raise KindError(f"statistics take real numbers of at most 64 bits, got dtype {x.dtype}; convert them first")
 
@@ -132,7 +132,7 @@ def cuts(x: Array, axis: axes.Axis, start: int = 0, stop: int | None = None) -> 
 
 
 def plain(x: Array) -> Array:
-    """x, contiguous, in the narrowest type among float32, float64, int64 and uint64 that holds its values exactly."""
+    """x contiguous, in the first of float32, float64, int64 and uint64 that holds it exactly; x itself if it is so."""
     native, size = x.dtype.newbyteorder("="), x.dtype.itemsize
     if not x.flags.aligned:
         x = x.copy()
@@ -148,7 +148,7 @@ def plain(x: Array) -> Array:
 
 
 class _Readable:
-    """Memory that a kernel only reads, shown as writable."""
+    """Memory at an address, shown as writable because kernels ask for that; `owner` is kept alive."""
 
     def __init__(self, owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
@@ -156,7 +156,7 @@ class _Readable:
 
 
 def lanes(rows: int, columns: int, tile: int) -> int:
-    """How many rows of a narrow table to lay side by side, so that its lanes fill blocks of 64."""
+    """The number of rows of a narrow table to lay side by side, so that its lanes fill blocks of 64."""
     common = LANES // gcd(LANES, columns)
     several = common if common * columns <= 2 * PANEL else max(1, 1024 // columns)
     return several if rows >= tile * several else max(1, LANES // columns)
@@ -230,7 +230,7 @@ def _runs(x: Array) -> Runs:
 
 
 def _stretch(x: Array, size: int) -> Array:
-    """So many values from the first of x on, as they lie in memory."""
+    """A view of `size` values from the first of x on, as they lie in memory; read only, whatever its flags say."""
     if x.flags.c_contiguous and x.flags.writeable:
         return x.reshape(-1)
     return np.asarray(_Readable(x, x.ctypes.data, (size,), x.dtype))
@@ -258,7 +258,7 @@ def _lying(
 
 
 def side_by_side(columns: Sequence[Array]) -> Runs:
-    """Vectors of one type, float32 or float64, that `plain` gave, wherever each of them lies. Keep them meanwhile."""
+    """Vectors of one dtype, float32 or float64, as one `Runs` over their memory; only unaligned ones are copied."""
     size = columns[0].itemsize
     vectors = [column if column.ctypes.data % size == 0 else column.copy() for column in columns]
     places, lengths = (

@@ -24,6 +24,7 @@ def extent(x: Array, axis: axes.Axis) -> Range:
 
 
 def added(parts: list[Range], features: int) -> Range:
+    """The range of parts of the same features; of no values if there are none."""
     if parts:
         return reduce(_joined, parts)
     return np.full(features, np.inf), np.full(features, -np.inf), np.zeros(features, np.int64)
@@ -34,6 +35,7 @@ def _joined(a: Range, b: Range) -> Range:
 
 
 def concatenated(parts: list[Range]) -> Range:
+    """The ranges of parts of different features, one after another."""
     low, high, missing = (np.concatenate(column) for column in zip(*parts, strict=True))
     return low, high, missing
 
@@ -66,11 +68,11 @@ class Found:
     def __init__(self, features: int, dtype: np.dtype[Any]) -> None:
         low, high, _ = _empty(features, dtype)
         self.arrays = low, high, np.zeros(features, np.int64)
-        """What kernels widen."""
+        """Minimum, maximum and number of NaN of each feature, (features,): kernels write to them."""
 
     @property
     def range(self) -> Range:
-        """The range."""
+        """The range in float64; arrays of the caller's own."""
         low, high, missing = self.arrays
         return _double(low), _double(high), missing
 

@@ -1,4 +1,4 @@
-"""Exact sums per feature, of an array of any layout and type."""
+"""Exact sums of x and x² for each feature, of an array of any layout and type."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -44,7 +44,10 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
 
 
 def columns(given: layout.Runs, add: Callable[..., None]) -> Sums:
-    """The exact sums of vectors, NaN left out. add: called as `exact.accumulate_runs`, which it calls in its turn."""
+    """The exact sums of vectors, NaN left out.
+
+    add: a function with the arguments of `add_tile.accumulate_runs` that adds to the same sums.
+    """
     _, total, squares, specials = _runs(given, add)
     return limbs.from_counts(given.lengths - specials[add_scalar.NAN]), total, squares, specials
 
@@ -106,12 +109,12 @@ class _Window:
 
     @classmethod
     def taken(cls, lanes: int, rows: tuple[tuple[int, int], ...]) -> "_Window":
-        """One for so many lanes."""
+        """A window for so many lanes: the spare one of this thread, or a new one."""
         spare: _Window | None = _spare.__dict__.pop(f"limbs {len(rows)}", None)
         return spare if spare is not None and spare.key == (lanes, rows) else cls(lanes, rows)
 
     def emptied(self) -> list[Limbs]:
-        """What lies there, in canonical form, once a kernel has left it so."""
+        """Copies of the limbs that a kernel left here in canonical form; the window is zeros, and spare, again."""
         lanes, rows = self.key
         found = []
         for (base, _), d, (first, last) in zip(rows, self.digits, self.touched.tolist(), strict=True):
@@ -131,7 +134,7 @@ def _window(kernel: Callable[..., None], lanes: int, rows: tuple[tuple[int, int]
 
 
 def _room(name: str, size: int) -> Array:
-    """Room for a thread to work in, as large or larger; put it back into `_spare` when it is as it was."""
+    """A thread's workspace of at least `size` bytes, zeros: whoever takes it puts it back into `_spare` as it was."""
     spare = _spare.__dict__.pop(name, None)
     return spare if spare is not None and spare.size >= size else folds.room(size)
 
@@ -182,13 +185,13 @@ def _runs(given: layout.Runs, add: Callable[..., None] = add_tile.accumulate_run
 
 
 def at_a_time(given: layout.Runs) -> bool:
-    """Whether so many values of a feature may go into limbs at a time."""
+    """Whether the values of each feature are few enough to be added to limbs without a carry in between."""
     most = ROWS * layout.LANES
     return given.many * len(given.memory) <= most or given.many * int(given.lengths.max(initial=0)) <= most
 
 
 def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
-    """The same values in parts, each of so many that their sums go into limbs at a time."""
+    """The same values in parts, each small enough for `at_a_time`."""
     memory, starts, lengths, many, step = given
     if at_a_time(given):
         yield given
@@ -203,7 +206,7 @@ def _bounded(given: layout.Runs) -> Iterator[layout.Runs]:
 
 
 def _accumulate(given: layout.Runs, split: int, add: Callable[..., None], *out: Any) -> None:
-    """Add runs to limbs and specials, over threads; note which rows that touched."""
+    """Add runs to sums over threads; out: as the last arguments of `add`, without room, which each thread has."""
     *limbs_and_specials, touched = out
     shares, dtype = layout.shares(given, split), given.memory.dtype.char
 
@@ -241,13 +244,15 @@ class SumsAccumulator:
         self.counts += given.lengths * given.many
 
     def follow(self, touched: NDArray[np.int64]) -> None:
-        """From now on someone else adds to limbs, counts and specials, too, and notes in `touched`, (…, 2, 2), the rows
-        in use; at most one does."""
+        """Let a compiled plan add to limbs, counts and specials too, from now on; at most one plan may.
+
+        touched: int64 (…, 2, 2), where it notes the rows in use; kept, and written to by both.
+        """
         touched[:] = self._settle()
         self._noted[1:] = [touched]
 
     def _settle(self) -> NDArray[np.int64]:
-        """Carry all digits; let all know the first and the last-plus-one row in use of either limbs, (2, 2)."""
+        """Carry all digits; the first and the last-plus-one row in use of either limbs, (2, 2), noted for the plan too."""
         every = np.concatenate(self._noted)
         touched = self._noted[0][0]
         touched[:, 0], touched[:, 1] = every[..., 0].min(axis=0), every[..., 1].max(axis=0)
@@ -259,11 +264,11 @@ class SumsAccumulator:
 
     @property
     def finite(self) -> bool:
-        """Whether all values were."""
+        """Whether no value was NaN or infinite."""
         return not self.specials.any()
 
     def sums(self) -> Sums:
-        """What `sums` of all values at once would give, NaN left out."""
+        """The exact sums of all values added so far, NaN left out; arrays of the caller's own."""
         total, squares = (limbs.canonical(*part) for part in self._used())
         return limbs.from_counts(self.counts - self.specials[add_scalar.NAN]), total, squares, self.specials.copy()
 

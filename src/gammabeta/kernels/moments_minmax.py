@@ -12,7 +12,7 @@ _ADD = binding.by_type("exact_runs_and_range")
 
 
 def columns(given: Runs) -> tuple[Sums, Range]:
-    """The sums of `moments.sums`, NaN left out, and the range of `minmax.extent`."""
+    """The exact sums of vectors as `moments.sums` gives them, NaN left out, and their range as `minmax.extent` does."""
     found = minmax.Found(len(given.lengths), given.memory.dtype)
 
     def add(x: Array, starts: Array, lengths: Array, many: int, step: int, first: int, last: int, *out: Any) -> None:

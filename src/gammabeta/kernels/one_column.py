@@ -1,4 +1,4 @@
-"""One column, (n,): in what type it is summed, in pieces of what size, and between which exponents its numbers lie."""
+"""Helpers for sums of one column, (n,): its dtype in kernels, its pieces, and the exponents of its numbers."""
 
 from collections.abc import Iterator
 

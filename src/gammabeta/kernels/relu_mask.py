@@ -20,7 +20,7 @@ _SIGNS, _GATE = (
 
 
 def signs(y: Array) -> Bits:
-    """Of each value of y ≥ 0 whether it is not 0."""
+    """A new bit mask of y, which is ≥ 0 everywhere: 1 where a value is not 0."""
     flat = _integers(y.transpose(order(y)).reshape(-1))
     bits = np.empty(-(-flat.size // _WORD), np.uint64)
     kernel = _SIGNS[flat.itemsize]
@@ -29,7 +29,7 @@ def signs(y: Array) -> Bits:
 
 
 def gated(dy: Array, order: list[int], bits: Bits) -> Array:
-    """dy where y got through, else 0, in the layout of y: its `order` and its `signs`."""
+    """dy where the mask is 1, else 0, as a new array in the layout of y. order, bits: `order(y)` and `signs(y)`."""
     moved = np.require(dy.transpose(order), dy.dtype.newbyteorder("="), ["C", "A"]).reshape(-1)
     place = buffer_cache.empty(moved.size, moved.dtype)
     source, target = _integers(moved), _integers(place)

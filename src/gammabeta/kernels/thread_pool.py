@@ -111,7 +111,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _serve(tasks: SimpleQueue[Any]) -> None:
-    """Help whoever asks, for ever; in between hold on to nothing."""
+    """The loop of a pool thread: take tasks from the queue for ever, keeping nothing between two of them."""
     while True:
         _help(*tasks.get())
 
@@ -129,7 +129,7 @@ def _taken(left: deque[int], take: Callable[[deque[int]], int]) -> Iterator[int]
 
 
 def _outcome(work: Callable[[T], R], item: T) -> tuple[R | None, BaseException | None]:
-    """The result or the error."""
+    """The result of `work(item)` and None, or None and the error that it raised."""
     _inside.work = True
     try:
         return work(item), None
@@ -140,7 +140,7 @@ def _outcome(work: Callable[[T], R], item: T) -> tuple[R | None, BaseException |
 
 
 def _start(threads: int) -> None:
-    """See to it that so many threads serve, but no more than there are processors, or than the system starts."""
+    """Start pool threads until there are `threads`, or as many as processors, or as the system starts."""
     global _started
     with _lock:
         while _started < min(threads, _available()):
@@ -223,7 +223,7 @@ def submit(pool: Executor, work: Callable[..., R], *given: Any) -> "Future[R]":
 
 
 def alone() -> None:
-    """From now on this thread does all of its own work: for one of several that have the processors busy already."""
+    """Let this thread do all of its work itself from now on: it is one of several that keep the processors busy."""
     _inside.work = True
 
 

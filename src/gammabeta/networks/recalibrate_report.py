@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta._util import html
 from gammabeta.errors import DataError
 from gammabeta.statistics import Moments
 from gammabeta.statistics.accumulator import MomentsAccumulator
@@ -71,8 +72,6 @@ class Recalibration:
         return "\n".join([repr(self), *(line.rstrip() for line in lines)])
 
     def _repr_html_(self) -> str:
-        from gammabeta._util import html
-
         return html.table(repr(self), *self._table())
 
     def _table(self) -> tuple[list[str], list[list[str]]]:

@@ -17,16 +17,16 @@ from gammabeta.kernels.triton import tiles
 
 
 @triton.jit
-def _values(x, row, feature, along, features, width, there, kept, MASKED: tl.constexpr, WIDE: tl.constexpr):
+def _values(x, row, feature, along, features, width, there, valid, MASKED: tl.constexpr, WIDE: tl.constexpr):
     """The values of a tile, 0 where none counts. What is `there` is loaded whole: a mask would part wide loads."""
     values = tl.load(x + (row * features + feature) * width + along, mask=there, other=0.0).to(WIDE)
     if MASKED:
-        values = tl.where(kept, values, 0)
+        values = tl.where(valid, values, 0)
     return values
 
 
 @triton.jit
-def _kept(mask, row, feature, along, by_feature, features, width, there, MASKED: tl.constexpr):
+def _valid(mask, row, feature, along, by_feature, features, width, there, MASKED: tl.constexpr):
     """Which values of a tile count. by_feature: whether the mask is (outer, features, width), or (outer, 1, width)."""
     if MASKED:
         at = tl.where(by_feature, row * features + feature, row) * width + along
@@ -105,16 +105,16 @@ def _sums(
         pivot, seen = _center(_values(x, row, one, along, features, width, there, there, False, WIDE), there, RUNS)
     for tile in range(first, last):
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
-        kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
+        valid = _valid(mask, row, one, along, by_feature, features, width, there, MASKED)
+        values = _values(x, row, one, along, features, width, there, valid, MASKED, WIDE)
         if MASKED:  # the first tile in which a value counts sets the pivot
-            center, here = _center(values, kept, RUNS)
+            center, here = _center(values, valid, RUNS)
             pivot = tl.where(seen > 0, pivot, center)
             seen += here
-        apart = tl.where(kept, values - pivot.to(WIDE), 0)
+        apart = tl.where(valid, values - pivot.to(WIDE), 0)
         total += apart
         squares += apart * apart
-        many += kept.to(tl.int32)
+        many += valid.to(tl.int32)
     n = tiles.summed(many.to(tl.int64), RUNS).to(tl.float64)
     return pivot, n, tiles.summed(total.to(tl.float64), RUNS), tiles.summed(squares.to(tl.float64), RUNS)
 
@@ -182,10 +182,10 @@ def apply(
     for back in range(first, last):
         tile = first + last - 1 - back
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
-        kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
+        valid = _valid(mask, row, one, along, by_feature, features, width, there, MASKED)
+        values = _values(x, row, one, along, features, width, there, valid, MASKED, WIDE)
         centred = (values - center.to(WIDE)) - rest.to(WIDE)
-        p = tl.where(kept, centred * (factor * inverse).to(WIDE) + shift.to(WIDE), 0)
+        p = tl.where(valid, centred * (factor * inverse).to(WIDE) + shift.to(WIDE), 0)
         if ADDED:
             p += _values(added, row, one, along, features, width, there, there, False, WIDE)
         at = (row * features + one) * width + along
@@ -208,17 +208,17 @@ def slopes(
     total, product = tl.zeros((ROWS, COLUMNS), WIDE), tl.zeros((ROWS, COLUMNS), WIDE)
     for tile in range(first, last):
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
-        kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
-        g = _values(dy, row, one, along, features, width, there, kept, MASKED, WIDE)
-        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
+        valid = _valid(mask, row, one, along, by_feature, features, width, there, MASKED)
+        g = _values(dy, row, one, along, features, width, there, valid, MASKED, WIDE)
+        values = _values(x, row, one, along, features, width, there, valid, MASKED, WIDE)
         normal = ((values - center.to(WIDE)) - rest.to(WIDE)) * inverse.to(WIDE)
         if ACTIVATION != "":
             p = normal * factor.to(WIDE) + shift.to(WIDE)
             if ADDED:
-                p += _values(added, row, one, along, features, width, there, kept, MASKED, WIDE)
+                p += _values(added, row, one, along, features, width, there, valid, MASKED, WIDE)
             g = _gated(g, p, ACTIVATION)
-        total += tl.where(kept, g, 0)
-        product += tl.where(kept, g * normal, 0)
+        total += tl.where(valid, g, 0)
+        product += tl.where(valid, g * normal, 0)
     at, step = part * features + feature, parts.to(tl.int64) * features
     tl.store(out + at, tiles.summed(total.to(tl.float64), RUNS), mask=known)
     tl.store(out + step + at, tiles.summed(product.to(tl.float64), RUNS), mask=known)
@@ -248,13 +248,13 @@ def slope(
     for back in range(first, last):
         tile = first + last - 1 - back
         row, one, along, there = tiles.place(tile, block, outer, features, width, RUNS, ROWS, COLUMNS)
-        kept = _kept(mask, row, one, along, by_feature, features, width, there, MASKED)
+        valid = _valid(mask, row, one, along, by_feature, features, width, there, MASKED)
         g = _values(dy, row, one, along, features, width, there, there, False, WIDE)
-        values = _values(x, row, one, along, features, width, there, kept, MASKED, WIDE)
+        values = _values(x, row, one, along, features, width, there, valid, MASKED, WIDE)
         normal = ((values - center.to(WIDE)) - rest.to(WIDE)) * inverse.to(WIDE)
         at = (row * features + one) * width + along
         if ACTIVATION != "":
-            p = tl.where(kept, normal * factor.to(WIDE) + shift.to(WIDE), 0)
+            p = tl.where(valid, normal * factor.to(WIDE) + shift.to(WIDE), 0)
             if ADDED:
                 p += _values(added, row, one, along, features, width, there, there, False, WIDE)
             g = _gated(g, p, ACTIVATION)
@@ -262,5 +262,5 @@ def slope(
                 tl.store(dadded + at, g.to(dadded.dtype.element_ty), mask=there)
         if not GIVEN:
             g = g - level.to(WIDE) - normal * tilt.to(WIDE)
-        result = tl.where(kept, g * (factor * inverse).to(WIDE), 0)
+        result = tl.where(valid, g * (factor * inverse).to(WIDE), 0)
         tl.store(dx + at, result.to(dx.dtype.element_ty), mask=there)

@@ -1,4 +1,4 @@
-"""Exact sums of x and x² on a GPU, the integers of `kernels.exact`; and affine maps, the bits of `kernels.affine`.
+"""Exact sums of x and x² on a GPU, the integers of `kernels.moments`; and affine maps, the bits of `kernels.affine`.
 
 A window is `BINADES` powers of two: the values of a feature with 2^(top−BINADES) ≤ |x| < 2^top, multiplied by 2^−top,
 so that the constants are the same for all: 1.5·2 is x + 3 rounded to a multiple of 2^−51, whose bits, less those of 3,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gammabeta._util import html
 from gammabeta.errors import DataError
 from gammabeta.networks.diagnose import findings
 from gammabeta.networks.diagnose.findings import KINDS, Finding, Kind
@@ -78,8 +79,6 @@ class Diagnosis:
         return "\n".join([repr(self), *lines, "", *self.sentences()])
 
     def _repr_html_(self) -> str:
-        from gammabeta._util import html
-
         return html.table(repr(self), HEADS, self.table(), "; ".join(self.sentences()))
 
     def table(self) -> Sequence[tuple[str, ...]]:
