@@ -67,7 +67,7 @@ class Affine(Immutable):
 
     @classmethod
     def _of(cls, *parameters: Floats) -> Self:
-        """A map of parameters of one shape that nobody writes to any more: looking at them takes as long as a fit."""
+        """A map with three float64 arrays of one shape as its parameters, taken over without a check."""
         made = cls.__new__(cls)
         for name, values in zip(("center", "scale", "shift"), parameters, strict=True):
             made.__dict__[name] = frozen(np.asarray(values), values.shape)
@@ -112,7 +112,7 @@ class Affine(Immutable):
         return self._image(x, out, axis=axis)[0]
 
     def _image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
-        """What a call gives, and how many values of x were infinite: counted on the way, another sweep would cost."""
+        """The image of x, as `__call__` gives it, and the number of infinite values of x, counted in the same sweep."""
         parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
         place = arrays.elsewhere(x)
         if place is not None:
@@ -188,7 +188,7 @@ class Affine(Immutable):
 
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
-    """What standardizing divides by: `m.with_ddof(ddof).std`, and 1 for constant features."""
+    """The divisor of standardization, float64: `m.with_ddof(ddof).std`, and 1 for constant features."""
     scale = np.empty(m.shape)
     rounding.divisors(m.count, m.mean, m.var, m.std, m.with_ddof(ddof).std, scale)
     return scale
@@ -208,7 +208,7 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
 
 
 def minmax_scale(e: "Extrema") -> Floats:
-    """What min-max scaling divides by: max − min, and 1 where that is below 10 eps, scikit-learn's rule."""
+    """The divisor of min-max scaling, float64: max − min, and 1 where that is below 10 eps, scikit-learn's rule."""
     with np.errstate(over="ignore", invalid="ignore"):
         width = e.max - e.min
     return np.where(width < 10 * _EPS, 1.0, width)

@@ -1,4 +1,4 @@
-"""Which axes are reduced, and what shape the parameters of the others have: the one rule for axes.
+"""Reduced axes, feature axes and the shape of parameters: the one rule for axes.
 
 `axis` always names the axes that are **reduced**, as in NumPy.
 """

@@ -1,4 +1,4 @@
-"""Under which rule statistics are kept: the numbers in which frameworks differ, by name.
+"""Conventions of batch norm: the numbers in which frameworks differ, under names.
 
     running ← decay · running + (1 − decay) · batch
 
@@ -55,11 +55,11 @@ class Convention:
         return replace(self, **changes)
 
     def weight(self, batches: Any) -> Any:
-        """How much the batch weighs that is number `batches`, counted from 1."""
+        """The weight of the new batch, which is number `batches`, counted from 1."""
         return 1 / batches if self.decay is None else 1 - self.decay
 
     def running_variance(self, var: Any, count: Any) -> Any:
-        """What a batch's biased variance over `count` ≥ 2 values gives to the running variance."""
+        """The variance that moves the running one, from a batch's biased variance over `count` ≥ 2 values."""
         return var * (count / (count - 1)) if self.unbiased else var
 
     def updated(self, running: Any, batch: Any, *, batches: Any) -> Any:

@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 
 class Gradients(NamedTuple):
-    """What `backward` gives."""
+    """The gradients of x, γ and β."""
 
     dx: Array
     dgamma: Floats
@@ -34,7 +34,7 @@ class Gradients(NamedTuple):
 
 
 class _Saved(NamedTuple):
-    """What the forward pass keeps for the backward pass: x itself, and its statistics, (f,)."""
+    """What the forward pass saves for the backward pass: x itself, not a copy, and its statistics, (f,)."""
 
     x: Array
     reduced_axes: tuple[int, ...]
@@ -157,7 +157,7 @@ class BatchNorm:
         return Gradients(dx, dgamma.reshape(self.features), dbeta.reshape(self.features))
 
     def state(self) -> BatchNormState:
-        """What the layer has learned, for `from_state` of any framework's layer."""
+        """The parameters and running statistics, for `from_state` of any framework's layer."""
         now = copy(self)
         gamma, beta, mean, var = (
             now._shaped(name).reshape(now.features).copy() for name in ("gamma", "beta", "running_mean", "running_var")
@@ -190,7 +190,7 @@ class BatchNorm:
         return html.features(title, self.features, values)
 
     def _axis(self, ndim: int) -> axes.Axis:
-        """The axes to reduce."""
+        """The axes of x to reduce."""
         if self.axis is not None:
             return self.axis
         feature = self.convention.feature_axis
@@ -199,7 +199,7 @@ class BatchNorm:
         return tuple(i for i in range(ndim) if i != feature % ndim)
 
     def _check(self, x: Array, reduced_axes: tuple[int, ...], training: bool) -> None:
-        """Refuse other features, and batches that say nothing."""
+        """Refuse x of other features, and training batches with fewer than two values a feature."""
         features = tuple(x.shape[i] for i in axes.feature_axes(reduced_axes, x.ndim))
         if features != self.features:
             raise DataError(
@@ -229,7 +229,7 @@ class BatchNorm:
     def _by_running(
         self, x: Array, reduced_axes: tuple[int, ...], gamma: Floats, beta: Floats, batch: Batch, mask: Array | None
     ) -> Array:
-        """y in evaluation."""
+        """y by the running statistics, as in evaluation."""
         if mask is None:
             scale = gamma / np.sqrt(batch.var + self.convention.eps)
             return batchnorm.applied(x, reduced_axes, batch.mean, batch.mean_lo, scale, beta)
@@ -272,5 +272,5 @@ class BatchNorm:
 
     @staticmethod
     def _broadcast_like(value: Floats, x: Array, reduced_axes: tuple[int, ...]) -> Floats:
-        """(f,) shaped so that it broadcasts against x."""
+        """A view of (f,) that broadcasts against x."""
         return value.reshape(axes.parameter_shape(reduced_axes, x.shape))

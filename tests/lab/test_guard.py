@@ -17,7 +17,7 @@ import pytest
 
 from gammabeta.errors import FileError
 from gammabeta.lab import datasets
-from gammabeta.lab.free_memory import AFTER, GivesBack
+from gammabeta.lab.free_memory import AFTER, CollectOnClose
 from gammabeta.lab.guard import Guard
 from lab_serving import FLAGS, serving
 
@@ -276,7 +276,7 @@ def test_what_a_closed_page_leaves_is_collected(monkeypatch):
 
     for kind, path in (("http", "/"), ("websocket", "/"), ("websocket", "/broken")):
         with suppress(ConnectionError):
-            step(GivesBack(app, 30)({"type": kind, "path": path}, None, None))
+            step(CollectOnClose(app, 30)({"type": kind, "path": path}, None, None))
     assert collected == [(30 + wait, gc.collect) for wait in AFTER] * 2
 
 

@@ -1,1 +1,1 @@
-"""Small things that know nothing of normalization."""
+"""Helpers that know nothing of normalization: immutable values, HTML tables, charts."""

@@ -1,4 +1,4 @@
-"""Charts of a statistic and of a map, in Altair: imported when one is asked for, and not before."""
+"""Altair charts of a statistic and of a map; Altair is imported when a chart is asked for."""
 
 from itertools import islice, product
 from typing import Any
@@ -17,7 +17,7 @@ _FIRST, _SECOND = COLOURS[:2]
 
 
 def altair() -> Any:
-    """The library; `DataError` where it is missing."""
+    """The module altair; `DataError` where it is not installed."""
     try:
         import altair as found
     except ImportError as error:
@@ -26,7 +26,7 @@ def altair() -> Any:
 
 
 def mean_and_std(mean: Floats, std: Floats) -> Any:
-    """Each feature's mean, and one standard deviation to both sides. mean, std: of the features' shape."""
+    """A chart of each feature's mean, with one standard deviation to both sides. mean, std: of the features' shape."""
     alt = altair()
     rows = [
         {"feature": _place(at), "mean": float(mean[at]), "low": float(m - s), "high": float(m + s)}
@@ -45,7 +45,7 @@ def mean_and_std(mean: Floats, std: Floats) -> Any:
 
 
 def lines(center: Floats, scale: Floats, shift: Floats) -> Any:
-    """Each feature's map, from where y is three below `shift` to where it is three above it; the center is a point."""
+    """A chart of each feature's map, from y three below `shift` to three above it; the center is a point."""
     alt = altair()
     ends, middles = [], []
     for at in _places(center.shape):

@@ -1,4 +1,4 @@
-"""How values show themselves in a notebook: a small table, every word escaped."""
+"""HTML tables that show values in a notebook; all text is escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -34,7 +34,7 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note:
 
 
 def number(value: Any) -> str:
-    """A number in six digits, a whole one in all of its.
+    """A number as text: six significant digits, or all digits of a whole number.
 
     >>> number(1 / 3), number(12345678.0), number(1e20), number(float("nan"))
     ('0.333333', '12,345,678', '1e+20', 'nan')

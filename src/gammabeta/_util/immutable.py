@@ -1,4 +1,4 @@
-"""Values that never change once made: they can be shared between threads, hashed and used as keys."""
+"""A base class of immutable values, which can be shared between threads, hashed and used as keys."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ class Immutable:
 
 
 def frozen(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Values in that shape, not to be written to."""
+    """A view of values in a shape, set read-only."""
     out = values.reshape(shape)
     out.flags.writeable = False
     return out
 
 
 def short(values: NDArray[Any]) -> str:
-    """Values as a `repr` shows them: six digits, the middle of many left out."""
+    """Values as text for a `repr`: six digits, the middle of many left out."""
     return np.array2string(values, precision=6, threshold=6, edgeitems=2)

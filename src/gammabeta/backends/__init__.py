@@ -1,1 +1,1 @@
-"""What kind of array or frame a value is, and the operations that differ between kinds: the one dispatch."""
+"""Dispatch over kinds of arrays and data frames, and the operations that differ between them."""

@@ -1,4 +1,4 @@
-"""What a formula asks of any array: the few operations that frameworks name differently.
+"""The array operations that the formula needs and that frameworks name differently.
 
 `where`, `sqrt`, `abs` and `reshape` have one name and one meaning everywhere: they are `space.xp`'s.
 
@@ -19,13 +19,13 @@ Axes = tuple[int, ...]
 
 
 class ArrayOps:
-    """The operations of NumPy, and of what follows it: JAX, CuPy, the array API standard."""
+    """The operations for NumPy, and for what follows its names: JAX, CuPy, the array API standard."""
 
     def __init__(self, x: Any) -> None:
         self.xp = arrays.namespace(x)
 
     def as_tensor(self, x: Any) -> Any:
-        """x as what has all operations."""
+        """x as the framework's tensor type, which has all operations: a TensorFlow variable is read."""
         return x
 
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
@@ -45,7 +45,7 @@ class ArrayOps:
         return tuple(x.shape)
 
     def lengths(self, x: Any) -> list[Any]:
-        """The same, a scalar of the framework where it is not known yet."""
+        """The lengths of x's axes; a scalar of the framework where a traced one is not known yet."""
         return list(x.shape)
 
     def sum(self, x: Any, reduced_axes: Axes) -> Any:
@@ -61,11 +61,11 @@ class ArrayOps:
         return self.xp.max(x, axis=reduced_axes, keepdims=True)
 
     def squeeze(self, x: Any, reduced_axes: Axes) -> Any:
-        """x without those axes of length 1."""
+        """x without the named axes, which have length 1."""
         return self.xp.squeeze(x, axis=reduced_axes)
 
     def finite(self, x: Any) -> Any:
-        """Where x is neither NaN nor infinite."""
+        """A boolean array: True where x is neither NaN nor infinite."""
         return self.xp.isfinite(x)
 
     def any(self, x: Any) -> Any:
@@ -73,19 +73,21 @@ class ArrayOps:
         return self.xp.any(x)
 
     def clip(self, x: Any, lower: float, upper: float) -> Any:
-        """x within bounds."""
+        """x clipped to lower…upper."""
         return self.xp.clip(x, lower, upper)
 
     def stop_gradient(self, x: Any) -> Any:
-        """x, through which no gradient flows."""
+        """x as a constant: no gradient flows through it."""
         return x
 
     def kernels(self, x: Any, mean: Any, var: Any) -> Any:
-        """What normalizes x by kernels and gives its gradients, or None where there are only operations."""
+        """The function that normalizes x by kernels, differentiably; None where the operations must do it."""
         return None
 
 
 class _Jax(ArrayOps):
+    """The operations for JAX, whose float32 sums on a CPU are taken in float64."""
+
     def sum(self, x: Any, reduced_axes: Axes) -> Any:
         return _jax_sum()(x, reduced_axes) if x.dtype == self.xp.float32 else super().sum(x, reduced_axes)
 
@@ -97,6 +99,8 @@ class _Jax(ArrayOps):
 
 
 class _Torch(ArrayOps):
+    """The operations for torch."""
+
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
         return self.xp.as_tensor(value, dtype=dtype, device=like.device)
 
@@ -136,6 +140,8 @@ class _Torch(ArrayOps):
 
 
 class _TensorFlow(ArrayOps):
+    """The operations for TensorFlow, also of symbolic tensors."""
+
     def as_tensor(self, x: Any) -> Any:
         return self.xp.convert_to_tensor(x)
 

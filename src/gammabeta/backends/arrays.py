@@ -1,4 +1,4 @@
-"""What kind of array is this, and how is it NumPy's and back: the one place that asks.
+"""The kind of an array, and conversion of arrays to NumPy and back: the one place that asks.
 
 A framework whose arrays somebody passes has been imported already, so it is looked up in `sys.modules` and never
 imported (as einops does). `to_numpy` reads host memory where it lies; `like` gives a result back to the framework,
@@ -51,7 +51,7 @@ def is_tensor(x: Any) -> bool:
 
 
 def elsewhere(x: Any) -> ModuleType | None:
-    """What takes exact statistics and affine maps of x where it lies, a GPU's memory; None where that is the host's.
+    """The module for exact statistics and maps of x in a GPU's memory; None where x is in the host's.
 
     Where Triton interprets its kernels, which is how they are tested, it takes any tensor.
     """

@@ -46,7 +46,7 @@ def is_frame(x: Any) -> bool:
 
 
 def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
-    """A frame's values: the places of the columns of a block, the block (rows, columns), and the rows that it has.
+    """The blocks of a frame: the places of a block's columns, its values (rows, columns), and which rows they are of.
 
     The rows are None for all of them. A column of 64-bit integers some of which are null comes without the null ones,
     since no array of integers has a place for them and float64 does not hold them all; other nulls are NaN.
@@ -94,7 +94,7 @@ def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
 
 
 def native(x: Any) -> Any:
-    """A frame as its own library's."""
+    """The frame of pandas, polars or another library that a narwhals frame wraps; others as they are."""
     return nw.to_native(x, pass_through=True)
 
 
@@ -157,7 +157,7 @@ def _values(series: nw.Series[Any]) -> Array:
 
 
 def _beside(series: list[nw.Series[Any]]) -> Array:
-    """Columns of one type as a block, in memory column by column."""
+    """A new block of columns of one dtype, (rows, columns), in column-major memory."""
     if len(series) == 1:
         return _values(series[0])[:, None]
     columns = [_values(s) for s in series]

@@ -252,7 +252,7 @@ class SumsAccumulator:
         self._noted[1:] = [touched]
 
     def _settle(self) -> NDArray[np.int64]:
-        """Carry all digits; the first and the last-plus-one row in use of either limbs, (2, 2), noted for the plan too."""
+        """Carry all digits; the first and the last-plus-one row in use of either limbs, (2, 2), noted for the plan."""
         every = np.concatenate(self._noted)
         touched = self._noted[0][0]
         touched[:, 0], touched[:, 1] = every[..., 0].min(axis=0), every[..., 1].max(axis=0)

@@ -40,7 +40,7 @@ def ink(per_channel: bool) -> NDArray[np.float32]:
 
 
 def measured(per_channel: bool) -> Spread:
-    """From 200 batches of each size, drawn at random."""
+    """The scatter of means and variances, measured in 200 random batches of each size."""
     x, rng = ink(per_channel), np.random.default_rng(0)
     found = []
     for n in SIZES:
@@ -51,7 +51,7 @@ def measured(per_channel: bool) -> Spread:
 
 
 def law(per_channel: bool) -> Spread:
-    """What 1/√n says: how pictures differ in their mean, and in their mean square distance from the mean of all."""
+    """The scatter that the law 1/√n predicts, for the mean and for the mean square distance from the mean of all."""
     x = ink(per_channel)
     everything = gb.Moments.of(x, axis=(0, 1))
     of_each = gb.Moments.of(x, axis=1).mean, gb.Moments.of((x - everything.mean) ** 2, axis=1).mean
@@ -59,7 +59,7 @@ def law(per_channel: bool) -> Spread:
 
 
 def follow(per_channel: bool, n: int, decay: float, batches: int = 60) -> Followed:
-    """What a batch-norm layer sees of mini-batches of n pictures."""
+    """A batch-norm layer's way through mini-batches of n pictures."""
     x, rng = ink(per_channel), np.random.default_rng(1)
     layer = BatchNorm(1, axis=(0, 2), convention=TORCH.replace(decay=decay))
     means, running = [], []

@@ -29,7 +29,7 @@ def rows(**columns: Any) -> alt.InlineData:
 
 
 def in_rows(values: Sequence[Mapping[str, Any]]) -> alt.InlineData:
-    """Rows as Vega's."""
+    """Vega data of rows that `rows` made."""
     return alt.InlineData(values=json.dumps(values), format=alt.JsonDataFormat(type="json"))
 
 
@@ -44,7 +44,7 @@ def colours(names: Sequence[str], range_: Sequence[str]) -> alt.Color:
 
 
 def framed(chart: Any, title: str = "", height: int = HEIGHT) -> Any:
-    """As wide as there is room, in the lab's type, without a menu."""
+    """The chart at full width, in the lab's font, without a menu."""
     return (
         chart.properties(width="container", height=height, usermeta={"embedOptions": {"actions": False}})
         .properties(**({"title": title} if title else {}))
@@ -221,7 +221,7 @@ def disagreement(errors: Mapping[str, float], absent: Mapping[str, str], height:
 
 
 def plain(value: float) -> str:
-    """An error in two digits, as people read it.
+    """An error as text, in two digits.
 
     >>> plain(0.000012345), plain(0.33), plain(2016.2), plain(float("nan"))
     ('1.2e−5', '0.33', '2,000', 'NaN')

@@ -1,4 +1,4 @@
-"""The memory of pages that were closed, given back."""
+"""Garbage collection of the lab's sessions whose pages were closed."""
 
 import asyncio
 import gc
@@ -8,8 +8,8 @@ from gammabeta.lab.guard import App, Receive, Scope, Send
 AFTER = (5, 60)  # seconds after a session's end: its thread first finishes the cell that it is at
 
 
-class GivesBack:
-    """An ASGI application after whose WebSockets what they leave behind is collected.
+class CollectOnClose:
+    """An ASGI application that collects garbage after a WebSocket is closed.
 
     A marimo session ends some time after its page was closed, and is a web of references that point at each other.
     Python looks through what is as old as that only when the number of its objects has grown by a quarter, and a page's
@@ -17,11 +17,11 @@ class GivesBack:
 
     Args:
         app: the application.
-        kept: how long a session is kept after its page was closed, in seconds.
+        session_ttl: how long a session is kept after its page was closed, in seconds.
     """
 
-    def __init__(self, app: App, kept: float) -> None:
-        self._app, self._kept = app, kept
+    def __init__(self, app: App, session_ttl: float) -> None:
+        self._app, self._session_ttl = app, session_ttl
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and see to what is left of it."""
@@ -30,4 +30,4 @@ class GivesBack:
         finally:
             if scope["type"] == "websocket":
                 for wait in AFTER:
-                    asyncio.get_running_loop().call_later(self._kept + wait, gc.collect)
+                    asyncio.get_running_loop().call_later(self._session_ttl + wait, gc.collect)

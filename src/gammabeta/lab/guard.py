@@ -63,8 +63,8 @@ def _sealed(send: Send) -> Send:
 
     async def sealed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [(k, v) for k, v in message.get("headers", ()) if not k.lower().startswith(b"access-control-")]
-            message = {**message, "headers": [*kept, *_HEADERS]}
+            headers = [(k, v) for k, v in message.get("headers", ()) if not k.lower().startswith(b"access-control-")]
+            message = {**message, "headers": [*headers, *_HEADERS]}
         await send(message)
 
     return sealed

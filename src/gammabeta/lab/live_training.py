@@ -19,8 +19,8 @@ REDRAW = 0.7  # seconds between two pictures
 
 
 @dataclass
-class Seen:
-    """What was seen of a network: each a list over `steps`."""
+class TrainingHistory:
+    """The recorded history of a network's training: each field is a list over `steps`."""
 
     steps: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Seen:
 
 
 class Live:
-    """A training that shows itself and can be stopped.
+    """A training that can be drawn while it runs, and stopped.
 
     Args:
         depth, bend, rate, seed: as those of `digits.Trainer`.
@@ -46,7 +46,7 @@ class Live:
     def __init__(self, depth: int, bend: str, rate: float, steps: int, seed: int = 0) -> None:
         self.bend, self.depth, self.steps, self.done = bend, depth, steps, 0
         self.top = 1.0 if bend == "sigmoid" else 4.0
-        self.seen = {way: Seen() for way in WAYS}
+        self.seen = {way: TrainingHistory() for way in WAYS}
         self._trainers = {way: Trainer(depth, bend, way, rate, seed) for way in WAYS}
         self._stop = Event()
 
@@ -56,7 +56,7 @@ class Live:
 
     @property
     def state(self) -> str:
-        """Where it is."""
+        """The state: "stopped", "done" or "training"."""
         return "stopped" if self._stop.is_set() else "done" if self.done == self.steps else "training"
 
     def run(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ class Live:
         """Look at all networks; whoever draws meanwhile, in another thread, has what was seen before."""
         self.seen = {way: self._looked_at(way, losses[way]) for way in WAYS}
 
-    def _looked_at(self, way: str, losses: list[float]) -> Seen:
+    def _looked_at(self, way: str, losses: list[float]) -> TrainingHistory:
         seen, trainer = deepcopy(self.seen[way]), self._trainers[way]
         seen.steps.append(self.done)
         seen.loss.append(float(np.mean(losses)) if losses else np.nan)

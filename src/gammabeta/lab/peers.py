@@ -56,7 +56,7 @@ def column(mean: float, std: float, seed: int = 0) -> Array:
 
 
 def exact(x: Array) -> Array:
-    """The answer: the exact mean and variance of the values as they are, then float64."""
+    """The reference result: the exact mean and variance, and the formula in float64."""
     m = gb.Moments.of(x)
     return np.asarray(gb.batch_norm(x.astype(np.float64), mean=m.mean, var=m.var, eps=EPS))
 
@@ -67,7 +67,7 @@ def error(y: Array, x: Array) -> float:
 
 
 def lacking(layer: str) -> list[str]:
-    """What is not installed of what a layer needs."""
+    """The packages that a layer needs and that are not installed."""
     return [name for name in NEEDS[layer] if find_spec(name) is None]
 
 
@@ -110,7 +110,7 @@ def _ours(process: str) -> Layer:
 
 
 def _arrays(process: str) -> Callable[[Array], Any]:
-    """What makes the framework's array of NumPy's."""
+    """The function that makes the framework's array of a NumPy array."""
     if process == "torch":
         from torch import from_numpy
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gammabeta.errors import DataError, GammabetaError
 from gammabeta.kernels import thread_pool
-from gammabeta.lab.free_memory import GivesBack
+from gammabeta.lab.free_memory import CollectOnClose
 from gammabeta.lab.guard import Guard
 
 PAGE = Path(__file__).with_name("app.py")
@@ -64,7 +64,7 @@ def serve(listening: socket.socket, token: str) -> None:
     import uvicorn
 
     pages = marimo.create_asgi_app(quiet=True, include_code=True, session_ttl=KEPT)
-    page = GivesBack(pages.with_app(path=f"/{token}", root=str(PAGE)).build(), KEPT)
+    page = CollectOnClose(pages.with_app(path=f"/{token}", root=str(PAGE)).build(), KEPT)
     guarded = Guard(page, token, listening.getsockname()[1])
     config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=1, proxy_headers=False)
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn closes everything, then raises the signal anew

@@ -16,7 +16,7 @@ def pictures(*charts: Any) -> mo.Html:
 
 
 def controls(*elements: Any) -> mo.Html:
-    """What one turns, in a row."""
+    """The page's controls, in a row."""
     cells = "".join(f"<div>{mo.as_html(element).text}</div>" for element in elements)
     return mo.Html(f'<div class="lab-controls">{cells}</div>')
 
@@ -42,7 +42,7 @@ def table(key: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> mo.
 
 
 def progress(done: int, steps: int, state: str) -> mo.Html:
-    """How far the training is."""
+    """A line of text: how far the training is."""
     label = f"{state}: step {done} of {steps}"
     return mo.Html(
         f'<p class="lab-progress"><progress max="{steps}" value="{done}" aria-label="{label}"></progress> '
@@ -51,7 +51,7 @@ def progress(done: int, steps: int, state: str) -> mo.Html:
 
 
 def problem(message: str) -> Any:
-    """What is wrong, and what to do."""
+    """A box with an error: what is wrong, and what to do."""
     return mo.callout(mo.Html(f"<p>{escape(message)}</p>"), kind="warn")
 
 

@@ -29,7 +29,7 @@ Add = Callable[[Any], Any]
 
 
 class Standardized(NamedTuple):
-    """x − mean, and √(var + eps), its divisor; the statistics, with the reduced axes still there, of length 1."""
+    """x − mean, its divisor √(var + eps), and the statistics of x, with length 1 on the reduced axes."""
 
     centred: Any
     root: Any
@@ -87,7 +87,7 @@ def broadcast_like(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, 
 
 
 def broadcast_mask(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:
-    """A mask as booleans that broadcast against x."""
+    """A mask as a boolean array of x's shape."""
     if arrays.kind(mask) == "other":
         mask = np.asarray(mask)
     if arrays.dtype_name(mask) != "bool":
@@ -117,7 +117,7 @@ def broadcast_mask(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> An
 
 
 def in_range(space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, add: Add | None = None) -> tuple[Any, Any, Any]:
-    """x with its squares in range; what brings it back; and eps on its scale."""
+    """x times a power of two so that its squares are in range, the inverse power, and eps on that scale."""
     largest, power, floor = _RANGE[arrays.dtype_name(x)]
     huge = space.max(space.xp.abs(x), reduced_axes) > largest
     if add is not None:
@@ -178,5 +178,5 @@ def affine_within(centred: Any, root: Any, gamma: Any, beta: Any) -> Any:
 
 
 def ignore_fp_warnings(space: ArrayOps) -> Any:
-    """Where NumPy does not warn of NaN and infinities that the formula gives."""
+    """A context in which NumPy does not warn of NaN and infinities; no change for other frameworks."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore") if space.xp is np else nullcontext()

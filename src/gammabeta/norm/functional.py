@@ -86,7 +86,7 @@ def normalized(
     mask: Any = None,
     add: formula.Add | None = None,
 ) -> Normalized:
-    """`batch_norm` with the statistics that it took: what a layer's running statistics need.
+    """`batch_norm` with the statistics that it took, from which a layer updates its running ones.
 
     add: what makes one batch of all processes' batches, or None.
     """

@@ -1,4 +1,4 @@
-"""A linear map and an affine map are one linear map: the arithmetic of folding, in no framework's terms.
+"""Composition of a linear layer with an affine map: the arithmetic of folding, in no framework's terms.
 
     a(W·x + b) = (a.scale · W)·x + a(b)        `after`
     W·a(x) + b = (W · a.scale)·x + b + W·a(0)  `before`
@@ -39,7 +39,7 @@ class Features:
 
 
 def feature_axes_at(axis: axes.Axis | None) -> Callable[[int], tuple[int, ...]]:
-    """Where features lie beside the reduced axes; None for all but axis 1."""
+    """Return a function of ndim that gives the axes that are not reduced; with None it gives axis 1."""
 
     def along(rank: int) -> tuple[int, ...]:
         try:
@@ -70,12 +70,12 @@ class Linear:
 
     @property
     def inputs(self) -> int:
-        """How many features or channels go in."""
+        """The number of input features or channels."""
         return int(self.weight.shape[0] * self.weight.shape[2])
 
     @property
     def outputs(self) -> int:
-        """How many come out."""
+        """The number of output features or channels."""
         return int(self.weight.shape[0] * self.weight.shape[1])
 
     def after(self, a: Affine) -> "Linear":

@@ -1,4 +1,4 @@
-"""What a layer does with a batch's statistics in training, in any framework's own operations.
+"""The update of running statistics in training, and batch renormalization, for any framework's arrays.
 
 Running statistics follow them, feature by feature, and renorm brings the batch's output near the running ones'.
 """

@@ -1,4 +1,4 @@
-"""Fitted scalers, of this library and of scikit-learn, as the affine maps that they are."""
+"""Conversion of fitted scalers, of this library and of scikit-learn, to `Affine` maps."""
 
 from functools import reduce
 from typing import Any

@@ -1,4 +1,4 @@
-"""What both scalers share: the ways in and out, and the algebra of what has been seen."""
+"""The base class of the scalers: checks of the input, and results in the input's kind."""
 
 from collections.abc import Iterator
 from math import prod
@@ -25,7 +25,7 @@ FLOATS = [np.float64, np.float32, np.float16]
 
 
 class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
-    """What both share: the ways in and out, and the statistic's algebra. A subclass says which statistic, which map."""
+    """The base class of the scalers: a subclass says which statistic of X it takes and which map that gives."""
 
     copy: bool
     axis: axes.Axis | None
@@ -33,7 +33,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
     # In: from what is given to a statistic
 
     def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
-        """The statistic of X, once X is checked, and how many rows it has."""
+        """The statistic of X, once X is checked, and the number of its rows."""
         first = not hasattr(self, "n_samples_seen_")
         if self._is_frame(X):
             self._check_frame(X, first)
@@ -51,7 +51,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         return not isinstance(X, np.ndarray) and self.axis in (None, 0) and dataframes.is_frame(X)
 
     def _values(self, X: Any, sparse_formats: Any = False, copy: bool = False) -> Any:
-        """X as `check_array` would have it, but neither converted, where any type will do, nor searched."""
+        """X as `check_array` gives it, but of its own dtype where that is real, and not searched for infinities."""
         if arrays.elsewhere(X) and 0 not in X.shape and (X.ndim == 2 if self.axis is None else X.ndim > 1):
             return X
         values = arrays.to_numpy(X)
@@ -91,7 +91,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
             raise DataError(f"X has {got}, but {name} is expecting {self._shape}")
 
     def _knows(self, features: int, reset: bool) -> bool:
-        """What `validate_data` comes to for an array without names, where none are wanted; it takes longer about it."""
+        """Do quickly what `validate_data` does for an array where no names are known; False if it must do it."""
         if reset:
             self.__dict__.pop("feature_names_in_", None)
             self.n_features_in_ = features
@@ -174,7 +174,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         return self._clipped(image) if forward else image
 
     def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:
-        """Refuse what was counted while there was other work with the data: no sweep need look for it alone."""
+        """Raise scikit-learn's error if `infinite`, the number of infinities counted in the same sweep, is not 0."""
         if infinite and not get_config()["assume_finite"]:
             raise ValueError(_INFINITE.format(dtype))
 
@@ -186,6 +186,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
 
 
 def has_infinities(statistic: Moments | Extrema) -> bool:
+    """Whether a statistic is of data with infinities."""
     if isinstance(statistic, Moments):
         return bool(statistic.infinities.any())
     return bool((statistic.min == -np.inf).any() or (statistic.max == np.inf).any())

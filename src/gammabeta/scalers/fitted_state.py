@@ -1,4 +1,4 @@
-"""What a scaler has seen: its statistic, which adds up, and which JSON can hold.
+"""The fitted state of a scaler: its statistic, `merge`, JSON, and safety between threads.
 
 A scaler may be read while another thread fits it. What is learned is made beside the scaler and put into it at once, as
 a new `__dict__`; whoever reads more than one attribute reads them of a copy. Rows that several threads add at the same
@@ -25,7 +25,7 @@ _swapping = threading.Lock()  # for as long as a statistic is added to a scaler'
 
 
 def _forget() -> None:
-    """After a fork nobody is left who would release the lock."""
+    """Make a new lock after a fork: in the child no thread would release the old one."""
     global _swapping
     _swapping = threading.Lock()
 
@@ -35,7 +35,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class StatisticMixin(BaseEstimator):
-    """A fitted scaler's statistic and the attributes that follow from it. A subclass says which."""
+    """The mixin of a fitted statistic and of the attributes that follow from it; a subclass says which."""
 
     _statistic_type: ClassVar[Any]  # Moments or Extrema
     _statistic: ClassVar[str]  # the attribute that keeps it
@@ -63,13 +63,13 @@ class StatisticMixin(BaseEstimator):
         raise NotImplementedError
 
     def _now(self) -> Self:
-        """The scaler as it is at this moment, whatever other threads do to it."""
+        """A shallow copy of the scaler, which other threads do not change."""
         now = object.__new__(type(self))
         now.__dict__ = self.__dict__.copy()
         return now
 
     def _fitted_anew(self, *given: Any) -> Self:
-        """Fit a copy that has seen nothing, and take over all that has changed in it."""
+        """Fit an unfitted copy, and take over in one step every attribute that changed in it."""
         anew: Any = self._now()  # whose `partial_fit` is its class's
         for name in (*self._fitted, self._statistic):
             anew.__dict__.pop(name, None)
@@ -234,7 +234,7 @@ class StatisticMixin(BaseEstimator):
 
 
 def largest_count(counts: Any) -> int:
-    """The greatest of some counts as an integer: that of weights whose sum is beyond float64 is the greatest float."""
+    """The greatest of some counts as an integer; of infinite sums of weights the greatest float."""
     return int(np.nan_to_num(counts).max(initial=0))
 
 

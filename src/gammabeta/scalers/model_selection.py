@@ -1,4 +1,4 @@
-"""Cross-validation whose scalers are fitted in each fold without the data being read again.
+"""Cross-validation in which one pass over the data fits the scalers of all folds.
 
 Rows that are in the training sets of the same splits, an *atom*, share a statistic. One pass takes those of all atoms,
 and a training set's is the sum of its atoms': for five folds, four of five parts. Sums are exact, so that this equals
@@ -115,7 +115,7 @@ def _atoms(trains: list[Rows], n: int) -> tuple[NDArray[np.int32], Rows]:
 
 
 class _AtomStatistics:
-    """What a scaler would learn of each atom."""
+    """The statistic of each atom, and from these the scaler of any training set."""
 
     def __init__(self, scaler: Any, X: Any, codes: NDArray[np.int32], atoms: int) -> None:
         self._template = clone(scaler)
@@ -162,7 +162,7 @@ class _AtomStatistics:
 
 
 class _Rows(TransformerMixin, BaseEstimator):
-    """In a pipeline's place for a scaler: takes rows' numbers, gives the rows scaled by their fold's scaler."""
+    """A transformer from row numbers to these rows, scaled by the scaler of their fold."""
 
     def __init__(self, X: Any, scalers: dict[bytes, Any]) -> None:
         self.X = X

@@ -35,7 +35,7 @@ def sparse_moments(x: Any, weights: Array | None) -> Moments:
 
 
 def _joined(parts: list[Moments], places: list[Array], columns: int) -> Moments:
-    """Moments of blocks of columns as those of the table."""
+    """The moments of a table from those of blocks of its columns."""
     width = max(part.shape[0] for part in parts)
     padded = Moments.stack([part[np.minimum(np.arange(width), part.shape[0] - 1)] for part in parts])
     block, within = np.empty(columns, int), np.empty(columns, int)

@@ -1,4 +1,4 @@
-"""Moments that grow: of arrays that come one after another, where each is asked for what there is so far."""
+"""An accumulator of moments: arrays are added one after another, and each may ask for the statistics so far."""
 
 from typing import Any
 
@@ -60,18 +60,21 @@ class MomentsAccumulator:
         if self._sums is not None and not self._sums.finite:
             refuse_nan(self._sums.specials[0].reshape(self._shape))
 
-    def calibration_plan(self, x: Any, axis: axes.Axis, ddof: int, place: Workspace) -> CalibrationPlan | None:
-        """What adds arrays of the form of x at once, by their addresses, if they lie in runs of float32, and as long as
-        all does that was added: it knows of nothing else."""
+    def calibration_plan(self, x: Any, axis: axes.Axis, ddof: int, workspace: Workspace) -> CalibrationPlan | None:
+        """A plan that adds inputs of x's shape and layout by their addresses, or None where there is none for them.
+
+        There is one if the features lie in runs of float32, here and in every array added before: it adds to the sums
+        of runs alone. workspace: memory to work in, shared by the plans of a model.
+        """
         x = checked(x, "raise")
         runs = layout.runs(x, axis) if x.dtype == np.float32 and self.in_runs else None
         if runs is None or not kernel.at_a_time(runs):
             return None
-        return CalibrationPlan(self._of(x, axis, runs), runs, ddof, place)
+        return CalibrationPlan(self._of(x, axis, runs), runs, ddof, workspace)
 
     @property
     def in_runs(self) -> bool:
-        """Whether all that was added lay in runs."""
+        """Whether the features of every array that was added lay in runs."""
         return self._parts is None
 
     def join(self, part: Moments) -> None:
@@ -79,7 +82,7 @@ class MomentsAccumulator:
         self._parts = part if self._parts is None else self._parts + part
 
     def moments(self) -> Moments:
-        """Those of all that was added."""
+        """The moments of all values added so far."""
         parts = [] if self._parts is None else [self._parts]
         if self._sums is not None:
             parts.append(Moments._of_limbs(self._shape, *self._sums.sums()))

@@ -1,4 +1,4 @@
-"""Statistics of different features, put side by side."""
+"""Concatenation of the statistics of different features."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The names of groups: any column's distinct values in their order, and which of them each row has.
+"""Factorization of labels: a column's distinct values in their order, and the code of each row.
 
 Labels are kept as a sorted array of one of a few types, whatever they came as: bool, int64 (uint64 beyond it), float64,
 datetime64, timedelta64, or Python objects, text above all. Missing labels (None, NaN, NaT) are one label, the last: NaN
@@ -28,7 +28,7 @@ _SMALL = 2**16  # a range of integers that is tallied however few rows there are
 
 
 def as_array(labels: ArrayLike) -> Labels:
-    """Labels as NumPy has them, text and all else as objects."""
+    """Labels as a NumPy array: numbers and dates in their dtype, text and all else as objects."""
     array = np.asarray(labels)
     if array.dtype.kind in _FIXED:
         return array
@@ -99,7 +99,7 @@ def _of_range(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], Codes, NDArra
 
 
 def _renumbered(codes: Codes, order: NDArray[np.intp]) -> Codes:
-    """Codes after a change of their order: what was order[i] is i."""
+    """New codes after a change of the labels' order: what was order[i] is i."""
     place = np.zeros(codes.size, np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
     out = np.empty(len(codes.values), np.int32)
@@ -130,7 +130,7 @@ def _of_objects(labels: list[Any]) -> tuple[Labels, Codes, NDArray[np.int64]]:
 
 
 def _is_missing(label: Any) -> bool:
-    """Whether a label stands for none: None, NaN, NaT, pandas' NA."""
+    """Whether a label is a missing one: None, NaN, NaT, pandas' NA."""
     return label is None or type(label).__name__ in ("NAType", "NaTType") or bool(label != label)
 
 
@@ -249,10 +249,10 @@ def from_document(value: Any) -> Labels:
 
 def _in_order(labels: Labels) -> bool:
     """Whether labels are those that `factorized` makes of them."""
-    kept, codes, _ = factorized(labels)
-    if kept.dtype != labels.dtype or codes.small().tolist() != list(range(len(labels))):
+    again, codes, _ = factorized(labels)
+    if again.dtype != labels.dtype or codes.small().tolist() != list(range(len(labels))):
         return False
-    return labels.dtype.kind == "O" or kept.tobytes() == labels.tobytes()
+    return labels.dtype.kind == "O" or again.tobytes() == labels.tobytes()
 
 
 def _from_document(kind: Any, values: list[Any]) -> Labels | None:

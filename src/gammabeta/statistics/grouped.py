@@ -75,7 +75,7 @@ class Grouped(Immutable, Generic[S]):
         return self.each.total()
 
     def _joined(self, other: Self) -> tuple[Labels, Counts, Counts, S, S]:
-        """The labels of both, and rows and statistics of each side spread over them."""
+        """The union of both sides' labels, and each side's rows and statistics, (groups, …), for all of them."""
         shapes = self.each.shape[1:], other.each.shape[1:]
         if shapes[0] != shapes[1]:
             raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
@@ -123,7 +123,7 @@ class Grouped(Immutable, Generic[S]):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """What is in a document that `to_json` wrote.
+        """The grouped statistics in a document that `to_json` wrote.
 
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
@@ -132,7 +132,7 @@ class Grouped(Immutable, Generic[S]):
 
     @classmethod
     def _of_document(cls, value: Any) -> Self:
-        """What is in a parsed document."""
+        """The grouped statistics in a parsed document."""
         document = serialization.fields(value, cls._kind, _FIELDS)
         labels = naming.from_document(document["labels"])
         rows = serialization.counts(document["rows"], len(labels), "rows")

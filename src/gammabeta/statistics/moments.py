@@ -42,7 +42,7 @@ _FIELDS = ("shape", *_SUMS, *_SPECIALS)
 
 
 def _of_infinities(plus: bool, minus: bool) -> float:
-    """The mean where there are infinities of these signs."""
+    """The mean of a feature with infinities of these signs."""
     return nan if plus and minus else inf if plus else -inf
 
 
@@ -219,16 +219,16 @@ class Moments(Immutable):
 
     @cached_property
     def _population(self) -> Floats:
-        """Mean, variance and deviation of the finite values, (3, f)."""
+        """Mean, variance and deviation of the finite values, (3, f), by the divisor Σw."""
         return self._rounded(0.0)
 
     def _rounded(self, ddof: float) -> Floats:
-        """Mean, and by Σw − ddof variance and deviation, of the finite values, (3, f)."""
+        """Mean, variance and deviation of the finite values, (3, f), by the divisor Σw − ddof."""
         check_ddof(ddof)
         return rounding.population(*self._limbs, ddof)
 
     def _shaped(self, values: Floats, of_infinities: Callable[[bool, bool], float]) -> Floats:
-        """Values by feature, those of features with NaN or infinities put right."""
+        """Values (f,) in the features' shape, read-only, with those of features with NaN or infinities replaced."""
         if not self._ordinary:
             values = values.copy()
             nans, plus, minus = self._specials
@@ -302,7 +302,7 @@ class Moments(Immutable):
         return self._minus(other)._possible("what is taken away must have been added before")
 
     def _minus(self, other: "Moments") -> "Moments":
-        """These sums less the other's, whether or not some data could have what is left: see `_possible`."""
+        """The difference of the sums, not checked as `_possible` does: no data may have it."""
         same_features((self, other))
         weight, total, squares = map(limbs.subtract, self._limbs, other._limbs)
         return Moments._of_limbs(self._shape, weight, total, squares, self._specials - other._specials)

@@ -1,4 +1,4 @@
-"""Mean, variance and deviation over a window that slides down a series, exactly: no step leaves an error behind."""
+"""Rolling statistics: exact mean, variance and deviation of each window over a series."""
 
 from dataclasses import dataclass
 from math import prod

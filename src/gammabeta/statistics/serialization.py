@@ -1,4 +1,4 @@
-"""Statistics as text: versioned JSON documents in which every number is exact, and nothing can be executed.
+"""Versioned JSON documents of statistics, in which every number is exact and nothing can be executed.
 
 An integer i · 2^e is written as "0x<i in hexadecimal>p<e>", a float as `float.hex` writes it.
 """
@@ -30,12 +30,12 @@ _WIDEST = 2**24  # features of statistics that have none in another axis: nothin
 
 
 def dump(kind: str, fields: dict[str, Any]) -> str:
-    """A document of a kind, at this version."""
+    """The text of a document of a kind, at this version."""
     return json.dumps(document(kind, fields), allow_nan=False)
 
 
 def document(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """What `dump` writes, to be a part of another document."""
+    """The dictionary of a document of a kind, at this version."""
     return {"format": kind, "version": VERSION, **fields}
 
 
@@ -49,7 +49,7 @@ def load(text: str | bytes, kind: str, names: tuple[str, ...]) -> dict[str, Any]
 
 
 def parsed(text: str | bytes) -> Any:
-    """What JSON says, if it says one thing: no key twice in an object, and no number that is none, such as NaN."""
+    """The value of a JSON text; `StateError` for a key twice in an object and for NaN or Infinity."""
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite)
     except StateError:

@@ -1,4 +1,4 @@
-"""Which statistics some data could have: the one check of all that comes from documents, ledgers and differences.
+"""The check that some data could have given statistics: for documents, ledgers and differences.
 
 Everything is compared as integers, exactly. Of n values x between their least a and their greatest b, L = b − a:
 

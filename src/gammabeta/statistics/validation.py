@@ -1,4 +1,4 @@
-"""What both statistics ask of their arguments."""
+"""Validation of the arguments of statistics, and sums of counts that refuse to overflow."""
 
 from collections.abc import Sequence
 from math import isfinite, prod
@@ -20,14 +20,14 @@ _RULES = ("omit", "propagate", "raise")
 
 
 class Shaped(Protocol):
-    """A statistic of features of some shape."""
+    """The protocol of a statistic: it has a shape, that of its features."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
 
 def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
-    """x as an array of at least one dimension, under a rule that there is; with `stays` itself."""
+    """x as an array of at least one dimension, the rule for NaN being known; with `stays` x itself, a tensor."""
     if nan_rule not in _RULES:
         raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
     array = x if stays else np.asarray(arrays.to_numpy(x))
@@ -75,7 +75,7 @@ def plus(a: Counts, b: Counts) -> Counts:
 
 
 def chosen(shape: tuple[int, ...], index: Any) -> tuple[tuple[int, ...], NDArray[np.intp]]:
-    """The shape that indexing features of `shape` gives, and the places of those chosen."""
+    """The shape of some features indexed as NumPy would index an array of `shape`, and their places among all."""
     at = np.asarray(np.arange(prod(shape)).reshape(shape)[index])
     return at.shape, at.reshape(-1)
 
@@ -88,7 +88,7 @@ def same_features(parts: Sequence[Shaped]) -> None:
 
 
 def full_weights(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) -> Floats:
-    """Checked weights, in the shape of the data."""
+    """Weights as float64, checked and broadcast to the shape of the data: a read-only view."""
     given = np.asarray(weights)
     if given.dtype.kind not in "biuf":
         raise KindError(f"weights must be real numbers, got dtype {given.dtype}")
