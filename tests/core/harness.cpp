@@ -1,4 +1,4 @@
-// The exact sums of one table without Python, for processors that only an emulator runs: see tests/test_core.py.
+// The exact sums of one table without Python, for processors that only an emulator runs: see tests/kernels/test_core.py.
 //
 // Reads int64 rows, columns and the letter of a type, f or d, and the table; writes its limbs as `exact_table` leaves them,
 // Σx and Σx², how many values are not finite, and mean, variance and deviation as `finish` rounds them.

@@ -161,6 +161,16 @@ def test_the_documents_use_each_public_name_and_no_other():
     assert documented() == set(gammabeta.__all__) - {"__version__"}
 
 
+def test_contributing_names_files_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = text[text.index("## The rooms") : text.index("## The compiled core")]
+    names = set(re.findall(r"`([\w/]+\.(?:py|hpp)|core/\w+/)`", rooms))
+    frameworks = {f"{framework}/networks/fold.py" for framework in ("torch", "keras", "flax")}
+    assert len(names) > 15
+    for name in names - {"networks/fold.py"} | frameworks:
+        assert (ROOT / name).exists() or (ROOT / "src" / "gammabeta" / name).exists(), name
+
+
 def test_the_version_is_in_the_changelog():
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert headings[0] in ("Unreleased", gammabeta.__version__)
