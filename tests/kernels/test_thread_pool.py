@@ -7,10 +7,12 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
+import gammabeta as gb
 from gammabeta import Affine, Moments
 from gammabeta.kernels import thread_pool
 
@@ -80,6 +82,29 @@ def test_the_environment_limits_threads(monkeypatch: pytest.MonkeyPatch, asked: 
     assert thread_pool.count() == (most or available)
 
 
+def test_the_number_of_threads_is_set_for_the_process() -> None:
+    before = gb.get_num_threads()
+    one = Moments.of(X)
+    try:
+        gb.set_num_threads(3)
+        assert gb.get_num_threads() == thread_pool.count() == 3 and Moments.of(X) == one
+        with thread_pool.limit(1):
+            assert gb.get_num_threads() == 1
+        gb.set_num_threads(np.int64(1))
+        assert gb.get_num_threads() == 1 and Moments.of(X) == one
+    finally:
+        gb.set_num_threads(None)
+    assert gb.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("threads", "error"), [(0, gb.DataError), (-2, gb.DataError), (1.5, gb.KindError), ("2", gb.KindError)]
+)
+def test_a_wrong_number_of_threads_is_refused(threads: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"threads must be .*, or None for the default, got {threads!r}"):
+        gb.set_num_threads(threads)
+
+
 def test_work_within_work_does_not_wait_for_ever() -> None:
     with thread_pool.limit(2):
         inner = thread_pool.run(lambda i: thread_pool.run(lambda j: 10 * i + j, range(4)), range(4))
@@ -100,9 +125,9 @@ def test_a_fork_after_a_fit_works() -> None:
     program = """
 import os, numpy as np
 from gammabeta import Moments
-from gammabeta.kernels import threads
+from gammabeta.kernels import thread_pool
 x = np.random.default_rng(0).standard_normal((400_000, 2))
-with threads.limit(2):
+with thread_pool.limit(2):
     before = Moments.of(x)
     child = os.fork()
     if child == 0:

@@ -283,8 +283,8 @@ def test_what_a_closed_page_leaves_is_collected(monkeypatch):
 # In the lab's process: how many kernels, which hold all that a page made, there are, once a second.
 COUNTING = """
 import gc, pathlib, threading, time
-from gammabeta.lab import gives_back, server
-server.KEPT, gives_back.AFTER = 1, (2, 10, 30, 60)
+from gammabeta.lab import free_memory, server
+server.KEPT, free_memory.AFTER = 1, (2, 10, 30, 60)
 def count():
     while time.sleep(1) is None:
         kernels = sum(1 for thing in gc.get_objects() if type(thing).__name__ == "Kernel")

@@ -324,6 +324,22 @@ def test_what_was_never_there_cannot_be_taken_away() -> None:
 @pytest.mark.parametrize(
     "statistic", [Moments.of([[1.0, -2.5], [3.0, np.inf]]), Extrema.of([[1.0, -2.5], [3.0, np.nan]])]
 )
+def test_a_ddof_changes_the_divisor() -> None:
+    m = Moments.of([[1.0, 1.0], [3.0, np.inf]])
+    for ddof, var in (0, 1.0), (1, 2.0), (0.5, 4 / 3):
+        found = m.with_ddof(ddof)
+        assert found.var[0] == var and found.std[0] == np.sqrt(var) and found.mean.tolist() == [2.0, np.inf]
+        assert np.isnan([found.var[1], found.std[1]]).all()
+    assert (m.with_ddof(0).var[0], m.with_ddof(0).std[0]) == (m.var[0], m.std[0])
+    assert np.isnan(m.with_ddof(2).var[0])
+
+
+@pytest.mark.parametrize("statistic", [Moments, Extrema])
+def test_sums_are_given_by_no_constructor(statistic: Any) -> None:
+    with pytest.raises(KindError, match=rf"{statistic.__name__} must be made by {statistic.__name__}\.of\(x\)"):
+        statistic((), [1.0])
+
+
 def test_statistics_are_values(statistic: Any) -> None:
     for other in pickle.loads(pickle.dumps(statistic)), copy.copy(statistic), copy.deepcopy(statistic):
         assert other == statistic and hash(other) == hash(statistic)
