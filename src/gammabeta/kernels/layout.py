@@ -46,7 +46,7 @@ class Runs(NamedTuple):
     """How far it is from one to the next."""
 
 
-_Lie = tuple[int, NDArray[np.int64], NDArray[np.int64], int, int]
+_RunGeometry = tuple[int, NDArray[np.int64], NDArray[np.int64], int, int]
 """The size of the memory of `Runs`, and its other fields."""
 
 
@@ -219,13 +219,13 @@ def runs(x: Array, axis: axes.Axis) -> Runs | None:
     """The runs in which the features of x lie, if they lie so."""
     if x.dtype not in _FLOATS or not x.flags.aligned:
         return None
-    found = _lying(x.shape, x.strides, x.dtype, axes.reduced(axis, x.ndim))
+    found = _cached_run_geometry(x.shape, x.strides, x.dtype, axes.reduced(axis, x.ndim))
     return found and Runs(_stretch(x, found[0]), *found[1:])
 
 
 def _runs(x: Array) -> Runs:
     """The runs of a block that lies in runs."""
-    found = _lie(x)
+    found = _run_geometry(x)
     return Runs(_stretch(x, found[0]), *found[1:])
 
 
@@ -236,7 +236,7 @@ def _stretch(x: Array, size: int) -> Array:
     return np.asarray(_Readable(x, x.ctypes.data, (size,), x.dtype))
 
 
-def _lie(x: Array) -> _Lie:
+def _run_geometry(x: Array) -> _RunGeometry:
     """Where the runs of a block lie that lies in runs."""
     many, features, length = x.shape
     step, across = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
@@ -245,16 +245,16 @@ def _lie(x: Array) -> _Lie:
 
 
 @lru_cache(maxsize=64)
-def _lying(
+def _cached_run_geometry(
     shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], reduced_axes: tuple[int, ...]
-) -> _Lie | None:
-    """`_lie` of every array of this form, if it lies in runs: a network's layers see the same forms again and again."""
+) -> _RunGeometry | None:
+    """`_run_geometry` of every array of this form, if it lies in runs: a network's layers see the same forms again and again."""
     x = np.lib.stride_tricks.as_strided(np.empty(0, dtype), shape, strides)
     try:
         whole = block(x, groups(x, reduced_axes), copy=False)
     except ValueError:
         return None
-    return _lie(whole) if whole.shape[2] > 1 and _lies_in_runs(whole) else None
+    return _run_geometry(whole) if whole.shape[2] > 1 and _lies_in_runs(whole) else None
 
 
 def side_by_side(columns: Sequence[Array]) -> Runs:

@@ -62,7 +62,7 @@ def _lanes(flat: Array, lanes: int, features: int) -> Range:
     return _double(minima), _double(maxima), missing.reshape(shape).sum(axis=0, dtype=np.int64)
 
 
-class Found:
+class RangeAccumulator:
     """The range so far of features that lie in runs."""
 
     def __init__(self, features: int, dtype: np.dtype[Any]) -> None:
@@ -79,7 +79,7 @@ class Found:
 
 def _runs(given: layout.Runs) -> Range:
     """The range of features that lie in runs."""
-    found = Found(len(given.lengths), given.memory.dtype)
+    found = RangeAccumulator(len(given.lengths), given.memory.dtype)
 
     def some(between: tuple[int, int]) -> None:
         _RUNS[given.memory.dtype.char](*given, *between, *found.arrays)

@@ -13,7 +13,7 @@ _ADD = binding.by_type("exact_runs_and_range")
 
 def columns(given: Runs) -> tuple[Sums, Range]:
     """The exact sums of vectors as `moments.sums` gives them, NaN left out, and their range as `minmax.extent` does."""
-    found = minmax.Found(len(given.lengths), given.memory.dtype)
+    found = minmax.RangeAccumulator(len(given.lengths), given.memory.dtype)
 
     def add(x: Array, starts: Array, lengths: Array, many: int, step: int, first: int, last: int, *out: Any) -> None:
         _ADD[x.dtype.char](x, starts, lengths, many, step, first, last, *found.arrays, *out)
