@@ -321,9 +321,6 @@ def test_what_was_never_there_cannot_be_taken_away() -> None:
         Extrema.of([1.0]) - Extrema.of([1.0])
 
 
-@pytest.mark.parametrize(
-    "statistic", [Moments.of([[1.0, -2.5], [3.0, np.inf]]), Extrema.of([[1.0, -2.5], [3.0, np.nan]])]
-)
 def test_a_ddof_changes_the_divisor() -> None:
     m = Moments.of([[1.0, 1.0], [3.0, np.inf]])
     for ddof, var in (0, 1.0), (1, 2.0), (0.5, 4 / 3):
@@ -340,6 +337,9 @@ def test_sums_are_given_by_no_constructor(statistic: Any) -> None:
         statistic((), [1.0])
 
 
+@pytest.mark.parametrize(
+    "statistic", [Moments.of([[1.0, -2.5], [3.0, np.inf]]), Extrema.of([[1.0, -2.5], [3.0, np.nan]])]
+)
 def test_statistics_are_values(statistic: Any) -> None:
     for other in pickle.loads(pickle.dumps(statistic)), copy.copy(statistic), copy.deepcopy(statistic):
         assert other == statistic and hash(other) == hash(statistic)

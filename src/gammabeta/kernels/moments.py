@@ -163,8 +163,8 @@ def _panel(x: Array, several: int, first: int, width: int) -> Sums:
     columns = x.shape[1]
     room = _room("lanes", -(-width // layout.LANES) * folds.FOLDS[x.dtype.char].block)
 
-    def run(*out: Any) -> None:
-        add_tile.accumulate(x, columns, several, first, width, *out, room)
+    def run(total: Array, squares: Array, specials: Array, touched: Array) -> None:
+        add_tile.accumulate(x, columns, several, first, width, total, squares, specials, touched, room)
 
     found = _canonical(run, min(width, columns))
     _spare.__dict__["lanes"] = room
