@@ -248,7 +248,7 @@ def _run_geometry(x: Array) -> _RunGeometry:
 def _cached_run_geometry(
     shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], reduced_axes: tuple[int, ...]
 ) -> _RunGeometry | None:
-    """The `_run_geometry` of arrays of this form, if they lie in runs; cached, since layers see few forms again and again."""
+    """The `_run_geometry` of arrays of this form, if they lie in runs; cached: layers see few forms again and again."""
     x = np.lib.stride_tricks.as_strided(np.empty(0, dtype), shape, strides)
     try:
         whole = block(x, groups(x, reduced_axes), copy=False)
