@@ -60,7 +60,6 @@ ALLOWED = {
         "gammabeta.cli.commands -> csv",
     ],
     "a format's library is loaded where a file is of that format": [
-        "gammabeta.data.formats.registry -> gammabeta.data.formats.*",
         "gammabeta.data.formats.images -> PIL*",
         "gammabeta.data.formats.record_batches -> pyarrow.*",
         "gammabeta.data.formats.zarr* -> zarr*",
