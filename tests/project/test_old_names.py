@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(
     not (ROOT / "pyproject.toml").exists(), reason="the tests run outside a checkout: there is no pyproject.toml"
 )
 
-# The modules of each folder as they were called, "" being the package itself. `torch/layer.py` is not among them:
-# pickles of whole models name it, and a shim stands there.
+# The modules of each folder as they were called, "" being the package itself. `torch/layer.py` and `flax/layer.py` are
+# not among them: pickles of whole models name these, and shims stand there.
 OLD = {
     "": """
         adaptation arrays charts feeding folded folding formula frames functional fusing html immutable
@@ -29,7 +29,7 @@ OLD = {
     "data/dask": "blocks partitions parts",
     "diagnosis": "__init__ activations arising findings layer looking result seen values",
     "flax": """
-        adapt batches checks fold freeze functions graph layer linear port recalibrate sync tracked
+        adapt batches checks fold freeze functions graph linear port recalibrate sync tracked
     """,
     "flax/diagnose": "__init__ arising following loading step watch",
     "keras": """
