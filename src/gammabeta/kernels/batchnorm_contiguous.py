@@ -40,7 +40,7 @@ run = binding.function("contiguous_run")
 """Do one thread's part of the work laid down in a room, its argument."""
 
 settle = binding.function("contiguous_settle")
-"""End the work laid down in a room, its argument, once all threads are done; returns what a call with one thread does."""
+"""End the work laid down in a room, its argument, when all threads are done; returns what one thread's call does."""
 
 RUN = binding.address("contiguous_run")
 """The address of `run` for callers that are not Python: a function of the room's address."""
