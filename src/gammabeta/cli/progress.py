@@ -15,7 +15,7 @@ REDRAW = 0.1  # seconds between two pictures
 
 
 class Meter:
-    """Call it with the bytes done and the bytes to do; where there are several files, tell it of each in `finished`."""
+    """A progress bar: a `ProgressFn` whose `on_file_done` is a `FileDoneFn`."""
 
     def __init__(self) -> None:
         self._start = self._drawn = monotonic()
@@ -36,7 +36,7 @@ class Meter:
             self._drawn = now if due else self._drawn
             self._bar.update(self._task, completed=done, total=size, files=self._files, refresh=due)
 
-    def finished(self, done: int, files: int, rows: int) -> None:
+    def on_file_done(self, done: int, files: int, rows: int) -> None:
         """So many files are done, and so many rows of them have been read."""
         self.files = done, files
         rate = rows / max(monotonic() - self._start, 1e-3)

@@ -29,9 +29,10 @@ def stats(
     """Take the statistics of files by group and add them up."""
     from gammabeta import data
     from gammabeta.cli.progress import Meter
+    from gammabeta.data.core.statistics_io import statistics_path
 
     if output is not None:
-        data.store.statistics_path(output)
+        statistics_path(output)
     with Meter() as meter:
         found = data.gather_groups(sources, by, columns, exclude, progress=meter)
     if output is not None:

@@ -60,7 +60,7 @@ def updated(
                 skip_bad=skip_bad,
                 check=check,
                 progress=meter,
-                finished=meter.finished,
+                on_file_done=meter.on_file_done,
             )
     for reason in result.bad.values():
         note(f"left out: {reason}")

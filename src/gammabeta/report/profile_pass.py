@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.affine import constant
+from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Block, Chunk, Column, Restart, Source
 from gammabeta.data.io.prefetch import ahead
-from gammabeta.data.passes.measure import Both, Progress, added, both_of, in_order
+from gammabeta.data.passes.measure import Both, added, both_of, in_order
 from gammabeta.errors import DataError
 from gammabeta.kernels import histogram, thread_pool
 from gammabeta.report.profile import NO_GRID, Grid, Profile, grid_for
@@ -34,7 +35,7 @@ Group = tuple[str, ...]
 def profiles(
     source: Source,
     chosen: Callable[[], Sequence[Column]],
-    progress: Progress,
+    progress: ProgressFn,
     against: Mapping[str, Profile] | None = None,
 ) -> list[Profile]:
     """The profiles of a file's columns.
@@ -60,7 +61,7 @@ def profiles(
 
 
 def _groups(
-    source: Source, columns: Sequence[Column], progress: Progress, against: Mapping[str, Profile]
+    source: Source, columns: Sequence[Column], progress: ProgressFn, against: Mapping[str, Profile]
 ) -> Iterator[list[Profile]]:
     known = {column.name: column for column in columns}
     for group, stream in groupby(ahead(source.pieces(list(known)), AHEAD, here=source.here), key=itemgetter(0)):

@@ -164,7 +164,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
 
 def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path, monkeypatch):
     source = put(tmp_path / "in.csv", 10)
-    monkeypatch.setattr("gammabeta.data.passes.transform.measure", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("work began"))
     (tmp_path / "folder.csv").mkdir()
     for out, kind, message in [
         (tmp_path / "none" / "out.csv", FileError, "there is no folder .*; make it first"),
@@ -182,7 +182,7 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path, monkeypatc
 
 def test_an_unwritable_folder_is_found_out_before_any_work(tmp_path, monkeypatch):
     source = put(tmp_path / "in.csv", 10)
-    monkeypatch.setattr("gammabeta.data.passes.transform.measure", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("work began"))
     opened = os.open
 
     def refuse(path, flags, *given):  # chmod does not stop root, whom tests may run as

@@ -21,6 +21,7 @@ from gammabeta.cli import main
 from gammabeta.data.dataset import ledger as journals
 from gammabeta.data.dataset.file_statistics import FileStamp
 from gammabeta.data.dataset.ledger import LedgerFile
+from gammabeta.data.formats import registry
 from gammabeta.errors import DataError, FileError, StateError
 from gammabeta.statistics.binary import packed, unpacked
 
@@ -60,11 +61,11 @@ def reads(monkeypatch) -> list[str]:
 
     seen = []
 
-    def opened(path):
+    def open_source(path):
         seen.append(Path(path).name)
-        return data.sources.opened(path)
+        return registry.open_source(path)
 
-    monkeypatch.setattr(file_statistics, "opened", opened)
+    monkeypatch.setattr(file_statistics, "open_source", open_source)
     return seen
 
 
@@ -419,7 +420,7 @@ def test_progress_is_told(folder):
         "d",
         "s.json",
         progress=lambda done, size: told.append((done, size)),
-        finished=lambda *given: files.append(given),
+        on_file_done=lambda *given: files.append(given),
     )
     size = sum(path.stat().st_size for path in Path("d").rglob("*.parquet"))
     assert told[-1] == (size, size)

@@ -105,7 +105,7 @@ def test_the_way_back(folder, workers):
 
 def test_minmax_by_footers(folder, monkeypatch):
     read_ = data.scale("in", "read", recipe=MINMAX, footers=False)
-    monkeypatch.setattr("gammabeta.data.passes.measure.measure", lambda *a, **k: pytest.fail("values were read"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("values were read"))
     told = data.scale("in", "told", recipe=MINMAX)
     assert isinstance(told.statistics, data.Ranges) and told.statistics.affine() == read_.statistics.affine()
     assert contents("told") == contents("read")
@@ -364,7 +364,7 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(folder, monkeypatch,
     Path("link").symlink_to("in/year=2023")
     Path("file").touch()
     before = contents(".")
-    monkeypatch.setattr("gammabeta.data.passes.measure.measure", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("work began"))
     with pytest.raises(FileError, match=message):
         data.scale("in", out)
     assert contents(".") == before and not list(folder.rglob(FOLDER))
@@ -494,12 +494,12 @@ def test_progress_goes_from_nothing_to_all(folder):
 def test_every_file_is_told(folder):
     data.scale("in/a.*", "out")
     told = []
-    data.scale("in", "out", workers=1, finished=lambda *given: told.append(given))
+    data.scale("in", "out", workers=1, on_file_done=lambda *given: told.append(given))
     assert told[:3] == [(1, 3, 0), (2, 3, 500), (3, 3, 1000)]  # for the statistics, which knew a.parquet
     assert told[3:] == [(1, 3, 500), (2, 3, 1000), (3, 3, 1500)]  # they are others now: it is written again
     told.clear()
     (Path("out") / NAMES[1]).unlink()
-    data.scale("in", "out", finished=lambda *given: told.append(given))
+    data.scale("in", "out", on_file_done=lambda *given: told.append(given))
     assert told == [(3, 3, 0), (3, 3, 500)]
 
 

@@ -20,6 +20,7 @@ from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.io.paths import State, changed, state_of
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import KindError
+from gammabeta.kernels.affine import apply_beside
 from gammabeta.statistics import Extrema
 
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
@@ -168,8 +169,6 @@ def _standing(kind: pa.DataType) -> np.dtype[Any]:
 
 def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, bool]:
     """The batch after its columns' affine maps, null where it was null, and whether an infinity came out."""
-    from gammabeta.kernels.affine import apply_beside
-
     out = batch.columns
     alike: dict[pa.DataType, list[int]] = {}
     for i, place in enumerate(scaling.places):

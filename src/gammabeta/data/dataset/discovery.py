@@ -214,3 +214,16 @@ def _part(path: Path, name: str) -> Part:
     pairs = (folder.partition("=") for folder in name.split("/")[:-1])
     partitions = {key: None if value == _NO_VALUE else unquote(value) for key, equals, value in pairs if key and equals}
     return Part(path, name, partitions)
+
+
+def files_of(where: str | Path) -> Iterator[tuple[Path, dict[str, str | None]]]:
+    """The files that a path stands for, each with its Hive partitions: of a data set all, else the path itself."""
+    if is_data_set(where):
+        yield from ((part.path, part.partitions) for part in data_set(where).parts)
+    else:
+        yield Path(where), {}
+
+
+def none_good(bad: dict[str, str]) -> FileError:
+    """The error that no file of a data set can be read. bad: why, by name."""
+    return FileError(f"one file at least must be fit to be read, none of {len(bad)} is: {bad[min(bad)]}")

@@ -11,18 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gammabeta.affine import Affine
-from gammabeta.data.core.options import RunOptions
+from gammabeta.data.core.options import ProgressFn, RunOptions
+from gammabeta.data.core.results import Files, Written
 from gammabeta.data.core.statistics import Ranges, Statistics
-from gammabeta.data.dataset.discovery import DataSet, Part
+from gammabeta.data.dataset.discovery import DataSet, Part, none_good
 from gammabeta.data.dataset.file_statistics import FileStamp
-from gammabeta.data.dataset.manifest import FOLDER, Files, Line, Manifest, fingerprint, linked, stamp
+from gammabeta.data.dataset.manifest import FOLDER, Line, Manifest, fingerprint, linked, stamp
 from gammabeta.data.dataset.measure import AT_ONCE
-from gammabeta.data.formats.registry import check_output, opened
+from gammabeta.data.formats.registry import check_output, open_source
 from gammabeta.data.io import part_files
 from gammabeta.data.io.paths import OutputError, replacing, writing
-from gammabeta.data.passes.measure import Progress
-from gammabeta.data.passes.minmax import none_good
-from gammabeta.data.passes.transform import Written, unscaled, write_mapped
+from gammabeta.data.passes.transform import unscaled, write_mapped
 from gammabeta.errors import FileError
 from gammabeta.kernels import thread_pool
 
@@ -48,7 +47,7 @@ class FileJobs:
         known, affine: the columns to map, and their map.
         out: the folder to write into, which this run has locked.
         bad: the files that were found to be unreadable before, and why.
-        manner: how it is done.
+        options: how it is done.
     """
 
     def __init__(
@@ -59,10 +58,10 @@ class FileJobs:
         affine: Affine,
         out: Path,
         bad: Mapping[str, str],
-        manner: RunOptions,
+        options: RunOptions,
     ) -> None:
         self._source, self._stamps, self._known, self._affine = source, stamps, known, affine
-        self._out, self._bad, self._manner = out, dict(bad), manner
+        self._out, self._bad, self._options = out, dict(bad), options
         self._map = fingerprint(known.names, affine)
         self._record = Manifest(out)
         self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
@@ -70,7 +69,7 @@ class FileJobs:
         self._size = sum(stamps[part].size for part in self._to_do)
         self._read = self._rows = 0
         self._lock, self._failed, self._stopping = threading.Lock(), threading.Event(), threading.Event()
-        self._workers = manner.workers or min(thread_pool.count(), AT_ONCE)
+        self._workers = options.workers or min(thread_pool.count(), AT_ONCE)
         self._turn = threading.Semaphore(self._workers)  # to compute
 
     def _is_done(self, part: Part) -> bool:
@@ -86,7 +85,7 @@ class FileJobs:
         self._clean()
         busy = self._workers >= thread_pool.count() and len(self._to_do) >= MANY * self._workers
         alone = thread_pool.alone if busy else None
-        waiting = 0 if self._manner.workers else 1  # for its file to be on the disk, meanwhile
+        waiting = 0 if self._options.workers else 1  # for its file to be on the disk, meanwhile
         pool = ThreadPoolExecutor(self._workers + waiting, "gammabeta-file", alone)
         try:
             for part, future in [(part, thread_pool.submit(pool, self._begin, part)) for part in self._to_do]:
@@ -124,11 +123,11 @@ class FileJobs:
 
     def _is_left_out(self, error: BaseException) -> bool:
         """Whether the run goes on without the file that has this error."""
-        return self._manner.skip_bad and isinstance(error, FileError) and not isinstance(error, OutputError)
+        return self._options.skip_bad and isinstance(error, FileError) and not isinstance(error, OutputError)
 
     def _write(self, part: Part) -> None:
         """Write a file, if it is still what it was when the run began, and record it."""
-        out, source = self._out / part.name, opened(part.path)
+        out, source = self._out / part.name, open_source(part.path)
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.exists() and out.samefile(part.path):
@@ -143,9 +142,9 @@ class FileJobs:
             self._record.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
             self._rows += rows
             self._done += 1
-            self._manner.finished(self._done, len(self._source.parts), self._rows)
+            self._options.on_file_done(self._done, len(self._source.parts), self._rows)
 
-    def _told(self) -> Progress:
+    def _told(self) -> ProgressFn:
         """The progress of one file, as part of the whole."""
         before = 0
 
@@ -156,7 +155,7 @@ class FileJobs:
             with self._lock:
                 self._read += done - before
                 before = done
-                self._manner.progress(self._read, self._size)
+                self._options.report_progress(self._read, self._size)
 
         return told
 
@@ -169,7 +168,7 @@ class FileJobs:
         written = sum(part.name in names for part in self._to_do)
         files = Files(written, len(good) - written, self._bad, tuple(sorted(set(lines) - names)), self._left_out())
         rows = sum(lines[name].rows for name in names)
-        return Written(self._out, rows, self._known, *unscaled(opened(good[0].path), self._known.names), files)
+        return Written(self._out, rows, self._known, *unscaled(open_source(good[0].path), self._known.names), files)
 
     def _left_out(self) -> tuple[str, ...]:
         """What is no data, and what others write beside it: `_metadata` would no longer be true."""

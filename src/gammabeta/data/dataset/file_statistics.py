@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.discovery import Part
 from gammabeta.data.dataset.schema import meant
-from gammabeta.data.formats.registry import opened
+from gammabeta.data.formats.registry import open_source
 from gammabeta.data.io.paths import changed, existing
-from gammabeta.data.passes.measure import Progress, measured
+from gammabeta.data.passes.measure import measured
 from gammabeta.errors import StateError
 from gammabeta.statistics import Extrema, Moments, serialization
 
@@ -63,7 +64,7 @@ def stamp_of(path: Path) -> FileStamp:
 
 
 def entry_of(
-    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress
+    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> FileStatistics:
     """Read a file of a data set.
 
@@ -73,7 +74,7 @@ def entry_of(
         KindError: such a column is not of numbers.
     """
     before = stamp_of(part.path)
-    source = opened(part.path)
+    source = open_source(part.path)
     while True:
         try:
             chosen = taken(source.columns, columns, exclude, part.path)

@@ -40,22 +40,6 @@ class Line:
     rows: int
 
 
-@dataclass(frozen=True)
-class Files:
-    """What became of a folder's files, by their names in it.
-
-    `written`: how many this run wrote; `kept`: how many an earlier one had; `bad`: those that cannot be read, and why;
-    `stale`: outputs of earlier runs that are none of this one, since their source is bad or gone; `left_out`: what is
-    no data, and did not go along.
-    """
-
-    written: int
-    kept: int
-    bad: dict[str, str]
-    stale: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
 def stamp(path: Path) -> FileStamp | None:
     """A file's stamp as it is now, None if there is no file."""
     try:

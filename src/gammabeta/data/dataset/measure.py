@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
+from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, Part
 from gammabeta.data.dataset.file_statistics import FileStatistics, entry_of
 from gammabeta.data.dataset.schema import SchemaCheck
-from gammabeta.data.formats.registry import opened
+from gammabeta.data.formats.registry import open_source
 from gammabeta.data.io.parallel import Told, map_concurrently
-from gammabeta.data.passes.measure import Progress, quiet
+from gammabeta.data.io.prefetch import ahead
 from gammabeta.errors import FileError
 
 AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
@@ -23,7 +24,7 @@ def measure_set(
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
     recipe: Recipe | None,
-    progress: Progress,
+    progress: ProgressFn,
 ) -> Statistics:
     """The statistics of all the rows of a data set. Arguments and errors are those of `measure`."""
     total = StatisticsAccumulator(found.where, columns, exclude)
@@ -39,7 +40,7 @@ def each(
     parts: Sequence[Part],
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
-    progress: Progress = quiet,
+    progress: ProgressFn = ignore_progress,
 ) -> Iterator[Outcome]:
     """Every file's entry, or why it cannot be read, in the order in which they end. Otherwise as `map_concurrently`."""
     sizes = [_size(part) for part in parts]
@@ -63,10 +64,14 @@ def _size(part: Part) -> int:
 
 def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
     """The rows of a data set in order, as `scan` gives those of a file; `start` and `done` go on from file to file."""
+    return ahead(_chunks(found, columns))
+
+
+def _chunks(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
     agreement = SchemaCheck(columns, None)
     rows = done = 0
     for place, part in enumerate(found.parts):
-        source = opened(part.path)
+        source = open_source(part.path)
         source.learn()
         agreement.look(place, part.path, source.columns)
         size, last = source.size, 0

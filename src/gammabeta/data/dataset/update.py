@@ -4,43 +4,20 @@ Beside the stats file lies its ledger, with each file's own exact statistics, si
 a scan of all files would give, to the bit, since sums of integers do not depend on who added them up, or when.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from gammabeta.data.core.statistics import Recipe, Statistics, listed
+from gammabeta.data.core.options import FileDoneFn, ProgressFn
+from gammabeta.data.core.results import Updated
+from gammabeta.data.core.statistics import Recipe, listed
 from gammabeta.data.core.statistics_io import save, statistics_path
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
-from gammabeta.data.dataset.discovery import Part, Where, data_set
+from gammabeta.data.dataset.discovery import DataSet, Part, none_good
 from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics
 from gammabeta.data.dataset.ledger import LedgerFile
 from gammabeta.data.dataset.measure import each
-from gammabeta.data.passes.measure import Progress, quiet
-from gammabeta.data.passes.minmax import none_good
 from gammabeta.errors import FileError, StateError
-
-Finished = Callable[[int, int, int], None]  # files done, of how many, and the rows that were read of them
-
-
-def silent(done: int, files: int, rows: int) -> None:
-    """Report no files."""
-
-
-@dataclass(frozen=True)
-class Updated:
-    """What became of a data set's statistics.
-
-    `read`: the files that were read; `kept`: how many were as before; `gone`: those that were known and are no more;
-    `bad`: those that were left out, and why; `checked`: those that were read again and found as they were.
-    """
-
-    statistics: Statistics
-    read: tuple[str, ...]
-    kept: int
-    gone: tuple[str, ...] = ()
-    bad: dict[str, str] = field(default_factory=dict)
-    checked: tuple[str, ...] = ()
 
 
 def ledger_path(stats: str | Path) -> Path:
@@ -48,50 +25,19 @@ def ledger_path(stats: str | Path) -> Path:
     return statistics_path(stats).with_suffix(".ledger")
 
 
-def update(
-    where: Where,
+def update_set(
+    found: DataSet,
     stats: str | Path,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
     *,
-    recipe: Recipe | None = None,
-    skip_bad: bool = False,
-    check: int | None = None,
-    progress: Progress = quiet,
-    finished: Finished = silent,
+    recipe: Recipe | None,
+    skip_bad: bool,
+    check: int | None,
+    progress: ProgressFn,
+    on_file_done: FileDoneFn,
 ) -> Updated:
-    """The statistics of a data set, kept in a stats file: they are `measure`'s of all files, but few of them are read.
-
-    Args:
-        where: a folder, a pattern such as "data/**/*.parquet", or a list of files; all of one format.
-        stats: the `.json` file to write; the ledger lies beside it, as `.ledger`. Nothing else is needed to go on.
-        columns, exclude, recipe: as for `measure`. A file is read again where a column is meant that was not before.
-        skip_bad: leave out files that cannot be read, and go on.
-        check: the seed of a sample of the files, 1 in 100 and 5 at least, that are read although they seem to be known.
-        progress: called with the bytes read so far and the bytes to read.
-        finished: called with the files done, the files there are and the rows read, after each file.
-
-    A file counts as unchanged if its size and its time are. It is kept as soon as it has been read: whatever ends the
-    process, the next call goes on from there. Both files are whole at any moment.
-
-    Raises:
-        FileError: files cannot be read (all others have been, and are kept), one was changed meanwhile, the ledger or
-            the stats file cannot be written, or another process has the ledger.
-        StateError: the ledger is damaged or of another version, or a file that was checked has other statistics.
-        DataError, KindError: as `measure`.
-
-    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name, values in {"a": [1.0, 2.0], "b": [6.0]}.items():
-    ...         pq.write_table(pa.table({"x": values}), f"{folder}/{name}.parquet")
-    ...     first = update(folder, f"{folder}/stats.json")
-    ...     pq.write_table(pa.table({"x": [9.0, 9.0]}), f"{folder}/c.parquet")
-    ...     Path(f"{folder}/b.parquet").unlink()
-    ...     found = update(folder, f"{folder}/stats.json")
-    >>> first.statistics.moments.mean, found.statistics.moments.mean, found.read, found.kept, found.gone
-    (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
-    """
-    found = data_set(where)
+    """Bring the stats file of a data set up to date. Arguments and errors are those of `gammabeta.data.update`."""
     with LedgerFile(ledger_path(stats)) as journal:
         total = StatisticsAccumulator(found.where, columns, exclude)
         places = {part.name: i for i, part in enumerate(found.parts)}
@@ -100,7 +46,7 @@ def update(
         for part in found.parts:
             (kept if _known(journal, total, part, places[part.name]) else fresh).append(part)
         read, bad, rows = [], {}, 0
-        finished(len(kept), len(places), 0)
+        on_file_done(len(kept), len(places), 0)
         for part, outcome in each(fresh, columns, exclude, progress):
             if isinstance(outcome, FileStatistics):
                 journal.add(part.name, outcome)
@@ -110,7 +56,7 @@ def update(
             else:
                 journal.add_bad(part.name, _stamp(part) or FileStamp(0, 0), str(outcome))
                 bad[part.name] = str(outcome)
-            finished(len(kept) + len(read) + len(bad), len(places), rows)
+            on_file_done(len(kept) + len(read) + len(bad), len(places), rows)
         if bad and not (skip_bad and len(bad) < len(places)):
             raise none_good(bad) if skip_bad else _unreadable(bad, journal)
         checked = () if check is None else _checked(kept, check, journal, columns, exclude, progress)
@@ -154,7 +100,7 @@ def _checked(
     journal: LedgerFile,
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
-    progress: Progress,
+    progress: ProgressFn,
 ) -> tuple[str, ...]:
     """Read a sample of the files again; the names of those."""
     sample = Random(seed).sample(list(kept), min(len(kept), max(5, -(-len(kept) // 100))))

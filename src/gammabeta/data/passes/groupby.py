@@ -1,6 +1,6 @@
 """A file's statistics by group: one pass, memory for the groups and not for the rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
 from gammabeta.data.core.statistics_io import contents, statistics_path
-from gammabeta.data.dataset.discovery import data_set, is_data_set
-from gammabeta.data.formats.registry import Data, opened
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.prefetch import ahead
 from gammabeta.data.io.remote import Place
-from gammabeta.data.passes.measure import Progress, infinite, measure, quiet
+from gammabeta.data.passes.measure import infinite
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, serialization, state_check
 from gammabeta.statistics.factorize import factorized
@@ -37,6 +36,7 @@ class GroupStatistics:
     `by`: the column of the labels; `columns`: the k others; `moments` and `extrema`: of each group, shape (groups, k).
 
     >>> import pyarrow as pa
+    >>> from gammabeta.data import measure_by
     >>> table = pa.table({"kind": ["b", "a", "b"], "x": [1.0, 2.0, 5.0]})
     >>> found = measure_by(table, "kind")
     >>> found.labels.tolist(), found.moments.moments.mean[:, 0]
@@ -115,26 +115,10 @@ class GroupStatistics:
         return cls(by, columns, moments, extrema)
 
 
-def measure_by(
-    source: Data,
-    by: str,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    *,
-    progress: Progress = quiet,
+def measure_groups(
+    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> GroupStatistics:
-    """The exact statistics of a file's numeric columns in each group of its rows, in one pass.
-
-    Args:
-        source, columns, exclude, progress: as for `measure`.
-        by: the column of the groups' labels: text, integers, dates, flags, … . Rows without one are a group too.
-
-    Raises:
-        FileError: the file cannot be read as what its name says.
-        DataError: ±inf, an unknown column, no numeric column.
-        KindError: labels of a type that has no order, such as lists.
-    """
-    source = opened(source)
+    """The statistics by group of an open source. Arguments and errors are those of `gammabeta.data.measure_by`."""
     while True:
         try:
             return _measured(source, by, columns, exclude, progress)
@@ -143,7 +127,7 @@ def measure_by(
 
 
 def _measured(
-    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress
+    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> GroupStatistics:
     known = {column.name: column for column in source.columns}
     if by not in known:
@@ -274,60 +258,7 @@ def is_grouped(path: Path) -> bool:
         return False
 
 
-def gather_groups(
-    paths: Sequence[str | Path],
-    by: str | None,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    *,
-    progress: Progress = quiet,
-) -> GroupStatistics:
-    """The statistics by group of several files together: data files, and stats files by group (`.json`).
-
-    Args:
-        paths: files, and data sets: folders and patterns.
-        by: the column of the labels, or a Hive partition, `year` in the folders `year=2024`; without it that of the
-            first stats file.
-        columns, exclude: as for `measure_by`, of the data files.
-
-    Raises: as `measure_by` and `load_groups`, and DataError for files that do not add up, by name.
-    """
-    named = [Path(path) for path in paths]
-    kept = {path: load_groups(path) for path in named if path.suffix.lower() == ".json"}
-    by = next((found.by.name for found in kept.values()), None) if by is None else by
-    if by is None:
-        raise DataError(
-            "by must name the column of the groups' labels where no file is of statistics by group, got None"
-        )
-    total: GroupStatistics | None = None
-    for path, partitions in _files(named):
-        if path in kept:
-            found = kept[path]
-        elif by in partitions:
-            found = _one_group(measure(path, columns, exclude, progress=progress), by, partitions[by])
-        else:
-            found = measure_by(path, by, columns, exclude, progress=progress)
-        if found.by.name != by:
-            raise DataError(f"{str(path)!r} must be by {by!r} to be added, it is by {found.by.name!r}")
-        try:
-            total = found if total is None else total + found
-        except (DataError, KindError) as error:
-            raise DataError(f"{str(path)!r} cannot be added to {str(paths[0])!r}: {error}") from None
-    if total is None:
-        raise DataError("at least one file is needed, got none")
-    return total
-
-
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, str | None]]]:
-    """Each file of what may be files and data sets, and what its folders' names say."""
-    for path in paths:
-        if is_data_set(path):
-            yield from ((part.path, part.partitions) for part in data_set(path).parts)
-        else:
-            yield path, {}
-
-
-def _one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
+def one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
     """The statistics of a file all of whose rows have one label."""
     labels, rows = np.array([label], object), np.array([found.rows])
     return GroupStatistics(
