@@ -32,8 +32,8 @@ def at_work(source: Any, output: Path) -> Iterator[Meter]:
         if not is_data_set(source):
             yield meter
             return
-        told = f"interrupted; what is done is kept in {str(output)!r}: the same command goes on from there"
-        with resumable(lambda: told):
+        message = f"interrupted; what is done is kept in {str(output)!r}: the same command goes on from there"
+        with resumable(lambda: message):
             yield meter
 
 

@@ -30,8 +30,8 @@ def spark(counts: Sequence[int]) -> str:
     >>> spark([1, 2, 0, 4])
     '▂▄ █'
     """
-    most = max(counts, default=0) or 1
-    return "".join(BARS[-(-8 * int(count) // most)] for count in counts)
+    highest = max(counts, default=0) or 1
+    return "".join(BARS[-(-8 * int(count) // highest)] for count in counts)
 
 
 def number(value: float) -> str:
@@ -47,9 +47,9 @@ def show_preview(name: str, found: "Preview", as_json: bool) -> None:
     """What scaling would do, as a table with a histogram of each column before and after."""
     if as_json:
         columns = _columns(found.statistics)
-        for i, told in enumerate(columns):
-            told |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
-            told |= {"scaled_min": or_none(found.low[i]), "scaled_max": or_none(found.high[i])}
+        for i, column in enumerate(columns):
+            column |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
+            column |= {"scaled_min": or_none(found.low[i]), "scaled_max": or_none(found.high[i])}
         say_json(_head(name, found.statistics) | {"columns": columns, **_others(found), "output": None})
         return
     statistics = found.statistics
@@ -79,7 +79,7 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
         )
         return
     columns = many(len(written.statistics.columns), "column")
-    files = "" if written.files is None else f"{many(written.files.written + written.files.kept, 'file')}, "
+    files = "" if written.files is None else f"{many(written.files.written + written.files.unchanged, 'file')}, "
     say(f"{name}: {files}{many(written.rows, 'row')}, {columns} {verb} → {written.path}")
     _tell_others(written)
     if written.files is not None:
@@ -94,9 +94,9 @@ def show_statistics(
     """Statistics, as a table. files: which files they are of, where there is a ledger."""
     name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     if as_json:
-        told = {} if files is None else {"files": _files(files)}
-        kept = None if output is None else str(output)
-        say_json(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
+        of_files = {} if files is None else {"files": _files(files)}
+        stats_file = None if output is None else str(output)
+        say_json(_head(list(names), found) | {"columns": _columns(found)} | of_files | {"output": stats_file})
         return
     say(f"{name}: {many(found.rows, 'row')}")
     spread = found.moments.deviation(found.recipe.ddof)
@@ -111,12 +111,12 @@ def show_statistics(
 
 def _files(files: "Updated") -> dict[str, Any]:
     bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
-    told = {"read": files.read, "gone": files.gone, "checked": files.checked}
-    return {"kept": files.kept, **{key: list(value) for key, value in told.items()}, "bad": bad}
+    names = {"read": files.read, "gone": files.gone, "checked": files.checked}
+    return {"unchanged": files.unchanged, **{key: list(value) for key, value in names.items()}, "bad": bad}
 
 
 def _tell_files(files: "Updated") -> None:
-    parts = [f"{many(len(files.read), 'file')} read", f"{files.kept:,} as before"]
+    parts = [f"{many(len(files.read), 'file')} read", f"{files.unchanged:,} as before"]
     parts += [f"{len(files.gone):,} gone"] if files.gone else []
     parts += [f"{len(files.bad):,} left out"] if files.bad else []
     say(", ".join(parts))
@@ -182,14 +182,15 @@ def _room(headers: list[str], rows: list[list[str]]) -> int:
 
 def _tell_others(found: "Preview | Written") -> None:
     if found.passed:
-        say(f"passed through untouched: {_listed(found.passed, told=True)}")
+        say(f"passed through untouched: {_listed(found.passed, reasons=True)}")
     if found.converted:
         say(f"float64 once scaled: {_listed(found.converted)}")
 
 
-def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
+def _listed(columns: "Sequence[Column]", reasons: bool = False) -> str:
     parts = [
-        f"{c.name} ({c.type}{f', {c.skip_reason}' if told and c.barred.startswith('the') else ''})" for c in columns[:8]
+        f"{c.name} ({c.type}{f', {c.skip_reason}' if reasons and c.skip_reason.startswith('the') else ''})"
+        for c in columns[:8]
     ]
     return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
 
@@ -222,12 +223,12 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
 def _outputs(files: "Files") -> dict[str, Any]:
     bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
     stale, left_out = list(files.stale), list(files.left_out)
-    return {"written": files.written, "kept": files.kept, "bad": bad, "stale": stale, "left_out": left_out}
+    return {"written": files.written, "unchanged": files.unchanged, "bad": bad, "stale": stale, "left_out": left_out}
 
 
 def _tell_outputs(files: "Files") -> None:
-    if files.kept:
-        say(f"{many(files.kept, 'file')} of an earlier run as before, {files.written:,} written")
+    if files.unchanged:
+        say(f"{many(files.unchanged, 'file')} of an earlier run as before, {files.written:,} written")
     for title, names in (
         ("no data, left out", files.left_out),
         ("left over from earlier runs, of files that were not scaled now", files.stale),

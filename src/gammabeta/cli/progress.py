@@ -52,8 +52,8 @@ class Meter:
             TransferSpeedColumn,
         )
 
-        told = TextColumn("{task.fields[files]}", markup=False)
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), told, TimeRemainingColumn())
+        files = TextColumn("{task.fields[files]}", markup=False)
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), files, TimeRemainingColumn())
         # drawn when it is told of something: no thread, which the system may not start
         self._bar = Progress(*columns, console=terminal.watched(), transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", completed=done, total=size, files=self._files)

@@ -56,10 +56,10 @@ def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: 
     rows = []
     shown = -(-results.SHOWN // len(found.columns))
     for group in _groups(found, shown):
-        for i, told in enumerate(group["columns"]):
+        for i, column in enumerate(group["columns"]):
             first = (label(group["label"]), f"{group['rows']:,}") if i == 0 else ("", "")
-            values = (results.number(_or_nan(told[key])) for key in ("mean", "std", "min", "max"))
-            rows.append([*first, told["name"], *values])
+            values = (results.number(_or_nan(column[key])) for key in ("mean", "std", "min", "max"))
+            rows.append([*first, column["name"], *values])
     say_table(headings, rows)
     if len(found.labels) > shown:
         say(f"… and {len(found.labels) - shown:,} more groups (--json shows all)")
@@ -76,7 +76,7 @@ def label(value: Any) -> str:
     return "(none)" if value is None else str(value)
 
 
-def _groups(found: "GroupStatistics", most: int | None = None) -> list[dict[str, Any]]:
+def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str, Any]]:
     moments, extrema = found.moments.moments, found.extrema.extrema
     values = {"count": moments.count, "mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
     return [
@@ -88,7 +88,7 @@ def _groups(found: "GroupStatistics", most: int | None = None) -> list[dict[str,
                 for j, column in enumerate(found.columns)
             ],
         }
-        for i, name in enumerate(found.labels[:most])
+        for i, name in enumerate(found.labels[:limit])
     ]
 
 

@@ -46,11 +46,17 @@ def of_two(
 def _head(
     kind: str, files: list[Document], kinds: Sequence[findings.Kind], others: Sequence[Column]
 ) -> Document:  # fmt: skip
-    told = [
+    other_columns = [
         {"name": readable(column.name), "type": column.type, "reason": column.skip_reason or "not selected"}
         for column in others
     ]
-    return {"kind": kind, "version": __version__, "files": files, "kinds": [asdict(k) for k in kinds], "others": told}
+    return {
+        "kind": kind,
+        "version": __version__,
+        "files": files,
+        "kinds": [asdict(k) for k in kinds],
+        "others": other_columns,
+    }
 
 
 def _file(source: Source, profiles: Sequence[Profile]) -> Document:
@@ -72,7 +78,7 @@ def number(value: float) -> float | None:
 
 
 def _statistics(p: Profile) -> Document:
-    values = {"mean": p.mean, "std": p.std, "min": p.least, "max": p.most}
+    values = {"mean": p.mean, "std": p.std, "min": p.min, "max": p.max}
     counts = {"count": p.count, "missing": p.missing}
     infinities = {"plus_infinity": p.plus_infinity, "minus_infinity": p.minus_infinity}
     return {name: number(value) for name, value in values.items()} | counts | infinities
@@ -132,7 +138,7 @@ def _maps(p: Profile) -> Document:
     if not p.count:
         return {"standard": [0.0, 1.0, 0.0], "minmax": [0.0, 1.0, 0.0]}
     standard = Affine(p.mean, 1 / (1.0 if p.constant else p.std))
-    minmax = Affine.minmax(Extrema.of([p.least, p.most]))
+    minmax = Affine.minmax(Extrema.of([p.min, p.max]))
     return {
         name: [float(a.center), float(a.scale), float(a.shift)]
         for name, a in (("standard", standard), ("minmax", minmax))

@@ -62,8 +62,8 @@ class Drift:
     def _found(self) -> "Sequence[Finding]":
         a, b = self.first, self.second
         found: list[Finding] = []
-        if a.count and a.constant and (b.least, b.most) != (a.least, a.most) and b.count:
-            text = f"It was {number(a.mean)} throughout, and is {number(b.least)} … {number(b.most)} now."
+        if a.count and a.constant and (b.min, b.max) != (a.min, a.max) and b.count:
+            text = f"It was {number(a.mean)} throughout, and is {number(b.min)} … {number(b.max)} now."
             found.append(Finding("constant", text))
         if b.infinite:
             found.append(Finding("infinite", f"{b.infinite:,} of the second's values are infinite."))
@@ -77,7 +77,7 @@ class Drift:
         if isfinite(self.ratio) and not 1 / WIDER <= self.ratio <= WIDER:
             found.append(Finding("spread", f"The standard deviation is {number(self.ratio)} times the first's."))
         if self.outside >= OUTSIDE:
-            ends = f"{number(a.least)} … {number(a.most)}"
+            ends = f"{number(a.min)} … {number(a.max)}"
             found.append(Finding("outside", f"{percent(self.outside)} of the values lie outside {ends}."))
         before, now = (p.missing / p.rows if p.rows else 0.0 for p in (a, b))
         if abs(now - before) >= MISSING:

@@ -76,8 +76,8 @@ def percent(share: float) -> str:
 
 def findings(profile: Profile) -> list[Finding]:
     """What to watch in a column, the worst first."""
-    told = {kind.key: text for kind in KINDS if (text := _TESTS[kind.key](profile))}
-    return [Finding(key, text) for key, text in told.items()]
+    texts = {kind.key: text for kind in KINDS if (text := _TESTS[kind.key](profile))}
+    return [Finding(key, text) for key, text in texts.items()]
 
 
 def _infinite(p: Profile) -> str:
@@ -92,8 +92,8 @@ def _empty(p: Profile) -> str:
 def _constant(p: Profile) -> str:
     if not p.count:
         return ""
-    if p.least == p.most:
-        return f"Every value is {number(p.least)}."
+    if p.min == p.max:
+        return f"Every value is {number(p.min)}."
     if p.constant:
         return f"Its deviation, {number(p.std)}, is no more than rounding beside {number(p.mean)} and counts as 0."
     return ""
@@ -124,12 +124,12 @@ def _crushed(p: Profile) -> str:
 
 
 def _range32(p: Profile) -> str:
-    far = max(abs(p.least), abs(p.most)) if p.count else 0.0
+    far = max(abs(p.min), abs(p.max)) if p.count else 0.0
     return f"The largest is {number(far)}; float32 ends at 3.403e+38." if far > FLOAT32_MOST else ""
 
 
 def _range53(p: Profile) -> str:
-    far = max(abs(p.least), abs(p.most)) if p.count and "int" in p.type else 0.0
+    far = max(abs(p.min), abs(p.max)) if p.count and "int" in p.type else 0.0
     return (
         f"The largest is {number(far)}; float64 holds every whole number up to 9.007e+15." if far > WHOLE_MOST else ""
     )

@@ -43,14 +43,14 @@ def _bar(layer: dict[str, Any], i: int, x: float, width: float) -> str:
     half = (max(values["var"] or 0.0, 0.0) / (max(values["running_var"] or 0.0, 0.0) + layer["eps"])) ** 0.5
     top, bottom = _y(values["shift"] + half), _y(values["shift"] - half)
     kind = "dead" if i in layer["dead"] else "idle" if i in layer["never_active"] or i in layer["saturated"] else "data"
-    told = ", ".join(
+    title = ", ".join(
         f"{name.replace('_', ' ')} {values[name]:.4g}"
         for name in ("gap", "mean", "running_mean", "var", "running_var", "gamma", "beta")
         if values[name] is not None
     )
     return (
         f'<rect class="{kind}" x="{x - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" '
-        f'height="{max(bottom - top, 1.5):.1f}"><title>channel {i}: {escape(told)}</title></rect>'
+        f'height="{max(bottom - top, 1.5):.1f}"><title>channel {i}: {escape(title)}</title></rect>'
     )
 
 

@@ -65,7 +65,7 @@ NO_GRID = Grid(-0.5, 0.5, histogram.BINS)
 class Profile:
     """A column in numbers. Where there is no number, it is NaN.
 
-    `count`, `mean`, `std`, `least` and `most` are exact, of the finite values; `skewness` and `kurtosis` (in excess of
+    `count`, `mean`, `std`, `min` and `max` are exact, of the finite values; `skewness` and `kurtosis` (in excess of
     the normal distribution's 3) are float64 sums relative to the exact mean; `counts` are those of the grid's bins,
     `below` and `above` those outside it; `quantiles` are each within `error` of a value of that rank.
     """
@@ -79,8 +79,8 @@ class Profile:
     mean: float
     std: float
     constant: bool  # std is 0, or nothing but rounding: standardizing divides by 1
-    least: float
-    most: float
+    min: float
+    max: float
     skewness: float
     kurtosis: float
     grid: Grid
@@ -126,20 +126,20 @@ class Profile:
         ranks = np.array(QUANTILES) * self.count - self.below
         at = np.minimum(np.searchsorted(passed, ranks), self.grid.bins - 1)
         inside = 0.5 if self.grid.whole else (ranks - passed[at]) / np.maximum(self.counts[at], 1) + 1
-        values = np.clip(self.grid.edge(at + inside), self.least, self.most)
+        values = np.clip(self.grid.edge(at + inside), self.min, self.max)
         values = np.round(values) if self.grid.whole else values
         return np.where((ranks >= 0) & (ranks <= passed[-1]), values, nan).tolist()  # type: ignore[no-any-return]
 
     @property
     def middle_share(self) -> float:
         """What share of the range the middle 98 % of the values have: what min-max scaling leaves them of 0…1."""
-        half = self.most / 2 - self.least / 2
+        half = self.max / 2 - self.min / 2
         return (self.quantiles[-1] / 2 - self.quantiles[0] / 2) / half if half > 0 else nan
 
     def bars(self, values: int) -> tuple[list[int], float, float]:
         """The histogram in bars, fit for so many values: counts, where the first begins and how wide each is."""
-        most = max((n for n in BARS if n <= 3 * values ** (1 / 3)), default=BARS[0])
-        together = -(-self.grid.bins // most)
+        limit = max((n for n in BARS if n <= 3 * values ** (1 / 3)), default=BARS[0])
+        together = -(-self.grid.bins // limit)
         padded = np.pad(self.counts, (0, -self.grid.bins % together)).reshape(-1, together).sum(axis=1)
         return padded.tolist(), self.grid.low, self.grid.width * together
 

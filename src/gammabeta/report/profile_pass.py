@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gammabeta.affine import constant
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Block, Chunk, Column, Restart, Source
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.passes.measure import Both, added, both_of, in_order
 from gammabeta.errors import DataError
 from gammabeta.kernels import histogram, thread_pool
@@ -64,7 +64,9 @@ def _groups(
     source: Source, columns: Sequence[Column], progress: ProgressFn, against: Mapping[str, Profile]
 ) -> Iterator[list[Profile]]:
     known = {column.name: column for column in columns}
-    for group, stream in groupby(ahead(source.pieces(list(known)), AHEAD, here=source.here), key=itemgetter(0)):
+    for group, stream in groupby(
+        prefetch(source.pieces(list(known)), AHEAD, in_caller_thread=source.in_caller_thread), key=itemgetter(0)
+    ):
         first = First(group)
         for _, piece in stream:
             first.add(piece)
@@ -79,7 +81,7 @@ def _groups(
 
 
 def _again(source: Source, group: Group) -> Iterator[Block]:
-    for _, piece in ahead(source.pieces(group), here=source.here):
+    for _, piece in prefetch(source.pieces(group), in_caller_thread=source.in_caller_thread):
         yield from piece.present(group)
 
 
@@ -136,8 +138,8 @@ class Second:
         self._whole = [_may_be_whole(column, sample) for column, sample in zip(columns, samples, strict=True)]
         others = [against.get(column.name) for column in columns]
         self._grids = [other.grid if other else self._own_grid(i, samples[i]) for i, other in enumerate(others)]
-        least = [other.least if other else low for other, low in zip(others, self._extrema.min, strict=True)]
-        most = [other.most if other else high for other, high in zip(others, self._extrema.max, strict=True)]
+        lows = [other.min if other else low for other, low in zip(others, self._extrema.min, strict=True)]
+        highs = [other.max if other else high for other, high in zip(others, self._extrema.max, strict=True)]
         self._common = [_commonest(sample) for sample in samples]
         tally = [
             bool(other) or whole or common == common
@@ -145,7 +147,7 @@ class Second:
         ]
         low, high, width = (np.array(part, np.float64) for part in list(zip(*self._grids, strict=True))[:3])
         mean, std = np.nan_to_num(self._moments.mean), np.nan_to_num(self._moments.std)
-        rest = (np.array(part, np.float64) for part in (least, most, self._common, tally))
+        rest = (np.array(part, np.float64) for part in (lows, highs, self._common, tally))
         self._view = histogram.view(low, high, width, mean, std, *rest)
         self._seen = histogram.nothing(len(columns))
         self._orders = {i: Order() for i in range(len(columns)) if self._may_identify(i)}
@@ -158,8 +160,8 @@ class Second:
     def _may_identify(self, i: int) -> bool:
         """Whether the column's values may be whole numbers that nearly all differ: there must be room for them."""
         low, high = float(self._extrema.min[i]), float(self._extrema.max[i])
-        told = "int" in self._columns[i].type or max(abs(low), abs(high)) < WHOLE  # beyond, every float is whole
-        return self._whole[i] and told and high - low + 1 >= NEARLY_ALL * float(self._moments.count[i]) > 1
+        is_whole = "int" in self._columns[i].type or max(abs(low), abs(high)) < WHOLE  # beyond, every float is whole
+        return self._whole[i] and is_whole and high - low + 1 >= NEARLY_ALL * float(self._moments.count[i]) > 1
 
     def add(self, block: Block) -> None:
         """Add some rows."""
@@ -193,8 +195,8 @@ class Second:
     def _profile(self, i: int, column: Column) -> Profile:
         first, moments, extrema = self._first, self._moments, self._extrema
         plus, minus = (int(n) for n in first.infinities[i])
-        n, least, most = int(moments.count[i]), float(extrema.min[i]), float(extrema.max[i])
-        counts, below, above = _folded(self._seen.counts[i], self._grids[i], minus, plus, least, most)
+        n, low, high = int(moments.count[i]), float(extrema.min[i]), float(extrema.max[i])
+        counts, below, above = _folded(self._seen.counts[i], self._grids[i], minus, plus, low, high)
         outside, alike, broken = map(int, self._seen.tallies[i])
         order = None if broken else self._orders.get(i)
         cubes, fourths = self._seen.sums[i] / n if n and self._view.unit[i] else (np.nan, np.nan)
@@ -208,8 +210,8 @@ class Second:
             mean=float(moments.mean[i]),
             std=float(moments.std[i]),
             constant=bool(self._constant[i]),
-            least=least,
-            most=most,
+            min=low,
+            max=high,
             skewness=float(cubes),
             kurtosis=float(fourths - 3),
             grid=self._grids[i],
@@ -271,9 +273,9 @@ def _may_be_whole(column: Column, sample: NDArray[np.float64]) -> bool:
 
 
 def _folded(
-    slots: NDArray[np.int64], grid: Grid, minus: int, plus: int, least: float, most: float
+    slots: NDArray[np.int64], grid: Grid, minus: int, plus: int, low: float, high: float
 ) -> tuple[NDArray[np.int64], int, int]:
-    """The counts of the bins, and of the finite values below and above. least, most: the ends of the finite values.
+    """The counts of the bins, and of the finite values below and above. low, high: the ends of the finite values.
 
     Where the grid reaches as far as the values do, what rounding put beyond it belongs to its last bin.
     """
@@ -282,8 +284,8 @@ def _folded(
         int(slots[histogram.BELOW]) - minus,
         int(slots[histogram.FIRST + grid.bins : histogram.MISSING].sum()) - plus,
     )
-    if least >= grid.low:
+    if low >= grid.low:
         counts[0], below = counts[0] + below, 0
-    if most <= grid.high:
+    if high <= grid.high:
         counts[-1], above = counts[-1] + above, 0
     return counts, below, above

@@ -151,7 +151,7 @@ def test_a_second_run_does_nothing(folder, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.parquet")}
     names = written(monkeypatch)
     done = data.scale("in", "out")
-    assert names == [] and done.files.kept == 3 and done.files.written == 0 and done.rows == 1500
+    assert names == [] and done.files.unchanged == 3 and done.files.written == 0 and done.rows == 1500
     assert before == {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.parquet")}
 
 
@@ -191,7 +191,7 @@ def test_what_is_not_as_it_was_is_written_again(folder, monkeypatch, change):
     change(folder)
     names = written(monkeypatch)
     done = data.scale("in", "out")
-    assert names == ["file 1"] and done.files.kept == 2
+    assert names == ["file 1"] and done.files.unchanged == 2
     assert contents("out") == expected
 
 
@@ -285,7 +285,7 @@ def test_a_bad_file_is_named_and_the_rest_kept(folder, capsys, spoil, kind, mess
     assert main(["apply", "s.json", "in", "-o", "out"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     (Path("in") / NAMES[1]).unlink()
-    assert data.apply("s.json", "in", "out").files.kept >= 1
+    assert data.apply("s.json", "in", "out").files.unchanged >= 1
     assert list(contents("out")) == [NAMES[0], NAMES[2]]
 
 
@@ -296,7 +296,7 @@ def test_files_that_cannot_be_read_are_skipped(folder, capsys, recipe):
         data.scale("in", "out", recipe=recipe)
     assert contents("out") == {}
     done = data.scale("in", "out", recipe=recipe, skip_bad=True)
-    assert list(done.files.bad) == [NAMES[1]] and (done.files.written, done.files.kept, done.rows) == (2, 0, 1000)
+    assert list(done.files.bad) == [NAMES[1]] and (done.files.written, done.files.unchanged, done.rows) == (2, 0, 1000)
     data.save(data.measure("in/**/[ac].parquet", recipe=recipe), "s.json")
     assert data.apply("s.json", "in", "applied", skip_bad=True).files == done.files
     assert contents("applied") == contents("out")
@@ -308,7 +308,7 @@ def test_files_that_cannot_be_read_are_skipped(folder, capsys, recipe):
     assert main(["apply", "s.json", "in", "-o", "out", "--skip-bad", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["files"]
     bad = [{"file": NAMES[1], "reason": done.files.bad[NAMES[1]]}]
-    assert told == {"written": 0, "kept": 2, "bad": bad, "stale": [], "left_out": []}
+    assert told == {"written": 0, "unchanged": 2, "bad": bad, "stale": [], "left_out": []}
     (Path("in") / NAMES[1]).unlink()
     data.scale("in", "rest", recipe=recipe)
     assert contents("out") == contents("rest")
@@ -442,7 +442,7 @@ def test_a_full_disk(folder):
     assert len(result.stderr.splitlines()) == 1
     assert list(contents("out")) == NAMES[:2]
     done = data.scale("in", "out")
-    assert done.files.kept == 2
+    assert done.files.unchanged == 2
     data.scale("in", "fresh")
     assert contents("out") == contents("fresh")
 
@@ -465,7 +465,7 @@ def test_an_interruption_says_how_to_go_on(folder, kind, status):
         "gammabeta: interrupted; what is done is kept in 'out': the same command goes on from there\n"
     )
     assert NAMES[0] in contents("out") and not list(folder.rglob("*.part"))
-    assert data.scale("in", "out").files.kept >= 1
+    assert data.scale("in", "out").files.unchanged >= 1
     data.scale("in", "fresh")
     assert contents("out") == contents("fresh")
 

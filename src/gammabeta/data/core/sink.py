@@ -26,7 +26,7 @@ class Sink(ABC):
         """Let go of the file without finishing it; never raises."""
 
 
-def outcome(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
+def scaled_schema(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
     """The schema of a file whose columns `scaled` have been scaled: types, and what pandas wrote about them."""
     changed = {}
     for name in scaled:

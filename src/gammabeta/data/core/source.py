@@ -190,16 +190,16 @@ class Source(ABC):
     """A file, or a table in memory, that can be read in chunks as often as needed.
 
     `columns` may be a guess until `learn` or a whole pass has gone through: text says what it is only at its end.
-    `rows` is None where the format does not tell, `size` is in bytes, 0 where nobody knows. What can be read `once` is
-    measured, but not scaled by its own statistics.
+    `rows` is None where the format does not tell, `size` is in bytes, 0 where nobody knows. What is `single_pass`
+    can be measured, but not be scaled by its own statistics.
     """
 
     path: Place
     schema: pa.Schema
     rows: int | None
     size: int
-    once: bool = False
-    here: bool = False  # read in the caller's thread: chunks are made by the caller's own code
+    single_pass: bool = False
+    in_caller_thread: bool = False  # its chunks are made by the caller's own code
     state: State | None = None  # of the file, as it was before anything was read
     scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
@@ -221,7 +221,7 @@ class Source(ABC):
         """The columns in groups whose `pieces` threads may read at the same time: one if they are read in one go."""
         return [tuple(names)]
 
-    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+    def footer_minmax(self, names: Sequence[str]) -> dict[str, Extrema]:
         """The extrema that the file itself states, without its values being read, of those columns that it does for."""
         return {}
 

@@ -118,9 +118,9 @@ def _listed(where: Iterable[str | Path]) -> DataSet:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise DataError(f"each file must be in a data set once, {twice[0]!r} comes twice")
-    told = ", ".join(map(str, paths[:3]))
+    shown = ", ".join(map(str, paths[:3]))
     parts = [_part(path, name) for path, name in zip(paths, names, strict=True)]
-    return _of_one_format(told, root, parts, ())
+    return _of_one_format(shown, root, parts, ())
 
 
 def _fixed(pattern: Path) -> Path:
@@ -203,8 +203,8 @@ def _of_one_format(where: str, root: Path, parts: Sequence[Part], ignored: tuple
     for part in parts:
         first.setdefault(kind_of(part.path).format, part)
     if len(first) > 1:
-        told = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
-        raise DataError(f"the files of a data set must be of one format, {where!r} has {told}; choose: '*.parquet'")
+        shown = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
+        raise DataError(f"the files of a data set must be of one format, {where!r} has {shown}; choose: '*.parquet'")
     if "statistics" in first:
         raise FileError(f"a data set is of data files, {where!r} is named as statistics are; data ends in {KNOWN}")
     return DataSet(where, root, tuple(parts), ignored)

@@ -63,7 +63,7 @@ class FileJobs:
         self._source, self._stamps, self._known, self._affine = source, stamps, known, affine
         self._out, self._bad, self._options = out, dict(bad), options
         self._map = fingerprint(known.names, affine)
-        self._record = Manifest(out)
+        self._manifest = Manifest(out)
         self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
         self._done = len(source.parts) - len(bad) - len(self._to_do)
         self._size = sum(stamps[part].size for part in self._to_do)
@@ -73,7 +73,7 @@ class FileJobs:
         self._turn = threading.Semaphore(self._workers)  # to compute
 
     def _is_done(self, part: Part) -> bool:
-        line = self._record.lines.get(part.name)
+        line = self._manifest.lines.get(part.name)
         return line is not None and (line.source, line.map) == (self._stamps[part], self._map)
 
     def run(self) -> Written:
@@ -103,7 +103,7 @@ class FileJobs:
     def _clean(self) -> None:
         """Remove what killed runs left half-written."""
         begun: dict[Path, set[str]] = defaultdict(set)
-        for name in (*(part.name for part in self._source.parts), *self._record.lines):
+        for name in (*(part.name for part in self._source.parts), *self._manifest.lines):
             begun[Path(name).parent].add(Path(name).name)
         for folder, names in begun.items():
             if not linked(self._out, folder):
@@ -135,20 +135,20 @@ class FileJobs:
         check_output(out, source)
         with replacing(out, durable=True, clear=False) as temporary:  # what is recorded must not be lost
             with self._turn:
-                rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
+                rows = write_mapped(source, self._known, self._affine, temporary, out, self._file_progress()).rows
             if stamp(part.path) != self._stamps[part]:
                 raise FileError(f"{str(part.path)!r} was changed meanwhile; run again when nothing writes to it")
         with self._lock:
-            self._record.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
+            self._manifest.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
             self._rows += rows
             self._done += 1
             self._options.on_file_done(self._done, len(self._source.parts), self._rows)
 
-    def _told(self) -> ProgressFn:
+    def _file_progress(self) -> ProgressFn:
         """The progress of one file, as part of the whole."""
         before = 0
 
-        def told(done: int, size: int) -> None:
+        def report(done: int, size: int) -> None:
             nonlocal before
             if self._stopping.is_set():
                 raise Stopped
@@ -157,14 +157,14 @@ class FileJobs:
                 before = done
                 self._options.report_progress(self._read, self._size)
 
-        return told
+        return report
 
     def _written(self) -> Written:
         """What became of all files."""
         good = [part for part in self._source.parts if part.name not in self._bad]
         if not good:
             raise none_good(self._bad)
-        lines, names = self._record.lines, {part.name for part in good}
+        lines, names = self._manifest.lines, {part.name for part in good}
         written = sum(part.name in names for part in self._to_do)
         files = Files(written, len(good) - written, self._bad, tuple(sorted(set(lines) - names)), self._left_out())
         rows = sum(lines[name].rows for name in names)
@@ -172,5 +172,5 @@ class FileJobs:
 
     def _left_out(self) -> tuple[str, ...]:
         """What is no data, and what others write beside it: `_metadata` would no longer be true."""
-        beside = [path.name for path in self._source.root.glob("_*") if path.is_file()]
-        return tuple(sorted([*self._source.ignored, *beside]))
+        others = [path.name for path in self._source.root.glob("_*") if path.is_file()]
+        return tuple(sorted([*self._source.ignored, *others]))

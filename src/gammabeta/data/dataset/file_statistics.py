@@ -63,7 +63,7 @@ def stamp_of(path: Path) -> FileStamp:
     return FileStamp(found.st_size, found.st_mtime_ns)
 
 
-def entry_of(
+def measure_file(
     part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> FileStatistics:
     """Read a file of a data set.

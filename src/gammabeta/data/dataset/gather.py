@@ -59,8 +59,8 @@ def _select(
 def _common_recipe(from_json: dict[Place, Statistics]) -> Recipe:
     recipes = {found.recipe for found in from_json.values()}
     if len(recipes) > 1:
-        told = ", ".join(sorted(str(recipe.document()) for recipe in recipes))
-        raise DataError(f"stats files must say one way of scaling, these say {told}; choose with --method")
+        ways = ", ".join(sorted(str(recipe.document()) for recipe in recipes))
+        raise DataError(f"stats files must say one way of scaling, these say {ways}; choose with --method")
     return recipes.pop() if recipes else Recipe()
 
 

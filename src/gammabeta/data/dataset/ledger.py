@@ -91,18 +91,18 @@ class LedgerFile:
         except ValueError as error:
             raise self._damaged(place.start, error) from None
 
-    def _entry(self, stamp: FileStamp, told: dict[str, Any]) -> FileStatistics | None:
-        layout = self._layouts.get(told["layout"])
+    def _entry(self, stamp: FileStamp, fields: dict[str, Any]) -> FileStatistics | None:
+        layout = self._layouts.get(fields["layout"])
         if layout is None:  # that line was taken out
             return None
-        places, rows = told["of"], told["rows"]
+        places, rows = fields["of"], fields["rows"]
         if not (
             isinstance(places, list) and all(map(serialization.is_count, places)) and len({*places}) == len(places)
         ):
             raise ValueError("columns that are none")
         if not all(i < len(layout) and not layout[i].skip_reason for i in places) or not serialization.is_count(rows):
             raise ValueError("columns or rows that are none")
-        moments, extrema = unpacked(b64decode(told["sums"], validate=True), len(places))
+        moments, extrema = unpacked(b64decode(fields["sums"], validate=True), len(places))
         columns = tuple(layout[i] for i in places)
         return FileStatistics(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
 
@@ -113,10 +113,10 @@ class LedgerFile:
             self._append({"layout": layout, "columns": entry.columns})
             self._layouts[layout] = entry.columns
         found, known = entry.statistics, {column.name: i for i, column in enumerate(entry.columns)}
-        told = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
+        fields = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
         sums = b64encode(packed(found.moments, found.extrema)).decode()
         start = self._end
-        self._append({"file": name, **entry.stamp._asdict(), **told, "sums": sums})
+        self._append({"file": name, **entry.stamp._asdict(), **fields, "sums": sums})
         self._places[name] = _Place(entry.stamp, start, self._end - start)
 
     def add_bad(self, name: str, stamp: FileStamp, reason: str) -> None:
@@ -124,8 +124,8 @@ class LedgerFile:
         self._append({"file": name, **stamp._asdict(), "bad": reason})
         self._places.pop(name, None)
 
-    def _append(self, told: dict[str, Any]) -> None:
-        line = _line(told)
+    def _append(self, fields: dict[str, Any]) -> None:
+        line = _line(fields)
         try:
             written = os.write(self._file, line)
             while written < len(line):  # a disk with little room takes what fits, then says so
@@ -161,17 +161,17 @@ class LedgerFile:
 
     def _learn(self, line: bytes) -> None:
         try:
-            told = serialization.parsed(_content(line))
-            keys = set(told) if isinstance(told, dict) else set()
+            fields = serialization.parsed(_content(line))
+            keys = set(fields) if isinstance(fields, dict) else set()
             if keys == _LAYOUT:
-                self._layouts[told["layout"]] = _layout(told["layout"], told["columns"])
+                self._layouts[fields["layout"]] = _layout(fields["layout"], fields["columns"])
                 return
             if keys not in (_BAD, _FILE):
                 raise ValueError("it is about no file")
-            name, stamp = name_of_record(told["file"]), FileStamp.of_record(told["size"], told["mtime_ns"])
-            if keys == _FILE and isinstance(told["layout"], str) and isinstance(told["sums"], str):
+            name, stamp = name_of_record(fields["file"]), FileStamp.of_record(fields["size"], fields["mtime_ns"])
+            if keys == _FILE and isinstance(fields["layout"], str) and isinstance(fields["sums"], str):
                 self._places[name] = _Place(stamp, self._end, len(line))
-            elif keys == _BAD and isinstance(told["bad"], str):
+            elif keys == _BAD and isinstance(fields["bad"], str):
                 self._places.pop(name, None)
             else:
                 raise ValueError("what it tells of a file is none")
@@ -227,8 +227,8 @@ def _layout(key: Any, listed: Any) -> Layout:
     return layout
 
 
-def _line(told: dict[str, Any]) -> bytes:
-    content = json.dumps(told).encode()
+def _line(fields: dict[str, Any]) -> bytes:
+    content = json.dumps(fields).encode()
     return b"%08x %s\n" % (crc32(content), content)
 
 

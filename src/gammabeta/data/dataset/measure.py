@@ -7,11 +7,11 @@ from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, Part
-from gammabeta.data.dataset.file_statistics import FileStatistics, entry_of
+from gammabeta.data.dataset.file_statistics import FileStatistics, measure_file
 from gammabeta.data.dataset.schema import SchemaCheck
 from gammabeta.data.formats.registry import open_source
-from gammabeta.data.io.parallel import Told, map_concurrently
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.parallel import ItemProgressFn, map_concurrently
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.errors import FileError
 
 AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
@@ -46,9 +46,9 @@ def each(
     sizes = [_size(part) for part in parts]
     size = sum(sizes)
 
-    def read(part: Part, told: Told) -> FileStatistics | FileError:
+    def read(part: Part, report_progress: ItemProgressFn) -> FileStatistics | FileError:
         try:
-            return entry_of(part, columns, exclude, lambda done, size: told(done))
+            return measure_file(part, columns, exclude, lambda done, size: report_progress(done))
         except FileError as error:
             return error
 
@@ -64,16 +64,16 @@ def _size(part: Part) -> int:
 
 def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
     """The rows of a data set in order, as `scan` gives those of a file; `start` and `done` go on from file to file."""
-    return ahead(_chunks(found, columns))
+    return prefetch(_chunks(found, columns))
 
 
 def _chunks(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
-    agreement = SchemaCheck(columns, None)
+    schema = SchemaCheck(columns, None)
     rows = done = 0
     for place, part in enumerate(found.parts):
         source = open_source(part.path)
         source.learn()
-        agreement.look(place, part.path, source.columns)
+        schema.look(place, part.path, source.columns)
         size, last = source.size, 0
         for chunk in source.chunks(None if columns is None else list(columns)):
             last = chunk.start + chunk.rows

@@ -25,24 +25,24 @@ def ranges_of_set(
     bad: dict[str, str] | None,
 ) -> Ranges:
     """The ranges of a data set of Parquet files. bad: where the reasons go why files cannot be read, if that may be."""
-    agreement, rows = SchemaCheck(columns, exclude), 0
+    schema, rows = SchemaCheck(columns, exclude), 0
     total: dict[str, Extrema] = {}
     for place, part in enumerate(found.parts):
         try:
             source = open_source(part.path)
             chosen = taken(source.columns, columns, exclude, part.path)
-            known = completed(source.stated([column.name for column in chosen]), source, chosen, ignore_progress)
+            known = completed(source.footer_minmax([column.name for column in chosen]), source, chosen, ignore_progress)
         except FileError as error:
             if bad is None:
                 raise
             bad[part.name] = str(error)
             continue
-        agreement.look(place, part.path, source.columns)
+        schema.look(place, part.path, source.columns)
         rows += source.rows or 0
         for name, extrema in known.items():
             total[name] = total[name] + extrema if name in total else extrema
     if bad and len(bad) == len(found.parts):
         raise none_good(bad)
-    chosen = selected(agreement.together(), columns, exclude, Path(found.where))
+    chosen = selected(schema.together(), columns, exclude, Path(found.where))
     none = Extrema.of(np.empty(0))
     return Ranges(chosen, rows, Extrema.stack([total.get(c.name, none) for c in chosen]), recipe or Recipe("minmax"))

@@ -38,39 +38,39 @@ def update_set(
     on_file_done: FileDoneFn,
 ) -> Updated:
     """Bring the stats file of a data set up to date. Arguments and errors are those of `gammabeta.data.update`."""
-    with LedgerFile(ledger_path(stats)) as journal:
+    with LedgerFile(ledger_path(stats)) as ledger:
         total = StatisticsAccumulator(found.where, columns, exclude)
         places = {part.name: i for i, part in enumerate(found.parts)}
         fresh: list[Part] = []
-        kept: list[Part] = []
+        unchanged: list[Part] = []
         for part in found.parts:
-            (kept if _known(journal, total, part, places[part.name]) else fresh).append(part)
+            (unchanged if _known(ledger, total, part, places[part.name]) else fresh).append(part)
         read, bad, rows = [], {}, 0
-        on_file_done(len(kept), len(places), 0)
+        on_file_done(len(unchanged), len(places), 0)
         for part, outcome in each(fresh, columns, exclude, progress):
             if isinstance(outcome, FileStatistics):
-                journal.add(part.name, outcome)
+                ledger.add(part.name, outcome)
                 total.add(places[part.name], part.path, outcome)
                 read.append(part.name)
                 rows += outcome.statistics.rows
             else:
-                journal.add_bad(part.name, _stamp(part) or FileStamp(0, 0), str(outcome))
+                ledger.add_bad(part.name, _stamp(part) or FileStamp(0, 0), str(outcome))
                 bad[part.name] = str(outcome)
-            on_file_done(len(kept) + len(read) + len(bad), len(places), rows)
+            on_file_done(len(unchanged) + len(read) + len(bad), len(places), rows)
         if bad and not (skip_bad and len(bad) < len(places)):
-            raise none_good(bad) if skip_bad else _unreadable(bad, journal)
-        checked = () if check is None else _checked(kept, check, journal, columns, exclude, progress)
+            raise none_good(bad) if skip_bad else _unreadable(bad, ledger)
+        checked = () if check is None else _checked(unchanged, check, ledger, columns, exclude, progress)
         result = total.statistics(recipe)
         save(result, stats)
-        gone = tuple(name for name in journal.names if name not in places)
-        journal.compact(set(places))
-    return Updated(result, tuple(sorted(read)), len(kept), gone, bad, checked)
+        gone = tuple(name for name in ledger.names if name not in places)
+        ledger.compact(set(places))
+    return Updated(result, tuple(sorted(read)), len(unchanged), gone, bad, checked)
 
 
-def _known(journal: LedgerFile, total: StatisticsAccumulator, part: Part, place: int) -> bool:
+def _known(ledger: LedgerFile, total: StatisticsAccumulator, part: Part, place: int) -> bool:
     """Add a file to the total by what the ledger has of it, if that holds."""
     stamp = _stamp(part)
-    entry = journal.entry(part.name, stamp) if stamp else None
+    entry = ledger.entry(part.name, stamp) if stamp else None
     if entry is None or not total.covers(entry, part.path):
         return False
     total.add(place, part.path, entry)
@@ -85,32 +85,32 @@ def _stamp(part: Part) -> FileStamp | None:
     return FileStamp(found.st_size, found.st_mtime_ns)
 
 
-def _unreadable(bad: dict[str, str], journal: LedgerFile) -> FileError:
+def _unreadable(bad: dict[str, str], ledger: LedgerFile) -> FileError:
     first, *others = sorted(bad)
     more = f"; nor can {listed(others)}" if others else ""
     return FileError(
-        f"{bad[first]}{more}; the other files' statistics are kept in {str(journal.path)!r}; "
+        f"{bad[first]}{more}; the other files' statistics are kept in {str(ledger.path)!r}; "
         "mend or remove what is bad, or go on without: --skip-bad"
     )
 
 
 def _checked(
-    kept: Sequence[Part],
+    unchanged: Sequence[Part],
     seed: int,
-    journal: LedgerFile,
+    ledger: LedgerFile,
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
     progress: ProgressFn,
 ) -> tuple[str, ...]:
     """Read a sample of the files again; the names of those."""
-    sample = Random(seed).sample(list(kept), min(len(kept), max(5, -(-len(kept) // 100))))
+    sample = Random(seed).sample(list(unchanged), min(len(unchanged), max(5, -(-len(unchanged) // 100))))
     for part, outcome in each(sample, columns, exclude, progress):
         if isinstance(outcome, FileError):
             raise outcome
-        known = journal.entry(part.name, outcome.stamp)
+        known = ledger.entry(part.name, outcome.stamp)
         if known is None or known.statistics.select(outcome.statistics.names) != outcome.statistics:
             raise StateError(
-                f"{str(part.path)!r} has other statistics than {str(journal.path)!r} keeps: it was changed, though its "
+                f"{str(part.path)!r} has other statistics than {str(ledger.path)!r} keeps: it was changed, though its "
                 "size and time are as they were; touch the file and run again"
             )
     return tuple(sorted(part.name for part in sample))

@@ -75,19 +75,19 @@ class BlockChunk(Chunk):
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The features asked for, as one block."""
-        yield Block(tuple(range(len(names))), self._chosen(names))
+        yield Block(tuple(range(len(names))), self._select(names))
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
         """The features asked for."""
         return [self[name] for name in names]
 
-    def _chosen(self, names: Sequence[str]) -> NDArray[Any]:
+    def _select(self, names: Sequence[str]) -> NDArray[Any]:
         table = self._table()
         return table if self._is_all(names) else table[:, self._places(names)]
 
     def scaled(self, scaling: Scaling) -> "BlockChunk":
         """The same rows with the features of `scaling` mapped, the others untouched."""
-        result = scaling.affine(self._chosen(scaling.names))
+        result = scaling.affine(self._select(scaling.names))
         if not self._is_all(scaling.names):
             whole = self._table().astype(result.dtype)
             whole[:, self._places(scaling.names)] = result
@@ -129,14 +129,14 @@ class ArraySource(Source):
         return other
 
     @property
-    def kept(self) -> tuple[int, ...]:
+    def feature_axes(self) -> tuple[int, ...]:
         """The axes that hold the features."""
         return axes.kept(self.axis, len(self.shape))
 
     @property
     def features(self) -> tuple[int, ...]:
         """The shape of the features: that of the array, without the reduced axes."""
-        return tuple(self.shape[i] for i in self.kept)
+        return tuple(self.shape[i] for i in self.feature_axes)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -159,9 +159,9 @@ class ImageSource(ArraySource):
         files: dict[str, list[str]] = {}
         for path in self._paths:
             files.setdefault(_with_image(path, lambda image: str(image.mode)), []).append(path.name)
-        told = "; ".join(f"{len(names)} {mode} ({listed(names)})" for mode, names in files.items())
+        modes = "; ".join(f"{len(names)} {mode} ({listed(names)})" for mode, names in files.items())
         return (
-            f"images must be of one mode to be measured together, those in {str(self.path)!r} are {told}; "
+            f"images must be of one mode to be measured together, those in {str(self.path)!r} are {modes}; "
             f"convert them: gammabeta.data.images({str(self.path)!r}, mode='RGB')"
         )
 

@@ -81,8 +81,10 @@ class ArrowSource(Source):
         with ExitStack() as stack:
             place = stack.enter_context(closing(Buffers(self.path)))
             reader = stack.enter_context(self._open(pa.PythonFile(place, "r")))
-            beside = _batches(stack.enter_context(self._open(names=others)), self._is_file) if others else repeat(None)
-            for batch, rest in zip(_batches(reader, self._is_file), beside, strict=bool(others)):
+            other_batches = (
+                _batches(stack.enter_context(self._open(names=others)), self._is_file) if others else repeat(None)
+            )
+            for batch, rest in zip(_batches(reader, self._is_file), other_batches, strict=bool(others)):
                 columns = {name: batch.column(self.schema.get_field_index(name)) for name in flat}
                 if rest is not None:
                     rest.validate(full=True)

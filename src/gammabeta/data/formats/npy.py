@@ -49,11 +49,11 @@ class NpySource(ArraySource):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What the features are called, in C order."""
-        count, most = prod(self.features), FEATURES if prod(self.shape) else FEATURES_OF_NOTHING
-        if count > most:
+        count, limit = prod(self.features), FEATURES if prod(self.shape) else FEATURES_OF_NOTHING
+        if count > limit:
             few = "" if prod(self.shape) else " where there are no values"
             raise DataError(
-                f"at most {most:,} features can be measured{few}, one for each place along the axes but the first, "
+                f"at most {limit:,} features can be measured{few}, one for each place along the axes but the first, "
                 f"{str(self.path)!r} of shape {self.shape} has {count:,}; reduce more axes: "
                 f"gammabeta.data.moments({str(self.path)!r}, axis=...)"
             )

@@ -75,14 +75,17 @@ class NpzSource(Source):
         self.path, self._arrays = path, arrays
         lengths = {array.shape[0] for array in arrays}
         if len(lengths) > 1:
-            told = ", ".join(f"{array.label} {array.shape}" for array in arrays)
+            shapes = ", ".join(f"{array.label} {array.shape}" for array in arrays)
             raise DataError(
-                f"arrays must be of one length to be columns, {str(path)!r} has {told}; "
+                f"arrays must be of one length to be columns, {str(path)!r} has {shapes}; "
                 f"choose one: gammabeta.data.npz({str(path)!r}, {arrays[0].label!r})"
             )
-        count, most = sum(prod(array.features) for array in arrays), FEATURES if lengths != {0} else FEATURES_OF_NOTHING
-        if count > most:
-            raise DataError(f"at most {most:,} columns can be measured, the arrays of {str(path)!r} have {count:,}")
+        count, limit = (
+            sum(prod(array.features) for array in arrays),
+            FEATURES if lengths != {0} else FEATURES_OF_NOTHING,
+        )
+        if count > limit:
+            raise DataError(f"at most {limit:,} columns can be measured, the arrays of {str(path)!r} have {count:,}")
         self.rows, self.size = arrays[0].shape[0], sum(array.size for array in arrays)
         self.schema = pa.schema([field for array in arrays for field in array.schema])
         unique(self.schema.names, path)

@@ -26,30 +26,30 @@ from gammabeta.statistics import Extrema
 _DOUBTFUL = "parquet-cpp version"
 _DIGITS = 15  # of decimals: their digits are below 2⁵³, and float64 holds them without rounding
 
-Told = tuple[float, float, float]
+LeafRange = tuple[float, float, float]
 """The least and the greatest value, NaN where there is none, and the count, NaN if it is not known."""
 
 
-def stated(metadata: pq.FileMetaData, kinds: Mapping[int, pa.DataType]) -> dict[int, Extrema]:
+def minmax(metadata: pq.FileMetaData, kinds: Mapping[int, pa.DataType]) -> dict[int, Extrema]:
     """The extrema that a footer tells, of those leaves for which it can be believed. kinds: each leaf's type."""
     if (metadata.created_by or "").startswith(_DOUBTFUL):
         return {}
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     found = {}
     for leaf, kind in kinds.items():
-        parts = [_told(group.column(leaf).statistics, kind) for group in groups]
+        parts = [_range_of(group.column(leaf).statistics, kind) for group in groups]
         if None not in parts:
             found[leaf] = _together([part for part in parts if part is not None])
     return found
 
 
-def _together(parts: Sequence[Told]) -> Extrema:
+def _together(parts: Sequence[LeafRange]) -> Extrema:
     low = min((low for low, _, count in parts if count != 0), default=nan)
     high = max((high for _, high, count in parts if count != 0), default=nan)
     return Extrema.between(low, high, sum(count for _, _, count in parts))
 
 
-def _told(statistics: Any, kind: pa.DataType) -> Told | None:
+def _range_of(statistics: Any, kind: pa.DataType) -> LeafRange | None:
     """What the footer says of a column in one row group; None if that leaves a doubt."""
     if statistics is None or not statistics.has_null_count:
         return None

@@ -15,7 +15,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 
-def turned(
+def columns_to_rows(
     file: pq.ParquetFile, groups: Sequence[Sequence[str]], rows: int, folder: Path | None
 ) -> Iterator[pa.RecordBatch]:
     """The record batches of a Parquet file, of `rows` rows each, read by groups of columns.

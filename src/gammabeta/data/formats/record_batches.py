@@ -26,14 +26,16 @@ Batches = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 
 
 class StreamSource(Source):
-    """Record batches that something gives: as often as it is asked, or `once`.
+    """Record batches that something gives: as often as it is asked, or once: `single_pass`.
 
     batches: gives those of all columns, or of some if it can; which they are is looked at here. parts: in so many the
     columns are asked for where statistics are taken, one part after the other.
     """
 
-    def __init__(self, name: str, schema: pa.Schema, batches: Batches, *, once: bool = False, parts: int = 1) -> None:
-        self.path, self.schema, self.once = Path(name), schema, once
+    def __init__(
+        self, name: str, schema: pa.Schema, batches: Batches, *, single_pass: bool = False, parts: int = 1
+    ) -> None:
+        self.path, self.schema, self.single_pass = Path(name), schema, single_pass
         self.rows, self.size = None, 0
         self._batches, self._columns = batches, columns_of(schema, self.path)
         self._begun, self._parts = False, parts
@@ -64,14 +66,14 @@ class StreamSource(Source):
                 yield some, TableChunk(batch, start, before + done)
             before += done
 
-    def _pass(self, names: Sequence[str] | None, least: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-        """All batches, of `least` bytes or more, with the number of their first row and the bytes so far."""
-        if self.once and self._begun:
+    def _pass(self, names: Sequence[str] | None, min_bytes: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
+        """All batches, of `min_bytes` bytes or more, with the number of their first row and the bytes so far."""
+        if self.single_pass and self._begun:
             raise DataError(single_pass_error(str(self.path)))
         self._begun = True
         start = done = 0
         promised = (self._as_promised(batch, n, names) for n, batch in enumerate(self._batches(names), 1))
-        for batch in _together(promised, least):
+        for batch in _together(promised, min_bytes):
             done += batch.nbytes
             yield batch, start, done
             start += batch.num_rows
@@ -107,14 +109,14 @@ class StreamSource(Source):
         return batch if batch.schema.names == wanted else batch.select(wanted)
 
 
-def _together(batches: Iterable[pa.RecordBatch], least: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `least` bytes or more, but for the last."""
+def _together(batches: Iterable[pa.RecordBatch], min_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `min_bytes` bytes or more, but for the last."""
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         held.append(batch)
         size += batch.nbytes
-        if size >= least:
+        if size >= min_bytes:
             yield from _as_one(held)
             held, size = [], 0
     if held:
@@ -135,7 +137,7 @@ def table_of(x: Any) -> Source | None:
         KindError: it has a type that Arrow knows no way to take.
     """
     if isinstance(x, pa.RecordBatchReader):
-        return StreamSource(name_of(x), x.schema, lambda names: x, once=True)
+        return StreamSource(name_of(x), x.schema, lambda names: x, single_pass=True)
     if _is(x, "pyarrow.dataset", "Dataset"):
         return StreamSource(name_of(x), x.schema, lambda names: _of_dataset(x, names), parts=_parts(x))
     if _is(x, "narwhals", "LazyFrame"):
@@ -160,8 +162,8 @@ def tables_of(chunks: PeekedIterable, pick: Callable[[Any], Any]) -> StreamSourc
                 )
             yield from _reader(found)
 
-    source = StreamSource(chunks.name, schema, batches, once=chunks.once)
-    source.here = True
+    source = StreamSource(chunks.name, schema, batches, single_pass=chunks.single_pass)
+    source.in_caller_thread = True
     return source
 
 

@@ -36,13 +36,13 @@ def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
 def gathered(chunks: Iterator[Chunk], rows: int) -> Iterator[TableChunk]:
     """Consecutive chunks as fewer, of `rows` rows or more."""
     held: list[Chunk] = []
-    here = 0
+    held_rows = 0
     for chunk in chunks:
         held.append(chunk)
-        here += chunk.rows
-        if here >= rows:
+        held_rows += chunk.rows
+        if held_rows >= rows:
             yield _together(held)
-            held, here = [], 0
+            held, held_rows = [], 0
     if held:
         yield _together(held)
 
@@ -62,8 +62,10 @@ def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterato
             yield group, TableChunk(chunk.batch, chunk.start, (source.size * i + chunk.done) // len(groups))
 
 
-def column_groups(schema: pa.Schema, names: Sequence[str], rows: int, most: int = PIECE_BYTES) -> list[tuple[str, ...]]:
-    """Columns in groups of which `rows` rows fit in `most` bytes; columns that are narrow keep together.
+def column_groups(
+    schema: pa.Schema, names: Sequence[str], rows: int, limit: int = PIECE_BYTES
+) -> list[tuple[str, ...]]:
+    """Columns in groups of which `rows` rows fit in `limit` bytes; columns that are narrow keep together.
 
     Groups of many are of multiples of 16: a kernel goes down a table of 41 columns at half the speed of one of 32.
     """
@@ -72,7 +74,7 @@ def column_groups(schema: pa.Schema, names: Sequence[str], rows: int, most: int 
     held: list[int] = []  # the bytes of a row of the group's columns, up to each
     for name in names:
         more = arrow_numpy.width(schema.field(name).type)
-        if len(group) > 1 and (held[-1] + more) * rows > most:
+        if len(group) > 1 and (held[-1] + more) * rows > limit:
             full = len(group) // LANES * LANES or len(group)
             groups.append(tuple(group[:full]))
             group, held = group[full:], [before - held[full - 1] for before in held[full:]]

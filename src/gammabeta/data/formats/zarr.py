@@ -135,8 +135,8 @@ class ZarrSource(GridSource):
 
 def _name(array: Any) -> Path:
     """Where an array is, as people write it: a store calls itself file:///…"""
-    told = str(array.store_path).rstrip("/")
-    return Path(told.removeprefix("file://")) if told.startswith("file://") else Path(told)
+    address = str(array.store_path).rstrip("/")
+    return Path(address.removeprefix("file://")) if address.startswith("file://") else Path(address)
 
 
 def _cell(array: Any) -> Sequence[int] | None:
@@ -179,11 +179,11 @@ def _check_stored(array: Any, path: Place, fill: bool) -> None:
             "gammabeta.data.zarr(store, missing_chunks='fill'), else copy them again"
         )
     values = prod(max(n, 1) for n in array.shape)  # an axis of no length leaves as many features as the others say
-    told = f"{len(there):,} of {prod(counts):,} chunks"
+    present = f"{len(there):,} of {prod(counts):,} chunks"
     if lacking > FILLED_CHUNKS + FILLED * len(there) or values > FILLED_VALUES + FILLED * len(there) * prod(cell):
         raise DataError(
             f"for each chunk in the store {FILLED:,} may stand for the fill value, {str(path)!r} is of {array.shape} "
-            f"and has {told}; copy the others again, or measure the part that is there"
+            f"and has {present}; copy the others again, or measure the part that is there"
         )
 
 

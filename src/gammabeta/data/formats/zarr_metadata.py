@@ -199,5 +199,5 @@ def _arrays(group: Path) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     """A value of somebody else's, in a line."""
-    told = repr(value)
-    return told if len(told) <= 100 else f"{told[:100]}…"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -10,7 +10,7 @@ from gammabeta.kernels import thread_pool
 
 T = TypeVar("T")
 R = TypeVar("R")
-Told = Callable[[int], None]  # how much of its item a thread has done
+ItemProgressFn = Callable[[int], None]  # how much of its item a thread has done
 
 TICK = 0.1  # seconds from one report of progress to the next
 
@@ -20,7 +20,11 @@ class _Stopped(Exception):  # noqa: N818
 
 
 def map_concurrently(
-    work: Callable[[T, Told], R], items: Sequence[T], sizes: Sequence[int], at_once: int, report: Callable[[int], None]
+    work: Callable[[T, ItemProgressFn], R],
+    items: Sequence[T],
+    sizes: Sequence[int],
+    at_once: int,
+    report_progress: Callable[[int], None],
 ) -> Iterator[tuple[T, R]]:
     """Each item and what `work` makes of it, in the order in which they are done.
 
@@ -28,12 +32,12 @@ def map_concurrently(
         work: takes an item, and what it must call every now and then with how much of it is done.
         sizes: how much there is to do of each item.
         at_once: how many are worked on at the same time, if there are as many processors.
-        report: called with how much of all is done.
+        report_progress: called with how much of all is done.
 
     What goes wrong is raised at once. Whoever stops early, be it by Ctrl-C, leaves no thread at work. Where no thread
     can be started, the caller works.
 
-    >>> sorted(abreast(lambda n, told: n * n, [2, 3], [1, 1], 2, lambda done: None))
+    >>> sorted(map_concurrently(lambda n, report_progress: n * n, [2, 3], [1, 1], 2, lambda done: None))
     [(2, 4), (3, 9)]
     """
     done, stop = [0] * len(items), Event()
@@ -43,14 +47,14 @@ def map_concurrently(
     with ThreadPoolExecutor(at_once, "gammabeta-abreast", thread_pool.alone if busy else None) as pool:
 
         def begin(i: int) -> tuple[Future[R], int]:
-            def told(amount: int) -> None:
+            def report_item(amount: int) -> None:
                 if stop.is_set():
                     raise _Stopped
                 done[i] = min(amount, sizes[i])
 
             def item() -> R:
-                told(0)
-                return work(items[i], told)
+                report_item(0)
+                return work(items[i], report_item)
 
             return thread_pool.submit(pool, item), i
 
@@ -63,6 +67,6 @@ def map_concurrently(
                     result = future.result()
                     done[i] = sizes[i]
                     yield items[i], result
-                report(sum(done))
+                report_progress(sum(done))
         finally:
             stop.set()

@@ -15,7 +15,7 @@ def name_of(x: Any) -> str:
 class PeekedIterable:
     """An iterable whose first item is known. Its first pass goes on from there, so that nothing is made twice.
 
-    `once`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
+    `single_pass`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
 
     Raises:
         DataError: it has no item.
@@ -24,9 +24,9 @@ class PeekedIterable:
     def __init__(self, items: Iterable[Any]) -> None:
         self.name = name_of(items)
         self._items, self._begun = items, iter(items)
-        self.once = self._begun is items
+        self.single_pass = self._begun is items
         try:
-            with Noted(self.name, 1):
+            with annotate_errors(self.name, 1):
                 self.first = next(self._begun)
         except StopIteration:
             raise DataError(f"at least one chunk is needed, {self.name!r} gives none") from None
@@ -37,7 +37,7 @@ class PeekedIterable:
         if begun is not None:
             self._begun = None  # type: ignore[assignment]
             return self._watched(chain([self.first], begun))
-        if self.once:
+        if self.single_pass:
             raise DataError(single_pass_error(self.name))
         return self._watched(iter(self._items))
 
@@ -45,7 +45,7 @@ class PeekedIterable:
         number = 0
         while True:
             number += 1
-            with Noted(self.name, number):
+            with annotate_errors(self.name, number):
                 try:
                     item = next(items)
                 except StopIteration:
@@ -53,7 +53,7 @@ class PeekedIterable:
             yield item
 
 
-class Noted:
+class annotate_errors:  # noqa: N801
     """Adds to whatever is raised inside where it was."""
 
     def __init__(self, name: str, number: int) -> None:

@@ -10,17 +10,17 @@ from gammabeta.kernels import thread_pool
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 1, *, here: bool = False) -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int = 1, *, in_caller_thread: bool = False) -> Iterator[T]:
     """The same items in the same order, made by a thread of their own, up to `depth` before they are asked for.
 
     What the thread raises is raised here. When the caller stops early the thread stops too, and is waited for.
-    `here`: no thread after all, since they are made by code that may know no other than the caller's. Nor is there one
-    where the system starts none.
+    `in_caller_thread`: no thread after all, since they are made by code that may know no other than the caller's. Nor
+    is there one where the system starts none.
 
-    >>> list(ahead(n * n for n in range(4)))
+    >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
     """
-    if here:
+    if in_caller_thread:
         yield from items
         return
     ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)

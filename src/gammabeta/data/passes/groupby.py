@@ -17,7 +17,7 @@ from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
 from gammabeta.data.core.statistics_io import contents, statistics_path
 from gammabeta.data.io.paths import existing, replacing
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.measure import infinite
 from gammabeta.errors import DataError, KindError, StateError
@@ -136,7 +136,7 @@ def _measured(
     chosen = selected(others, columns, exclude, source.path)
     held = _GroupAccumulator([column.name for column in chosen])
     with source.unchanged():
-        for chunk in ahead(source.chunks([by, *held.names]), here=source.here):
+        for chunk in prefetch(source.chunks([by, *held.names]), in_caller_thread=source.in_caller_thread):
             held.take(chunk, by, source.path)
             progress(chunk.done, source.size)
     moments, extrema = held.statistics()

@@ -11,8 +11,8 @@ from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, listed
 from gammabeta.data.formats.array import ArraySource
-from gammabeta.data.io.parallel import Told, map_concurrently
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.parallel import ItemProgressFn, map_concurrently
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.measure_array import of_features
 from gammabeta.errors import DataError
@@ -68,13 +68,13 @@ def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None,
 def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iterator[tuple[Totals, dict[str, int]]]:
     """The totals of blocks of columns, and the rows of each column, of every share of the columns."""
 
-    def share(group: tuple[str, ...], told: Told) -> tuple[Totals, dict[str, int]]:
-        return _total(source, source.pieces(group), lambda done: told(done * len(group) // len(names)))
+    def share(group: tuple[str, ...], report_progress: ItemProgressFn) -> tuple[Totals, dict[str, int]]:
+        return _total(source, source.pieces(group), lambda done: report_progress(done * len(group) // len(names)))
 
     alone = thread_pool.count() == 1
     shares = [] if alone else source.shares(names)
     if len(shares) <= 1:
-        pieces = ahead(source.pieces(names), here=source.here or alone)
+        pieces = prefetch(source.pieces(names), in_caller_thread=source.in_caller_thread or alone)
         yield _total(source, pieces, lambda done: progress(done, source.size))
         return
     sizes = [source.size * len(group) // len(names) for group in shares]
@@ -82,7 +82,9 @@ def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iter
         yield found
 
 
-def _total(source: Source, pieces: Iterator[tuple[Group, Chunk]], told: Told) -> tuple[Totals, dict[str, int]]:
+def _total(
+    source: Source, pieces: Iterator[tuple[Group, Chunk]], report_progress: ItemProgressFn
+) -> tuple[Totals, dict[str, int]]:
     totals: Totals = {}
     rows: dict[str, int] = {}
     for group, piece in pieces:
@@ -92,7 +94,7 @@ def _total(source: Source, pieces: Iterator[tuple[Group, Chunk]], told: Told) ->
         if both[0].infinities.any():
             _refuse_infinity(source.path, piece, group)
         totals[group] = added(totals[group], both) if group in totals else both
-        told(piece.done)
+        report_progress(piece.done)
     return totals, rows
 
 
@@ -162,4 +164,4 @@ def scan_source(source: Source, columns: Sequence[str] | None) -> Iterator[Chunk
                 raise DataError(f"there is no column {name!r} in {str(source.path)!r}; it has {listed(known)}")
         names = list(columns)
     with source.unchanged():
-        yield from ahead(source.chunks(names), here=source.here)
+        yield from prefetch(source.chunks(names), in_caller_thread=source.in_caller_thread)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.data.formats.array import ArraySource, Part
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.errors import DataError, KindError
 from gammabeta.statistics import Extrema, Moments
 
@@ -30,9 +30,9 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
         raise KindError(f"an array of real numbers is needed, {str(source.path)!r} is of {source.dtype}")
     totals: dict[Corner, tuple[int, Moments, Extrema]] = {}
     with source.unchanged():
-        for whole in ahead(source.parts(), here=source.here):
-            for part in _cut(whole, source.kept):
-                corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.kept)
+        for whole in prefetch(source.parts(), in_caller_thread=source.in_caller_thread):
+            for part in _cut(whole, source.feature_axes):
+                corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.feature_axes)
                 found = _of_part(source, part)
                 totals[corner] = _added(totals[corner], found) if corner in totals else found
             progress(whole.done, source.size)
@@ -48,10 +48,10 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
     )
 
 
-def _cut(part: Part, kept: tuple[int, ...]) -> Iterator[Part]:
+def _cut(part: Part, feature_axes: tuple[int, ...]) -> Iterator[Part]:
     """A part as parts of `AT_ONCE` features at most, neighbours in memory."""
     box, left = list(part.values.shape), AT_ONCE
-    for axis in reversed(kept):
+    for axis in reversed(feature_axes):
         box[axis] = max(1, min(box[axis], left))
         left //= box[axis]
     for at in product(*(range(0, n, max(step, 1)) for n, step in zip(part.values.shape, box, strict=True))):
@@ -97,8 +97,8 @@ def _refuse_infinity(source: ArraySource, part: Part) -> None:
     at = np.argwhere(np.isinf(part.values))[0]
     value = float(part.values[tuple(at)])
     index = tuple(int(i) for i in at + part.start)
-    kept = tuple(index[i] for i in source.kept)
-    feature = source.names[int(np.ravel_multi_index(kept, source.features)) if kept else 0]
+    place_among = tuple(index[i] for i in source.feature_axes)
+    feature = source.names[int(np.ravel_multi_index(place_among, source.features)) if place_among else 0]
     place = f"row {index[0] + 1} (the first row of data is 1)" if source.axis == (0,) else f"place {index}"
     raise DataError(
         f"values must be finite or missing, column {feature!r} of {str(source.path)!r} holds {value} in {place}; "

@@ -31,18 +31,18 @@ def ranges(
     Arguments and errors are those of `gammabeta.data.measure`. All statistics come back if all columns had to be read.
     """
     chosen = selected(source.columns, columns, exclude, source.path)
-    stated = source.stated([column.name for column in chosen])
-    if not stated:
+    from_footer = source.footer_minmax([column.name for column in chosen])
+    if not from_footer:
         return measure_source(source, columns, exclude, recipe, progress)
-    known = completed(stated, source, chosen, progress)
+    known = completed(from_footer, source, chosen, progress)
     return Ranges(chosen, source.rows or 0, Extrema.stack(list(known.values())), recipe or Recipe("minmax"))
 
 
 def completed(
-    stated: dict[str, Extrema], source: Source, columns: Sequence[Column], progress: ProgressFn
+    from_footer: dict[str, Extrema], source: Source, columns: Sequence[Column], progress: ProgressFn
 ) -> dict[str, Extrema]:
     """Each column's extrema, in that order: as the file states them, or from its values."""
-    unstated = tuple(column for column in columns if column.name not in stated)
-    read = measured(source, unstated, None, progress).extrema if unstated else None
-    found = stated | {column.name: read[i] for i, column in enumerate(unstated) if read is not None}
+    others = tuple(column for column in columns if column.name not in from_footer)
+    read = measured(source, others, None, progress).extrema if others else None
+    found = from_footer | {column.name: read[i] for i, column in enumerate(others) if read is not None}
     return {column.name: found[column.name] for column in columns}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
-from gammabeta.data.core.sink import outcome
+from gammabeta.data.core.sink import scaled_schema
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Scaling, Source, TableChunk
 from gammabeta.data.core.statistics import Statistics
 from gammabeta.data.formats.table import gathered
@@ -73,7 +73,7 @@ def mapped(batches: Batches, names: Sequence[str], by: Map, partition: str) -> I
     """A partition's batches under the map. names: of all columns; partition: what errors call it."""
     scaling = None
     for chunk in _BatchSource(batches, names, (), partition).chunks():
-        scaling = scaling or Scaling(by.names, by.affine, outcome(chunk.batch.schema, by.names))
+        scaling = scaling or Scaling(by.names, by.affine, scaled_schema(chunk.batch.schema, by.names))
         batch = image(chunk, scaling, Path(partition)).batch
         yield batch if by.clip is None else _clipped(batch, by.names, *by.clip)
 

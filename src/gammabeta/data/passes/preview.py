@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.core.options import ProgressFn
-from gammabeta.data.core.sink import outcome
+from gammabeta.data.core.sink import scaled_schema
 from gammabeta.data.core.source import Column, Scaling, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.io.peekable import single_pass_error
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.passes.measure import measure_source
 from gammabeta.data.passes.scale import first_half, second_half
 from gammabeta.data.passes.transform import unscaled
@@ -50,20 +50,20 @@ def preview_source(
     progress: ProgressFn,
 ) -> Preview:
     """The `Preview` of an open source. Arguments and errors are those of `gammabeta.data.preview`."""
-    if source.once:
+    if source.single_pass:
         raise DataError(single_pass_error(str(source.path)))
     found = measure_source(source, columns, exclude, recipe, first_half(progress))
     if not found.rows:
         raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
     affine, names = found.affine(), found.names
     fields = pa.schema([source.schema.field(name) for name in names])
-    scaling = Scaling(names, affine, outcome(fields, names))
+    scaling = Scaling(names, affine, scaled_schema(fields, names))
     report_progress = second_half(progress)
     low, high = affine(found.extrema.min), affine(found.extrema.max)
     before, after = np.zeros((2, len(names), bins), np.int64)
     step = max(1, found.rows // SAMPLE)
     with source.unchanged():
-        for chunk in ahead(source.chunks(names), here=source.here):
+        for chunk in prefetch(source.chunks(names), in_caller_thread=source.in_caller_thread):
             scaled = chunk.scaled(scaling)
             first = -chunk.start % step
             for i, name in enumerate(names):

@@ -30,7 +30,7 @@ def scale_source(
 ) -> Written:
     """Scale an open source into the file `out`. Arguments and errors are those of `gammabeta.data.scale`."""
     check_output(out, source)
-    if source.once:
+    if source.single_pass:
         raise DataError(single_pass_error(str(source.path)))
     with ExitStack() as stack:
         stats_file = stack.enter_context(replacing(statistics_path(stats))) if stats is not None else None

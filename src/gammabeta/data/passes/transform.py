@@ -11,12 +11,12 @@ from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.results import Written
-from gammabeta.data.core.sink import outcome
+from gammabeta.data.core.sink import scaled_schema
 from gammabeta.data.core.source import Chunk, Column, Restart, Scaling, Source
 from gammabeta.data.core.statistics import Ranges, Statistics, listed
 from gammabeta.data.formats.registry import check_output, sink_for
 from gammabeta.data.io.paths import replacing
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.measure import infinite
 from gammabeta.errors import DataError, KindError
@@ -44,15 +44,15 @@ def write_mapped(
 
 def _check_columns(known: Statistics | Ranges, source: Source) -> None:
     """Refuse a file that lacks a fitted column, or where one is not of numbers any more."""
-    here = {column.name: column for column in source.columns}
-    missing = [name for name in known.names if name not in here]
+    by_name = {column.name: column for column in source.columns}
+    missing = [name for name in known.names if name not in by_name]
     if missing:
         raise DataError(
             f"every column that has statistics must be in {str(source.path)!r}, {listed(missing)} not; "
             "choose columns with: gammabeta stats S.json --exclude NAME -o T.json"
         )
     for column in known.columns:
-        now = here[column.name]
+        now = by_name[column.name]
         if now.skip_reason == "not numeric":
             raise KindError(
                 f"column {now.name!r} must be of numbers as it was ({column.type}), "
@@ -63,18 +63,20 @@ def _check_columns(known: Statistics | Ranges, source: Source) -> None:
 def write(
     source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: ProgressFn
 ) -> Written:
-    here = {column.name: column for column in source.columns}
+    by_name = {column.name: column for column in source.columns}
     # a CSV column without one value has no type, and nothing to scale
     source.scratch = out.resolve().parent
-    names = tuple(name for name in known.names if here[name].skip_reason != "empty")
-    at = [i for i, name in enumerate(known.names) if here[name].skip_reason != "empty"]
-    schema = outcome(source.schema, names)
+    names = tuple(name for name in known.names if by_name[name].skip_reason != "empty")
+    at = [i for i, name in enumerate(known.names) if by_name[name].skip_reason != "empty"]
+    schema = scaled_schema(source.schema, names)
     scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
         with source.unchanged():
-            for chunk in ahead(_scaled(source, scaling), here=source.here or thread_pool.count() == 1):
+            for chunk in prefetch(
+                _scaled(source, scaling), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1
+            ):
                 sink.write(chunk)
                 rows += chunk.rows
                 progress(chunk.done, source.size)
@@ -90,13 +92,13 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
     """Of the columns, those of `names` that become float64, and those that are not in `names`."""
     chosen = set(names)
     floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
-    turned = chosen - floats
-    converted = tuple(column for column in source.columns if column.name in turned)
+    to_float = chosen - floats
+    converted = tuple(column for column in source.columns if column.name in to_float)
     return converted, tuple(column for column in source.columns if column.name not in chosen)
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
-    for chunk in ahead(source.chunks(), here=source.here or thread_pool.count() == 1):
+    for chunk in prefetch(source.chunks(), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1):
         yield image(chunk, scaling, source.path)
 
 
