@@ -5,6 +5,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gammabeta._util.findings import finite_or_none
+from gammabeta._util.findings import number as in_digits
 from gammabeta.cli.terminal import Heading, say, say_json, say_table, visible, width
 
 if TYPE_CHECKING:
@@ -35,12 +37,12 @@ def spark(counts: Sequence[int]) -> str:
 
 
 def number(value: float) -> str:
-    """A number in four digits, – where there is none.
+    """A number in four digits, – where there is none; with the minus sign that every terminal has.
 
     >>> number(0.15625), number(float("nan"))
     ('0.1562', '–')
     """
-    return f"{value:.4g}" if isfinite(value) else "–"
+    return in_digits(value, minus="-") if isfinite(value) else "–"
 
 
 def show_preview(name: str, found: "Preview", as_json: bool) -> None:
@@ -49,7 +51,10 @@ def show_preview(name: str, found: "Preview", as_json: bool) -> None:
         columns = _columns(found.statistics)
         for i, column in enumerate(columns):
             column |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
-            column |= {"scaled_min": or_none(found.low[i]), "scaled_max": or_none(found.high[i])}
+            column |= {
+                "scaled_min": finite_or_none(found.low[i]),
+                "scaled_max": finite_or_none(found.high[i]),
+            }
         say_json(_head(name, found.statistics) | {"columns": columns, **_others(found), "output": None})
         return
     statistics = found.statistics
@@ -215,7 +220,11 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         "shift": affine.shift,
     }
     return [
-        {"name": column.name, "type": column.type, **{key: or_none(value[i]) for key, value in values.items()}}
+        {
+            "name": column.name,
+            "type": column.type,
+            **{key: finite_or_none(value[i]) for key, value in values.items()},
+        }
         for i, column in enumerate(found.columns)
     ]
 
@@ -240,7 +249,3 @@ def _tell_outputs(files: "Files") -> None:
 def _others(found: "Preview | Written") -> dict[str, Any]:
     passed = [{"name": c.name, "type": c.type, "reason": c.skip_reason or "not selected"} for c in found.passed]
     return {"passed_through": passed, "converted_to_float64": [c.name for c in found.converted]}
-
-
-def or_none(value: Any) -> float | None:
-    return float(value) if isfinite(value) else None

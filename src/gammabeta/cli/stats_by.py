@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gammabeta._util.findings import finite_or_none
 from gammabeta.cli import output as results
 from gammabeta.cli.terminal import Heading, say, say_json, say_table
 
@@ -84,7 +85,7 @@ def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str
             "label": _plain(name),
             "rows": int(found.moments.rows[i]),
             "columns": [
-                {"name": column.name} | {key: results.or_none(value[i, j]) for key, value in values.items()}
+                {"name": column.name} | {key: finite_or_none(value[i, j]) for key, value in values.items()}
                 for j, column in enumerate(found.columns)
             ],
         }

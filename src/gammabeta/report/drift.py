@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 
-from gammabeta.report.findings import Finding, Kind, number, percent
+from gammabeta._util.findings import Finding, Kind, number, percent
 from gammabeta.report.profile import Profile
 
 MOVED = 0.2  # standard deviations; Cohen (1988) calls 0.2 a small effect

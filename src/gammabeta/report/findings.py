@@ -1,9 +1,9 @@
 """What to watch in a column, told in a sentence with its numbers: what is there, what it does, what to do."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite, log10
 
+from gammabeta._util.findings import Finding, Kind, number, percent
 from gammabeta.report.profile import Profile
 
 NEARLY_CONSTANT = 0.99  # of the values are one
@@ -15,24 +15,6 @@ SKEWED, HEAVY = 2.0, 7.0  # skewness, and kurtosis in excess: those of an expone
 
 FLOAT32_MOST = 3.4028234663852886e38
 WHOLE_MOST = 2.0**53
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of finding: what it is called, why it matters and how much: 3 scaling fails, 2 it misleads, 1 a note."""
-
-    key: str
-    title: str
-    why: str
-    weight: int
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to watch in a column."""
-
-    kind: str
-    text: str
 
 
 KINDS = (
@@ -49,29 +31,6 @@ KINDS = (
     Kind("skewed", "Skewed", "No affine map undoes that: scaling keeps the shape. Take a logarithm first, perhaps.", 1),
     Kind("missing", "Much is missing", "Statistics are of the rest; missing values stay missing.", 1),
 )
-
-
-def number(value: float) -> str:
-    """A number in four digits.
-
-    >>> number(1234567.0), number(0.25), number(-3.0)
-    ('1.235e+06', '0.25', '−3')
-    """
-    return f"{value:.4g}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """A share in percent; never 0 or 100 where it is not quite.
-
-    >>> percent(0.5), percent(0.99999), percent(1e-6), percent(1.0)
-    ('50 %', '99.999 %', '0.0001 %', '100 %')
-    """
-    rest = min(share, 1 - share)
-    digits = max(0, -int(log10(rest)) - 1) if rest > 0 else 0
-    if digits > 6:
-        return f"{number(100 * share)} %" if share < 0.5 else f"all but {number(100 * (1 - share))} %"
-    text = f"{100 * share:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
 def findings(profile: Profile) -> list[Finding]:
