@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from gammabeta import Extrema, Moments, data
 from gammabeta.cli import main
+from gammabeta.data.core.file_stamp import FileStamp
 from gammabeta.data.dataset import ledger as journals
-from gammabeta.data.dataset.file_statistics import FileStamp
 from gammabeta.data.dataset.ledger import LedgerFile
 from gammabeta.data.formats import registry
 from gammabeta.errors import DataError, FileError, StateError

@@ -17,7 +17,8 @@ import pytest
 
 from gammabeta import data
 from gammabeta.cli import main
-from gammabeta.data.dataset.manifest import FOLDER, Manifest, fingerprint, locked, stamp
+from gammabeta.data.core.file_stamp import stamp_if_there
+from gammabeta.data.dataset.manifest import FOLDER, Manifest, fingerprint, locked
 from gammabeta.data.formats.parquet import ParquetSink
 from gammabeta.errors import DataError, FileError, KindError, StateError
 
@@ -407,7 +408,7 @@ def test_a_journal_leads_nowhere_else(folder):
     data.scale("in", "out")
     Path("victim").write_text("x")
     path = Path("out") / FOLDER / "written.jsonl"
-    line = {"file": "../victim", "source": [1, 1], "map": "", "output": stamp(Path("victim")), "rows": 1}
+    line = {"file": "../victim", "source": [1, 1], "map": "", "output": stamp_if_there(Path("victim")), "rows": 1}
     path.write_text(path.read_text() + json.dumps(line))
     assert "../victim" not in Manifest(Path("out")).lines
 

@@ -13,10 +13,10 @@ from gammabeta.affine import Affine
 from gammabeta.backends import dataframes
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.infinities import infinity_error
 from gammabeta.data.core.source import Column
 from gammabeta.data.dask.reduction import Boxes, Kinds, Part, boxed, of
 from gammabeta.data.formats.table import unique
-from gammabeta.data.passes.measure import infinite
 from gammabeta.scalers.base import Scaler, has_infinities, side_by_side
 
 _FRAME = Path("Dask DataFrame")  # what errors call it
@@ -70,7 +70,7 @@ def _refuse_infinity(frame: Any, number: int) -> None:
         for row, column in np.argwhere(np.isinf(values))[:1]:
             at = int(row if rows is None else rows[row])
             name = str(frame.columns[places[column]])
-            raise infinite(name, float(values[row, column]), at, Path(f"partition {number}"))
+            raise infinity_error(name, float(values[row, column]), at, Path(f"partition {number}"))
 
 
 def image(x: Any, scaler: Scaler, affine: Affine, forward: bool, meta: Any) -> Any:

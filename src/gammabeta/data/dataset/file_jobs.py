@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gammabeta.affine import Affine
+from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
 from gammabeta.data.core.options import ProgressFn, RunOptions
 from gammabeta.data.core.results import Files, Written
 from gammabeta.data.core.statistics import Ranges, Statistics
 from gammabeta.data.dataset.discovery import DataSet, Part, none_good
-from gammabeta.data.dataset.file_statistics import FileStamp
-from gammabeta.data.dataset.manifest import FOLDER, Line, Manifest, fingerprint, linked, stamp
+from gammabeta.data.dataset.manifest import FOLDER, Line, Manifest, fingerprint, linked
 from gammabeta.data.dataset.measure import AT_ONCE
 from gammabeta.data.formats.registry import check_output, open_source
 from gammabeta.data.io import part_files
@@ -36,7 +36,7 @@ class Stopped(Exception):  # noqa: N818
 
 def stamped(source: DataSet) -> dict[Part, FileStamp]:
     """The files as they are now."""
-    return {part: stamp(part.path) or _ABSENT for part in source.parts}
+    return {part: stamp_if_there(part.path) or _ABSENT for part in source.parts}
 
 
 class FileJobs:
@@ -136,10 +136,10 @@ class FileJobs:
         with replacing(out, durable=True, clear=False) as temporary:  # what is recorded must not be lost
             with self._turn:
                 rows = write_mapped(source, self._known, self._affine, temporary, out, self._file_progress()).rows
-            if stamp(part.path) != self._stamps[part]:
+            if stamp_if_there(part.path) != self._stamps[part]:
                 raise FileError(f"{str(part.path)!r} was changed meanwhile; run again when nothing writes to it")
         with self._lock:
-            self._manifest.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
+            self._manifest.add(Line(part.name, self._stamps[part], self._map, stamp_if_there(out) or _ABSENT, rows))
             self._rows += rows
             self._done += 1
             self._options.on_file_done(self._done, len(self._source.parts), self._rows)

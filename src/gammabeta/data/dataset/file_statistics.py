@@ -4,35 +4,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.file_stamp import FileStamp, stamp_of
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.discovery import Part
 from gammabeta.data.dataset.schema import meant
 from gammabeta.data.formats.registry import open_source
-from gammabeta.data.io.paths import changed, existing
+from gammabeta.data.io.paths import changed
 from gammabeta.data.passes.measure import measured
 from gammabeta.errors import StateError
 from gammabeta.statistics import Extrema, Moments, serialization
-
-
-class FileStamp(NamedTuple):
-    """What tells that a file has changed: its size in bytes, and when it was last written, in nanoseconds."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of_record(cls, size: Any, mtime_ns: Any) -> "FileStamp":
-        """The stamp that a record of files tells; `StateError` if it is none."""
-        if not (serialization.is_count(size) and type(mtime_ns) is int and abs(mtime_ns) <= serialization.MOST):
-            raise StateError(f"size and time of a file must be integers, got {serialization.shown([size, mtime_ns])}")
-        return cls(size, mtime_ns)
 
 
 def name_of_record(value: Any) -> str:
@@ -55,12 +42,6 @@ class FileStatistics:
     stamp: FileStamp
     columns: tuple[Column, ...]
     statistics: Statistics
-
-
-def stamp_of(path: Path) -> FileStamp:
-    """A file's stamp. Raises `FileError` where there is no such file, or nothing in it."""
-    found = existing(path).stat()
-    return FileStamp(found.st_size, found.st_mtime_ns)
 
 
 def measure_file(

@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from gammabeta.data.core.file_stamp import FileStamp
 from gammabeta.data.core.source import Column
 from gammabeta.data.core.statistics import Statistics
-from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics, name_of_record
+from gammabeta.data.dataset.file_statistics import FileStatistics, name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import replacing
 from gammabeta.errors import FileError, StateError

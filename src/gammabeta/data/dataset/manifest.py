@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from gammabeta.affine import Affine
-from gammabeta.data.dataset.file_statistics import FileStamp, name_of_record
+from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
+from gammabeta.data.dataset.file_statistics import name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import OutputError, reason, replacing, writing
 from gammabeta.errors import FileError, StateError
@@ -40,15 +41,6 @@ class Line:
     rows: int
 
 
-def stamp(path: Path) -> FileStamp | None:
-    """A file's stamp as it is now, None if there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return FileStamp(found.st_size, found.st_mtime_ns)
-
-
 def fingerprint(names: tuple[str, ...], affine: Affine) -> str:
     """What tells a map of these columns from any other: SHA-256 in hexadecimal."""
     digest = sha256(json.dumps(names).encode())
@@ -68,7 +60,7 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FOLDER / "written.jsonl"
         last = {line.name: line for line in _lines(self._path)} if self._path.exists() else {}
-        self.lines = {name: line for name, line in last.items() if stamp(folder / name) == line.output}
+        self.lines = {name: line for name, line in last.items() if stamp_if_there(folder / name) == line.output}
         with replacing(self._path) as temporary:
             temporary.write_text(
                 "".join([serialization.dump(FORMAT, {}) + "\n", *map(_text, self.lines.values())]), "utf-8"

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
 from gammabeta.data.core.options import FileDoneFn, ProgressFn
 from gammabeta.data.core.results import Updated
 from gammabeta.data.core.statistics import Recipe, listed
 from gammabeta.data.core.statistics_io import save, statistics_path
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, Part, none_good
-from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics
+from gammabeta.data.dataset.file_statistics import FileStatistics
 from gammabeta.data.dataset.ledger import LedgerFile
 from gammabeta.data.dataset.measure import each
 from gammabeta.errors import FileError, StateError
@@ -54,7 +55,7 @@ def update_set(
                 read.append(part.name)
                 rows += outcome.statistics.rows
             else:
-                ledger.add_bad(part.name, _stamp(part) or FileStamp(0, 0), str(outcome))
+                ledger.add_bad(part.name, stamp_if_there(part.path) or FileStamp(0, 0), str(outcome))
                 bad[part.name] = str(outcome)
             on_file_done(len(unchanged) + len(read) + len(bad), len(places), rows)
         if bad and not (skip_bad and len(bad) < len(places)):
@@ -69,20 +70,12 @@ def update_set(
 
 def _known(ledger: LedgerFile, total: StatisticsAccumulator, part: Part, place: int) -> bool:
     """Add a file to the total by what the ledger has of it, if that holds."""
-    stamp = _stamp(part)
+    stamp = stamp_if_there(part.path)
     entry = ledger.entry(part.name, stamp) if stamp else None
     if entry is None or not total.covers(entry, part.path):
         return False
     total.add(place, part.path, entry)
     return True
-
-
-def _stamp(part: Part) -> FileStamp | None:
-    try:
-        found = part.path.stat()
-    except OSError:  # it is said where the file is read
-        return None
-    return FileStamp(found.st_size, found.st_mtime_ns)
 
 
 def _unreadable(bad: dict[str, str], ledger: LedgerFile) -> FileError:

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Restart, Source
 from gammabeta.data.formats import csv_rows, csv_text
 from gammabeta.data.formats.csv_quotes import UnclosedError, Watched
 from gammabeta.data.formats.csv_text import TextChunk
-from gammabeta.data.formats.table import gathered, unique
+from gammabeta.data.formats.table import unique
 from gammabeta.data.io.paths import arrow_file, arrow_has_threads, kind_of, reading
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import FileError, KindError

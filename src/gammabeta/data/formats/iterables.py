@@ -122,6 +122,7 @@ class BatchesSource(ArraySource):
         return array
 
 
+# Apart from core.batches: arrays are copied as they come, and must be of one type and shape to be joined.
 def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArray[Any], int]]:
     """The same rows in longer arrays, each with what comes with its last chunk; long arrays are not copied."""
     held: list[NDArray[Any]] = []

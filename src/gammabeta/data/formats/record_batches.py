@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import concatenated, groups
 from gammabeta.data.core.source import CHUNK_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.formats.ipc import slices
 from gammabeta.data.formats.parquet import GROUP_BYTES, READ_AHEAD
@@ -73,7 +74,8 @@ class StreamSource(Source):
         self._begun = True
         start = done = 0
         promised = (self._as_promised(batch, n, names) for n, batch in enumerate(self._batches(names), 1))
-        for batch in _together(promised, min_bytes):
+        for held in groups(promised, lambda batch: int(batch.nbytes), min_bytes):
+            batch = concatenated(held)
             done += batch.nbytes
             yield batch, start, done
             start += batch.num_rows
@@ -107,27 +109,6 @@ class StreamSource(Source):
                     "cast it"
                 )
         return batch if batch.schema.names == wanted else batch.select(wanted)
-
-
-def _together(batches: Iterable[pa.RecordBatch], min_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `min_bytes` bytes or more, but for the last."""
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        held.append(batch)
-        size += batch.nbytes
-        if size >= min_bytes:
-            yield from _as_one(held)
-            held, size = [], 0
-    if held:
-        yield from _as_one(held)
-
-
-def _as_one(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    if len(batches) == 1:
-        return batches
-    whole: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    return whole
 
 
 def table_of(x: Any) -> Source | None:

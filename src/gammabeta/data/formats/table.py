@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError
@@ -31,27 +32,6 @@ def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
             Column(field.name, arrow_numpy.type_name(field.type), "the index" if field.name in index else skip_reason)
         )
     return tuple(columns)
-
-
-def gathered(chunks: Iterator[Chunk], rows: int) -> Iterator[TableChunk]:
-    """Consecutive chunks as fewer, of `rows` rows or more."""
-    held: list[Chunk] = []
-    held_rows = 0
-    for chunk in chunks:
-        held.append(chunk)
-        held_rows += chunk.rows
-        if held_rows >= rows:
-            yield _together(held)
-            held, held_rows = [], 0
-    if held:
-        yield _together(held)
-
-
-def _together(parts: list[Chunk]) -> TableChunk:
-    if len(parts) == 1:
-        return TableChunk(parts[0].batch, parts[0].start, parts[0].done)
-    batch = pa.Table.from_batches([part.batch for part in parts]).combine_chunks().to_batches()[0]
-    return TableChunk(batch, parts[0].start, parts[-1].done)
 
 
 def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterator[tuple[tuple[str, ...], Chunk]]:

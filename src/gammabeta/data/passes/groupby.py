@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.infinities import refuse_infinities
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
@@ -19,7 +20,6 @@ from gammabeta.data.core.statistics_io import contents, statistics_path
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
-from gammabeta.data.passes.measure import infinite
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, serialization, state_check
 from gammabeta.statistics.factorize import factorized
@@ -161,8 +161,7 @@ class _GroupAccumulator:
             column = batch.column(name)
             values = arrow_numpy.present(column)
             if values.dtype.kind == "f" and arrow_numpy.first_infinity(values) >= 0:
-                at = arrow_numpy.first_infinity(chunk[name])
-                raise infinite(name, float(chunk[name][at]), chunk.start + at, path)
+                refuse_infinities(chunk, [name], path)
             there = np.flatnonzero(np.asarray(pc.is_valid(column))) if column.null_count else np.arange(len(column))
             held.append((values, there + self._rows))
             self._bytes += values.nbytes

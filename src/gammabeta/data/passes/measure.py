@@ -4,16 +4,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.infinities import refuse_infinities
 from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, listed
 from gammabeta.data.formats.array import ArraySource
 from gammabeta.data.io.parallel import ItemProgressFn, map_concurrently
 from gammabeta.data.io.prefetch import prefetch
-from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.measure_array import of_features
 from gammabeta.errors import DataError
 from gammabeta.kernels import thread_pool
@@ -92,7 +91,7 @@ def _total(
             rows[name] = rows.get(name, 0) + piece.rows
         both = of_columns(piece.columns(group))
         if both[0].infinities.any():
-            _refuse_infinity(source.path, piece, group)
+            refuse_infinities(piece, group, source.path)
         totals[group] = added(totals[group], both) if group in totals else both
         report_progress(piece.done)
     return totals, rows
@@ -135,22 +134,6 @@ def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Bot
             part = (moments[i], extrema[i]) if len(key) > 1 else (moments, extrema)
             single[name] = added(single[name], part)
     return Moments.stack([m for m, _ in single.values()]), Extrema.stack([e for _, e in single.values()])
-
-
-def _refuse_infinity(path: Place, piece: Chunk, names: Sequence[str]) -> None:
-    for name in names:
-        values = piece[name]
-        at = arrow_numpy.first_infinity(values)
-        if at >= 0:
-            raise infinite(name, float(values[at]), piece.start + at, path)
-
-
-def infinite(name: str, value: float, row: int, path: Place) -> DataError:
-    """The error that says where an infinity is. row: from 0."""
-    return DataError(
-        f"values must be finite or missing, column {name!r} of {str(path)!r} holds {value} in row {row + 1} "
-        "(the first row of data is 1); remove it or leave it empty"
-    )
 
 
 def scan_source(source: Source, columns: Sequence[str] | None) -> Iterator[Chunk]:

@@ -8,9 +8,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.data.core.infinities import infinity_error
 from gammabeta.data.formats.array import ArraySource, Part
 from gammabeta.data.io.prefetch import prefetch
-from gammabeta.errors import DataError, KindError
+from gammabeta.errors import KindError
 from gammabeta.statistics import Extrema, Moments
 
 AT_ONCE = 2048  # features: a value of 100,000 costs 25 times as much as one of 2,000, whose sums stay in the cache
@@ -99,8 +100,5 @@ def _refuse_infinity(source: ArraySource, part: Part) -> None:
     index = tuple(int(i) for i in at + part.start)
     place_among = tuple(index[i] for i in source.feature_axes)
     feature = source.names[int(np.ravel_multi_index(place_among, source.features)) if place_among else 0]
-    place = f"row {index[0] + 1} (the first row of data is 1)" if source.axis == (0,) else f"place {index}"
-    raise DataError(
-        f"values must be finite or missing, column {feature!r} of {str(source.path)!r} holds {value} in {place}; "
-        "remove it or make it NaN"
-    )
+    where = index[0] if source.axis == (0,) else f"place {index}"
+    raise infinity_error(feature, value, where, source.path, "remove it or make it NaN")

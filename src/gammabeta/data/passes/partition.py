@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.sink import scaled_schema
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Scaling, Source, TableChunk
 from gammabeta.data.core.statistics import Statistics
-from gammabeta.data.formats.table import gathered
 from gammabeta.data.passes import measure
 from gammabeta.data.passes.transform import image
 

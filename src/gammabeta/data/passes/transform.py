@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.infinities import infinity_error, row_place
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.results import Written
 from gammabeta.data.core.sink import scaled_schema
@@ -18,7 +19,6 @@ from gammabeta.data.formats.registry import check_output, sink_for
 from gammabeta.data.io.paths import replacing
 from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
-from gammabeta.data.passes.measure import infinite
 from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import thread_pool
 
@@ -117,8 +117,8 @@ def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> Non
     if at < 0:
         return  # it stood where there is no value
     if np.isinf(values[at]):
-        raise infinite(name, float(values[at]), before.start + at, path)
+        raise infinity_error(name, float(values[at]), before.start + at, path)
     raise DataError(
-        f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in row "
-        f"{before.start + at + 1} (the first row of data is 1) would leave it; convert the column to float64"
+        f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in "
+        f"{row_place(before.start + at)} would leave it; convert the column to float64"
     )
