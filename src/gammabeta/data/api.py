@@ -1,4 +1,4 @@
-"""The public verbs on data: each asks once whether its source is one file or many, and hands over.
+"""The public verbs on data. Each asks once whether its source is one file or many, and calls `passes` or `dataset`.
 
 One source goes to `passes`, many files go to `dataset`.
 """

@@ -26,7 +26,7 @@ class Grid(NamedTuple):
 
     low: float
     high: float
-    histogram: int
+    bins: int
     whole: bool = False
 
     @property

@@ -73,7 +73,7 @@ def test_all_files_are_scaled_by_the_statistics_of_all(folder):
     assert list(contents("out")) == NAMES
     assert (done.path, done.rows, done.statistics.names) == (Path("out"), 1500, ("x", "n"))
     assert [column.name for column in done.converted] == ["n"] and [column.name for column in done.passed] == ["w"]
-    assert done.files == data.Files(written=3, kept=0, bad={}, stale=(), left_out=())
+    assert done.files == data.Files(written=3, unchanged=0, bad={}, stale=(), left_out=())
     assert done.statistics == data.gather([f"in/{name}" for name in NAMES])
     out = data.gather([f"out/{name}" for name in NAMES])
     # the mean of 1500 rounded values of size about 1 is off by less than an ULP of 1

@@ -1,4 +1,4 @@
-"""A file's stamp, its size and time: what ledgers and manifests record to tell whether it has changed."""
+"""A file's size and modification time, which ledgers and manifests record to detect changes."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ from gammabeta.statistics import serialization
 
 # Apart from io.paths.State, which holds during one run and has the inode and device too: those do not outlast a copy.
 class FileStamp(NamedTuple):
-    """What tells that a file has changed: its size in bytes, and when it was last written, in nanoseconds."""
+    """A file's size in bytes and modification time in nanoseconds."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of_record(cls, size: Any, mtime_ns: Any) -> "FileStamp":
-        """The stamp that a record of files tells; `StateError` if it is none."""
+        """The stamp in a recorded line. StateError if it is none."""
         if not (serialization.is_count(size) and type(mtime_ns) is int and abs(mtime_ns) <= serialization.MOST):
             raise StateError(f"size and time of a file must be integers, got {serialization.shown([size, mtime_ns])}")
         return cls(size, mtime_ns)

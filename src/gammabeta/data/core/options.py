@@ -1,4 +1,4 @@
-"""What a run over one file or many is told, and what it reports to."""
+"""Options and callbacks of a run over one file or many."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What writes a file, whatever its format."""
+"""The base class of writers, and the schema of what they write."""
 
 import json
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from gammabeta.data.core.source import Chunk
 
 
 class Sink(ABC):
-    """Takes chunks in order and makes a file of them."""
+    """A writer of one file, to which chunks are given in order."""
 
     @abstractmethod
     def write(self, chunk: Chunk) -> None:
@@ -23,7 +23,7 @@ class Sink(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Let go of the file without finishing it; never raises."""
+        """Close the unfinished file; never raises."""
 
 
 def scaled_schema(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
@@ -38,7 +38,7 @@ def scaled_schema(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
 
 
 def _pandas_metadata(metadata: dict[bytes, bytes] | None, changed: Iterable[str]) -> dict[bytes, bytes] | None:
-    """The schema's metadata, where pandas' part says that the changed columns are float64 now."""
+    """A schema's metadata with the changed columns declared float64 in pandas' part."""
     if not metadata or b"pandas" not in metadata or not changed:
         return metadata
     try:

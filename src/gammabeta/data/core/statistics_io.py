@@ -1,4 +1,4 @@
-"""Statistics kept in files."""
+"""Reading and writing of stats files."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _LARGE = 1 << 20  # bytes, of which no more is read of what is something else
 
 
 def statistics_path(path: str | Path) -> Path:
-    """The path, if it ends in .json: no data file is ever replaced by statistics."""
+    """A stats file's path. FileError if it does not end in .json, so that no data file is replaced by statistics."""
     path = Path(path)
     if path.suffix.lower() != ".json":
         raise FileError(f"a stats file's name must end in .json, got {str(path)!r}")
@@ -44,7 +44,7 @@ def load(path: str | Place) -> Statistics:
 
 
 def contents(path: Place, kind: str) -> bytes:
-    """A file's bytes, if it may be a document of that kind: what is large must begin as one is written.
+    """The bytes of a file that may be a document of that kind; a large file is read only if it begins like one.
 
     Raises:
         FileError: it cannot be read.

@@ -1,4 +1,4 @@
-"""Dask DataFrames, partition by partition."""
+"""Statistics and scaling of Dask DataFrames, partition by partition."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ _FRAME = Path("Dask DataFrame")  # what errors call it
 
 
 def numeric(x: Any, columns: Sequence[Any] | None) -> tuple[Column, ...]:
-    """The columns that are meant, by the rules of `gammabeta.data.measure`: names, or all that are numbers."""
+    """The selected columns, by the rules of `gammabeta.data.measure`: those named, or all that are numbers."""
     unique([str(label) for label in x.columns], _FRAME)
     available = [_column(str(label), x._meta.iloc[:, i]) for i, label in enumerate(x.columns)]
     return selected(available, None if columns is None else [str(label) for label in columns], None, _FRAME)
@@ -48,7 +48,7 @@ def total(x: Any, kinds: Kinds, *, refuse: bool, weights: Any = None) -> da.Arra
 def _part(
     frame: Any, weights: Any = None, *, kinds: Kinds, refuse: bool, partition_info: dict[str, Any] | None = None
 ) -> Boxes:
-    """A partition's part. refuse: whether infinities are an error."""
+    """The `Part` of one partition, boxed. refuse: whether infinities are an error."""
     rows, columns = frame.shape
     factors = None if weights is None else weights.to_numpy()
     statistics = tuple(_statistic(frame, kind, factors) if rows else kind.of(np.empty((0, columns))) for kind in kinds)
@@ -74,7 +74,7 @@ def _refuse_infinity(frame: Any, number: int) -> None:
 
 
 def image(x: Any, scaler: Scaler, affine: Affine, forward: bool, meta: Any) -> Any:
-    """x under the map, lazily, by the scaler's rules as they are now. meta: an empty frame like the image."""
+    """The scaled x, a lazy frame, by a copy of the scaler as it is now. meta: an empty frame like the result."""
     return x.map_partitions(_image, affine, rules=clone(scaler), forward=forward, meta=meta)
 
 

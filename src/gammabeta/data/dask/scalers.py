@@ -17,7 +17,7 @@ from gammabeta.scalers.base import Scaler
 
 
 class _OnDask(Scaler):
-    """What both do with Dask collections; anything else goes the core's way."""
+    """The base of both scalers: handles Dask collections, and leaves all other data to `gammabeta.scalers`."""
 
     def _learned(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         if is_array(X):
@@ -27,7 +27,7 @@ class _OnDask(Scaler):
         return super()._learned(X, sample_weight, sparse_formats)
 
     def _seen(self, part: Part, dtype: np.dtype[Any]) -> tuple[Any, int]:
-        """A part's statistic and its rows, if there are some and nothing is infinite."""
+        """A part's statistic and its number of rows. Raises if there are none, or an infinity."""
         (statistic,) = part.statistics
         if not part.rows:
             check_array(np.empty((0, *statistic.shape)), estimator=self, input_name="X", allow_nd=True)  # says so

@@ -1,4 +1,4 @@
-"""The files of a folder go through one map into another folder, several at once, those that are not there yet.
+"""Scaling of a folder's files by one map into another folder, several at once, without those that are done.
 
 Each output is written under a temporary name, renamed when it is whole, and then recorded. A run that dies in between
 has written one file more than it has recorded: that one is written again.
@@ -31,16 +31,16 @@ _ABSENT = FileStamp(0, 0)
 
 
 class Stopped(Exception):  # noqa: N818
-    """The run is ending: leave the file."""
+    """Raised in a worker to leave its file, since the run is ending."""
 
 
 def stamped(source: DataSet) -> dict[Part, FileStamp]:
-    """The files as they are now."""
+    """The stamps of a data set's files as they are now."""
     return {part: stamp_if_there(part.path) or _ABSENT for part in source.parts}
 
 
 class FileJobs:
-    """What is to do, and what is done.
+    """The files to write, and those written, of one run into a folder.
 
     Args:
         source, stamps: the files, and what they were when the run began.
@@ -77,7 +77,7 @@ class FileJobs:
         return line is not None and (line.source, line.map) == (self._stamps[part], self._map)
 
     def run(self) -> Written:
-        """Write what is to do.
+        """Write all files that are not done; returns what became of them.
 
         Raises: as `apply`, of the first file by name that has an error, unless it is one that cannot be read and those
         are skipped. What is finished is kept.
@@ -111,7 +111,7 @@ class FileJobs:
         part_files.clear(self._out / FOLDER, None)
 
     def _begin(self, part: Part) -> None:
-        """Write a file, unless one before it has ended the run: a worker is there before whoever hears of its error."""
+        """Write a file in a worker, unless the error of another file has ended the run already."""
         if self._failed.is_set():
             raise Stopped
         try:
@@ -145,7 +145,7 @@ class FileJobs:
             self._options.on_file_done(self._done, len(self._source.parts), self._rows)
 
     def _file_progress(self) -> ProgressFn:
-        """The progress of one file, as part of the whole."""
+        """A `ProgressFn` for one file that reports the progress of the whole run."""
         before = 0
 
         def report(done: int, size: int) -> None:
@@ -160,7 +160,7 @@ class FileJobs:
         return report
 
     def _written(self) -> Written:
-        """What became of all files."""
+        """The result of the run, of all files."""
         good = [part for part in self._source.parts if part.name not in self._bad]
         if not good:
             raise none_good(self._bad)
@@ -171,6 +171,6 @@ class FileJobs:
         return Written(self._out, rows, self._known, *unscaled(open_source(good[0].path), self._known.names), files)
 
     def _left_out(self) -> tuple[str, ...]:
-        """What is no data, and what others write beside it: `_metadata` would no longer be true."""
+        """Names of files not copied: what is no data, and such as `_metadata`, which would no longer be true."""
         others = [path.name for path in self._source.root.glob("_*") if path.is_file()]
         return tuple(sorted([*self._source.ignored, *others]))

@@ -1,4 +1,4 @@
-"""One file of a data set: how large and how old it is, its columns, and their exact statistics."""
+"""The statistics of one file of a data set, with its stamp and columns."""
 
 import os
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from gammabeta.statistics import Extrema, Moments, serialization
 
 
 def name_of_record(value: Any) -> str:
-    """The name of a file that a record of files tells; `StateError` if no file can have it."""
+    """The name of a file in a recorded line. StateError if no file can have it."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise StateError(f"the name of a file must be text without NUL, got {serialization.shown(value)}")
     try:
@@ -37,7 +37,7 @@ def name_of_record(value: Any) -> str:
 
 @dataclass(frozen=True)
 class FileStatistics:
-    """A file as it was read: `columns` are all that it has, `statistics` those of some."""
+    """What was measured of a file: its stamp, all its `columns`, and the `statistics` of those selected."""
 
     stamp: FileStamp
     columns: tuple[Column, ...]
@@ -47,7 +47,7 @@ class FileStatistics:
 def measure_file(
     part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> FileStatistics:
-    """Read a file of a data set.
+    """Measure a file of a data set.
 
     Raises:
         FileError: it cannot be read, or something wrote to it meanwhile.
@@ -71,7 +71,7 @@ def measure_file(
 def taken(
     available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
 ) -> tuple[Column, ...]:
-    """The columns of numbers that are meant, perhaps none: other files may have the values that this one lacks."""
+    """The numeric columns selected in one file, perhaps none: other files may have the values that this one lacks."""
     names = meant(available, columns, exclude, path)
     present = [column for column in available if column.name in names and column.skip_reason != "empty"]
     literal = [column.name for column in present if column.name in (columns or ())]

@@ -1,4 +1,4 @@
-"""A ledger's file: a line for each file of a data set, added when that file has been read, and never changed.
+"""The ledger of a data set: a file of lines, one for each file read, that are appended and never changed.
 
     b0f2… {"format": "gammabeta.ledger", "version": 1}
     5e81… {"layout": "c9…", "columns": [["x", "float32", ""], ["name", "string", "not numeric"]]}
@@ -36,7 +36,7 @@ Layout = tuple[Column, ...]
 
 
 class _Place(NamedTuple):
-    """Where the line about a file is, and of which state of the file it tells."""
+    """The position of the line about a file, and the stamp that the file had."""
 
     stamp: FileStamp
     start: int
@@ -44,7 +44,7 @@ class _Place(NamedTuple):
 
 
 class LedgerFile:
-    """Reads what is there and adds to it, in a `with` block, for one process at a time.
+    """A ledger, locked and open to read and append: a context manager.
 
     Raises:
         FileError: it cannot be read or written, or another process has it.
@@ -74,16 +74,16 @@ class LedgerFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file and of its lock."""
+        """Close the file and release its lock."""
         os.close(self._file)
 
     @property
     def names(self) -> list[str]:
-        """The files that it holds statistics of."""
+        """The names of the files whose statistics it holds."""
         return list(self._places)
 
     def entry(self, name: str, stamp: FileStamp) -> FileStatistics | None:
-        """What was read of a file, if that is its stamp still."""
+        """The recorded statistics of a file, None if it has another stamp now."""
         place = self._places.get(name)
         if place is None or place.stamp != stamp:
             return None
@@ -108,7 +108,7 @@ class LedgerFile:
         return FileStatistics(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
 
     def add(self, name: str, entry: FileStatistics) -> None:
-        """Keep what was read of a file."""
+        """Append the statistics of a file."""
         layout = _key(entry.columns)
         if layout not in self._layouts:
             self._append({"layout": layout, "columns": entry.columns})
@@ -121,7 +121,7 @@ class LedgerFile:
         self._places[name] = _Place(entry.stamp, start, self._end - start)
 
     def add_bad(self, name: str, stamp: FileStamp, reason: str) -> None:
-        """Keep why a file could not be read; nothing holds of it any more."""
+        """Append the reason why a file could not be read; its older statistics no longer count."""
         self._append({"file": name, **stamp._asdict(), "bad": reason})
         self._places.pop(name, None)
 
@@ -187,7 +187,7 @@ class LedgerFile:
         )
 
     def compact(self, names: set[str]) -> None:
-        """Write the file anew, with these files alone, if most of it no longer holds; the last that is done with it."""
+        """Rewrite the ledger with these files only, if most of its lines no longer count. Call it last."""
         live = {name: place for name, place in self._places.items() if name in names}
         held = sum(place.size for place in live.values())
         if self._end - held < max(WASTE, held) or os.name == "nt":  # Windows replaces no file that is open
@@ -218,7 +218,7 @@ def _key(layout: Layout) -> str:
 
 
 def _layout(key: Any, listed: Any) -> Layout:
-    """The columns that a line tells; `ValueError` if these are none."""
+    """The columns in a line. ValueError if they are none."""
     whole = isinstance(listed, list) and all(
         isinstance(c, list) and len(c) == 3 and serialization.texts(c) for c in listed
     )
@@ -234,7 +234,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def _content(line: bytes) -> bytes:
-    """What a line says, if it is whole; `ValueError` if not."""
+    """The JSON text of a line. ValueError if its checksum is wrong."""
     content = line[9:-1]
     if line[:9] != b"%08x " % crc32(content):
         raise ValueError("it is no line of a ledger, or not as it was written")

@@ -1,4 +1,4 @@
-"""The files of a data set, several at a time: while one waits for its disk or is decoded, another is computed with."""
+"""The first pass over a data set: several files at a time, so that one is computed with while another is read."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,7 +42,7 @@ def each(
     exclude: Sequence[str] | None,
     progress: ProgressFn = ignore_progress,
 ) -> Iterator[Outcome]:
-    """Every file's entry, or why it cannot be read, in the order in which they end. Otherwise as `map_concurrently`."""
+    """Each file with its statistics, or the error that it cannot be read, in the order in which they end."""
     sizes = [_size(part) for part in parts]
     size = sum(sizes)
 
@@ -63,7 +63,7 @@ def _size(part: Part) -> int:
 
 
 def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
-    """The rows of a data set in order, as `scan` gives those of a file; `start` and `done` go on from file to file."""
+    """The chunks of a data set, in order, as `scan` gives them; `start` and `done` go on from file to file."""
     return prefetch(_chunks(found, columns))
 
 

@@ -24,7 +24,7 @@ def ranges_of_set(
     recipe: Recipe | None,
     bad: dict[str, str] | None,
 ) -> Ranges:
-    """The ranges of a data set of Parquet files. bad: where the reasons go why files cannot be read, if that may be."""
+    """The ranges of a data set of Parquet files. bad: filled with unreadable files' errors; None to raise them."""
     schema, rows = SchemaCheck(columns, exclude), 0
     total: dict[str, Extrema] = {}
     for place, part in enumerate(found.parts):

@@ -1,4 +1,4 @@
-"""A folder is scaled: the statistics of all its files first, then file by file into a folder of the same shape.
+"""The second pass over a data set: its files are scaled, one by one, into a folder of the same structure.
 
 However a run ends, by Ctrl-C, a kill or a bad file, the same call goes on from there, and the folder comes out as if
 nothing had happened. What that goes by is in the output's folder, under `.gammabeta`.
@@ -65,7 +65,7 @@ def scale_folder(
 
 
 def map_folder(known: Statistics, affine: Affine, source: DataSet, out: Path, options: RunOptions) -> Written:
-    """Put a folder's files through a map that is there already. See `apply`."""
+    """Scale a folder's files by a given map. See `apply`."""
     stamps = stamped(source)
     with prepared(source, out):
         return FileJobs(source, stamps, known, affine, out, {}, options).run()
@@ -73,7 +73,7 @@ def map_folder(known: Statistics, affine: Affine, source: DataSet, out: Path, op
 
 @contextmanager
 def prepared(source: DataSet, out: Path) -> Iterator[None]:
-    """An output folder that is there, apart from the source, and ours alone as long as the work lasts.
+    """A context with a checked, locked output folder, which is apart from the source.
 
     Raises:
         FileError: one folder is in the other, the output cannot be written in, or another run writes to it.

@@ -1,4 +1,4 @@
-"""A data set's statistics, kept up to date: only files that are new or have changed are read.
+"""Incremental statistics of a data set: only files that are new or have changed are read.
 
 Beside the stats file lies its ledger, with each file's own exact statistics, size and time. What they add up to is what
 a scan of all files would give, to the bit, since sums of integers do not depend on who added them up, or when.
@@ -22,7 +22,7 @@ from gammabeta.errors import FileError, StateError
 
 
 def ledger_path(stats: str | Path) -> Path:
-    """Where the ledger of a stats file is: stats.ledger for stats.json."""
+    """The path of a stats file's ledger: stats.ledger for stats.json."""
     return statistics_path(stats).with_suffix(".ledger")
 
 
@@ -69,7 +69,7 @@ def update_set(
 
 
 def _known(ledger: LedgerFile, total: StatisticsAccumulator, part: Part, place: int) -> bool:
-    """Add a file to the total by what the ledger has of it, if that holds."""
+    """Add a file's statistics from the ledger, if it is unchanged; returns whether."""
     stamp = stamp_if_there(part.path)
     entry = ledger.entry(part.name, stamp) if stamp else None
     if entry is None or not total.covers(entry, part.path):
@@ -95,7 +95,7 @@ def _checked(
     exclude: Sequence[str] | None,
     progress: ProgressFn,
 ) -> tuple[str, ...]:
-    """Read a sample of the files again; the names of those."""
+    """Read a sample of the unchanged files again and compare; returns their names."""
     sample = Random(seed).sample(list(unchanged), min(len(unchanged), max(5, -(-len(unchanged) // 100))))
     for part, outcome in each(sample, columns, exclude, progress):
         if isinstance(outcome, FileError):

@@ -1,4 +1,4 @@
-"""Several things are worked on at the same time, each by a thread, while the caller waits and can stop them."""
+"""A map over items by several threads, which the caller can stop."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,7 +16,7 @@ TICK = 0.1  # seconds from one report of progress to the next
 
 
 class _Stopped(Exception):  # noqa: N818
-    """Nobody waits for this item any more."""
+    """Raised in a worker to leave its item, since the caller has stopped."""
 
 
 def map_concurrently(
@@ -26,7 +26,7 @@ def map_concurrently(
     at_once: int,
     report_progress: Callable[[int], None],
 ) -> Iterator[tuple[T, R]]:
-    """Each item and what `work` makes of it, in the order in which they are done.
+    """Yield each item with the result of `work`, in the order in which they are done.
 
     Args:
         work: takes an item, and what it must call every now and then with how much of it is done.

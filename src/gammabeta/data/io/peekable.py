@@ -1,4 +1,4 @@
-"""Iterables that are looked at before they are read, and read again if they can be."""
+"""Iterables whose first item is known before the first pass."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -8,12 +8,12 @@ from gammabeta.errors import DataError
 
 
 def name_of(x: Any) -> str:
-    """What an object without a name of its own is called in messages."""
+    """The name of an object in messages: that of its type."""
     return type(x).__name__
 
 
 class PeekedIterable:
-    """An iterable whose first item is known. Its first pass goes on from there, so that nothing is made twice.
+    """An iterable whose first item is known; the first pass starts with it, so that it is not produced twice.
 
     `single_pass`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
 
@@ -54,7 +54,7 @@ class PeekedIterable:
 
 
 class annotate_errors:  # noqa: N801
-    """Adds to whatever is raised inside where it was."""
+    """A context that adds a note to errors: which chunk of the iterable was asked for."""
 
     def __init__(self, name: str, number: int) -> None:
         self._note = f"raised by {name!r} when gammabeta asked it for chunk {number}"
@@ -67,7 +67,7 @@ class annotate_errors:  # noqa: N801
 
 
 def single_pass_error(name: str) -> str:
-    """What is said of an iterator that is needed once more."""
+    """The message that an iterator is needed a second time."""
     return (
         f"what is read twice must be there twice, {name!r} can be read once: it can be measured, but not scaled by its "
         "own statistics; make a table or a file of it, or scale by statistics that are known: gammabeta.data.apply"

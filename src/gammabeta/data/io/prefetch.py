@@ -1,4 +1,4 @@
-"""Stages that work at the same time: one reads while another computes and a third writes."""
+"""Reading ahead by a thread, so that one stage reads while another computes and a third writes."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], depth: int = 1, *, in_caller_thread: bool = False) -> Iterator[T]:
-    """The same items in the same order, made by a thread of their own, up to `depth` before they are asked for.
+    """Yield the same items, made by a thread of their own, up to `depth` before they are asked for.
 
     What the thread raises is raised here. When the caller stops early the thread stops too, and is waited for.
     `in_caller_thread`: no thread after all, since they are made by code that may know no other than the caller's. Nor

@@ -1,4 +1,4 @@
-"""A file's statistics by group: one pass, memory for the groups and not for the rows."""
+"""Statistics by group of one source: one pass, whose memory grows with the groups and not with the rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,7 +144,7 @@ def _measured(
 
 
 class _GroupAccumulator:
-    """Rows that wait to be added to the statistics of their groups."""
+    """The running statistics of groups, and the rows that wait to be added to them."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -154,7 +154,7 @@ class _GroupAccumulator:
         self._total: tuple[GroupedMoments, GroupedExtrema] | None = None
 
     def take(self, chunk: Chunk, by: str, path: Place) -> None:
-        """Hold on to a chunk's rows; add what is held once it is much."""
+        """Take the rows of a chunk, whose memory is held until they are added: once they are many."""
         batch = chunk.batch
         self._labels.append(labels_of(batch.column(by), by))
         for name, held in zip(self.names, self._values, strict=True):
@@ -171,7 +171,7 @@ class _GroupAccumulator:
             self._add()
 
     def statistics(self) -> tuple[GroupedMoments, GroupedExtrema]:
-        """Of all that was taken."""
+        """The statistics of all rows taken."""
         if self._labels or self._total is None:
             self._add()
         return self._total  # type: ignore[return-value]
@@ -196,7 +196,7 @@ class _GroupAccumulator:
 
 
 def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
-    """An Arrow column as labels: its own type where NumPy has it, else objects; None, NaN or NaT where it is null.
+    """A column as labels, (rows,): of its own type where NumPy has it, else objects; None, NaN or NaT at nulls.
 
     Raises:
         KindError: it is of lists, structures or maps.
@@ -247,7 +247,7 @@ def load_groups(path: str | Path) -> GroupStatistics:
 
 
 def is_grouped(path: Path) -> bool:
-    """Whether a file says that it holds statistics by group."""
+    """Whether a file is a stats file by group."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
     try:
@@ -258,7 +258,7 @@ def is_grouped(path: Path) -> bool:
 
 
 def one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
-    """The statistics of a file all of whose rows have one label."""
+    """The statistics by group of a file all of whose rows have one label."""
     labels, rows = np.array([label], object), np.array([found.rows])
     return GroupStatistics(
         Column(by, "string"),

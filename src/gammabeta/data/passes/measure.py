@@ -49,7 +49,7 @@ def source_moments(source: Source, columns: Sequence[str] | None) -> Moments:
 
 
 def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None, progress: ProgressFn) -> Statistics:
-    """The statistics of some columns of numbers, one at least. Raises `Restart` where the source says so."""
+    """The statistics of one or more numeric columns of an open source. `Restart` passes through to the caller."""
     names = tuple(column.name for column in columns)
     if isinstance(source, ArraySource):
         return _measured_array(source, columns, recipe, progress)
@@ -65,7 +65,7 @@ def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None,
 
 
 def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iterator[tuple[Totals, dict[str, int]]]:
-    """The totals of blocks of columns, and the rows of each column, of every share of the columns."""
+    """For every share of the columns: the statistics by block of columns, and the number of rows of each column."""
 
     def share(group: tuple[str, ...], report_progress: ItemProgressFn) -> tuple[Totals, dict[str, int]]:
         return _total(source, source.pieces(group), lambda done: report_progress(done * len(group) // len(names)))
@@ -119,7 +119,7 @@ def added(a: Both, b: Both) -> Both:
 
 
 def in_order(totals: dict[tuple[str, ...], Both], names: tuple[str, ...]) -> Both:
-    """The totals of blocks as one of shape (k,), in the order of the names."""
+    """The statistics of blocks joined to one of shape (k,), in the order of the names."""
     if list(totals) == [names] and len(names) > 1:
         return totals[names]
     met = [name for key in totals for name in key]

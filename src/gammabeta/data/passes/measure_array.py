@@ -21,7 +21,7 @@ Corner = tuple[tuple[int, int], ...]  # where a part's features begin and end, a
 
 
 def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tuple[int, Moments, Extrema]:
-    """How many values each feature has, missing ones too, and the statistics, in the features' shape.
+    """The number of values of a feature, missing ones included, and the statistics in the features' shape.
 
     Raises:
         KindError: the array is not of real numbers.
@@ -50,7 +50,7 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
 
 
 def _cut(part: Part, feature_axes: tuple[int, ...]) -> Iterator[Part]:
-    """A part as parts of `AT_ONCE` features at most, neighbours in memory."""
+    """A part cut into views of `AT_ONCE` neighbouring features at most."""
     box, left = list(part.values.shape), AT_ONCE
     for axis in reversed(feature_axes):
         box[axis] = max(1, min(box[axis], left))
@@ -76,7 +76,7 @@ def _added(a: tuple[int, Moments, Extrema], b: tuple[int, Moments, Extrema]) -> 
 
 
 def _together(shape: tuple[int, ...], corners: list[Corner], parts: list[S], stack: Callable[[list[S]], S]) -> S:
-    """Statistics of neighbouring features as one of all of them."""
+    """The statistics of boxes of features joined to one of `shape`."""
     if len(parts) == 1 and parts[0].shape == shape:
         return parts[0]
     widest = max(prod(part.shape) for part in parts)

@@ -1,4 +1,4 @@
-"""A look before anything is written: each column's histogram as it is, and as it would be."""
+"""A preview of scaling: each column's histogram before and after, and nothing written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def preview_source(
 
 
 def _counts(values: Vector, low: Any, high: Any, bins: int) -> Bins:
-    """How many values fall in each of `bins` equal parts of low…high; all in the middle where that is one point."""
+    """The histogram, (bins,), of values over low…high, NaN left out; all in the middle bin where low = high."""
     values = values[~np.isnan(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
     if not high > low:
         return np.bincount(np.full(len(values), bins // 2), minlength=bins)

@@ -1,4 +1,4 @@
-"""Both passes over one source: it is measured, and then written scaled by its own statistics."""
+"""Both passes over one source: measure it, then write it scaled by its own statistics."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""The second pass: a source's columns are mapped, and the file is written anew."""
+"""The second pass: one source is read again and written with its columns scaled."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -33,7 +33,7 @@ def map_source(source: Source, known: Statistics, affine: Affine, out: Path, pro
 def write_mapped(
     source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: ProgressFn
 ) -> Written:
-    """Write, under its temporary name, the file `out`: the columns that are known mapped, and all others."""
+    """Write the file `out`, at the path `temporary`, with the columns of `known` mapped."""
     while True:
         _check_columns(known, source)
         try:
@@ -43,7 +43,7 @@ def write_mapped(
 
 
 def _check_columns(known: Statistics | Ranges, source: Source) -> None:
-    """Refuse a file that lacks a fitted column, or where one is not of numbers any more."""
+    """Refuse a source that lacks a column of `known`, or where one is no longer numeric."""
     by_name = {column.name: column for column in source.columns}
     missing = [name for name in known.names if name not in by_name]
     if missing:
@@ -89,7 +89,7 @@ def write(
 
 
 def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
-    """Of the columns, those of `names` that become float64, and those that are not in `names`."""
+    """The columns of `names` that become float64, and the columns that are not in `names`."""
     chosen = set(names)
     floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
     to_float = chosen - floats
@@ -103,7 +103,7 @@ def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
 
 
 def image(chunk: Chunk, scaling: Scaling, path: Place) -> Chunk:
-    """The chunk with its columns mapped. Raises `DataError` for an infinity that goes in or comes out."""
+    """A copy of the chunk with its columns scaled. DataError for an infinite value or result."""
     result = chunk.scaled(scaling)
     for name in scaling.names:
         if result.suspect:
