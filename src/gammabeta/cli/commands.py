@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Method(StrEnum):
-    """How columns are scaled."""
+    """The values of `--method`."""
 
     standard = "standard"
     minmax = "minmax"
@@ -370,7 +370,7 @@ def _browse(address: str) -> None:
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":
-    """What the options say about how to scale; None if they say nothing."""
+    """The `Recipe` that the options give; None without options."""
     from gammabeta.data import Recipe
 
     if method is None and ddof is None and feature_range is None:
@@ -384,7 +384,7 @@ def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[floa
 
 
 def _names(given: list[str] | None) -> list[str] | None:
-    """Names parted by commas; quotes keep a comma in a name: '"a,b",c'."""
+    """A list of names separated by commas; quotes keep a comma in a name: '"a,b",c'."""
     return [name.strip() for one in given for name in _parted(one) if name.strip()] if given else None
 
 

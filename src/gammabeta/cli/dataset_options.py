@@ -1,4 +1,4 @@
-"""`gammabeta scale`, `apply` and `invert` of a folder's files: their options, and what is said of the files."""
+"""Options and messages of `gammabeta scale`, `apply` and `invert` for a folder's files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Of many files: leave 
 
 @contextmanager
 def at_work(source: Any, output: Path) -> Iterator[Meter]:
-    """A meter for the work on a file, or on many: if that is broken off, it is said how to go on."""
+    """A context with a progress bar; for many files, an interruption says how to go on."""
     from gammabeta.data.dataset.discovery import is_data_set
 
     with Meter() as meter:
@@ -38,7 +38,7 @@ def at_work(source: Any, output: Path) -> Iterator[Meter]:
 
 
 def show_written(verb: str, name: str, written: "Written", as_json: bool, stats: Path | None) -> None:
-    """What was written, and on stderr what was left out."""
+    """Print what was written, and on stderr what was left out."""
     from gammabeta.cli import output as results
 
     for reason in () if written.files is None else written.files.bad.values():

@@ -1,4 +1,4 @@
-"""What a person, or with `--json` a program, is told."""
+"""Output of the commands: tables for a person or, with `--json`, a document for a program."""
 
 from collections.abc import Sequence
 from math import isfinite, nan
@@ -22,7 +22,7 @@ FORMULAS = {
 
 
 def bins() -> int:
-    """How many bars a histogram has where it is going to be shown."""
+    """The number of bars in a histogram, by the width of the terminal."""
     return 12 if width() >= 100 else 8
 
 
@@ -46,7 +46,7 @@ def number(value: float) -> str:
 
 
 def show_preview(name: str, found: "Preview", as_json: bool) -> None:
-    """What scaling would do, as a table with a histogram of each column before and after."""
+    """Print a preview: a table with a histogram of each column before and after."""
     if as_json:
         columns = _columns(found.statistics)
         for i, column in enumerate(columns):
@@ -72,7 +72,7 @@ def show_preview(name: str, found: "Preview", as_json: bool) -> None:
 
 
 def show_written(verb: str, name: str, written: "Written", as_json: bool, stats: Path | None) -> None:
-    """What was written."""
+    """Print what was written."""
     if as_json:
         outputs = {"output": str(written.path), "stats": None if stats is None else str(stats)}
         say_json(
@@ -96,7 +96,7 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
 def show_statistics(
     names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None, files: "Updated | None" = None
 ) -> None:
-    """Statistics, as a table. files: which files they are of, where there is a ledger."""
+    """Print statistics as a table or JSON. files: which files they are of, where there is a ledger."""
     name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     if as_json:
         of_files = {} if files is None else {"files": _files(files)}
@@ -132,7 +132,7 @@ def _tell_files(files: "Updated") -> None:
 
 
 def show_page(found: dict[str, Any], output: Path, as_json: bool) -> None:
-    """What is to be seen on the page that was written."""
+    """Print a summary of the page that was written."""
     if as_json:
         say_json(found | {"output": str(output)})
         return
@@ -161,7 +161,7 @@ def _title(name: str, found: "Statistics") -> str:
 
 
 def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
-    """A row for each column, with how many of its values are missing if any are; long names give way."""
+    """Print a row for each column, with its missing values if any column has some; long names are cut."""
     missing = found.rows - found.moments.count
     if missing.any():
         headers = [*headers, "missing"]
@@ -181,7 +181,7 @@ def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]])
 
 
 def _room(headers: list[str], rows: list[list[str]]) -> int:
-    """What the terminal's width leaves for names."""
+    """The width in characters that the terminal leaves for names."""
     return width() - 2 - sum(max(map(len, cells)) + 2 for cells in zip(headers, *rows, strict=True))
 
 

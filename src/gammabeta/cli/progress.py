@@ -1,4 +1,4 @@
-"""How far the work is: a bar with rates and time left, on a terminal, once it has taken a second."""
+"""The progress bar: rates and time left, on a terminal, once the work has taken a second."""
 
 from contextlib import suppress
 from time import monotonic
@@ -37,7 +37,7 @@ class Meter:
             self._bar.update(self._task, completed=done, total=size, files=self._files, refresh=due)
 
     def on_file_done(self, done: int, files: int, rows: int) -> None:
-        """So many files are done, and so many rows of them have been read."""
+        """A `FileDoneFn`: shows the number of files done and the rate of rows."""
         self.files = done, files
         rate = rows / max(monotonic() - self._start, 1e-3)
         self._files = f"{done:,}/{files:,} files, {rate:,.0f} rows/s"

@@ -42,7 +42,7 @@ def stats(
 
 
 def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: Path | None) -> None:
-    """The statistics of each group, as a table or as JSON."""
+    """Print the statistics of each group, as a table or as JSON."""
     if as_json:
         head = {"input": list(names), "rows": found.rows, "by": found.by.name}
         say_json(head | {"groups": _groups(found), "output": None if output is None else str(output)})
@@ -69,7 +69,7 @@ def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: 
 
 
 def label(value: Any) -> str:
-    """A group's label as it is shown.
+    """The text of a group's label.
 
     >>> label("a"), label(3), label(None)
     ('a', '3', '(none)')
@@ -94,7 +94,7 @@ def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str
 
 
 def _plain(name: Any) -> Any:
-    """A label as JSON has it: dates as text, nothing for the missing one."""
+    """A label as a JSON value: dates as text, None for the missing one."""
     if name is None or name != name:
         return None
     value = str(name) if getattr(name, "dtype", None) is not None and name.dtype.kind in "mM" else name

@@ -154,7 +154,7 @@ def network(diagnosis: Diagnosis, out: str | Path = "network.html") -> None:
 
 
 def check_installed() -> None:
-    """Refuse to begin without what the page is made with."""
+    """Refuse to begin without the packages that make the page."""
     missing = [name for module, name in _NEEDED.items() if find_spec(module) is None]
     if missing:
         raise DataError(f"a report is made with {' and '.join(missing)}: pip install 'gammabeta[report]'")

@@ -20,13 +20,13 @@ FIRST, SECOND = (
 
 
 def histogram() -> dict[str, Any]:
-    """Bars of counts."""
+    """The specification of one file's histogram: bars of counts."""
     bars = {"type": "bar", "color": FIRST, "binSpacing": 0.5, "tooltip": True}
     return _spec([_bars(bars, "values per bar", [_tooltip("n", "values", ",")])])
 
 
 def two_histograms() -> dict[str, Any]:
-    """The first file's shares as bars, the second's as a line of steps."""
+    """The specification of two files' histograms: the first as bars, the second as a line of steps."""
     title = "% of the file’s values per bar"
     bars = {"type": "bar", "color": FIRST, "opacity": 0.55, "binSpacing": 0, "tooltip": True}
     steps = {"type": "line", "color": SECOND, "interpolate": "step-after", "strokeWidth": 2}

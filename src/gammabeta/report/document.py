@@ -1,4 +1,4 @@
-"""A report as one JSON document: all that its page shows."""
+"""The JSON document of a report: all that its page shows."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 
 def of_file(source: Source, profiles: Sequence[Profile], others: Sequence[Column]) -> Document:
-    """The report on one file."""
+    """The document of a report on one file."""
     return _head("report", [_file(source, profiles)], findings.KINDS, others) | {
         "between": list(findings.between_columns(profiles)),
         "only": {},
@@ -29,7 +29,7 @@ def of_file(source: Source, profiles: Sequence[Profile], others: Sequence[Column
 def of_two(
     sources: Sequence[Source], drifts: Sequence[Drift], only: Sequence[Sequence[str]], others: Sequence[Column]
 ) -> Document:
-    """The report on a file and on another under its statistics. only: names of columns that one alone has."""
+    """The document of a comparison of two files. only: names of columns that one alone has."""
     files = [
         _file(sources[0], [d.first for d in drifts]),
         _file(sources[1], [d.second for d in drifts]),
@@ -67,7 +67,7 @@ def _file(source: Source, profiles: Sequence[Profile]) -> Document:
 
 
 def readable(text: str) -> str:
-    """Text that any encoding of Unicode can hold: a file's name may have bytes that are no text."""
+    """The text without surrogates, which a file's name may have in the place of bytes that are no text."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

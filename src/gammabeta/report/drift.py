@@ -1,4 +1,4 @@
-"""Two files under the statistics of the first: how far the second has moved."""
+"""Drift between two files: how far the second's columns have moved, in units of the first's statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Drift:
-    """A column of two files.
+    """The profiles of one column in two files, and the differences between them.
 
     difference = (mean_b − mean_a) / std_a, Glass's Δ, with the population's std; NaN where it has no meaning.
     """
@@ -56,7 +56,7 @@ class Drift:
         return self.second.outside / values if values and self.first.count else nan
 
     def findings(self) -> list[Finding]:
-        """What to watch."""
+        """The findings of this column."""
         return list(self._found())
 
     def _found(self) -> "Sequence[Finding]":
@@ -86,6 +86,6 @@ class Drift:
 
     @property
     def size(self) -> float:
-        """What drifts are sorted by: |difference|, and before all the columns where that has no meaning but matters."""
+        """The sort key of drifts: |difference|, and inf for columns where it is undefined but matters."""
         constant = any(finding.kind in ("constant", "empty") for finding in self.findings())
         return inf if constant else abs(self.difference) if isfinite(self.difference) else -1.0

@@ -1,4 +1,4 @@
-"""What to watch in a column, told in a sentence with its numbers: what is there, what it does, what to do."""
+"""The findings of a column: what to watch, each in a sentence with its numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, log10
@@ -34,7 +34,7 @@ KINDS = (
 
 
 def findings(profile: Profile) -> list[Finding]:
-    """What to watch in a column, the worst first."""
+    """The findings of a column, the worst first."""
     texts = {kind.key: text for kind in KINDS if (text := _TESTS[kind.key](profile))}
     return [Finding(key, text) for key, text in texts.items()]
 
@@ -140,7 +140,7 @@ def _spread(p: Profile) -> str:
 
 
 def between_columns(profiles: Sequence[Profile]) -> Iterator[str]:
-    """What to watch in a table as a whole: columns of very different scales."""
+    """Sentences about a table as a whole: columns of very different scales."""
     spread = [p for p in profiles if p.count and not p.constant and p.std > 0]
     if len(spread) < 2:
         return

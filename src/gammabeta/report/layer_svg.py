@@ -1,4 +1,4 @@
-"""A layer's picture, as SVG without a script: each channel's data beside what evaluation takes them for."""
+"""The SVG picture of a batch norm: each channel's data in units of its running statistics."""
 
 from html import escape
 from typing import Any
@@ -9,7 +9,7 @@ _MIDDLE, _UNIT = HEIGHT / 2, HEIGHT / 2 / (REACH + 0.25)
 
 
 def picture(layer: dict[str, Any]) -> str:
-    """The band from −1 to 1 is what evaluation expects, mean ± deviation; a bar is a channel's data on that scale.
+    """The SVG text of a layer: a bar for each channel's data, on a scale where the running mean ± deviation is −1 to 1.
 
     Of more than `MOST` channels those with the largest gap are drawn, in the layer's order.
     """

@@ -1,4 +1,4 @@
-"""What is known of a column once it has been read twice."""
+"""The profile of a column: statistics, quantiles and histogram."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,13 +35,13 @@ class Grid(NamedTuple):
         return (self.high / 2 - self.low / 2) / self.bins * 2
 
     def edge(self, i: Floats) -> Floats:
-        """Where bins begin, or points within them are: 1.5 is the middle of bin 1."""
+        """The position of bin edges, or of points within bins: 1.5 is the middle of bin 1."""
         share = i / self.bins
         return self.low * (1 - share) + self.high * share
 
 
 def grid_for(low: float, high: float, sample: Floats, whole: bool) -> Grid:
-    """Bins for a column whose range is low…high, of which `sample` are some values in rising order.
+    """The grid of a column with the range low…high, given a sorted sample of its values.
 
     The range is cut to the middle 98 % of the sample and as much again on either side, where that leaves less than
     half of it: a few values far away would else push all others into one bin. A constant stands in the middle.
@@ -63,7 +63,7 @@ NO_GRID = Grid(-0.5, 0.5, histogram.BINS)
 
 @dataclass(frozen=True)
 class Profile:
-    """A column in numbers. Where there is no number, it is NaN.
+    """The numbers of a column; NaN where one is undefined.
 
     `count`, `mean`, `std`, `min` and `max` are exact, of the finite values; `skewness` and `kurtosis` (in excess of
     the normal distribution's 3) are float64 sums relative to the exact mean; `counts` are those of the grid's bins,
@@ -111,7 +111,7 @@ class Profile:
 
     @property
     def error(self) -> float:
-        """How far a quantile may be from a value of its rank: a bin's width, or nothing where bins are values."""
+        """The greatest error of a quantile: a bin's width, or 0 where bins are values."""
         return 0.0 if (self.grid.whole and self.whole) or not self.count else self.grid.width
 
     @cached_property
@@ -132,12 +132,12 @@ class Profile:
 
     @property
     def middle_share(self) -> float:
-        """What share of the range the middle 98 % of the values have: what min-max scaling leaves them of 0…1."""
+        """The share of the range that the middle 98 % of the values cover: their part of 0…1 after min-max scaling."""
         half = self.max / 2 - self.min / 2
         return (self.quantiles[-1] / 2 - self.quantiles[0] / 2) / half if half > 0 else nan
 
     def bars(self, values: int) -> tuple[list[int], float, float]:
-        """The histogram in bars, fit for so many values: counts, where the first begins and how wide each is."""
+        """The histogram in fewer bars, fit for so many values: counts, the start of the first bar, the width."""
         limit = max((n for n in BARS if n <= 3 * values ** (1 / 3)), default=BARS[0])
         together = -(-self.grid.bins // limit)
         padded = np.pad(self.counts, (0, -self.grid.bins % together)).reshape(-1, together).sum(axis=1)

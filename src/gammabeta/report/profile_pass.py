@@ -1,4 +1,4 @@
-"""Two looks at each column: exact statistics and a sample, then a histogram and the moments about the exact mean.
+"""Two passes over each column: exact statistics and a sample, then a histogram and central moments.
 
 A file that keeps its columns apart is read some columns at a time. What fits in `HELD_BYTES` is kept from the first
 look for the second; only longer columns are read again.
@@ -86,7 +86,7 @@ def _again(source: Source, group: Group) -> Iterator[Block]:
 
 
 class First:
-    """The first look at a group of columns: their exact statistics, a sample, and the blocks if they can be held."""
+    """The first pass over a group of columns: exact statistics, a sample, and the blocks if they fit in memory."""
 
     def __init__(self, names: Group) -> None:
         self.names, self.rows = names, 0
@@ -123,12 +123,12 @@ class First:
             self.held.append(block)
 
     def statistics(self) -> Both:
-        """Of all columns, shape (k,)."""
+        """Moments and extrema of all columns, shape (k,)."""
         return in_order(self._totals, self.names)
 
 
 class Second:
-    """The second look at a group of columns."""
+    """The second pass over a group of columns: histogram, tallies and central moments."""
 
     def __init__(self, first: First, columns: Sequence[Column], against: Mapping[str, Profile]) -> None:
         self._first, self._columns = first, columns
@@ -172,7 +172,7 @@ class Second:
                 self._orders[i].add(table[:, j])
 
     def add_held(self, held: deque[Block]) -> None:
-        """Add all rows, and let go of them: columns that come one by one each on a thread of their own."""
+        """Add all held blocks and release them, columns in blocks of their own on several threads."""
         if any(len(block.at) > 1 for block in held):
             while held:
                 self.add(held.popleft())
@@ -189,7 +189,7 @@ class Second:
         blocks.clear()
 
     def profiles(self) -> list[Profile]:
-        """All that is known of the columns."""
+        """The profiles of the columns."""
         return [self._profile(i, column) for i, column in enumerate(self._columns)]
 
     def _profile(self, i: int, column: Column) -> Profile:
@@ -228,7 +228,7 @@ class Second:
 
 
 class Order:
-    """How many of a column's whole numbers differ, and whether they only rise or only fall."""
+    """A running estimate of a column's distinct whole numbers, and whether they only rise or only fall."""
 
     def __init__(self) -> None:
         self._rising = self._falling = True
@@ -255,12 +255,12 @@ class Order:
         return "rising" if self._rising else "falling" if self._falling else ""
 
     def distinct(self, count: int) -> float:
-        """How many values differ: all of those that only rise or fall, else an estimate."""
+        """The number of distinct values: exact where they only rise or fall, else an estimate."""
         return float(count) if self.direction else min(float(count), round(histogram.how_many(self._registers)))
 
 
 def _commonest(sample: NDArray[np.float64]) -> float:
-    """The value that makes up half of the sample or more, which is in rising order; NaN if none does."""
+    """The value that makes up half of a sorted sample or more; NaN if none does."""
     if not len(sample):
         return nan
     middle = sample[(len(sample) - 1) // 2]
@@ -275,7 +275,7 @@ def _may_be_whole(column: Column, sample: NDArray[np.float64]) -> bool:
 def _folded(
     slots: NDArray[np.int64], grid: Grid, minus: int, plus: int, low: float, high: float
 ) -> tuple[NDArray[np.int64], int, int]:
-    """The counts of the bins, and of the finite values below and above. low, high: the ends of the finite values.
+    """The counts of the bins, and of finite values below and above them. low, high: the range of the finite values.
 
     Where the grid reaches as far as the values do, what rounding put beyond it belongs to its last bin.
     """

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_array
 import gammabeta.scalers as core
 from gammabeta import axes
 from gammabeta.affine import Affine
+from gammabeta.backends import dataframes as frames
 from gammabeta.data.dask import arrays
 from gammabeta.data.dask import dataframes as partitions
 from gammabeta.data.dask.reduction import Part, together
@@ -45,7 +46,7 @@ class _OnDask(Scaler):
     def _frame_part(self, X: Any, weights: Any) -> Part:
         self._refuse_axis()
         self._check_frame(X._meta_nonempty, not hasattr(self, "n_samples_seen_"))
-        list(partitions.blocks(X._meta_nonempty))  # refuses columns that are not numeric
+        list(frames.blocks(X._meta_nonempty))  # refuses columns that are not numeric
         part: Part = partitions.total(X, (self._kept,), refuse=False, weights=weights).compute().item()
         return part
 

@@ -20,7 +20,7 @@ WAITING = 1 << 14  # columns whose statistics are held until they are added up, 
 
 
 class StatisticsAccumulator:
-    """The sum of files' statistics, added in any order, of the columns that all have.
+    """The running sum of files' statistics, which may be added in any order.
 
     where: what the data set is called; columns, exclude: which columns, as for `measure`.
     """

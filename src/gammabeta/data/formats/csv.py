@@ -1,4 +1,4 @@
-"""CSV: read as text, so that what is not scaled is written back in the very words it came in."""
+"""Source and sink of CSV files: cells stay text, so that unscaled columns are written back character by character."""
 
 import csv
 import io
@@ -84,7 +84,7 @@ class CsvSource(Source):
         return raw, pa.CompressedInputStream(raw, compression) if compression else raw
 
     def _read_header(self) -> tuple[bytes, list[str], str, str]:
-        """The header as it stands, its names, what parts them, and how lines end."""
+        """The header's bytes, its names, the delimiter and the line end."""
         _, stream = self._open()
         taken: list[str] = []
         with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
@@ -118,7 +118,7 @@ class CsvSource(Source):
         return written.rstrip("\r\n").encode(), names, found, line_end
 
     def _blocks(self, use_threads: bool = True) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """Blocks of cells, and how far into the file they reach."""
+        """Blocks of cells, each with the number of bytes read up to its end."""
         raw, stream = self._open()
         types = dict.fromkeys(self.names, pa.string())
         if not arrow_has_threads():
@@ -152,7 +152,7 @@ class CsvSource(Source):
             raise self._explained(error) from error
 
     def _blocks_here(self, raw: Any, stream: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """The same, read in the caller's thread."""
+        """The blocks of `_blocks`, read in the caller's thread."""
         schema = pa.schema(dict.fromkeys(self.names, pa.string()))
         try:
             for batch in csv_rows.blocks(self.path, stream, self.delimiter, schema):
@@ -175,7 +175,7 @@ class CsvSource(Source):
         return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
 
     def _check_quotes(self) -> None:
-        """Refuse a quote that is not closed, before any other error that it may be the reason of."""
+        """Refuse a quote that is not closed, before other errors that it may cause."""
         watched = Watched(self._open()[1], self.delimiter)
         try:
             while watched.read(BLOCK_BYTES):
@@ -194,7 +194,7 @@ class CsvSource(Source):
         )
 
     def _look(self, enough: Callable[[], bool]) -> None:
-        """Find the kinds of the columns that hold as far as the file is read: block by block, until it is enough."""
+        """Infer the columns' kinds from the blocks of the file, until `enough` says so."""
         try:
             for cells, _ in self._blocks():
                 self._kinds = [csv_text.widened(cells.column(i), kind) for i, kind in enumerate(self._kinds)]

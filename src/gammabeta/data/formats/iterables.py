@@ -1,4 +1,4 @@
-"""Iterables of chunks: a torch DataLoader, a generator of arrays or of frames, a list of record batches."""
+"""Sources of iterables of chunks: a torch DataLoader, a generator of arrays or frames, a list of record batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +62,7 @@ def batches(chunks: Iterable[Any], select: Select = None) -> Source:
 
 
 class BatchesSource(ArraySource):
-    """Arrays that follow one another along their first axis."""
+    """A source of arrays that follow one another along their first axis."""
 
     def __init__(self, chunks: PeekedIterable, pick: Callable[[Any], Any]) -> None:
         self.path, self.single_pass, self.in_caller_thread = Path(chunks.name), chunks.single_pass, True
@@ -95,7 +95,7 @@ class BatchesSource(ArraySource):
             start += len(array)
 
     def _arrays(self, alike: Sequence[int]) -> Iterator[tuple[NDArray[Any], int]]:
-        """The chunks, which must agree along the axes `alike`, and the bytes so far."""
+        """The checked arrays, of one length along the axes `alike`, with the number of bytes so far."""
         done = 0
         for number, chunk in enumerate(self._chunks, 1):
             array = self._array(chunk, number)
@@ -124,7 +124,7 @@ class BatchesSource(ArraySource):
 
 # Apart from core.batches: arrays are copied as they come, and must be of one type and shape to be joined.
 def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArray[Any], int]]:
-    """The same rows in longer arrays, each with what comes with its last chunk; long arrays are not copied."""
+    """The same rows in longer arrays, copies of short ones, each with the bytes read up to its end."""
     held: list[NDArray[Any]] = []
     size = at = 0
     for array, done in chunks:
@@ -153,7 +153,7 @@ def _picked(chunk: Any, select: Select, name: str) -> Any:
 
 
 def _described(chunk: Any) -> str:
-    """What is in a chunk, for a message."""
+    """A description of a chunk's contents, for messages."""
     if isinstance(chunk, Mapping):
         inner = ", ".join(f"{key!r}: {_kind(value)}" for key, value in list(chunk.items())[:6])
         return f"a {type(chunk).__name__} of {inner or 'nothing'}"

@@ -1,4 +1,4 @@
-"""`.npy`: one array, whose first axis is the rows; every place along the others is a feature, as in `Moments.of`."""
+"""Source and sink of `.npy` files: the first axis is the rows, every index of the others a feature."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ class NpySource(ArraySource):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the features are called, in C order."""
+        """The names of the features, in C order."""
         count, limit = prod(self.features), FEATURES if prod(self.shape) else FEATURES_OF_NOTHING
         if count > limit:
             few = "" if prod(self.shape) else " where there are no values"
@@ -73,7 +73,7 @@ class NpySource(ArraySource):
             start += len(array)
 
     def parts(self) -> Iterator[Part]:
-        """Slabs of rows."""
+        """All values, in slabs of rows."""
         start, rows = 0, self.shape[0]
         for array in self.slabs(max(1, PIECE_BYTES // self.row_bytes)):
             yield Part(array, (start, *(0 for _ in self.shape[1:])), self.size * (start + len(array)) // rows)
@@ -94,7 +94,7 @@ class NpySource(ArraySource):
         return array
 
     def _down(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
-        """Rows of an array in Fortran order: a stretch of each feature's column."""
+        """Rows of an array in Fortran order, copied from a stretch of each feature's column."""
         array = np.empty((*self.shape[:0:-1], stop - start), self.dtype)
         for j, column in enumerate(array.reshape(prod(self.shape[1:]), stop - start)):
             _read_at(file, self._offset + (j * self.shape[0] + start) * self.dtype.itemsize, column)
@@ -102,7 +102,7 @@ class NpySource(ArraySource):
 
 
 def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type, from a header that is parsed and never executed."""
+    """The shape, memory order and dtype in a header, which is parsed and never executed."""
     try:
         version = npy_format.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):

@@ -1,4 +1,4 @@
-"""`.npz`: arrays by name. One of them is read as `.npy` is; of several each place is a column, as far as rows go."""
+"""Source of `.npz` files: one of its arrays, or several of equal length as one table."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -56,7 +56,7 @@ def opened_npz(path: Place) -> Source:
 
 
 def _numeric(path: Place, member: Member) -> Iterator[NpySource]:
-    """The array, if it is one of numbers: not text, not Python objects, not a single number."""
+    """Yield the source of a member, if it is an array of numbers: not text, Python objects or a single number."""
     try:
         found = NpySource(path, member)
     except (KindError, DataError):

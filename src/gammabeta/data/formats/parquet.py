@@ -1,4 +1,4 @@
-"""Parquet: read in slices of row groups, written back as it was, but for the columns that were scaled."""
+"""Source and sink of Parquet files: read in slices of row groups, written with the options of the source."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -118,7 +118,7 @@ class ParquetSource(Source):
         return [list(names)] if sum(needs.values()) <= OPEN_BYTES else _within(needs, OPEN_BYTES // 3)
 
     def _may_be_open(self, limit: int) -> bool:
-        """Whether all columns can be read at once for sure, without a look at each of them."""
+        """Whether all columns surely fit in `limit` bytes when read at once, without a look at each of them."""
         pages = self.metadata.row_group(0).total_byte_size if self.metadata.num_row_groups else 0
         return bool(pages + self.metadata.num_columns * READER_BYTES <= limit)
 
@@ -149,7 +149,7 @@ class ParquetSource(Source):
         return int(max(16, min(chunk_bytes(len(fields)) // max(a_row, 1), GROUP_ROWS)))
 
     def writer_options(self, scaled: Sequence[str]) -> dict[str, Any]:
-        """How this file was written: each column's codec, whether it had a dictionary, the order of its rows."""
+        """Options for PyArrow's writer as this file was written: codecs, dictionaries, the order of rows."""
         if not self.metadata.num_row_groups:
             return {}
         with reading(self.path, "Parquet"):  # names that are no text are met here
@@ -176,7 +176,7 @@ class ParquetSource(Source):
 
 
 def _within(needs: dict[str, int], limit: int) -> list[list[str]]:
-    """Names in groups that need `most` together, or are of one."""
+    """Names in groups that need `limit` bytes together, or are of one name."""
     groups: list[list[str]] = [[]]
     held = 0
     for name, need in needs.items():
@@ -205,7 +205,7 @@ def _is_float(chunk: Any) -> bool:
 
 
 def _repeats(chunk: Any, scaled: bool) -> bool:
-    """Whether a dictionary pays in this column: where it was used and, for numbers, made the column smaller.
+    """Whether to write this column with a dictionary: it had one which, for numbers, made it smaller.
 
     Numbers that hardly repeat fill a dictionary in vain, which costs three times the time of writing them plainly.
     """

@@ -1,4 +1,4 @@
-"""Least and greatest values from the footer of a Parquet file, of the columns for which it can be believed.
+"""Extrema from the footer of a Parquet file, of the columns for which it can be believed.
 
 A footer keeps a minimum and a maximum of each column in each row group. It is believed where it leaves no doubt:
 
@@ -31,7 +31,7 @@ LeafRange = tuple[float, float, float]
 
 
 def minmax(metadata: pq.FileMetaData, kinds: Mapping[int, pa.DataType]) -> dict[int, Extrema]:
-    """The extrema that a footer tells, of those leaves for which it can be believed. kinds: each leaf's type."""
+    """The extrema in a footer, of those leaves for which it can be believed. kinds: each leaf's type."""
     if (metadata.created_by or "").startswith(_DOUBTFUL):
         return {}
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -50,7 +50,7 @@ def _together(parts: Sequence[LeafRange]) -> Extrema:
 
 
 def _range_of(statistics: Any, kind: pa.DataType) -> LeafRange | None:
-    """What the footer says of a column in one row group; None if that leaves a doubt."""
+    """The range of a column in one row group by the footer; None if it cannot be believed."""
     if statistics is None or not statistics.has_null_count:
         return None
     if not statistics.num_values:  # those that are not null
@@ -64,7 +64,7 @@ def _range_of(statistics: Any, kind: pa.DataType) -> LeafRange | None:
 
 
 def _number(value: Any, kind: pa.DataType) -> float:
-    """A value of a footer as float64, as a value of the column would be; NaN if that is in doubt."""
+    """A value of a footer as float64, converted as the column's values are; NaN if that is in doubt."""
     if pa.types.is_decimal(kind):
         return float(value) if kind.precision <= _DIGITS else nan
     if pa.types.is_float16(kind):

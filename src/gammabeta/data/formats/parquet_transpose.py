@@ -1,4 +1,4 @@
-"""Wide Parquet files, turned from columns to rows on the disk.
+"""Transposition of wide Parquet files from columns to rows, on the disk.
 
 To read a row of every column a page of every column must be open; ten thousand of them do not fit in memory. So some
 columns at a time are read to the end of a row group and put in a temporary file in slices, and the slices of all

@@ -1,4 +1,4 @@
-"""Tables that come in record batches: lazy frames, queries, data sets, readers, and whatever speaks Arrow.
+"""Sources of record batches: lazy frames, queries, Arrow data sets, readers, and whatever speaks Arrow.
 
 "Speaks Arrow" is the PyCapsule protocol: an object with `__arrow_c_stream__` or `__arrow_c_array__`, such as the frames
 of pandas, polars and narwhals, DuckDB's relations and PyArrow's own. No library is imported to find out which it is.
@@ -27,7 +27,7 @@ Batches = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 
 
 class StreamSource(Source):
-    """Record batches that something gives: as often as it is asked, or once: `single_pass`.
+    """A source of record batches, made anew for each pass or, if `single_pass`, once.
 
     batches: gives those of all columns, or of some if it can; which they are is looked at here. parts: in so many the
     columns are asked for where statistics are taken, one part after the other.
@@ -87,7 +87,7 @@ class StreamSource(Source):
         self.rows = start
 
     def _as_promised(self, batch: pa.RecordBatch, number: int, names: Sequence[str] | None) -> pa.RecordBatch:
-        """The columns asked for, if they are what the schema says."""
+        """A batch's selected columns (views), checked against the schema."""
         wanted = self.schema.names if names is None else list(names)
         if names is None and set(batch.schema.names) != set(wanted):
             odd = sorted(set(wanted) ^ set(batch.schema.names))
@@ -112,7 +112,7 @@ class StreamSource(Source):
 
 
 def table_of(x: Any) -> Source | None:
-    """What reads an object that is a table or gives one; None if it is neither.
+    """The source of an object that is a table or gives one; None if it is neither.
 
     Raises:
         KindError: it has a type that Arrow knows no way to take.
@@ -131,7 +131,7 @@ def table_of(x: Any) -> Source | None:
 
 
 def tables_of(chunks: PeekedIterable, pick: Callable[[Any], Any]) -> StreamSource:
-    """What reads an iterable of tables, frames or record batches."""
+    """The source of an iterable of tables, frames or record batches."""
     schema = _reader(pick(chunks.first)).schema
 
     def batches(names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -159,7 +159,7 @@ def _is(x: Any, module: str, name: str) -> bool:
 
 
 def _of_arrow(x: Any) -> Source:
-    """What reads an object that speaks Arrow. A query is begun, and its first pass goes on from there."""
+    """The source of an object that speaks Arrow. A query is started, and the first pass goes on from there."""
     begun = [_reader(x)]
 
     def batches(names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -225,7 +225,7 @@ def _scan_options(x: Any) -> Any:
 
 
 def _parts(x: Any) -> int:
-    """In how many parts the columns of a data set are read: Arrow decodes row groups whole, and several at once."""
+    """The number of parts in which columns of an Arrow data set are read: Arrow decodes whole row groups."""
     with reading(Path(name_of(x)), "a data set"):
         first = x.files[:1] if _is_parquet(x) else []
         groups = [group for path in first for group in x.format.make_fragment(path, x.filesystem).row_groups]
@@ -233,7 +233,7 @@ def _parts(x: Any) -> int:
 
 
 def _of_lazy_frame(x: Any) -> StreamSource:
-    """What reads a polars LazyFrame in batches: the query runs at each pass, only for the columns that are wanted."""
+    """The source of a polars LazyFrame: the query runs at each pass, for the selected columns only."""
     if not hasattr(x, "collect_batches"):
         raise KindError(
             "a LazyFrame is read in batches, which this version of polars has not; update it, or collect it"

@@ -1,4 +1,4 @@
-"""From a path to what reads it, and from an output's name to what writes it: the one place that knows the formats."""
+"""The registry of formats: finds the source for data of any kind, and the sink for an output's name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ Data: TypeAlias = Any  # whatever `open_source` knows: a type for each would nee
 
 
 def open_source(source: Data, axis: Axis | None = None) -> Source:
-    """What reads data of any kind. axis: the axes of an array that are reduced.
+    """The source for data of any kind. axis: the axes of an array that are reduced.
 
     Raises:
         FileError: there is no such file, its extension is not known, or it is not what it says.
@@ -95,7 +95,7 @@ def _opened_file(path: Place, form: str) -> Source:
 
 
 def check_output(target: Path, source: Source) -> None:
-    """Refuse, before any work, a name that says no format, or one that cannot hold the source.
+    """Refuse, before any work, an output whose name has no known format, or one that cannot hold the source.
 
     Raises:
         FileError: the extension is not known.
@@ -119,7 +119,7 @@ def check_output(target: Path, source: Source) -> None:
 
 
 def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, scaled: Sequence[str]) -> Sink:
-    """What writes a file of the kind that `target` names, under its temporary name."""
+    """The sink that writes a file of `target`'s format, at the path `temporary`."""
     form = kind_of(target).format
     if form == "parquet":
         return ParquetSink(temporary, schema, source, scaled)

@@ -1,4 +1,4 @@
-"""Arrays that are read by slices: in memory, memory-mapped, and those that are stored in chunks."""
+"""Sources of arrays that are read by slices: in memory, memory-mapped, or stored in chunks."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -52,7 +52,7 @@ class GridSource(ArraySource):
 
 
 def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The indices of a grid, the last one first; nothing is made of an axis before it is needed, as `product` does.
+    """The indices of a grid in C order, made one by one: `itertools.product` would first make lists of all axes.
 
     >>> list(corners([2, 3]))
     [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
@@ -65,7 +65,7 @@ def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def _grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], limit: int) -> tuple[int, ...]:
-    """A box of whole cells, as long along the axes, the first in `order` before the others, as holds `most` values.
+    """The shape of a box of whole cells with at most `limit` values, grown along the axes in `order`.
 
     >>> _grown((10, 10), (1000, 25), (0, 1), 2000)
     (200, 10)

@@ -1,4 +1,4 @@
-"""Which columns of an Arrow schema are numbers to be scaled, and tables that are in memory already."""
+"""Columns of an Arrow schema, groups of columns, and the source of a table in memory."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ LANES = 16  # columns
 
 
 def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
-    """A schema's columns; those that pandas keeps its index in are not to be scaled.
+    """The columns of a schema; the index of pandas among them is not to be scaled.
 
     Raises:
         DataError: two columns have one name.
@@ -35,7 +35,7 @@ def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
 
 
 def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterator[tuple[tuple[str, ...], Chunk]]:
-    """A source's chunks for a few columns after the other: as many as give chunks of `rows` rows."""
+    """The chunks of a source, read by groups of columns that are small enough for chunks of `rows` rows."""
     groups = column_groups(source.schema, names, rows)
     for i, group in enumerate(groups):
         for chunk in gathered(source.chunks(group), rows // 2):
@@ -64,7 +64,7 @@ def column_groups(
 
 
 def unique(names: Sequence[str], path: Place) -> None:
-    """Refuse names that come twice: columns are told apart by name."""
+    """Refuse column names that come twice."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

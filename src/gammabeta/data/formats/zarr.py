@@ -1,4 +1,4 @@
-"""Zarr: arrays in chunks, each a file or an object of its own, in a folder, a zip file or at an address."""
+"""Source of Zarr arrays, whose chunks are files or objects in a folder, a zip file or at an address."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
 
 
 def zarr_at(path: Place, fill: bool = False) -> "ZarrSource":
-    """The Zarr array at a place."""
+    """The Zarr array at a path or address, opened and checked."""
     return ZarrSource(opened_array(path), path, fill)
 
 
@@ -79,7 +79,7 @@ def is_store(path: Place) -> bool:
 
 
 def opened_array(path: Place) -> Any:
-    """The Zarr array at a place.
+    """The Zarr array at a path or address, opened and checked.
 
     Raises:
         FileError: there is none, or Zarr is not installed.
@@ -134,7 +134,7 @@ class ZarrSource(GridSource):
 
 
 def _name(array: Any) -> Path:
-    """Where an array is, as people write it: a store calls itself file:///…"""
+    """The path or address of an array, without the file:// of local stores."""
     address = str(array.store_path).rstrip("/")
     return Path(address.removeprefix("file://")) if address.startswith("file://") else Path(address)
 
@@ -151,7 +151,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _metadata(array: Any) -> dict[str, Any]:
-    """What an opened array's metadata say, as they are stored: what it was opened by may have changed since."""
+    """The metadata of an open array, read anew from its store: it may have changed since."""
     from zarr.core.buffer import default_buffer_prototype
 
     texts = array.metadata.to_buffer_dict(default_buffer_prototype())
@@ -188,7 +188,7 @@ def _check_stored(array: Any, path: Place, fill: bool) -> None:
 
 
 def _stored(array: Any, counts: Sequence[int]) -> set[str]:
-    """The keys of an array's chunks that are in the store."""
+    """The keys of those chunks of an array that its store has."""
     from zarr.core.sync import sync
 
     prefix = array.store_path.path
