@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except terminal.Unread:
         return 141
     except Exception as error:
-        return _fail(*_told(error), error if debug else None)
+        return _fail(*_message_and_status(error), error if debug else None)
     finally:
         if arguments is None:  # this is the process, which has its own way to end
             gc.freeze()
@@ -66,7 +66,7 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return options + given[end:], len(options) < end
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _message_and_status(error: Exception) -> tuple[str, int]:
     """The message for an error, and the exit status."""
     if isinstance(error, GammabetaError):
         return str(error), 2

@@ -16,7 +16,7 @@ import pytest
 
 from gammabeta import data
 from gammabeta.data.io.paths import replacing
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.errors import DataError, FileError, KindError
 
 FORMATS = ["csv", "csv.gz", "parquet", "arrow", "npy"]
@@ -229,7 +229,7 @@ def test_ahead_passes_errors_on_and_stops_its_thread():
         yield 1
         raise DataError("in the thread")
 
-    items = ahead(failing())
+    items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(DataError, match="in the thread"):
         next(items)
@@ -244,7 +244,7 @@ def test_ahead_passes_errors_on_and_stops_its_thread():
             closed.append(True)
 
     before = threading.active_count()
-    items = ahead(endless(), depth=2)
+    items = prefetch(endless(), depth=2)
     assert next(items) == 0
     items.close()
     assert closed == [True]
@@ -259,7 +259,7 @@ def test_ahead_really_runs_ahead():
             made.append(i)
             yield i
 
-    found = ahead(items(), depth=2)
+    found = prefetch(items(), depth=2)
     assert next(found) == 0
     deadline = time.monotonic() + 10
     while len(made) < 3 and time.monotonic() < deadline:

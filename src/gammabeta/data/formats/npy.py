@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk
 from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, native
-from gammabeta.data.formats.zip_member import Member, opened_member
+from gammabeta.data.formats.zip_member import Member, open_member
 from gammabeta.data.io.paths import reading, reason
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError, FileError, KindError
@@ -63,7 +63,7 @@ class NpySource(ArraySource):
         """The file, at its beginning."""
         if self._member is None:
             return self.path.open("rb", buffering=0)
-        return opened_member(self.path, self._member, to_and_fro=to_and_fro)
+        return open_member(self.path, self._member, to_and_fro=to_and_fro)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
         """The rows in order; a new pass at each call. Every feature is read, also those not in `names`."""
@@ -114,7 +114,7 @@ def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype
     except Exception as error:  # NumPy takes the header for Python's own text, whose parser has a dozen errors
         raise _unreadable(path, f"its header: {reason(error)}") from None
     if len(shape) > AXES or any(type(n) is not int or n < 0 for n in shape):
-        raise _unreadable(path, f"its shape must be of at most {AXES} sizes, none negative, it is {_told(shape)}")
+        raise _unreadable(path, f"its shape must be of at most {AXES} sizes, none negative, it is {_shown(shape)}")
     if dtype.hasobject:
         raise KindError(f"an array of numbers is needed, {str(path)!r} holds Python objects, which are never unpickled")
     if dtype.kind not in "iufb":
@@ -124,7 +124,7 @@ def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype
     return shape, fortran, dtype
 
 
-def _told(shape: tuple[int, ...]) -> str:
+def _shown(shape: tuple[int, ...]) -> str:
     text = str(shape)
     return text if len(text) <= 60 else f"{text[:60]}…"
 

@@ -39,10 +39,10 @@ def npz(path: str | Path, name: str) -> NpySource:
             found = NpySource(place, member)
             found.state = state
             return found
-    raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_told(known)}")
+    raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_names_of(known)}")
 
 
-def opened_npz(path: Place) -> Source:
+def npz_at(path: Place) -> Source:
     """The file's only array of numbers, or a table of several that have as many rows.
 
     Raises:
@@ -51,7 +51,7 @@ def opened_npz(path: Place) -> Source:
     known = members(path)
     arrays = list(chain.from_iterable(_numeric(path, member) for member in known))
     if not arrays:
-        raise DataError(f"at least one array of numbers is needed, {str(path)!r} has {_told(known)}")
+        raise DataError(f"at least one array of numbers is needed, {str(path)!r} has {_names_of(known)}")
     return arrays[0] if len(arrays) == 1 else NpzSource(path, arrays)
 
 
@@ -64,7 +64,7 @@ def _numeric(path: Place, member: Member) -> Iterator[NpySource]:
     yield found
 
 
-def _told(found: Sequence[Member]) -> str:
+def _names_of(found: Sequence[Member]) -> str:
     return listed([member.filename.removesuffix(".npy") for member in found]) or "none"
 
 

@@ -199,8 +199,8 @@ def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]
     with reading(Path(name_of(x)), "a data set"):
         wanted = None if names is None else list(names)
         options = _scan_options(x)
-        ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
-        for batch in x.to_batches(columns=wanted, fragment_scan_options=options, **ahead):
+        read_ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
+        for batch in x.to_batches(columns=wanted, fragment_scan_options=options, **read_ahead):
             batch.validate(full=True)  # what it holds is as its files claim
             yield batch
 

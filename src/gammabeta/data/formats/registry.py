@@ -15,7 +15,7 @@ from gammabeta.data.formats.images import holds_images, images
 from gammabeta.data.formats.ipc import ArrowSink, ArrowSource
 from gammabeta.data.formats.iterables import batches
 from gammabeta.data.formats.npy import NpySink, NpySource
-from gammabeta.data.formats.npz import opened_npz
+from gammabeta.data.formats.npz import npz_at
 from gammabeta.data.formats.parquet import ParquetSink, ParquetSource
 from gammabeta.data.formats.record_batches import table_of
 from gammabeta.data.formats.sliced_array import GridSource
@@ -45,7 +45,7 @@ def open_source(source: Data, axis: Axis | None = None) -> Source:
 
 def _source_of(source: Any) -> Source:
     if isinstance(source, str | Path | Remote):
-        return _opened_place(located(source))
+        return _source_at(located(source))
     if isinstance(source, pa.Table):
         return TableSource(source, "table")
     if is_array(source):
@@ -63,7 +63,7 @@ def _source_of(source: Any) -> Source:
     )
 
 
-def _opened_place(path: Place) -> Source:
+def _source_at(path: Place) -> Source:
     if is_store(path):
         return zarr_at(path)
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
@@ -75,12 +75,12 @@ def _opened_place(path: Place) -> Source:
             "write them to a file first"
         )
     state = state_of(path)
-    found = _opened_file(path, form)
+    found = _source_of_file(path, form)
     found.state = state
     return found
 
 
-def _opened_file(path: Place, form: str) -> Source:
+def _source_of_file(path: Place, form: str) -> Source:
     if form == "parquet":
         return ParquetSource(path)
     if form == "arrow":
@@ -88,7 +88,7 @@ def _opened_file(path: Place, form: str) -> Source:
     if form == "npy":
         return NpySource(path)
     if form == "npz":
-        return opened_npz(path)
+        return npz_at(path)
     if form == "csv":
         return CsvSource(path)
     raise FileError(f"a data file is needed, {str(path)!r} is named as statistics are; data ends in {KNOWN}")

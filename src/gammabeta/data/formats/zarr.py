@@ -62,7 +62,7 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
 
 def zarr_at(path: Place, fill: bool = False) -> "ZarrSource":
     """The Zarr array at a path or address, opened and checked."""
-    return ZarrSource(opened_array(path), path, fill)
+    return ZarrSource(array_at(path), path, fill)
 
 
 def is_zarr(x: Any) -> bool:
@@ -78,7 +78,7 @@ def is_store(path: Place) -> bool:
     return path.name.endswith((".zarr", ".zarr.zip")) or any((path / mark).is_file() for mark in MARKS)
 
 
-def opened_array(path: Place) -> Any:
+def array_at(path: Place) -> Any:
     """The Zarr array at a path or address, opened and checked.
 
     Raises:

@@ -75,7 +75,7 @@ def damaged(path: Place, why: str) -> FileError:
 
 
 @contextmanager
-def opened_member(path: Place, member: Member, *, to_and_fro: bool = False) -> Iterator[Any]:
+def open_member(path: Place, member: Member, *, to_and_fro: bool = False) -> Iterator[Any]:
     """A member's bytes as a file at their beginning: in the archive itself, unless they are compressed.
 
     What is compressed comes as a stream, or by way of a temporary file if it is to be read `to_and_fro`.

@@ -44,7 +44,7 @@ def map_concurrently(
     left = iter(range(len(items)))
     at_once = min(thread_pool.count(), at_once)
     busy = at_once == thread_pool.count() and len(items) >= at_once
-    with ThreadPoolExecutor(at_once, "gammabeta-abreast", thread_pool.alone if busy else None) as pool:
+    with ThreadPoolExecutor(at_once, "gammabeta-map", thread_pool.alone if busy else None) as pool:
 
         def begin(i: int) -> tuple[Future[R], int]:
             def report_item(amount: int) -> None:

@@ -47,7 +47,7 @@ def prefetch(items: Iterable[T], depth: int = 1, *, in_caller_thread: bool = Fal
             if isinstance(items, Generator):
                 items.close()
 
-    thread = threading.Thread(target=work, name="gammabeta-ahead", daemon=True)
+    thread = threading.Thread(target=work, name="gammabeta-prefetch", daemon=True)
     if not thread_pool.started(thread):
         yield from items
         return
