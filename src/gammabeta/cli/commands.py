@@ -156,7 +156,7 @@ def scale(
             found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=results.bins(), progress=meter)
         results.show_preview(name, found, json)
         return
-    with at_work(source, output) as meter:
+    with at_work(many, output) as meter:
         written = data.scale(
             table,
             output,
@@ -263,8 +263,9 @@ def apply(
     those without statistics pass through.
     """
     from gammabeta import data
+    from gammabeta.data.dataset.discovery import is_data_set
 
-    with at_work(source, output) as meter:
+    with at_work(is_data_set(source), output) as meter:
         written = data.apply(
             stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, on_file_done=meter.on_file_done
         )
@@ -284,8 +285,9 @@ def invert(
     Columns that were integers come back as float64, within rounding.
     """
     from gammabeta import data
+    from gammabeta.data.dataset.discovery import is_data_set
 
-    with at_work(source, output) as meter:
+    with at_work(is_data_set(source), output) as meter:
         written = data.invert(
             stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, on_file_done=meter.on_file_done
         )

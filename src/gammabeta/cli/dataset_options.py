@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,12 +24,10 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Of many files: leave 
 
 
 @contextmanager
-def at_work(source: Any, output: Path) -> Iterator[Meter]:
+def at_work(many: bool, output: Path) -> Iterator[Meter]:
     """A context with a progress bar; for many files, an interruption says how to go on."""
-    from gammabeta.data.dataset.discovery import is_data_set
-
     with Meter() as meter:
-        if not is_data_set(source):
+        if not many:
             yield meter
             return
         message = f"interrupted; what is done is kept in {str(output)!r}: the same command goes on from there"
