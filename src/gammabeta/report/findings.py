@@ -13,8 +13,8 @@ CRUSHED = 0.2  # of the range is all that the middle 98 % of the values have; a 
 RATIO = 1000.0  # |mean| / std from which on float32 keeps four digits or fewer; the same for stds of two columns
 SKEWED, HEAVY = 2.0, 7.0  # skewness, and kurtosis in excess: those of an exponential distribution are 2 and 6
 
-FLOAT32_MOST = 3.4028234663852886e38
-WHOLE_MOST = 2.0**53
+FLOAT32_MAX = 3.4028234663852886e38
+MAX_WHOLE = 2.0**53
 
 
 KINDS = (
@@ -84,14 +84,12 @@ def _crushed(p: Profile) -> str:
 
 def _range32(p: Profile) -> str:
     far = max(abs(p.min), abs(p.max)) if p.count else 0.0
-    return f"The largest is {number(far)}; float32 ends at 3.403e+38." if far > FLOAT32_MOST else ""
+    return f"The largest is {number(far)}; float32 ends at 3.403e+38." if far > FLOAT32_MAX else ""
 
 
 def _range53(p: Profile) -> str:
     far = max(abs(p.min), abs(p.max)) if p.count and "int" in p.type else 0.0
-    return (
-        f"The largest is {number(far)}; float64 holds every whole number up to 9.007e+15." if far > WHOLE_MOST else ""
-    )
+    return f"The largest is {number(far)}; float64 holds every whole number up to 9.007e+15." if far > MAX_WHOLE else ""
 
 
 def _identifier(p: Profile) -> str:

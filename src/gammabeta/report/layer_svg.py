@@ -4,14 +4,14 @@ from html import escape
 from typing import Any
 
 WIDTH, HEIGHT, REACH = 720, 150, 3.0  # pixels, and deviations to both sides
-MOST = 240  # channels: three pixels for each
+MAX_BARS = 240  # channels: three pixels for each
 _MIDDLE, _UNIT = HEIGHT / 2, HEIGHT / 2 / (REACH + 0.25)
 
 
 def picture(layer: dict[str, Any]) -> str:
     """The SVG text of a layer: a bar for each channel's data, on a scale where the running mean ± deviation is −1 to 1.
 
-    Of more than `MOST` channels those with the largest gap are drawn, in the layer's order.
+    Of more than `MAX_BARS` channels those with the largest gap are drawn, in the layer's order.
     """
     shown = _shown(layer)
     if not shown:
@@ -35,7 +35,7 @@ def picture(layer: dict[str, Any]) -> str:
 def _shown(layer: dict[str, Any]) -> list[int]:
     gaps = layer["channels"]["gap"]
     known = [i for i, mean in enumerate(layer["channels"]["shift"]) if mean is not None]
-    return sorted(sorted(known, key=lambda i: -(gaps[i] or 0.0))[:MOST])
+    return sorted(sorted(known, key=lambda i: -(gaps[i] or 0.0))[:MAX_BARS])
 
 
 def _bar(layer: dict[str, Any], i: int, x: float, width: float) -> str:

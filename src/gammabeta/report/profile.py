@@ -13,7 +13,7 @@ from gammabeta.report.sampling import Floats
 
 BARS = (12, 16, 20, 24, 30, 40, 48, 60)  # divisors of 480; three times the cube root of n shows shape rather than noise
 _HALVES = 2.0**50  # below it, float64 has quarters
-_LEAST, _MOST = 1e-300, float(np.finfo(np.float64).max)
+_MIN, _MAX = 1e-300, float(np.finfo(np.float64).max)
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -49,8 +49,8 @@ def grid_for(low: float, high: float, sample: Floats, whole: bool) -> Grid:
     if whole and high - low < histogram.BINS - 1 and max(abs(low), abs(high)) < _HALVES:
         return Grid(low - 0.5, high + 0.5, round(high - low) + 1, whole=True)
     if low == high:
-        around = max(abs(low) / 2, _LEAST)
-        return Grid(max(low - around, -_MOST), min(high + around, _MOST), histogram.BINS)
+        around = max(abs(low) / 2, _MIN)
+        return Grid(max(low - around, -_MAX), min(high + around, _MAX), histogram.BINS)
     left, right = np.quantile(sample, (0.01, 0.99)) / 2
     inner = max(low / 2, left - (right - left)), min(high / 2, right + (right - left))
     if 0 < inner[1] - inner[0] < (high / 2 - low / 2) / 2:

@@ -28,7 +28,7 @@ from gammabeta.kernels import thread_pool
 BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
 LARGEST_BLOCK = 1 << 26  # and so of a row; Arrow holds some ten times that
 LARGEST_HEADER = 1 << 24  # characters: a megabyte of gzip may hold a line of a gigabyte
-MOST_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
+MAX_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
 DELIMITERS = ",;\t|"
 
 
@@ -48,9 +48,9 @@ class CsvSource(Source):
                 raise _not_utf8(path) from None
             except csv.Error as error:
                 raise FileError(f"{str(path)!r} cannot be read as CSV: its first line: {error}") from None
-            if len(self.names) > MOST_COLUMNS:
+            if len(self.names) > MAX_COLUMNS:
                 raise FileError(
-                    f"a CSV file must have at most {MOST_COLUMNS:,} columns, {str(path)!r} has {len(self.names):,}; "
+                    f"a CSV file must have at most {MAX_COLUMNS:,} columns, {str(path)!r} has {len(self.names):,}; "
                     "write Parquet, or an array in .npy"
                 )
             unique(self.names, path)

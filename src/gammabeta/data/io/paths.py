@@ -28,7 +28,7 @@ FORMATS = {
     ".json": "statistics",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-MOST_COMPRESSED = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
+MAX_COMPRESSION = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
 LONGEST = 300  # of another library's words: some quote all that they were given
 
@@ -162,7 +162,7 @@ def _claims_too_much(path: Place, error: MemoryError) -> bool:
     """Whether Arrow was asked for more memory than any file of this size can need: its lengths are false."""
     asked = re.search(r"of size (\d+) failed", str(error))
     with suppress(OSError):
-        return asked is not None and int(asked[1]) > MOST_COMPRESSED * path.stat().st_size
+        return asked is not None and int(asked[1]) > MAX_COMPRESSION * path.stat().st_size
     return False
 
 
