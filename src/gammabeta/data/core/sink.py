@@ -15,7 +15,7 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, chunk: Chunk) -> None:
-        """Add a chunk."""
+        """Add a chunk, whose memory the sink may hold until it is closed."""
 
     @abstractmethod
     def close(self) -> None:

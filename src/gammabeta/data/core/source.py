@@ -62,7 +62,7 @@ class Scaling:
 
 
 class Chunk(ABC):
-    """Some consecutive rows of a file.
+    """Some consecutive rows of a file, whose memory lives as long as the chunk or an array taken from it.
 
     `chunk[name]` is a column as a NumPy array of shape (rows,): nulls are NaN. `start` is the number of its first row,
     from 0, and `done` how many bytes of the file have been read once it is.

@@ -107,14 +107,14 @@ def _measured_array(
 
 
 def both_of(values: Vector) -> Both:
-    """Moments and extrema of a block: of shape () for one column, (k,) for more."""
+    """Moments and extrema of a block, (n,) or (n, k): of shape () for one column, (k,) for more."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     return Moments.of(values), Extrema.of(values)
 
 
 def added(a: Both, b: Both) -> Both:
-    """The statistics of two blocks of the same columns together."""
+    """The sums of the statistics of two blocks of the same columns."""
     return a[0] + b[0], a[1] + b[1]
 
 
