@@ -17,7 +17,7 @@ from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.sink import scaled_schema
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Scaling, Source, TableChunk
 from gammabeta.data.core.statistics import Statistics
-from gammabeta.data.passes import measure
+from gammabeta.data.passes.measure import measure_source
 from gammabeta.data.passes.transform import image
 
 Batches = Iterable[pa.RecordBatch]
@@ -66,7 +66,7 @@ def _again(first: TableChunk, rest: Iterator[TableChunk]) -> Iterator[TableChunk
 
 def measured(batches: Batches, columns: Sequence[Column], partition: str) -> Statistics:
     """A partition's statistics. columns: of the batches, all numeric; partition: its name in errors."""
-    return measure.measure(_BatchSource(batches, [column.name for column in columns], columns, partition))
+    return measure_source(_BatchSource(batches, [column.name for column in columns], columns, partition))
 
 
 def mapped(batches: Batches, names: Sequence[str], by: Map, partition: str) -> Iterator[pa.RecordBatch]:
