@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow.fs import LocalFileSystem
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.batches import concatenated, groups
@@ -206,7 +207,7 @@ def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]
 
 
 def _is_parquet(x: Any) -> bool:
-    from pyarrow.dataset import ParquetFileFormat
+    from pyarrow.dataset import ParquetFileFormat  # late: loaded already by whoever has a data set
 
     return isinstance(getattr(x, "format", None), ParquetFileFormat)
 
@@ -215,7 +216,6 @@ def _scan_options(x: Any) -> Any:
     """How the files of a data set are read where its user has not said it: Arrow would keep of a Parquet file all that
     it has read until it is done with it."""
     from pyarrow.dataset import ParquetFragmentScanOptions
-    from pyarrow.fs import LocalFileSystem
 
     if not _is_parquet(x) or not isinstance(x.filesystem, LocalFileSystem):
         return None

@@ -105,7 +105,7 @@ class TableSource(Source):
 
 def example() -> TableSource:
     """The breast cancer table that scikit-learn ships: 569 rows, 30 columns of numbers and the diagnosis in words."""
-    from sklearn.datasets import load_breast_cancer
+    from sklearn.datasets import load_breast_cancer  # late: it loads SciPy, which nothing else here needs
 
     found = load_breast_cancer()
     columns = {str(name): found.data[:, i].copy() for i, name in enumerate(found.feature_names)}
