@@ -242,7 +242,7 @@ def update(
     ...     pq.write_table(pa.table({"x": [9.0, 9.0]}), f"{folder}/c.parquet")
     ...     Path(f"{folder}/b.parquet").unlink()
     ...     found = update(folder, f"{folder}/stats.json")
-    >>> first.statistics.moments.mean, found.statistics.moments.mean, found.read, found.kept, found.gone
+    >>> first.statistics.moments.mean, found.statistics.moments.mean, found.read, found.unchanged, found.gone
     (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
     """
     return update_set(
