@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
 IMPATIENT = """
 import atexit, os, signal, sys
 from gammabeta.cli import main
-from gammabeta.data import ledger
-each, kill = ledger.each, lambda: os.kill(os.getpid(), signal.{})
+from gammabeta.data.dataset import update
+each, kill = update.each, lambda: os.kill(os.getpid(), signal.{})
 def some(*given):
     try:
         for i, outcome in enumerate(each(*given)):
@@ -24,7 +24,7 @@ def some(*given):
             yield outcome
     finally:
         kill()
-ledger.each = some
+update.each = some
 atexit.register(kill)
 sys.exit(main())
 """
@@ -41,7 +41,7 @@ def test_only_the_first_signal_counts(tmp_path, name, status):
     )
     assert done.returncode == status
     found = data.update(str(tmp_path / "*.csv"), tmp_path / "s.json")
-    assert found.kept == 2 and found.statistics == data.measure(tmp_path)
+    assert found.unchanged == 2 and found.statistics == data.measure(tmp_path)
 
 
 def test_what_the_parent_ignores_stays_ignored(tmp_path):

@@ -11,9 +11,11 @@ import pytest
 from gammabeta import data, report
 from gammabeta.cli import main
 from gammabeta.data.core import source
+from gammabeta.data.formats import registry
+from gammabeta.data.formats.registry import open_source
 from gammabeta.data.io import paths
 from gammabeta.data.io.remote import Remote
-from gammabeta.data.passes import transform
+from gammabeta.data.passes import scale
 from gammabeta.errors import FileError
 
 NAMES = ["in.csv", "in.tsv.gz", "in.csv.zst", "in.csv.bz2", "in.parquet", "in.arrow", "in.feather", "in.npy", "in.npz"]
@@ -78,13 +80,13 @@ def test_between_the_passes(tmp_path, monkeypatch, name, change):
     path = put(tmp_path / name, np.arange(100.0))
     out = out_of(path)
     out.write_bytes(b"old")
-    write = transform._write
+    write = scale.write
 
     def late(*given):
         change(path)
         return write(*given)
 
-    monkeypatch.setattr(transform, "_write", late)
+    monkeypatch.setattr(scale, "write", late)
     told = (
         r"cannot read .*: no such file"
         if change is removed
@@ -121,13 +123,13 @@ def test_while_it_is_read(tmp_path, name, reader):
 
 def test_a_change_that_leaves_another_error_is_said_to_be_one(tmp_path, monkeypatch):
     path = put(tmp_path / "in.csv", np.arange(100.0))
-    write = transform._write
+    write = scale.write
 
     def late(*given):
         path.write_text("x\ninf\n")
         return write(*given)
 
-    monkeypatch.setattr(transform, "_write", late)
+    monkeypatch.setattr(scale, "write", late)
     with pytest.raises(FileError, match="was changed while it was read"):
         data.scale(path, tmp_path / "out.csv")
 
@@ -136,15 +138,15 @@ def test_a_change_that_leaves_another_error_is_said_to_be_one(tmp_path, monkeypa
 def test_rows_are_counted_again(tmp_path, monkeypatch, name):
     """Where neither size nor time nor inode tells."""
     path = put(tmp_path / name, np.arange(100.0))
-    for module in (paths, source, data.sources):
+    for module in (paths, source, registry):
         monkeypatch.setattr(module, "state_of", lambda path: paths.State(0, 0), raising=False)
-    write = transform._write
+    write = scale.write
 
     def late(given, *others):
         put(path, np.arange(99.0))
-        return write(data.sources.opened(path), *others)
+        return write(open_source(path), *others)
 
-    monkeypatch.setattr(transform, "_write", late)
+    monkeypatch.setattr(scale, "write", late)
     told = r"was changed while it was read: it had 100 rows and then 99; run again when nothing writes to it"
     with pytest.raises(FileError, match=told):
         data.scale(path, tmp_path / "out.parquet")
@@ -175,15 +177,14 @@ def test_a_file_that_changes_while_statistics_are_applied(tmp_path, name):
 def test_the_command_line_says_it_in_a_line(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     path = put(tmp_path / "in.csv", np.arange(100.0))
-    opened = data.sources.opened
 
     def late(given, *others):
-        found = opened(given, *others)
+        found = open_source(given, *others)
         rewritten(path)
         return found
 
-    monkeypatch.setattr(data.sources, "opened", late)
-    monkeypatch.setattr("gammabeta.data.passes.measure.opened", late)
+    monkeypatch.setattr("gammabeta.data.formats.registry.open_source", late)
+    monkeypatch.setattr("gammabeta.data.api.open_source", late)
     assert main(command.split()) == 2
     told = capsys.readouterr()
     assert told.err == "gammabeta: 'in.csv' was changed while it was read; run again when nothing writes to it\n"
@@ -195,13 +196,13 @@ def test_a_file_at_an_address(tmp_path, monkeypatch):
 
     system = fsspec.filesystem("memory")
     system.pipe_file("/changes/in.csv", b"x\n1\n2\n")
-    write = transform._write
+    write = scale.write
 
     def late(*given):
         system.pipe_file("/changes/in.csv", b"x\n1\n2\n3\n")
         return write(*given)
 
-    monkeypatch.setattr(transform, "_write", late)
+    monkeypatch.setattr(scale, "write", late)
     with pytest.raises(FileError, match=r"'memory://changes/in\.csv' was changed while it was read"):
         data.scale("memory://changes/in.csv", tmp_path / "out.csv")
     assert paths.state_of(Remote("memory://changes/in.csv")).size == 8

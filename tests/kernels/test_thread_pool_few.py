@@ -18,7 +18,7 @@ from gammabeta.cli import main
 from gammabeta.data.formats import csv_rows
 from gammabeta.data.io import paths
 from gammabeta.data.io.parallel import map_concurrently
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.errors import GammabetaError
 from gammabeta.kernels import thread_pool
 
@@ -66,9 +66,9 @@ def test_the_pool_keeps_nothing_of_what_no_thread_took(few):
 
 @each_few
 def test_stages_and_items_are_worked_on(few):
-    assert list(ahead(n * n for n in range(5))) == [0, 1, 4, 9, 16]
+    assert list(prefetch(n * n for n in range(5))) == [0, 1, 4, 9, 16]
     for stopped in range(3):
-        items = ahead(iter(range(9)))
+        items = prefetch(iter(range(9)))
         assert [next(items) for _ in range(stopped)] == list(range(stopped))
         items.close()
     done = map_concurrently(lambda n, told: told(1) or n * n, [2, 3, 4], [1, 1, 1], 2, lambda so_far: None)

@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.datasets import load_breast_cancer, load_wine
 
 from gammabeta import data, report
-from gammabeta.data.formats.registry import opened
+from gammabeta.data.formats.registry import open_source
 from gammabeta.kernels import histogram, thread_pool
 from gammabeta.report import profile_pass
 from gammabeta.report.profile import QUANTILES, Grid, grid_for
@@ -25,7 +25,7 @@ def table(**columns) -> pa.Table:
 
 def one(values, name="x"):
     """The profile of a single column, and what a report says of it."""
-    source = opened(pa.table({name: values}))
+    source = open_source(pa.table({name: values}))
     (profile,) = profile_pass.profiles(source, lambda: source.columns, lambda done, size: None)
     return profile, report.describe(pa.table({name: values}))["columns"][0]
 

@@ -247,13 +247,14 @@ def faults(folder: Path, count: int, seed: int) -> tuple[list[Fault], dict[str, 
 
 def _used(path: Path, use: str) -> None:
     from gammabeta import data
+    from gammabeta.data.formats.registry import open_source
 
     out = path.with_name(f"out.{path.name}")
     try:
         if use == "measure":
             data.measure(path)
         elif use == "by":
-            data.measure_by(path, "s" if "s" in data.sources.opened(path).schema.names else "flag")
+            data.measure_by(path, "s" if "s" in open_source(path).schema.names else "flag")
         elif use == "ranges":
             data.extrema(path)
         elif use == "scan":

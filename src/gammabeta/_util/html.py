@@ -20,7 +20,7 @@ def features(title: str, shape: tuple[int, ...], columns: dict[str, NDArray[Any]
     """
     count = prod(shape)
     places = list(islice(product(*map(range, shape)), SHOWN))
-    rows = [[_place(at), *(number(values[at]) for values in columns.values())] for at in places]
+    rows = [[_place(at), *(cell(values[at]) for values in columns.values())] for at in places]
     more = f"{count - SHOWN:,} more features" if count > SHOWN else ""
     return table(title, ["feature" if shape else "", *columns], rows, more)
 
@@ -33,10 +33,11 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note:
     return f"<div><b>{escape(title)}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}</div>"
 
 
-def number(value: Any) -> str:
-    """A number as text: six significant digits, or all digits of a whole number.
+# Apart from findings.number: a table of statistics shows counts whole.
+def cell(value: Any) -> str:
+    """A number in six digits, a whole one in all of its.
 
-    >>> number(1 / 3), number(12345678.0), number(1e20), number(float("nan"))
+    >>> cell(1 / 3), cell(12345678.0), cell(1e20), cell(float("nan"))
     ('0.333333', '12,345,678', '1e+20', 'nan')
     """
     return f"{value:,.0f}" if isfinite(value) and value == int(value) and abs(value) < 1e15 else f"{value:.6g}"

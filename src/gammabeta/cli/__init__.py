@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except terminal.Unread:
         return 141
     except Exception as error:
-        return _fail(*_told(error), error if debug else None)
+        return _fail(*_message_and_status(error), error if debug else None)
     finally:
         if arguments is None:  # this is the process, which has its own way to end
             gc.freeze()
@@ -59,15 +59,15 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _parted(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The arguments without `--debug`, which may stand anywhere before `--`, and whether it does."""
+    """The arguments without `--debug`, and whether it was there: anywhere before `--`."""
     given = list(arguments)
     end = given.index("--") if "--" in given else len(given)
     options = [argument for argument in given[:end] if argument != "--debug"]
     return options + given[end:], len(options) < end
 
 
-def _told(error: Exception) -> tuple[str, int]:
-    """What is said of an error, and the exit status."""
+def _message_and_status(error: Exception) -> tuple[str, int]:
+    """The message for an error, and the exit status."""
     if isinstance(error, GammabetaError):
         return str(error), 2
     if isinstance(error, OSError):
@@ -103,7 +103,7 @@ def _ended(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _on_signal(number: int, handler: object) -> object:
-    """Let a signal be handled so; returns how it was. What a parent has ignored (nohup, a shell's &) stays ignored."""
+    """Set a signal's handler; returns the old one. What a parent ignores (nohup, a shell's &) stays ignored."""
     try:
         before = signal.getsignal(number)
         return before if before is signal.SIG_IGN and handler is _ended else signal.signal(number, handler)  # type: ignore[arg-type]

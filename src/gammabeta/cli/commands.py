@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Method(StrEnum):
-    """How columns are scaled."""
+    """The values of `--method`."""
 
     standard = "standard"
     minmax = "minmax"
@@ -133,16 +133,18 @@ def scale(
     from gammabeta import data
     from gammabeta.cli import output as results
     from gammabeta.cli.progress import Meter
+    from gammabeta.data.dataset.discovery import is_data_set
+    from gammabeta.data.formats.registry import open_source
     from gammabeta.data.formats.table import example as breast_cancer
 
     if (source is None) != example:
         raise DataError("one file is needed: gammabeta scale IN, or gammabeta scale --example")
-    many = source is not None and data.dataset.is_data_set(source)
+    many = source is not None and is_data_set(source)
     if many and output is None:
         raise DataError(
             f"a folder is scaled into another: gammabeta scale {source} -o OUT; its statistics: gammabeta stats"
         )
-    table = breast_cancer() if source is None else source if many else data.sources.opened(source)
+    table = breast_cancer() if source is None else source if many else open_source(source)
     name = str(getattr(table, "path", table))
     if getattr(table, "looks_headless", False):
         note("the first line is taken for the columns' names, but it holds numbers")
@@ -154,7 +156,7 @@ def scale(
             found = data.preview(table, recipe=recipe, columns=only, exclude=but, bins=results.bins(), progress=meter)
         results.show_preview(name, found, json)
         return
-    with at_work(source, output) as meter:
+    with at_work(many, output) as meter:
         written = data.scale(
             table,
             output,
@@ -166,7 +168,7 @@ def scale(
             workers=workers,
             skip_bad=skip_bad,
             progress=meter,
-            finished=meter.finished,
+            on_file_done=meter.on_file_done,
         )
     show_written("scaled", name, written, json, stats)
 
@@ -218,16 +220,18 @@ def stats_(
     from gammabeta.cli import output as results
     from gammabeta.cli import stats_by, stats_update
     from gammabeta.cli.progress import Meter
+    from gammabeta.data.core.statistics_io import statistics_path
+    from gammabeta.data.passes.groupby import is_grouped
 
     recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
-    if by is not None or any(map(data.by.is_grouped, sources)):
+    if by is not None or any(map(is_grouped, sources)):
         if recipe is not None:
             raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
         stats_update.refuse(skip_bad, check, " and without --by: groups have no ledger")
         stats_by.stats(sources, by, output, only, but, json)
         return
     if output is not None:
-        data.store.statistics_path(output)
+        statistics_path(output)
     names = [str(path) for path in sources]
     found = stats_update.data_set_of(sources)
     if found is not None:
@@ -259,10 +263,11 @@ def apply(
     those without statistics pass through.
     """
     from gammabeta import data
+    from gammabeta.data.dataset.discovery import is_data_set
 
-    with at_work(source, output) as meter:
+    with at_work(is_data_set(source), output) as meter:
         written = data.apply(
-            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, finished=meter.finished
+            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, on_file_done=meter.on_file_done
         )
     show_written("scaled", str(source), written, json, None)
 
@@ -280,10 +285,11 @@ def invert(
     Columns that were integers come back as float64, within rounding.
     """
     from gammabeta import data
+    from gammabeta.data.dataset.discovery import is_data_set
 
-    with at_work(source, output) as meter:
+    with at_work(is_data_set(source), output) as meter:
         written = data.invert(
-            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, finished=meter.finished
+            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, on_file_done=meter.on_file_done
         )
     show_written("taken back", str(source), written, json, None)
 
@@ -366,7 +372,7 @@ def _browse(address: str) -> None:
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":
-    """What the options say about how to scale; None if they say nothing."""
+    """The `Recipe` that the options give; None without options."""
     from gammabeta.data import Recipe
 
     if method is None and ddof is None and feature_range is None:
@@ -380,7 +386,7 @@ def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[floa
 
 
 def _names(given: list[str] | None) -> list[str] | None:
-    """Names parted by commas; quotes keep a comma in a name: '"a,b",c'."""
+    """A list of names separated by commas; quotes keep a comma in a name: '"a,b",c'."""
     return [name.strip() for one in given for name in _parted(one) if name.strip()] if given else None
 
 

@@ -1,9 +1,9 @@
-"""`gammabeta scale`, `apply` and `invert` of a folder's files: their options, and what is said of the files."""
+"""Options and messages of `gammabeta scale`, `apply` and `invert` for a folder's files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,21 +24,19 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Of many files: leave 
 
 
 @contextmanager
-def at_work(source: Any, output: Path) -> Iterator[Meter]:
-    """A meter for the work on a file, or on many: if that is broken off, it is said how to go on."""
-    from gammabeta.data.dataset.discovery import is_data_set
-
+def at_work(many: bool, output: Path) -> Iterator[Meter]:
+    """A context with a progress bar; for many files, an interruption says how to go on."""
     with Meter() as meter:
-        if not is_data_set(source):
+        if not many:
             yield meter
             return
-        told = f"interrupted; what is done is kept in {str(output)!r}: the same command goes on from there"
-        with resumable(lambda: told):
+        message = f"interrupted; what is done is kept in {str(output)!r}: the same command goes on from there"
+        with resumable(lambda: message):
             yield meter
 
 
 def show_written(verb: str, name: str, written: "Written", as_json: bool, stats: Path | None) -> None:
-    """What was written, and on stderr what was left out."""
+    """Print what was written, and on stderr what was left out."""
     from gammabeta.cli import output as results
 
     for reason in () if written.files is None else written.files.bad.values():

@@ -1,4 +1,4 @@
-"""What is said when work is broken off that can go on later."""
+"""The message when resumable work is interrupted."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A network and its batches by what a command line can say: `module:name` and files."""
+"""Loading of a network and its batches from command-line arguments: `module:name` and files."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -25,21 +25,21 @@ class Network(NamedTuple):
 
 
 def network(place: str, weights: Path | None) -> Network:
-    """The model that `module:name` stands for, with the weights of a file if there is one."""
+    """The model named by `module:name`, with the weights of a file if one is given."""
     made = named(place, "the model")
     framework = _framework(made)
     if not framework:
         raise KindError(
             f"{place} must give a torch.nn.Module, a Keras model or a flax.nnx.Module, got {type(made).__name__}"
         )
-    loading = import_module(f"gammabeta.{framework}.diagnose.loading")
+    loading = import_module(f"gammabeta.{framework}.networks.load")
     if weights is not None:
         loading.weigh(made, weights, place)
     return Network(made, import_module(f"gammabeta.{framework}").diagnose, loading)
 
 
 def named(place: str, what: str) -> Any:
-    """What `module:name` stands for, called if it can be and is no network; the working directory counts.
+    """The object named by `module:name`, called if callable and no network; the working directory is searched too.
 
     Raises:
         DataError: it is not of that form, or cannot be imported or called; the message has the reason.
@@ -59,7 +59,7 @@ def named(place: str, what: str) -> Any:
 
 
 def _framework(made: Any) -> str:
-    """Whose network this is, "" if it is none; a framework that nobody imported made none."""
+    """The framework of a network, "" if it is none; only frameworks already imported are asked."""
     for framework, (module, kind) in _KINDS.items():
         if module in sys.modules and isinstance(made, getattr(sys.modules[module], kind)):
             return framework

@@ -1,10 +1,12 @@
-"""What a person, or with `--json` a program, is told."""
+"""Output of the commands: tables for a person or, with `--json`, a document for a program."""
 
 from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gammabeta._util.findings import finite_or_none
+from gammabeta._util.findings import number as in_digits
 from gammabeta.cli.terminal import Heading, say, say_json, say_table, visible, width
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ FORMULAS = {
 
 
 def bins() -> int:
-    """How many bars a histogram has where it is going to be shown."""
+    """The number of bars in a histogram, by the width of the terminal."""
     return 12 if width() >= 100 else 8
 
 
@@ -30,26 +32,29 @@ def spark(counts: Sequence[int]) -> str:
     >>> spark([1, 2, 0, 4])
     '▂▄ █'
     """
-    most = max(counts, default=0) or 1
-    return "".join(BARS[-(-8 * int(count) // most)] for count in counts)
+    highest = max(counts, default=0) or 1
+    return "".join(BARS[-(-8 * int(count) // highest)] for count in counts)
 
 
 def number(value: float) -> str:
-    """A number in four digits, – where there is none.
+    """A number in four digits, – where there is none; with the minus sign that every terminal has.
 
     >>> number(0.15625), number(float("nan"))
     ('0.1562', '–')
     """
-    return f"{value:.4g}" if isfinite(value) else "–"
+    return in_digits(value, minus="-") if isfinite(value) else "–"
 
 
 def show_preview(name: str, found: "Preview", as_json: bool) -> None:
-    """What scaling would do, as a table with a histogram of each column before and after."""
+    """Print a preview: a table with a histogram of each column before and after."""
     if as_json:
         columns = _columns(found.statistics)
-        for i, told in enumerate(columns):
-            told |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
-            told |= {"scaled_min": or_none(found.low[i]), "scaled_max": or_none(found.high[i])}
+        for i, column in enumerate(columns):
+            column |= {"before": found.before[i].tolist(), "after": found.after[i].tolist()}
+            column |= {
+                "scaled_min": finite_or_none(found.low[i]),
+                "scaled_max": finite_or_none(found.high[i]),
+            }
         say_json(_head(name, found.statistics) | {"columns": columns, **_others(found), "output": None})
         return
     statistics = found.statistics
@@ -67,7 +72,7 @@ def show_preview(name: str, found: "Preview", as_json: bool) -> None:
 
 
 def show_written(verb: str, name: str, written: "Written", as_json: bool, stats: Path | None) -> None:
-    """What was written."""
+    """Print what was written."""
     if as_json:
         outputs = {"output": str(written.path), "stats": None if stats is None else str(stats)}
         say_json(
@@ -79,7 +84,7 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
         )
         return
     columns = many(len(written.statistics.columns), "column")
-    files = "" if written.files is None else f"{many(written.files.written + written.files.kept, 'file')}, "
+    files = "" if written.files is None else f"{many(written.files.written + written.files.unchanged, 'file')}, "
     say(f"{name}: {files}{many(written.rows, 'row')}, {columns} {verb} → {written.path}")
     _tell_others(written)
     if written.files is not None:
@@ -91,12 +96,12 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
 def show_statistics(
     names: Sequence[str], found: "Statistics", as_json: bool, output: Path | None, files: "Updated | None" = None
 ) -> None:
-    """Statistics, as a table. files: which files they are of, where there is a ledger."""
+    """Print statistics as a table or JSON. files: which files they are of, where there is a ledger."""
     name = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     if as_json:
-        told = {} if files is None else {"files": _files(files)}
-        kept = None if output is None else str(output)
-        say_json(_head(list(names), found) | {"columns": _columns(found)} | told | {"output": kept})
+        of_files = {} if files is None else {"files": _files(files)}
+        stats_file = None if output is None else str(output)
+        say_json(_head(list(names), found) | {"columns": _columns(found)} | of_files | {"output": stats_file})
         return
     say(f"{name}: {many(found.rows, 'row')}")
     spread = found.moments.with_ddof(found.recipe.ddof).std
@@ -111,12 +116,12 @@ def show_statistics(
 
 def _files(files: "Updated") -> dict[str, Any]:
     bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
-    told = {"read": files.read, "gone": files.gone, "checked": files.checked}
-    return {"kept": files.kept, **{key: list(value) for key, value in told.items()}, "bad": bad}
+    names = {"read": files.read, "gone": files.gone, "checked": files.checked}
+    return {"unchanged": files.unchanged, **{key: list(value) for key, value in names.items()}, "bad": bad}
 
 
 def _tell_files(files: "Updated") -> None:
-    parts = [f"{many(len(files.read), 'file')} read", f"{files.kept:,} as before"]
+    parts = [f"{many(len(files.read), 'file')} read", f"{files.unchanged:,} as before"]
     parts += [f"{len(files.gone):,} gone"] if files.gone else []
     parts += [f"{len(files.bad):,} left out"] if files.bad else []
     say(", ".join(parts))
@@ -127,7 +132,7 @@ def _tell_files(files: "Updated") -> None:
 
 
 def show_page(found: dict[str, Any], output: Path, as_json: bool) -> None:
-    """What is to be seen on the page that was written."""
+    """Print a summary of the page that was written."""
     if as_json:
         say_json(found | {"output": str(output)})
         return
@@ -156,7 +161,7 @@ def _title(name: str, found: "Statistics") -> str:
 
 
 def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
-    """A row for each column, with how many of its values are missing if any are; long names give way."""
+    """Print a row for each column, with its missing values if any column has some; long names are cut."""
     missing = found.rows - found.moments.count
     if missing.any():
         headers = [*headers, "missing"]
@@ -176,20 +181,21 @@ def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]])
 
 
 def _room(headers: list[str], rows: list[list[str]]) -> int:
-    """What the terminal's width leaves for names."""
+    """The width in characters that the terminal leaves for names."""
     return width() - 2 - sum(max(map(len, cells)) + 2 for cells in zip(headers, *rows, strict=True))
 
 
 def _tell_others(found: "Preview | Written") -> None:
     if found.passed:
-        say(f"passed through untouched: {_listed(found.passed, told=True)}")
+        say(f"passed through untouched: {_listed(found.passed, reasons=True)}")
     if found.converted:
         say(f"float64 once scaled: {_listed(found.converted)}")
 
 
-def _listed(columns: "Sequence[Column]", told: bool = False) -> str:
+def _listed(columns: "Sequence[Column]", reasons: bool = False) -> str:
     parts = [
-        f"{c.name} ({c.type}{f', {c.skip_reason}' if told and c.barred.startswith('the') else ''})" for c in columns[:8]
+        f"{c.name} ({c.type}{f', {c.skip_reason}' if reasons and c.skip_reason.startswith('the') else ''})"
+        for c in columns[:8]
     ]
     return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
 
@@ -214,7 +220,11 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         "shift": affine.shift,
     }
     return [
-        {"name": column.name, "type": column.type, **{key: or_none(value[i]) for key, value in values.items()}}
+        {
+            "name": column.name,
+            "type": column.type,
+            **{key: finite_or_none(value[i]) for key, value in values.items()},
+        }
         for i, column in enumerate(found.columns)
     ]
 
@@ -222,12 +232,12 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
 def _outputs(files: "Files") -> dict[str, Any]:
     bad = [{"file": name, "reason": reason} for name, reason in files.bad.items()]
     stale, left_out = list(files.stale), list(files.left_out)
-    return {"written": files.written, "kept": files.kept, "bad": bad, "stale": stale, "left_out": left_out}
+    return {"written": files.written, "unchanged": files.unchanged, "bad": bad, "stale": stale, "left_out": left_out}
 
 
 def _tell_outputs(files: "Files") -> None:
-    if files.kept:
-        say(f"{many(files.kept, 'file')} of an earlier run as before, {files.written:,} written")
+    if files.unchanged:
+        say(f"{many(files.unchanged, 'file')} of an earlier run as before, {files.written:,} written")
     for title, names in (
         ("no data, left out", files.left_out),
         ("left over from earlier runs, of files that were not scaled now", files.stale),
@@ -239,7 +249,3 @@ def _tell_outputs(files: "Files") -> None:
 def _others(found: "Preview | Written") -> dict[str, Any]:
     passed = [{"name": c.name, "type": c.type, "reason": c.skip_reason or "not selected"} for c in found.passed]
     return {"passed_through": passed, "converted_to_float64": [c.name for c in found.converted]}
-
-
-def or_none(value: Any) -> float | None:
-    return float(value) if isfinite(value) else None

@@ -1,4 +1,4 @@
-"""How far the work is: a bar with rates and time left, on a terminal, once it has taken a second."""
+"""The progress bar: rates and time left, on a terminal, once the work has taken a second."""
 
 from contextlib import suppress
 from time import monotonic
@@ -15,7 +15,7 @@ REDRAW = 0.1  # seconds between two pictures
 
 
 class Meter:
-    """Call it with the bytes done and the bytes to do; where there are several files, tell it of each in `finished`."""
+    """A progress bar: a `ProgressFn` whose `on_file_done` is a `FileDoneFn`."""
 
     def __init__(self) -> None:
         self._start = self._drawn = monotonic()
@@ -36,8 +36,8 @@ class Meter:
             self._drawn = now if due else self._drawn
             self._bar.update(self._task, completed=done, total=size, files=self._files, refresh=due)
 
-    def finished(self, done: int, files: int, rows: int) -> None:
-        """So many files are done, and so many rows of them have been read."""
+    def on_file_done(self, done: int, files: int, rows: int) -> None:
+        """A `FileDoneFn`: shows the number of files done and the rate of rows."""
         self.files = done, files
         rate = rows / max(monotonic() - self._start, 1e-3)
         self._files = f"{done:,}/{files:,} files, {rate:,.0f} rows/s"
@@ -52,8 +52,8 @@ class Meter:
             TransferSpeedColumn,
         )
 
-        told = TextColumn("{task.fields[files]}", markup=False)
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), told, TimeRemainingColumn())
+        files = TextColumn("{task.fields[files]}", markup=False)
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), files, TimeRemainingColumn())
         # drawn when it is told of something: no thread, which the system may not start
         self._bar = Progress(*columns, console=terminal.watched(), transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", completed=done, total=size, files=self._files)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gammabeta._util.findings import finite_or_none
 from gammabeta.cli import output as results
 from gammabeta.cli.terminal import Heading, say, say_json, say_table
 
@@ -29,9 +30,10 @@ def stats(
     """Take the statistics of files by group and add them up."""
     from gammabeta import data
     from gammabeta.cli.progress import Meter
+    from gammabeta.data.core.statistics_io import statistics_path
 
     if output is not None:
-        data.store.statistics_path(output)
+        statistics_path(output)
     with Meter() as meter:
         found = data.gather_groups(sources, by, columns, exclude, progress=meter)
     if output is not None:
@@ -40,7 +42,7 @@ def stats(
 
 
 def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: Path | None) -> None:
-    """The statistics of each group, as a table or as JSON."""
+    """Print the statistics of each group, as a table or as JSON."""
     if as_json:
         head = {"input": list(names), "rows": found.rows, "by": found.by.name}
         say_json(head | {"groups": _groups(found), "output": None if output is None else str(output)})
@@ -55,10 +57,10 @@ def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: 
     rows = []
     shown = -(-results.SHOWN // len(found.columns))
     for group in _groups(found, shown):
-        for i, told in enumerate(group["columns"]):
+        for i, column in enumerate(group["columns"]):
             first = (label(group["label"]), f"{group['rows']:,}") if i == 0 else ("", "")
-            values = (results.number(_or_nan(told[key])) for key in ("mean", "std", "min", "max"))
-            rows.append([*first, told["name"], *values])
+            values = (results.number(_or_nan(column[key])) for key in ("mean", "std", "min", "max"))
+            rows.append([*first, column["name"], *values])
     say_table(headings, rows)
     if len(found.labels) > shown:
         say(f"… and {len(found.labels) - shown:,} more groups (--json shows all)")
@@ -67,7 +69,7 @@ def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: 
 
 
 def label(value: Any) -> str:
-    """A group's label as it is shown.
+    """The text of a group's label.
 
     >>> label("a"), label(3), label(None)
     ('a', '3', '(none)')
@@ -75,7 +77,7 @@ def label(value: Any) -> str:
     return "(none)" if value is None else str(value)
 
 
-def _groups(found: "GroupStatistics", most: int | None = None) -> list[dict[str, Any]]:
+def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str, Any]]:
     moments, extrema = found.moments.moments, found.extrema.extrema
     values = {"count": moments.count, "mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
     return [
@@ -83,16 +85,16 @@ def _groups(found: "GroupStatistics", most: int | None = None) -> list[dict[str,
             "label": _plain(name),
             "rows": int(found.moments.rows[i]),
             "columns": [
-                {"name": column.name} | {key: results.or_none(value[i, j]) for key, value in values.items()}
+                {"name": column.name} | {key: finite_or_none(value[i, j]) for key, value in values.items()}
                 for j, column in enumerate(found.columns)
             ],
         }
-        for i, name in enumerate(found.labels[:most])
+        for i, name in enumerate(found.labels[:limit])
     ]
 
 
 def _plain(name: Any) -> Any:
-    """A label as JSON has it: dates as text, nothing for the missing one."""
+    """A label as a JSON value: dates as text, None for the missing one."""
     if name is None or name != name:
         return None
     value = str(name) if getattr(name, "dtype", None) is not None and name.dtype.kind in "mM" else name

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def data_set_of(sources: Sequence[Path]) -> "DataSet | None":
-    """The data set that the arguments stand for: a folder, a pattern, or several data files of one format.
+    """The data set named by the arguments: a folder, a pattern, or several data files of one format.
 
     None for anything else that has statistics: stats files among them, one file, files twice or of several formats.
     """
@@ -39,7 +39,7 @@ def updated(
     skip_bad: bool,
     check: int | None,
 ) -> "Updated":
-    """Bring the statistics up to date, and say on stderr what is odd about the files."""
+    """Update the statistics, and note on stderr which files were left out."""
     from gammabeta import data
     from gammabeta.data.dataset.update import ledger_path
 
@@ -60,7 +60,7 @@ def updated(
                 skip_bad=skip_bad,
                 check=check,
                 progress=meter,
-                finished=meter.finished,
+                on_file_done=meter.on_file_done,
             )
     for reason in result.bad.values():
         note(f"left out: {reason}")
@@ -68,7 +68,7 @@ def updated(
 
 
 def tell_ignored(found: "DataSet", output: Path | None) -> None:
-    """Say on stderr which files of a folder are taken for no data; the statistics that are kept there are known."""
+    """Note on stderr which files of a folder are no data, apart from the stats file and its ledger."""
     from gammabeta.data.core.statistics import listed
     from gammabeta.data.dataset.update import ledger_path
 
@@ -79,7 +79,7 @@ def tell_ignored(found: "DataSet", output: Path | None) -> None:
 
 
 def refuse(skip_bad: bool, check: bool, but: str = "") -> None:
-    """Refuse options that only a ledger gives a meaning."""
+    """Refuse options that need a ledger."""
     for option, given in (("--skip-bad", skip_bad), ("--check", check)):
         if given:
             raise DataError(f"{option} goes with a folder, a pattern or several data files, and with -o S.json{but}")

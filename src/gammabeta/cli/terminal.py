@@ -1,4 +1,4 @@
-"""The terminal: all that is written to it goes through here, and no name in it can steer it.
+"""Writing to the terminal: control characters in names are made visible.
 
 Names come from files that others made. A sign that moves a cursor, colours, or turns the direction of what is read is
 shown as Python writes it, such as `\\x1b`; so is one that the terminal's encoding does not have.
@@ -26,11 +26,11 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class Unread(Exception):  # noqa: N818
-    """Whoever read our output has had enough."""
+    """Raised when the reader of the output has closed it."""
 
 
 class Heading(NamedTuple):
-    """What stands above a column of a table, and how its cells stand."""
+    """A heading of a table, and the alignment of its column."""
 
     text: str
     left: bool = False
@@ -38,7 +38,7 @@ class Heading(NamedTuple):
 
 
 def visible(text: str) -> str:
-    r"""The text with its invisible signs shown.
+    r"""The text with its control and invisible characters escaped.
 
     >>> print(visible("a\x1b[31m, \u202eb and \udcff"))
     a\x1b[31m, \u202eb and \udcff
@@ -82,7 +82,7 @@ def say_table(headings: Sequence[Heading], rows: Sequence[Sequence[str]]) -> Non
 
 
 def width() -> int:
-    """How many characters a line of the standard output takes."""
+    """The width of the standard output in characters."""
     return _console().width
 
 
@@ -99,7 +99,7 @@ def complain(text: str, error: BaseException | None = None) -> None:
 
 
 def watched() -> "Console":
-    """The standard error, for a bar to be drawn on."""
+    """The console of the standard error, for the progress bar."""
     from rich.console import Console
 
     return Console(stderr=True)
@@ -114,8 +114,8 @@ def is_watched() -> bool:
 
 
 def take_over() -> None:
-    """Before a process begins: the three standard streams are open, so that no file takes their place; warnings go
-    through here."""
+    """Prepare the process: open the standard streams that are closed, so that no file takes their numbers, and write
+    warnings through this module."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -125,7 +125,7 @@ def take_over() -> None:
 
 
 def check() -> None:
-    """Refuse to work where the result could not be told.
+    """Refuse to work without an open standard output.
 
     Raises:
         FileError: the standard output is closed.
@@ -135,7 +135,7 @@ def check() -> None:
 
 
 def finish() -> None:
-    """Make sure that what was written has arrived.
+    """Flush the standard output.
 
     Raises:
         Unread: nobody reads it any more.
@@ -163,7 +163,7 @@ def _sending() -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """Keep Python from complaining when it closes the standard output."""
+    """Redirect the standard output to nowhere, so that Python does not complain when it closes it."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

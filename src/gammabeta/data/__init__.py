@@ -16,21 +16,31 @@ functions. `gammabeta.data.dask` and `gammabeta.data.spark` do the same where th
 
 from importlib import import_module
 
+from gammabeta.data.api import (
+    apply,
+    extrema,
+    gather,
+    gather_groups,
+    invert,
+    measure,
+    measure_by,
+    moments,
+    preview,
+    scale,
+    scan,
+    update,
+)
+from gammabeta.data.core.results import Files, Updated, Written
 from gammabeta.data.core.source import Chunk, Column
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
-from gammabeta.data.core.statistics_io import gather, load, save
+from gammabeta.data.core.statistics_io import load, save
 from gammabeta.data.dataset.discovery import DataSet, Part, data_set
-from gammabeta.data.dataset.manifest import Files
-from gammabeta.data.dataset.update import Updated, update
 from gammabeta.data.formats.images import images
 from gammabeta.data.formats.iterables import batches
 from gammabeta.data.formats.npz import npz
 from gammabeta.data.formats.zarr import zarr
-from gammabeta.data.passes.groupby import GroupStatistics, gather_groups, load_groups, measure_by, save_groups
-from gammabeta.data.passes.measure import measure, moments, scan
-from gammabeta.data.passes.minmax import extrema
-from gammabeta.data.passes.preview import Preview, preview
-from gammabeta.data.passes.transform import Written, apply, invert, scale
+from gammabeta.data.passes.groupby import GroupStatistics, load_groups, save_groups
+from gammabeta.data.passes.preview import Preview
 
 __all__ = [
     "Chunk",

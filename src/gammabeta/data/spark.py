@@ -135,7 +135,7 @@ def _column(field: StructField) -> Column:
 
 
 def _quoted(name: str) -> str:
-    """A name as Spark reads it, be there dots in it."""
+    """A column's name quoted for Spark, so that dots in it are no field access."""
     return f"`{name.replace('`', '``')}`"
 
 
@@ -145,7 +145,7 @@ def _numbered(df: DataFrame) -> DataFrame:
 
 
 def _map(by: Any, columns: Sequence[str] | None) -> Map:
-    """What happens to which columns."""
+    """The columns to scale, with their map and clipping."""
     if isinstance(by, Statistics):
         if not by.rows:
             raise DataError("statistics of at least one row are needed to scale by, these are of none")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import data
+from gammabeta.data.formats.registry import open_source
 from gammabeta.data.io.paths import kind_of
 from gammabeta.errors import DataError, GammabetaError
 
@@ -51,7 +52,7 @@ def names(file: str, contents: bytes) -> list[str]:
         DataError: it has no column of numbers.
     """
     with _written(file, contents) as path:
-        found = [column.name for column in data.sources.opened(path).columns if not column.barred]
+        found = [column.name for column in open_source(path).columns if not column.skip_reason]
     if not found:
         raise DataError(f"at least one numeric column is needed, {file!r} has none")
     return found

@@ -16,10 +16,10 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Column, Source
-from gammabeta.data.formats.registry import opened
+from gammabeta.data.formats.registry import open_source
 from gammabeta.data.io.paths import replacing
-from gammabeta.data.passes.measure import Progress, quiet
 from gammabeta.errors import DataError, FileError
 from gammabeta.networks.diagnose import Diagnosis
 from gammabeta.report import document
@@ -37,7 +37,7 @@ def describe(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
-    progress: Progress = quiet,
+    progress: ProgressFn = ignore_progress,
 ) -> Document:
     """What is known of a file's columns of numbers, as the document that its page shows.
 
@@ -58,7 +58,7 @@ def describe(
     >>> [(column["name"], column["mean"], column["missing"]) for column in found["columns"]]
     [('height', 2.0, 1)]
     """
-    source = opened(source)
+    source = open_source(source)
     found = profiles(source, lambda: selected(source.columns, columns, exclude, source.path), progress)
     return document.of_file(source, found, _others(source, [p.name for p in found]))
 
@@ -69,7 +69,7 @@ def compare(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
-    progress: Progress = quiet,
+    progress: ProgressFn = ignore_progress,
 ) -> Document:
     """How far the columns of the file `against` have moved from those of `source`, under the statistics of `source`.
 
@@ -82,7 +82,7 @@ def compare(
     >>> found["columns"][0]["difference"], found["columns"][0]["outside"]
     (3.0, 1.0)
     """
-    sources = [opened(source), opened(against)]
+    sources = [open_source(source), open_source(against)]
     for one in sources:
         one.learn()
     chosen = [selected(one.columns, columns, exclude, one.path) for one in sources]
@@ -108,7 +108,7 @@ def write(
     against: Input | None = None,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
-    progress: Progress = quiet,
+    progress: ProgressFn = ignore_progress,
 ) -> Document:
     """Write the page of `describe`, or of `compare` if there is a file to compare with, and return its document.
 
@@ -154,7 +154,7 @@ def network(diagnosis: Diagnosis, out: str | Path = "network.html") -> None:
 
 
 def check_installed() -> None:
-    """Refuse to begin without what the page is made with."""
+    """Refuse to begin without the packages that make the page."""
     missing = [name for module, name in _NEEDED.items() if find_spec(module) is None]
     if missing:
         raise DataError(f"a report is made with {' and '.join(missing)}: pip install 'gammabeta[report]'")

@@ -20,32 +20,32 @@ FIRST, SECOND = (
 
 
 def histogram() -> dict[str, Any]:
-    """Bars of counts."""
+    """The specification of one file's histogram: bars of counts."""
     bars = {"type": "bar", "color": FIRST, "binSpacing": 0.5, "tooltip": True}
-    return _spec([_bars(bars, "values per bar", [_told("n", "values", ",")])])
+    return _spec([_bars(bars, "values per bar", [_tooltip("n", "values", ",")])])
 
 
 def two_histograms() -> dict[str, Any]:
-    """The first file's shares as bars, the second's as a line of steps."""
+    """The specification of two files' histograms: the first as bars, the second as a line of steps."""
     title = "% of the file’s values per bar"
     bars = {"type": "bar", "color": FIRST, "opacity": 0.55, "binSpacing": 0, "tooltip": True}
     steps = {"type": "line", "color": SECOND, "interpolate": "step-after", "strokeWidth": 2}
-    told = [_told("n", "% of the first", ".3~g"), _told("m", "% of the second", ".3~g")]
+    tooltips = [_tooltip("n", "% of the first", ".3~g"), _tooltip("m", "% of the second", ".3~g")]
     line = {"name": "second", "mark": steps, "encoding": {"y": {"field": "m", "type": "quantitative", "title": title}}}
-    return _spec([_bars(bars, title, told), line])
+    return _spec([_bars(bars, title, tooltips), line])
 
 
-def _bars(mark: dict[str, Any], title: str, told: list[dict[str, Any]]) -> dict[str, Any]:
+def _bars(mark: dict[str, Any], title: str, tooltips: list[dict[str, Any]]) -> dict[str, Any]:
     encoding = {
         "x2": {"field": "to"},
         "y": {"field": "n", "type": "quantitative", "title": title},
         "y2": {"datum": 0},
-        "tooltip": [_told("from", "from", ".5~g"), _told("to", "to", ".5~g"), *told],
+        "tooltip": [_tooltip("from", "from", ".5~g"), _tooltip("to", "to", ".5~g"), *tooltips],
     }
     return {"name": "first", "mark": mark, "encoding": encoding}
 
 
-def _told(field: str, title: str, form: str) -> dict[str, Any]:
+def _tooltip(field: str, title: str, form: str) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": title, "format": form}
 
 

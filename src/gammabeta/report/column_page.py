@@ -1,4 +1,4 @@
-"""A report's document as one HTML page that asks no server for anything.
+"""The HTML page of a report, a single file that loads nothing from a server.
 
 What comes from a file reaches the page in two ways: escaped by Jinja, or as JSON in which no character opens a tag or a
 comment. Should both fail, the page's content security policy still lets no script run but its own two.
@@ -21,7 +21,7 @@ _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def rendered(document: Document) -> str:
-    """The page."""
+    """The HTML text of the page."""
     assets = files("gammabeta.report") / "assets"
     style, script, template = (
         (assets / name).read_text("utf-8") for name in ("page.css", "page.js", "page.html.jinja")
@@ -44,7 +44,7 @@ def rendered(document: Document) -> str:
 
 
 def embedded(value: Any) -> str:
-    """JSON for a script element: what a reader of HTML could take for markup is written as JSON's escapes.
+    """JSON text for a script element, with the characters that HTML could read as markup escaped.
 
     >>> embedded({"name": "</script><!--"})
     '{"name":"\\\\u003c/script\\\\u003e\\\\u003c!--"}'
@@ -58,7 +58,7 @@ def _hash(script: str) -> str:
 
 
 def _watched(document: Document) -> Any:
-    """The kinds of findings that there are, the worst first, each with its columns' places."""
+    """The kinds of findings in a document, the worst first, each with the indices of its columns."""
     for kind in document["kinds"]:
         at = [
             i
@@ -80,7 +80,7 @@ def _lines(document: Document) -> Any:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them.
+    """A number of bytes as text with a unit.
 
     >>> size(999), size(1_139_628_753)
     ('999 bytes', '1.1 GB')

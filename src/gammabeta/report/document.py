@@ -1,16 +1,15 @@
-"""A report as one JSON document: all that its page shows."""
+"""The JSON document of a report: all that its page shows."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from gammabeta import __version__
+from gammabeta._util.findings import Finding, Kind, finite_or_none
 from gammabeta.affine import Affine
 from gammabeta.data.core.source import Column, Source
 from gammabeta.report import drift, findings
 from gammabeta.report.drift import Drift
-from gammabeta.report.findings import Finding
 from gammabeta.report.profile import Profile
 from gammabeta.statistics import Extrema
 
@@ -19,7 +18,7 @@ Document = dict[str, Any]
 
 
 def of_file(source: Source, profiles: Sequence[Profile], others: Sequence[Column]) -> Document:
-    """The report on one file."""
+    """The document of a report on one file."""
     return _head("report", [_file(source, profiles)], findings.KINDS, others) | {
         "between": list(findings.between_columns(profiles)),
         "only": {},
@@ -30,7 +29,7 @@ def of_file(source: Source, profiles: Sequence[Profile], others: Sequence[Column
 def of_two(
     sources: Sequence[Source], drifts: Sequence[Drift], only: Sequence[Sequence[str]], others: Sequence[Column]
 ) -> Document:
-    """The report on a file and on another under its statistics. only: names of columns that one alone has."""
+    """The document of a comparison of two files. only: names of columns that one alone has."""
     files = [
         _file(sources[0], [d.first for d in drifts]),
         _file(sources[1], [d.second for d in drifts]),
@@ -44,13 +43,19 @@ def of_two(
 
 
 def _head(
-    kind: str, files: list[Document], kinds: Sequence[findings.Kind], others: Sequence[Column]
+    kind: str, files: list[Document], kinds: Sequence[Kind], others: Sequence[Column]
 ) -> Document:  # fmt: skip
-    told = [
+    other_columns = [
         {"name": readable(column.name), "type": column.type, "reason": column.skip_reason or "not selected"}
         for column in others
     ]
-    return {"kind": kind, "version": __version__, "files": files, "kinds": [asdict(k) for k in kinds], "others": told}
+    return {
+        "kind": kind,
+        "version": __version__,
+        "files": files,
+        "kinds": [asdict(k) for k in kinds],
+        "others": other_columns,
+    }
 
 
 def _file(source: Source, profiles: Sequence[Profile]) -> Document:
@@ -62,20 +67,15 @@ def _file(source: Source, profiles: Sequence[Profile]) -> Document:
 
 
 def readable(text: str) -> str:
-    """Text that any encoding of Unicode can hold: a file's name may have bytes that are no text."""
+    """The text without surrogates, which a file's name may have in the place of bytes that are no text."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def number(value: float) -> float | None:
-    """A number that JSON can hold."""
-    return float(value) if isfinite(value) else None
-
-
 def _statistics(p: Profile) -> Document:
-    values = {"mean": p.mean, "std": p.std, "min": p.least, "max": p.most}
+    values = {"mean": p.mean, "std": p.std, "min": p.min, "max": p.max}
     counts = {"count": p.count, "missing": p.missing}
     infinities = {"plus_infinity": p.plus_infinity, "minus_infinity": p.minus_infinity}
-    return {name: number(value) for name, value in values.items()} | counts | infinities
+    return {name: finite_or_none(value) for name, value in values.items()} | counts | infinities
 
 
 def _column(p: Profile) -> Document:
@@ -84,15 +84,15 @@ def _column(p: Profile) -> Document:
         "name": readable(p.name),
         "type": p.type,
         **_statistics(p),
-        "skewness": number(p.skewness),
-        "kurtosis": number(p.kurtosis),
-        "quantiles": [number(q) for q in p.quantiles],
+        "skewness": finite_or_none(p.skewness),
+        "kurtosis": finite_or_none(p.kurtosis),
+        "quantiles": [finite_or_none(q) for q in p.quantiles],
         "quantile_error": p.error,
-        "middle_share": number(p.middle_share),
-        "float32_digits": number(p.float32_digits),
-        "common": number(p.common),
+        "middle_share": finite_or_none(p.middle_share),
+        "float32_digits": finite_or_none(p.float32_digits),
+        "common": finite_or_none(p.common),
         "common_count": p.common_count,
-        "distinct": number(p.distinct),
+        "distinct": finite_or_none(p.distinct),
         "order": p.order,
         "histogram": _histogram(p),
         **_maps(p),
@@ -107,10 +107,10 @@ def _drift(d: Drift) -> Document:
         "types": [d.first.type, d.second.type],
         "first": _statistics(d.first),
         "second": _statistics(d.second),
-        "difference": number(d.difference),
-        "ratio": number(d.ratio),
-        "outside": number(d.outside),
-        "size": number(min(d.size, 1e300)) if d.size >= 0 else None,
+        "difference": finite_or_none(d.difference),
+        "ratio": finite_or_none(d.ratio),
+        "outside": finite_or_none(d.outside),
+        "size": finite_or_none(min(d.size, 1e300)) if d.size >= 0 else None,
         "histogram": _histogram(d.first)
         | {
             "values": d.first.count,
@@ -132,7 +132,7 @@ def _maps(p: Profile) -> Document:
     if not p.count:
         return {"standard": [0.0, 1.0, 0.0], "minmax": [0.0, 1.0, 0.0]}
     standard = Affine(p.mean, 1 / (1.0 if p.constant else p.std))
-    minmax = Affine.minmax(Extrema.of([p.least, p.most]))
+    minmax = Affine.minmax(Extrema.of([p.min, p.max]))
     return {
         name: [float(a.center), float(a.scale), float(a.shift)]
         for name, a in (("standard", standard), ("minmax", minmax))

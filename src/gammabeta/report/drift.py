@@ -1,10 +1,10 @@
-"""Two files under the statistics of the first: how far the second has moved."""
+"""Drift between two files: how far the second's columns have moved, in units of the first's statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 
-from gammabeta.report.findings import Finding, Kind, number, percent
+from gammabeta._util.findings import Finding, Kind, number, percent
 from gammabeta.report.profile import Profile
 
 MOVED = 0.2  # standard deviations; Cohen (1988) calls 0.2 a small effect
@@ -25,7 +25,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Drift:
-    """A column of two files.
+    """The profiles of one column in two files, and the differences between them.
 
     difference = (mean_b − mean_a) / std_a, Glass's Δ, with the population's std; NaN where it has no meaning.
     """
@@ -56,14 +56,14 @@ class Drift:
         return self.second.outside / values if values and self.first.count else nan
 
     def findings(self) -> list[Finding]:
-        """What to watch."""
+        """The findings of this column."""
         return list(self._found())
 
     def _found(self) -> "Sequence[Finding]":
         a, b = self.first, self.second
         found: list[Finding] = []
-        if a.count and a.constant and (b.least, b.most) != (a.least, a.most) and b.count:
-            text = f"It was {number(a.mean)} throughout, and is {number(b.least)} … {number(b.most)} now."
+        if a.count and a.constant and (b.min, b.max) != (a.min, a.max) and b.count:
+            text = f"It was {number(a.mean)} throughout, and is {number(b.min)} … {number(b.max)} now."
             found.append(Finding("constant", text))
         if b.infinite:
             found.append(Finding("infinite", f"{b.infinite:,} of the second's values are infinite."))
@@ -77,7 +77,7 @@ class Drift:
         if isfinite(self.ratio) and not 1 / WIDER <= self.ratio <= WIDER:
             found.append(Finding("spread", f"The standard deviation is {number(self.ratio)} times the first's."))
         if self.outside >= OUTSIDE:
-            ends = f"{number(a.least)} … {number(a.most)}"
+            ends = f"{number(a.min)} … {number(a.max)}"
             found.append(Finding("outside", f"{percent(self.outside)} of the values lie outside {ends}."))
         before, now = (p.missing / p.rows if p.rows else 0.0 for p in (a, b))
         if abs(now - before) >= MISSING:
@@ -86,6 +86,6 @@ class Drift:
 
     @property
     def size(self) -> float:
-        """What drifts are sorted by: |difference|, and before all the columns where that has no meaning but matters."""
+        """The sort key of drifts: |difference|, and inf for columns where it is undefined but matters."""
         constant = any(finding.kind in ("constant", "empty") for finding in self.findings())
         return inf if constant else abs(self.difference) if isfinite(self.difference) else -1.0

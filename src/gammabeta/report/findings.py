@@ -1,9 +1,9 @@
-"""What to watch in a column, told in a sentence with its numbers: what is there, what it does, what to do."""
+"""The findings of a column: what to watch, each in a sentence with its numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite, log10
 
+from gammabeta._util.findings import Finding, Kind, number, percent
 from gammabeta.report.profile import Profile
 
 NEARLY_CONSTANT = 0.99  # of the values are one
@@ -13,26 +13,8 @@ CRUSHED = 0.2  # of the range is all that the middle 98 % of the values have; a 
 RATIO = 1000.0  # |mean| / std from which on float32 keeps four digits or fewer; the same for stds of two columns
 SKEWED, HEAVY = 2.0, 7.0  # skewness, and kurtosis in excess: those of an exponential distribution are 2 and 6
 
-FLOAT32_MOST = 3.4028234663852886e38
-WHOLE_MOST = 2.0**53
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of finding: what it is called, why it matters and how much: 3 scaling fails, 2 it misleads, 1 a note."""
-
-    key: str
-    title: str
-    why: str
-    weight: int
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to watch in a column."""
-
-    kind: str
-    text: str
+FLOAT32_MAX = 3.4028234663852886e38
+MAX_WHOLE = 2.0**53
 
 
 KINDS = (
@@ -51,33 +33,10 @@ KINDS = (
 )
 
 
-def number(value: float) -> str:
-    """A number in four digits.
-
-    >>> number(1234567.0), number(0.25), number(-3.0)
-    ('1.235e+06', '0.25', '−3')
-    """
-    return f"{value:.4g}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """A share in percent; never 0 or 100 where it is not quite.
-
-    >>> percent(0.5), percent(0.99999), percent(1e-6), percent(1.0)
-    ('50 %', '99.999 %', '0.0001 %', '100 %')
-    """
-    rest = min(share, 1 - share)
-    digits = max(0, -int(log10(rest)) - 1) if rest > 0 else 0
-    if digits > 6:
-        return f"{number(100 * share)} %" if share < 0.5 else f"all but {number(100 * (1 - share))} %"
-    text = f"{100 * share:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
-
-
 def findings(profile: Profile) -> list[Finding]:
-    """What to watch in a column, the worst first."""
-    told = {kind.key: text for kind in KINDS if (text := _TESTS[kind.key](profile))}
-    return [Finding(key, text) for key, text in told.items()]
+    """The findings of a column, the worst first."""
+    texts = {kind.key: text for kind in KINDS if (text := _TESTS[kind.key](profile))}
+    return [Finding(key, text) for key, text in texts.items()]
 
 
 def _infinite(p: Profile) -> str:
@@ -92,8 +51,8 @@ def _empty(p: Profile) -> str:
 def _constant(p: Profile) -> str:
     if not p.count:
         return ""
-    if p.least == p.most:
-        return f"Every value is {number(p.least)}."
+    if p.min == p.max:
+        return f"Every value is {number(p.min)}."
     if p.constant:
         return f"Its deviation, {number(p.std)}, is no more than rounding beside {number(p.mean)} and counts as 0."
     return ""
@@ -124,15 +83,13 @@ def _crushed(p: Profile) -> str:
 
 
 def _range32(p: Profile) -> str:
-    far = max(abs(p.least), abs(p.most)) if p.count else 0.0
-    return f"The largest is {number(far)}; float32 ends at 3.403e+38." if far > FLOAT32_MOST else ""
+    far = max(abs(p.min), abs(p.max)) if p.count else 0.0
+    return f"The largest is {number(far)}; float32 ends at 3.403e+38." if far > FLOAT32_MAX else ""
 
 
 def _range53(p: Profile) -> str:
-    far = max(abs(p.least), abs(p.most)) if p.count and "int" in p.type else 0.0
-    return (
-        f"The largest is {number(far)}; float64 holds every whole number up to 9.007e+15." if far > WHOLE_MOST else ""
-    )
+    far = max(abs(p.min), abs(p.max)) if p.count and "int" in p.type else 0.0
+    return f"The largest is {number(far)}; float64 holds every whole number up to 9.007e+15." if far > MAX_WHOLE else ""
 
 
 def _identifier(p: Profile) -> str:
@@ -181,7 +138,7 @@ def _spread(p: Profile) -> str:
 
 
 def between_columns(profiles: Sequence[Profile]) -> Iterator[str]:
-    """What to watch in a table as a whole: columns of very different scales."""
+    """Sentences about a table as a whole: columns of very different scales."""
     spread = [p for p in profiles if p.count and not p.constant and p.std > 0]
     if len(spread) < 2:
         return

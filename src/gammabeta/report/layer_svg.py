@@ -1,17 +1,17 @@
-"""A layer's picture, as SVG without a script: each channel's data beside what evaluation takes them for."""
+"""The SVG picture of a batch norm: each channel's data in units of its running statistics."""
 
 from html import escape
 from typing import Any
 
 WIDTH, HEIGHT, REACH = 720, 150, 3.0  # pixels, and deviations to both sides
-MOST = 240  # channels: three pixels for each
+MAX_BARS = 240  # channels: three pixels for each
 _MIDDLE, _UNIT = HEIGHT / 2, HEIGHT / 2 / (REACH + 0.25)
 
 
 def picture(layer: dict[str, Any]) -> str:
-    """The band from −1 to 1 is what evaluation expects, mean ± deviation; a bar is a channel's data on that scale.
+    """The SVG text of a layer: a bar for each channel's data, on a scale where the running mean ± deviation is −1 to 1.
 
-    Of more than `MOST` channels those with the largest gap are drawn, in the layer's order.
+    Of more than `MAX_BARS` channels those with the largest gap are drawn, in the layer's order.
     """
     shown = _shown(layer)
     if not shown:
@@ -35,7 +35,7 @@ def picture(layer: dict[str, Any]) -> str:
 def _shown(layer: dict[str, Any]) -> list[int]:
     gaps = layer["channels"]["gap"]
     known = [i for i, mean in enumerate(layer["channels"]["shift"]) if mean is not None]
-    return sorted(sorted(known, key=lambda i: -(gaps[i] or 0.0))[:MOST])
+    return sorted(sorted(known, key=lambda i: -(gaps[i] or 0.0))[:MAX_BARS])
 
 
 def _bar(layer: dict[str, Any], i: int, x: float, width: float) -> str:
@@ -43,14 +43,14 @@ def _bar(layer: dict[str, Any], i: int, x: float, width: float) -> str:
     half = (max(values["var"] or 0.0, 0.0) / (max(values["running_var"] or 0.0, 0.0) + layer["eps"])) ** 0.5
     top, bottom = _y(values["shift"] + half), _y(values["shift"] - half)
     kind = "dead" if i in layer["dead"] else "idle" if i in layer["never_active"] or i in layer["saturated"] else "data"
-    told = ", ".join(
+    title = ", ".join(
         f"{name.replace('_', ' ')} {values[name]:.4g}"
         for name in ("gap", "mean", "running_mean", "var", "running_var", "gamma", "beta")
         if values[name] is not None
     )
     return (
         f'<rect class="{kind}" x="{x - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" '
-        f'height="{max(bottom - top, 1.5):.1f}"><title>channel {i}: {escape(told)}</title></rect>'
+        f'height="{max(bottom - top, 1.5):.1f}"><title>channel {i}: {escape(title)}</title></rect>'
     )
 
 

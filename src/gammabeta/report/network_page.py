@@ -1,4 +1,4 @@
-"""The page about a network's batch norms: what to watch, and a picture of each layer; no script, no other host."""
+"""The HTML page of a network's diagnosis: findings and a picture of each layer, without scripts."""
 
 from importlib.resources import files
 from typing import Any

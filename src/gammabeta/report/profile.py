@@ -1,4 +1,4 @@
-"""What is known of a column once it has been read twice."""
+"""The profile of a column: statistics, quantiles and histogram."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from gammabeta.report.sampling import Floats
 
 BARS = (12, 16, 20, 24, 30, 40, 48, 60)  # divisors of 480; three times the cube root of n shows shape rather than noise
 _HALVES = 2.0**50  # below it, float64 has quarters
-_LEAST, _MOST = 1e-300, float(np.finfo(np.float64).max)
+_MIN, _MAX = 1e-300, float(np.finfo(np.float64).max)
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -26,7 +26,7 @@ class Grid(NamedTuple):
 
     low: float
     high: float
-    histogram: int
+    bins: int
     whole: bool = False
 
     @property
@@ -35,13 +35,13 @@ class Grid(NamedTuple):
         return (self.high / 2 - self.low / 2) / self.bins * 2
 
     def edge(self, i: Floats) -> Floats:
-        """Where bins begin, or points within them are: 1.5 is the middle of bin 1."""
+        """The position of bin edges, or of points within bins: 1.5 is the middle of bin 1."""
         share = i / self.bins
         return self.low * (1 - share) + self.high * share
 
 
 def grid_for(low: float, high: float, sample: Floats, whole: bool) -> Grid:
-    """Bins for a column whose range is low…high, of which `sample` are some values in rising order.
+    """The grid of a column with the range low…high, given a sorted sample of its values.
 
     The range is cut to the middle 98 % of the sample and as much again on either side, where that leaves less than
     half of it: a few values far away would else push all others into one bin. A constant stands in the middle.
@@ -49,8 +49,8 @@ def grid_for(low: float, high: float, sample: Floats, whole: bool) -> Grid:
     if whole and high - low < histogram.BINS - 1 and max(abs(low), abs(high)) < _HALVES:
         return Grid(low - 0.5, high + 0.5, round(high - low) + 1, whole=True)
     if low == high:
-        around = max(abs(low) / 2, _LEAST)
-        return Grid(max(low - around, -_MOST), min(high + around, _MOST), histogram.BINS)
+        around = max(abs(low) / 2, _MIN)
+        return Grid(max(low - around, -_MAX), min(high + around, _MAX), histogram.BINS)
     left, right = np.quantile(sample, (0.01, 0.99)) / 2
     inner = max(low / 2, left - (right - left)), min(high / 2, right + (right - left))
     if 0 < inner[1] - inner[0] < (high / 2 - low / 2) / 2:
@@ -63,9 +63,9 @@ NO_GRID = Grid(-0.5, 0.5, histogram.BINS)
 
 @dataclass(frozen=True)
 class Profile:
-    """A column in numbers. Where there is no number, it is NaN.
+    """The numbers of a column; NaN where one is undefined.
 
-    `count`, `mean`, `std`, `least` and `most` are exact, of the finite values; `skewness` and `kurtosis` (in excess of
+    `count`, `mean`, `std`, `min` and `max` are exact, of the finite values; `skewness` and `kurtosis` (in excess of
     the normal distribution's 3) are float64 sums relative to the exact mean; `counts` are those of the grid's bins,
     `below` and `above` those outside it; `quantiles` are each within `error` of a value of that rank.
     """
@@ -79,8 +79,8 @@ class Profile:
     mean: float
     std: float
     constant: bool  # std is 0, or nothing but rounding: standardizing divides by 1
-    least: float
-    most: float
+    min: float
+    max: float
     skewness: float
     kurtosis: float
     grid: Grid
@@ -111,7 +111,7 @@ class Profile:
 
     @property
     def error(self) -> float:
-        """How far a quantile may be from a value of its rank: a bin's width, or nothing where bins are values."""
+        """The greatest error of a quantile: a bin's width, or 0 where bins are values."""
         return 0.0 if (self.grid.whole and self.whole) or not self.count else self.grid.width
 
     @cached_property
@@ -126,20 +126,20 @@ class Profile:
         ranks = np.array(QUANTILES) * self.count - self.below
         at = np.minimum(np.searchsorted(passed, ranks), self.grid.bins - 1)
         inside = 0.5 if self.grid.whole else (ranks - passed[at]) / np.maximum(self.counts[at], 1) + 1
-        values = np.clip(self.grid.edge(at + inside), self.least, self.most)
+        values = np.clip(self.grid.edge(at + inside), self.min, self.max)
         values = np.round(values) if self.grid.whole else values
         return np.where((ranks >= 0) & (ranks <= passed[-1]), values, nan).tolist()  # type: ignore[no-any-return]
 
     @property
     def middle_share(self) -> float:
-        """What share of the range the middle 98 % of the values have: what min-max scaling leaves them of 0…1."""
-        half = self.most / 2 - self.least / 2
+        """The share of the range that the middle 98 % of the values cover: their part of 0…1 after min-max scaling."""
+        half = self.max / 2 - self.min / 2
         return (self.quantiles[-1] / 2 - self.quantiles[0] / 2) / half if half > 0 else nan
 
     def bars(self, values: int) -> tuple[list[int], float, float]:
-        """The histogram in bars, fit for so many values: counts, where the first begins and how wide each is."""
-        most = max((n for n in BARS if n <= 3 * values ** (1 / 3)), default=BARS[0])
-        together = -(-self.grid.bins // most)
+        """The histogram in fewer bars, fit for so many values: counts, the start of the first bar, the width."""
+        limit = max((n for n in BARS if n <= 3 * values ** (1 / 3)), default=BARS[0])
+        together = -(-self.grid.bins // limit)
         padded = np.pad(self.counts, (0, -self.grid.bins % together)).reshape(-1, together).sum(axis=1)
         return padded.tolist(), self.grid.low, self.grid.width * together
 

@@ -1,4 +1,4 @@
-"""Two looks at each column: exact statistics and a sample, then a histogram and the moments about the exact mean.
+"""Two passes over each column: exact statistics and a sample, then a histogram and central moments.
 
 A file that keeps its columns apart is read some columns at a time. What fits in `HELD_BYTES` is kept from the first
 look for the second; only longer columns are read again.
@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta.affine import constant
+from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Block, Chunk, Column, Restart, Source
-from gammabeta.data.io.prefetch import ahead
-from gammabeta.data.passes.measure import Both, Progress, added, both_of, in_order
+from gammabeta.data.io.prefetch import prefetch
+from gammabeta.data.passes.measure import Both, added, both_of, in_order
 from gammabeta.errors import DataError
 from gammabeta.kernels import histogram, thread_pool
 from gammabeta.report.profile import NO_GRID, Grid, Profile, grid_for
@@ -34,7 +35,7 @@ Group = tuple[str, ...]
 def profiles(
     source: Source,
     chosen: Callable[[], Sequence[Column]],
-    progress: Progress,
+    progress: ProgressFn,
     against: Mapping[str, Profile] | None = None,
 ) -> list[Profile]:
     """The profiles of a file's columns.
@@ -60,10 +61,12 @@ def profiles(
 
 
 def _groups(
-    source: Source, columns: Sequence[Column], progress: Progress, against: Mapping[str, Profile]
+    source: Source, columns: Sequence[Column], progress: ProgressFn, against: Mapping[str, Profile]
 ) -> Iterator[list[Profile]]:
     known = {column.name: column for column in columns}
-    for group, stream in groupby(ahead(source.pieces(list(known)), AHEAD, here=source.here), key=itemgetter(0)):
+    for group, stream in groupby(
+        prefetch(source.pieces(list(known)), AHEAD, in_caller_thread=source.in_caller_thread), key=itemgetter(0)
+    ):
         first = First(group)
         for _, piece in stream:
             first.add(piece)
@@ -78,12 +81,12 @@ def _groups(
 
 
 def _again(source: Source, group: Group) -> Iterator[Block]:
-    for _, piece in ahead(source.pieces(group), here=source.here):
+    for _, piece in prefetch(source.pieces(group), in_caller_thread=source.in_caller_thread):
         yield from piece.present(group)
 
 
 class First:
-    """The first look at a group of columns: their exact statistics, a sample, and the blocks if they can be held."""
+    """The first pass over a group of columns: exact statistics, a sample, and the blocks if they fit in memory."""
 
     def __init__(self, names: Group) -> None:
         self.names, self.rows = names, 0
@@ -120,12 +123,12 @@ class First:
             self.held.append(block)
 
     def statistics(self) -> Both:
-        """Of all columns, shape (k,)."""
+        """Moments and extrema of all columns, shape (k,)."""
         return in_order(self._totals, self.names)
 
 
 class Second:
-    """The second look at a group of columns."""
+    """The second pass over a group of columns: histogram, tallies and central moments."""
 
     def __init__(self, first: First, columns: Sequence[Column], against: Mapping[str, Profile]) -> None:
         self._first, self._columns = first, columns
@@ -135,8 +138,8 @@ class Second:
         self._whole = [_may_be_whole(column, sample) for column, sample in zip(columns, samples, strict=True)]
         others = [against.get(column.name) for column in columns]
         self._grids = [other.grid if other else self._own_grid(i, samples[i]) for i, other in enumerate(others)]
-        least = [other.least if other else low for other, low in zip(others, self._extrema.min, strict=True)]
-        most = [other.most if other else high for other, high in zip(others, self._extrema.max, strict=True)]
+        lows = [other.min if other else low for other, low in zip(others, self._extrema.min, strict=True)]
+        highs = [other.max if other else high for other, high in zip(others, self._extrema.max, strict=True)]
         self._common = [_commonest(sample) for sample in samples]
         tally = [
             bool(other) or whole or common == common
@@ -144,7 +147,7 @@ class Second:
         ]
         low, high, width = (np.array(part, np.float64) for part in list(zip(*self._grids, strict=True))[:3])
         mean, std = np.nan_to_num(self._moments.mean), np.nan_to_num(self._moments.std)
-        rest = (np.array(part, np.float64) for part in (least, most, self._common, tally))
+        rest = (np.array(part, np.float64) for part in (lows, highs, self._common, tally))
         self._view = histogram.view(low, high, width, mean, std, *rest)
         self._seen = histogram.nothing(len(columns))
         self._orders = {i: Order() for i in range(len(columns)) if self._may_identify(i)}
@@ -157,8 +160,8 @@ class Second:
     def _may_identify(self, i: int) -> bool:
         """Whether the column's values may be whole numbers that nearly all differ: there must be room for them."""
         low, high = float(self._extrema.min[i]), float(self._extrema.max[i])
-        told = "int" in self._columns[i].type or max(abs(low), abs(high)) < WHOLE  # beyond, every float is whole
-        return self._whole[i] and told and high - low + 1 >= NEARLY_ALL * float(self._moments.count[i]) > 1
+        is_whole = "int" in self._columns[i].type or max(abs(low), abs(high)) < WHOLE  # beyond, every float is whole
+        return self._whole[i] and is_whole and high - low + 1 >= NEARLY_ALL * float(self._moments.count[i]) > 1
 
     def add(self, block: Block) -> None:
         """Add some rows."""
@@ -169,7 +172,7 @@ class Second:
                 self._orders[i].add(table[:, j])
 
     def add_held(self, held: deque[Block]) -> None:
-        """Add all rows, and let go of them: columns that come one by one each on a thread of their own."""
+        """Add all held blocks and release them, columns in blocks of their own on several threads."""
         if any(len(block.at) > 1 for block in held):
             while held:
                 self.add(held.popleft())
@@ -186,14 +189,14 @@ class Second:
         blocks.clear()
 
     def profiles(self) -> list[Profile]:
-        """All that is known of the columns."""
+        """The profiles of the columns."""
         return [self._profile(i, column) for i, column in enumerate(self._columns)]
 
     def _profile(self, i: int, column: Column) -> Profile:
         first, moments, extrema = self._first, self._moments, self._extrema
         plus, minus = (int(n) for n in first.infinities[i])
-        n, least, most = int(moments.count[i]), float(extrema.min[i]), float(extrema.max[i])
-        counts, below, above = _folded(self._seen.counts[i], self._grids[i], minus, plus, least, most)
+        n, low, high = int(moments.count[i]), float(extrema.min[i]), float(extrema.max[i])
+        counts, below, above = _folded(self._seen.counts[i], self._grids[i], minus, plus, low, high)
         outside, alike, broken = map(int, self._seen.tallies[i])
         order = None if broken else self._orders.get(i)
         cubes, fourths = self._seen.sums[i] / n if n and self._view.unit[i] else (np.nan, np.nan)
@@ -207,8 +210,8 @@ class Second:
             mean=float(moments.mean[i]),
             std=float(moments.std[i]),
             constant=bool(self._constant[i]),
-            least=least,
-            most=most,
+            min=low,
+            max=high,
             skewness=float(cubes),
             kurtosis=float(fourths - 3),
             grid=self._grids[i],
@@ -225,7 +228,7 @@ class Second:
 
 
 class Order:
-    """How many of a column's whole numbers differ, and whether they only rise or only fall."""
+    """A running estimate of a column's distinct whole numbers, and whether they only rise or only fall."""
 
     def __init__(self) -> None:
         self._rising = self._falling = True
@@ -252,12 +255,12 @@ class Order:
         return "rising" if self._rising else "falling" if self._falling else ""
 
     def distinct(self, count: int) -> float:
-        """How many values differ: all of those that only rise or fall, else an estimate."""
+        """The number of distinct values: exact where they only rise or fall, else an estimate."""
         return float(count) if self.direction else min(float(count), round(histogram.how_many(self._registers)))
 
 
 def _commonest(sample: NDArray[np.float64]) -> float:
-    """The value that makes up half of the sample or more, which is in rising order; NaN if none does."""
+    """The value that makes up half of a sorted sample or more; NaN if none does."""
     if not len(sample):
         return nan
     middle = sample[(len(sample) - 1) // 2]
@@ -270,9 +273,9 @@ def _may_be_whole(column: Column, sample: NDArray[np.float64]) -> bool:
 
 
 def _folded(
-    slots: NDArray[np.int64], grid: Grid, minus: int, plus: int, least: float, most: float
+    slots: NDArray[np.int64], grid: Grid, minus: int, plus: int, low: float, high: float
 ) -> tuple[NDArray[np.int64], int, int]:
-    """The counts of the bins, and of the finite values below and above. least, most: the ends of the finite values.
+    """The counts of the bins, and of finite values below and above them. low, high: the range of the finite values.
 
     Where the grid reaches as far as the values do, what rounding put beyond it belongs to its last bin.
     """
@@ -281,8 +284,8 @@ def _folded(
         int(slots[histogram.BELOW]) - minus,
         int(slots[histogram.FIRST + grid.bins : histogram.MISSING].sum()) - plus,
     )
-    if least >= grid.low:
+    if low >= grid.low:
         counts[0], below = counts[0] + below, 0
-    if most <= grid.high:
+    if high <= grid.high:
         counts[-1], above = counts[-1] + above, 0
     return counts, below, above

@@ -1,4 +1,4 @@
-"""A few values of each column, spread evenly over a stream of unknown length."""
+"""A sample of each column, spread evenly over a stream of unknown length."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ ALTOGETHER = 1 << 22  # values, over all columns
 
 
 class Sample:
-    """One value from each stretch of rows, at a place drawn by lot: what repeats in step cannot hide between them.
+    """A stratified sample: one value from each stretch of rows, at a random row, so that periods cannot hide.
 
     Stretches double in length as the stream goes on, so that a long column keeps from `size` to twice as many values.
     The lot is the same each time: the same rows in the same pieces give the same sample.
@@ -26,7 +26,7 @@ class Sample:
         self._lot = np.random.default_rng(0)
 
     def add(self, at: Sequence[int], values: Vector) -> None:
-        """Take some rows of a block. at: the columns' places; values: (n,) or (n, k)."""
+        """Add some rows of a block. at: the columns' indices; values: (n,) or (n, k), of which the sample is a copy."""
         places = np.asarray(at)
         while len(values) // self._step[places].min() > 2 * self.size:
             self._thin(places[self._step[places] == self._step[places].min()])
@@ -42,7 +42,7 @@ class Sample:
         self._thin(places[self._held[places] > 2 * self.size])
 
     def _thin(self, places: NDArray[np.intp]) -> None:
-        """Leave half of these columns' values out, by lot, and take half as many from now on."""
+        """Drop a random half of these columns' values, and take half as many from now on."""
         for i in places:
             together = np.concatenate([np.empty(0), *self._kept[i]])
             self._kept[i] = [together[self._lot.random(len(together)) < 0.5]]
@@ -50,6 +50,6 @@ class Sample:
         self._step[places] *= 2
 
     def sorted(self, i: int) -> Floats:
-        """A column's finite values, in rising order."""
+        """A sorted copy of a column's finite values in the sample."""
         together = np.concatenate([np.empty(0), *self._kept[i]])
         return np.sort(together[np.isfinite(together)])

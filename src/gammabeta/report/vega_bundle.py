@@ -1,4 +1,4 @@
-"""Vega, Vega-Lite and Vega-Embed as one script, from vl-convert: what draws a page's charts without a network.
+"""The JavaScript bundle of Vega, Vega-Lite and Vega-Embed, from vl-convert, for pages that work offline.
 
 vl-convert takes a second and a half and 130 MB of memory to make it, as often as it is asked, so it is kept.
 """
@@ -17,7 +17,7 @@ SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 def bundle() -> str:
-    """The script, from the user's cache if it is there and whole."""
+    """The text of the script, from the user's cache if it is there and whole."""
     place = folder() / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
         checksum, _, script = place.read_text("utf-8").partition("\n")
@@ -43,7 +43,7 @@ def _checksum(text: str) -> str:
 
 
 def folder() -> Path:
-    """Where this system keeps what can be made again."""
+    """The user's cache folder of gammabeta."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "gammabeta"
     if sys.platform == "darwin":

@@ -16,7 +16,7 @@ import pytest
 
 from gammabeta import data
 from gammabeta.data.io.paths import replacing
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.errors import DataError, FileError, KindError
 
 FORMATS = ["csv", "csv.gz", "parquet", "arrow", "npy"]
@@ -164,7 +164,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
 
 def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path, monkeypatch):
     source = put(tmp_path / "in.csv", 10)
-    monkeypatch.setattr("gammabeta.data.passes.transform.measure", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("work began"))
     (tmp_path / "folder.csv").mkdir()
     for out, kind, message in [
         (tmp_path / "none" / "out.csv", FileError, "there is no folder .*; make it first"),
@@ -182,7 +182,7 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path, monkeypatc
 
 def test_an_unwritable_folder_is_found_out_before_any_work(tmp_path, monkeypatch):
     source = put(tmp_path / "in.csv", 10)
-    monkeypatch.setattr("gammabeta.data.passes.transform.measure", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("work began"))
     opened = os.open
 
     def refuse(path, flags, *given):  # chmod does not stop root, whom tests may run as
@@ -229,7 +229,7 @@ def test_ahead_passes_errors_on_and_stops_its_thread():
         yield 1
         raise DataError("in the thread")
 
-    items = ahead(failing())
+    items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(DataError, match="in the thread"):
         next(items)
@@ -244,7 +244,7 @@ def test_ahead_passes_errors_on_and_stops_its_thread():
             closed.append(True)
 
     before = threading.active_count()
-    items = ahead(endless(), depth=2)
+    items = prefetch(endless(), depth=2)
     assert next(items) == 0
     items.close()
     assert closed == [True]
@@ -259,7 +259,7 @@ def test_ahead_really_runs_ahead():
             made.append(i)
             yield i
 
-    found = ahead(items(), depth=2)
+    found = prefetch(items(), depth=2)
     assert next(found) == 0
     deadline = time.monotonic() + 10
     while len(made) < 3 and time.monotonic() < deadline:

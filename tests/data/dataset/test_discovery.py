@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gammabeta import Moments, data
+from gammabeta.data.core.file_stamp import FileStamp
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, data_set, is_data_set
-from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics
+from gammabeta.data.dataset.file_statistics import FileStatistics
 from gammabeta.data.passes import measure
 from gammabeta.errors import DataError, FileError, KindError
 

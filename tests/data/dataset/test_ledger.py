@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from gammabeta import Extrema, Moments, data
 from gammabeta.cli import main
+from gammabeta.data.core.file_stamp import FileStamp
 from gammabeta.data.dataset import ledger as journals
-from gammabeta.data.dataset.file_statistics import FileStamp
 from gammabeta.data.dataset.ledger import LedgerFile
+from gammabeta.data.formats import registry
 from gammabeta.errors import DataError, FileError, StateError
 from gammabeta.statistics.binary import packed, unpacked
 
@@ -60,27 +61,27 @@ def reads(monkeypatch) -> list[str]:
 
     seen = []
 
-    def opened(path):
+    def open_source(path):
         seen.append(Path(path).name)
-        return data.sources.opened(path)
+        return registry.open_source(path)
 
-    monkeypatch.setattr(file_statistics, "opened", opened)
+    monkeypatch.setattr(file_statistics, "open_source", open_source)
     return seen
 
 
 def test_only_new_and_changed_files_are_read(folder, monkeypatch):
     seen = reads(monkeypatch)
     first = data.update("d", "s.json")
-    assert (first.read, first.kept, first.gone, first.bad) == (names(*range(8)), 0, (), {})
+    assert (first.read, first.unchanged, first.gone, first.bad) == (names(*range(8)), 0, (), {})
     assert len(seen) == 8
     seen.clear()
     again = data.update("d", "s.json")
-    assert (again.read, again.kept, seen) == ((), 8, [])
+    assert (again.read, again.unchanged, seen) == ((), 8, [])
     write(folder / "d/k=0/2.parquet", 100)
     write(folder / "d/k=0/8.parquet", 101)
     (folder / "d/k=1/3.parquet").unlink()
     third = data.update("d", "s.json", recipe=data.Recipe("minmax"))
-    assert (third.read, third.kept, third.gone) == (names(2, 8), 6, names(3))
+    assert (third.read, third.unchanged, third.gone) == (names(2, 8), 6, names(3))
     assert sorted(seen) == ["2.parquet", "8.parquet"]
     assert data.load("s.json") == third.statistics == data.measure("d", recipe=data.Recipe("minmax"))
     assert first.statistics == again.statistics != third.statistics
@@ -127,9 +128,9 @@ def _edit(folder: Path, kind: str, a: int, b: int, clock: int) -> None:
 def test_columns_that_were_not_meant_before_are_read(folder, monkeypatch):
     data.update("d", "s.json", ["x"])
     seen = reads(monkeypatch)
-    assert data.update("d", "s.json", ["x"]).kept == 8
+    assert data.update("d", "s.json", ["x"]).unchanged == 8
     wide = data.update("d", "s.json")
-    assert (wide.kept, len(seen)) == (0, 8)
+    assert (wide.unchanged, len(seen)) == (0, 8)
     assert wide.statistics == data.measure("d")
     seen.clear()
     assert data.update("d", "s.json", exclude=["x"]).statistics == wide.statistics.select(["n"])
@@ -141,7 +142,7 @@ def test_the_ledger_moves_with_its_data(folder):
     data.update("d", "s.json")
     for name, new in (("s.json", "t.json"), ("s.ledger", "t.ledger"), ("d", "e")):
         (folder / name).rename(folder / new)
-    assert data.update("e", "t.json").kept == 8
+    assert data.update("e", "t.json").unchanged == 8
 
 
 def test_schemas_may_change_from_file_to_file(folder):
@@ -149,7 +150,7 @@ def test_schemas_may_change_from_file_to_file(folder):
     found = data.update("d", "s.json")
     assert found.statistics == data.measure("d")
     assert sum(b'"layout"' in line and b'"file"' not in line for line in lines()) == 2
-    assert data.update("d", "s.json").kept == 9
+    assert data.update("d", "s.json").unchanged == 9
 
 
 def test_a_column_that_is_missing_loses_nothing(folder):
@@ -158,7 +159,7 @@ def test_a_column_that_is_missing_loses_nothing(folder):
         data.update("d", "s.json")
     assert not Path("s.json").exists()
     known = sum(b'"sums"' in line for line in lines())
-    assert data.update("d", "s.json", exclude=["x"]).kept == known >= 1
+    assert data.update("d", "s.json", exclude=["x"]).unchanged == known >= 1
 
 
 def test_bad_files(folder):
@@ -171,7 +172,7 @@ def test_bad_files(folder):
     assert "the other files' statistics are kept in 's.ledger'" in str(error.value)
     assert not Path("s.json").exists()
     found = data.update("d", "s.json", skip_bad=True)
-    assert (found.read, found.kept, sorted(found.bad)) == ((), 6, ["k=0/4.parquet", "k=1/5.parquet"])
+    assert (found.read, found.unchanged, sorted(found.bad)) == ((), 6, ["k=0/4.parquet", "k=1/5.parquet"])
     assert "cannot be read as Parquet" in found.bad["k=0/4.parquet"]
     assert "is empty: it has 0 bytes" in found.bad["k=1/5.parquet"]
     assert sum(b'"bad": "' in line for line in lines()) == 4
@@ -192,7 +193,7 @@ def test_nothing_but_bad_files(folder):
 def test_check_finds_what_size_and_time_hide(folder):
     data.update("d", "s.json")
     found = data.update("d", "s.json", check=3)
-    assert len(found.checked) == 5 and found.kept == 8
+    assert len(found.checked) == 5 and found.unchanged == 8
     assert data.update("d", "s.json", check=3).checked == found.checked
     assert any(data.update("d", "s.json", check=seed).checked != found.checked for seed in range(4, 9))
     for i in range(8):
@@ -204,7 +205,7 @@ def test_check_finds_what_size_and_time_hide(folder):
         path.write_bytes(content)
         os.utime(path, ns=(0, before.st_mtime_ns))
         assert path.stat().st_size == before.st_size
-    assert data.update("d", "s.json").kept == 8
+    assert data.update("d", "s.json").unchanged == 8
     with pytest.raises(StateError, match="it was changed, though its size and time are as they were; touch the file"):
         data.update("d", "s.json", check=3)
     for i in range(8):
@@ -307,7 +308,7 @@ def test_what_no_longer_holds_is_thrown_away(folder, monkeypatch):
     sizes = []
     for i in range(30):
         write(folder / "d/k=0/0.parquet", 1000 + i)
-        assert data.update("d", "s.json").kept == (7 if i else 0)
+        assert data.update("d", "s.json").unchanged == (7 if i else 0)
         sizes.append(Path("s.ledger").stat().st_size)
     assert max(sizes) < 2 * sizes[0] + 8000
     assert sum(a > b for a, b in pairwise(sizes)) >= 2
@@ -328,7 +329,7 @@ def test_a_disk_that_is_full(folder):
         assert not Path("s.json").exists()
     known = sum(line.endswith(b"\n") and b'"sums"' in line for line in lines())
     found = data.update("d", "s.json")
-    assert found.kept == known >= 1 and found.statistics == data.measure("d")
+    assert found.unchanged == known >= 1 and found.statistics == data.measure("d")
 
 
 def test_no_permission(folder, monkeypatch):
@@ -387,7 +388,7 @@ def test_the_command(folder, capsys):
     assert main(["stats", "d", "-o", "s.json", "--skip-bad", "--json"]) == 0
     said = capsys.readouterr()
     files = json.loads(said.out)["files"]
-    assert (files["kept"], files["read"], files["bad"][0]["file"]) == (7, [], "x.parquet")
+    assert (files["unchanged"], files["read"], files["bad"][0]["file"]) == (7, [], "x.parquet")
     assert "note: left out: 'd/x.parquet' cannot be read as Parquet" in said.err
     (folder / "d/x.parquet").unlink()
     (folder / "d/README").touch()
@@ -419,7 +420,7 @@ def test_progress_is_told(folder):
         "d",
         "s.json",
         progress=lambda done, size: told.append((done, size)),
-        finished=lambda *given: files.append(given),
+        on_file_done=lambda *given: files.append(given),
     )
     size = sum(path.stat().st_size for path in Path("d").rglob("*.parquet"))
     assert told[-1] == (size, size)
@@ -431,12 +432,12 @@ def test_a_signal_leaves_what_can_go_on(folder, number, status):
     if os.name == "nt":
         pytest.skip("Windows has no such signals")
     hold = (
-        "import os, signal; from gammabeta.data import ledger; each = ledger.each\n"
+        "import os, signal; from gammabeta.data.dataset import update; each = update.each\n"
         "def some(*given):\n"
         "    for i, outcome in enumerate(each(*given)):\n"
         f"        if i == 3: os.kill(os.getpid(), {int(number)})\n"
         "        yield outcome\n"
-        "ledger.each = some\n"
+        "update.each = some\n"
     )
     command = [sys.executable, "-c", hold + CODE, "stats", "d", "-o", "s.json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -446,7 +447,7 @@ def test_a_signal_leaves_what_can_go_on(folder, number, status):
     )
     assert sorted(path.name for path in folder.iterdir()) == ["d", "s.ledger"]
     found = data.update("d", "s.json")
-    assert found.kept == 3 and found.statistics == data.measure("d")
+    assert found.unchanged == 3 and found.statistics == data.measure("d")
 
 
 def test_a_stamp_is_of_size_and_time(folder):

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from gammabeta import data
 from gammabeta.cli import main
-from gammabeta.data.dataset.ledger import Journal
-from gammabeta.kernels import threads
+from gammabeta.data.dataset.ledger import LedgerFile
+from gammabeta.kernels import thread_pool
 
 kills, seed, folder = int(sys.argv[1]), int(sys.argv[2]), Path("d")
 draw, clock = random.Random(seed), 0
@@ -36,13 +36,13 @@ def begun():
     return child
 
 def known():
-    with Journal(Path("s.ledger")) as journal:
+    with LedgerFile(Path("s.ledger")) as journal:
         return set(journal.names)
 
 folder.mkdir()
 for i in range({FILES}):
     write(i)
-with threads.limit(1):  # all that is imported and compiled is, and no thread stays that a fork would miss
+with thread_pool.limit(1):  # all that is imported and compiled is, and no thread stays that a fork would miss
     data.measure("d")
     main(["stats", "--help"])
 start = time.monotonic()
@@ -71,7 +71,7 @@ while hits < kills:
     assert len(list(Path().glob("*.json"))) == 1
 assert os.waitpid(begun(), 0)[1] == 0
 assert data.load("s.json") == data.measure("d")
-assert data.update("d", "s.json").kept == {FILES}
+assert data.update("d", "s.json").unchanged == {FILES}
 """
 
 

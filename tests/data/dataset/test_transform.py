@@ -17,7 +17,8 @@ import pytest
 
 from gammabeta import data
 from gammabeta.cli import main
-from gammabeta.data.dataset.manifest import FOLDER, Manifest, fingerprint, locked, stamp
+from gammabeta.data.core.file_stamp import stamp_if_there
+from gammabeta.data.dataset.manifest import FOLDER, Manifest, fingerprint, locked
 from gammabeta.data.formats.parquet import ParquetSink
 from gammabeta.errors import DataError, FileError, KindError, StateError
 
@@ -72,7 +73,7 @@ def test_all_files_are_scaled_by_the_statistics_of_all(folder):
     assert list(contents("out")) == NAMES
     assert (done.path, done.rows, done.statistics.names) == (Path("out"), 1500, ("x", "n"))
     assert [column.name for column in done.converted] == ["n"] and [column.name for column in done.passed] == ["w"]
-    assert done.files == data.Files(written=3, kept=0, bad={}, stale=(), left_out=())
+    assert done.files == data.Files(written=3, unchanged=0, bad={}, stale=(), left_out=())
     assert done.statistics == data.gather([f"in/{name}" for name in NAMES])
     out = data.gather([f"out/{name}" for name in NAMES])
     # the mean of 1500 rounded values of size about 1 is off by less than an ULP of 1
@@ -105,7 +106,7 @@ def test_the_way_back(folder, workers):
 
 def test_minmax_by_footers(folder, monkeypatch):
     read_ = data.scale("in", "read", recipe=MINMAX, footers=False)
-    monkeypatch.setattr("gammabeta.data.passes.measure.measure", lambda *a, **k: pytest.fail("values were read"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("values were read"))
     told = data.scale("in", "told", recipe=MINMAX)
     assert isinstance(told.statistics, data.Ranges) and told.statistics.affine() == read_.statistics.affine()
     assert contents("told") == contents("read")
@@ -151,7 +152,7 @@ def test_a_second_run_does_nothing(folder, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.parquet")}
     names = written(monkeypatch)
     done = data.scale("in", "out")
-    assert names == [] and done.files.kept == 3 and done.files.written == 0 and done.rows == 1500
+    assert names == [] and done.files.unchanged == 3 and done.files.written == 0 and done.rows == 1500
     assert before == {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.parquet")}
 
 
@@ -191,7 +192,7 @@ def test_what_is_not_as_it_was_is_written_again(folder, monkeypatch, change):
     change(folder)
     names = written(monkeypatch)
     done = data.scale("in", "out")
-    assert names == ["file 1"] and done.files.kept == 2
+    assert names == ["file 1"] and done.files.unchanged == 2
     assert contents("out") == expected
 
 
@@ -285,7 +286,7 @@ def test_a_bad_file_is_named_and_the_rest_kept(folder, capsys, spoil, kind, mess
     assert main(["apply", "s.json", "in", "-o", "out"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     (Path("in") / NAMES[1]).unlink()
-    assert data.apply("s.json", "in", "out").files.kept >= 1
+    assert data.apply("s.json", "in", "out").files.unchanged >= 1
     assert list(contents("out")) == [NAMES[0], NAMES[2]]
 
 
@@ -296,7 +297,7 @@ def test_files_that_cannot_be_read_are_skipped(folder, capsys, recipe):
         data.scale("in", "out", recipe=recipe)
     assert contents("out") == {}
     done = data.scale("in", "out", recipe=recipe, skip_bad=True)
-    assert list(done.files.bad) == [NAMES[1]] and (done.files.written, done.files.kept, done.rows) == (2, 0, 1000)
+    assert list(done.files.bad) == [NAMES[1]] and (done.files.written, done.files.unchanged, done.rows) == (2, 0, 1000)
     data.save(data.measure("in/**/[ac].parquet", recipe=recipe), "s.json")
     assert data.apply("s.json", "in", "applied", skip_bad=True).files == done.files
     assert contents("applied") == contents("out")
@@ -308,7 +309,7 @@ def test_files_that_cannot_be_read_are_skipped(folder, capsys, recipe):
     assert main(["apply", "s.json", "in", "-o", "out", "--skip-bad", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["files"]
     bad = [{"file": NAMES[1], "reason": done.files.bad[NAMES[1]]}]
-    assert told == {"written": 0, "kept": 2, "bad": bad, "stale": [], "left_out": []}
+    assert told == {"written": 0, "unchanged": 2, "bad": bad, "stale": [], "left_out": []}
     (Path("in") / NAMES[1]).unlink()
     data.scale("in", "rest", recipe=recipe)
     assert contents("out") == contents("rest")
@@ -364,7 +365,7 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(folder, monkeypatch,
     Path("link").symlink_to("in/year=2023")
     Path("file").touch()
     before = contents(".")
-    monkeypatch.setattr("gammabeta.data.passes.measure.measure", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("work began"))
     with pytest.raises(FileError, match=message):
         data.scale("in", out)
     assert contents(".") == before and not list(folder.rglob(FOLDER))
@@ -407,7 +408,7 @@ def test_a_journal_leads_nowhere_else(folder):
     data.scale("in", "out")
     Path("victim").write_text("x")
     path = Path("out") / FOLDER / "written.jsonl"
-    line = {"file": "../victim", "source": [1, 1], "map": "", "output": stamp(Path("victim")), "rows": 1}
+    line = {"file": "../victim", "source": [1, 1], "map": "", "output": stamp_if_there(Path("victim")), "rows": 1}
     path.write_text(path.read_text() + json.dumps(line))
     assert "../victim" not in Manifest(Path("out")).lines
 
@@ -442,7 +443,7 @@ def test_a_full_disk(folder):
     assert len(result.stderr.splitlines()) == 1
     assert list(contents("out")) == NAMES[:2]
     done = data.scale("in", "out")
-    assert done.files.kept == 2
+    assert done.files.unchanged == 2
     data.scale("in", "fresh")
     assert contents("out") == contents("fresh")
 
@@ -465,7 +466,7 @@ def test_an_interruption_says_how_to_go_on(folder, kind, status):
         "gammabeta: interrupted; what is done is kept in 'out': the same command goes on from there\n"
     )
     assert NAMES[0] in contents("out") and not list(folder.rglob("*.part"))
-    assert data.scale("in", "out").files.kept >= 1
+    assert data.scale("in", "out").files.unchanged >= 1
     data.scale("in", "fresh")
     assert contents("out") == contents("fresh")
 
@@ -494,12 +495,12 @@ def test_progress_goes_from_nothing_to_all(folder):
 def test_every_file_is_told(folder):
     data.scale("in/a.*", "out")
     told = []
-    data.scale("in", "out", workers=1, finished=lambda *given: told.append(given))
+    data.scale("in", "out", workers=1, on_file_done=lambda *given: told.append(given))
     assert told[:3] == [(1, 3, 0), (2, 3, 500), (3, 3, 1000)]  # for the statistics, which knew a.parquet
     assert told[3:] == [(1, 3, 500), (2, 3, 1000), (3, 3, 1500)]  # they are others now: it is written again
     told.clear()
     (Path("out") / NAMES[1]).unlink()
-    data.scale("in", "out", finished=lambda *given: told.append(given))
+    data.scale("in", "out", on_file_done=lambda *given: told.append(given))
     assert told == [(3, 3, 0), (3, 3, 500)]
 
 

@@ -22,7 +22,8 @@ import os, sys
 from pathlib import Path
 import gammabeta.data.dataset.transform
 from gammabeta.cli import main
-from gammabeta.data import journal, parquet, record
+from gammabeta.data.dataset import ledger, manifest
+from gammabeta.data.formats import parquet
 left = steps = int(sys.argv.pop(1))
 def step():
     global left
@@ -36,7 +37,7 @@ def counted(owner, name):
         inner(*given)
         step()
     setattr(owner, name, outer)
-for owner in (parquet.ParquetSink, record.Record, journal.Journal, Path):
+for owner in (parquet.ParquetSink, manifest.Manifest, ledger.LedgerFile, Path):
     for name in {"write", "close", "add", "replace"} & set(vars(owner)):
         counted(owner, name)
 print("begins", flush=True)

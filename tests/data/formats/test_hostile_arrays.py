@@ -10,6 +10,7 @@ import pytest
 
 from gammabeta import data
 from gammabeta.cli import main
+from gammabeta.data.formats.registry import open_source
 from gammabeta.errors import DataError, FileError
 
 
@@ -72,7 +73,7 @@ def test_features_that_nothing_stands_behind_are_refused_at_once(tmp_path, capsy
     assert main(["stats", str(tmp_path / "x.npy")]) == 2
     assert "at most 65,536 features can be measured where there are no values" in capsys.readouterr().err
     (tmp_path / "x.npy").write_bytes(npy(described((0, 65_536))))
-    assert len(data.sources.opened(tmp_path / "x.npy").names) == 65_536
+    assert len(open_source(tmp_path / "x.npy").names) == 65_536
 
 
 def test_features_are_counted_where_they_are_kept(tmp_path):
@@ -237,7 +238,7 @@ def test_many_arrays_are_found_in_one_look(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gammabeta.data.formats.zip_member.zipfile.ZipFile", Counted)
-        assert len(data.sources.opened(tmp_path / "x.npz").schema) == 3000
+        assert len(open_source(tmp_path / "x.npz").schema) == 3000
     assert reads == 1
 
 

@@ -73,7 +73,7 @@ def test_a_name_that_is_longer_than_names_are(tmp_path):
 
 
 def test_columns_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(csv, "MOST_COLUMNS", 3)
+    monkeypatch.setattr(csv, "MAX_COLUMNS", 3)
     (tmp_path / "x.csv").write_text("a,b,c\n1,2,3\n")
     assert data.measure(tmp_path / "x.csv").rows == 1
     (tmp_path / "x.csv").write_text("a,b,c,d\n1,2,3,4\n")
@@ -83,6 +83,6 @@ def test_columns_are_counted(tmp_path, monkeypatch):
 
 def test_the_bounds_that_the_documentation_names():
     told = (Path(__file__).parents[3] / "docs/sources.md").read_text("utf-8")
-    bounds = (csv.LARGEST_HEADER, csv.LARGEST_BLOCK, csv.MOST_COLUMNS, npy.FEATURES, npy.FEATURES_OF_NOTHING)
+    bounds = (csv.LARGEST_HEADER, csv.LARGEST_BLOCK, csv.MAX_COLUMNS, npy.FEATURES, npy.FEATURES_OF_NOTHING)
     for bound in bounds:
         assert f"{bound:,}" in told

@@ -248,7 +248,8 @@ def test_wide_files_are_turned_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("gammabeta.data.core.source.CHUNK_BYTES", 1 << 12)
     used = []
     monkeypatch.setattr(
-        "gammabeta.data.formats.parquet.turned", lambda *given: used.append(1) or parquet_transpose.turned(*given)
+        "gammabeta.data.formats.parquet.columns_to_rows",
+        lambda *given: used.append(1) or parquet_transpose.columns_to_rows(*given),
     )
     data.scale(tmp_path / "in.parquet", tmp_path / "turned.parquet")
     assert used

@@ -25,7 +25,7 @@ NAN, INF = np.nan, np.inf
 def told(path):
     """The columns for which the footer is believed."""
     source = ParquetSource(path)
-    return source.stated([column.name for column in source.columns if not column.skip_reason])
+    return source.footer_minmax([column.name for column in source.columns if not column.skip_reason])
 
 
 def same(a, b):
@@ -168,7 +168,7 @@ def said(low, high, nulls=0, values=2):
     ],
 )
 def test_what_footers_have_said_wrongly_is_not_believed(statistics, kind):
-    assert parquet_footer._told(statistics, kind) is None
+    assert parquet_footer._range_of(statistics, kind) is None
 
 
 def test_a_writer_known_for_wrong_statistics_is_not_believed(tmp_path):
@@ -180,9 +180,9 @@ def test_a_writer_known_for_wrong_statistics_is_not_believed(tmp_path):
     def of(writer):
         return SimpleNamespace(created_by=writer, num_row_groups=1, row_group=lambda i: chunk)
 
-    assert parquet_footer.stated(of("parquet-cpp version 1.5.1-SNAPSHOT"), {0: pa.float64()}) == {}
+    assert parquet_footer.minmax(of("parquet-cpp version 1.5.1-SNAPSHOT"), {0: pa.float64()}) == {}
     for writer in "parquet-cpp-arrow version 1.0.0", "parquet-mr version 1.12.3", None, "":
-        assert parquet_footer.stated(of(writer), {0: pa.float64()}) == {0: Extrema.between(1, 1)}
+        assert parquet_footer.minmax(of(writer), {0: pa.float64()}) == {0: Extrema.between(1, 1)}
 
 
 def test_columns_are_found_among_nested_ones(tmp_path):
@@ -214,7 +214,7 @@ def test_minmax_scaling_by_footers_reads_once_and_gives_the_same_file(tmp_path, 
     read = data.scale(source, tmp_path / "read.parquet", recipe=recipe, footers=False)
     kept = data.scale(source, tmp_path / "kept.parquet", recipe=recipe, stats=tmp_path / "s.json")
     assert isinstance(read.statistics, data.Statistics) and isinstance(kept.statistics, data.Statistics)
-    monkeypatch.setattr("gammabeta.data.passes.measure.measure", lambda *a, **k: pytest.fail("values were read"))
+    monkeypatch.setattr("gammabeta.data.passes.measure._parts", lambda *a, **k: pytest.fail("values were read"))
     done = data.scale(source, tmp_path / "told.parquet", recipe=recipe)
     assert isinstance(done.statistics, data.Ranges)
     assert done.statistics.names == ("x", "n") and done.rows == done.statistics.rows == 1000

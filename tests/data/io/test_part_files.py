@@ -20,12 +20,13 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
 WAITING = """
 import sys, time
 from pathlib import Path
-from gammabeta.data import second_pass, state
-scaled = second_pass._scaled
+from gammabeta.data.core import statistics
+from gammabeta.data.passes import transform
+scaled = transform._scaled
 def wait(*given):
     print(*(path.name for path in Path().glob(".*.part")), flush=True)
     time.sleep(600)
-second_pass._scaled = state.Statistics.to_json = wait
+transform._scaled = statistics.Statistics.to_json = wait
 from gammabeta.cli import main
 sys.exit(main())
 """

@@ -1,4 +1,4 @@
-"""Arrow columns as NumPy vectors and back: nothing is copied where the bits are already right."""
+"""Conversions between Arrow columns and NumPy vectors, without a copy where the bits are already right."""
 
 from functools import cache
 from typing import Any
@@ -25,7 +25,7 @@ def is_number(kind: pa.DataType) -> bool:
 
 @cache
 def type_name(kind: pa.DataType) -> str:
-    """A type's name as people say it: NumPy's for floats, Arrow's for the rest."""
+    """The name of a type in messages: NumPy's for floats, Arrow's for the rest."""
     if pa.types.is_floating(kind):
         return str(dtype_of(kind))
     return str(kind)
@@ -37,7 +37,7 @@ def scaled_type(kind: pa.DataType) -> pa.DataType:
 
 
 def width(kind: pa.DataType) -> int:
-    """The bytes of a value, 0 where values differ in length."""
+    """The size of a value in bytes, 0 where values differ in length."""
     try:
         return (int(kind.bit_width) + 7) // 8
     except ValueError:
@@ -50,12 +50,12 @@ def dtype_of(kind: pa.DataType) -> np.dtype[Any]:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """Decimals as float64, each value rounded to the nearest; anything else as it is."""
+    """A column of decimals as float64, each value rounded to the nearest; any other column as it is."""
     return nearest(column) if pa.types.is_decimal(column.type) else column
 
 
 def raw(column: pa.Array) -> Vector:
-    """Every value of the column, with anything at all where it is null. Shape (rows,), not copied."""
+    """A column as a vector (rows,), undefined where it is null: a view of Arrow's memory, decimals a copy."""
     plain = _plain(column)
     dtype = dtype_of(plain.type)
     data = plain.buffers()[1]
@@ -65,12 +65,12 @@ def raw(column: pa.Array) -> Vector:
 
 
 def present(column: pa.Array) -> Vector:
-    """The values that are not null, integers as integers. Shape (rows − nulls,)."""
+    """A column's values without nulls, (rows − nulls,); a view if there is no null."""
     return raw(column.drop_null() if column.null_count else column)
 
 
 def filled(column: pa.Array) -> Vector:
-    """Every value, NaN where it is null; integers with nulls become float64. Shape (rows,)."""
+    """A column as a vector (rows,), NaN where it is null; a view if it has no null, else floating and a copy."""
     if not column.null_count:
         return raw(column)
     plain = _plain(column)
@@ -81,12 +81,12 @@ def filled(column: pa.Array) -> Vector:
 
 
 def fresh(rows: int, dtype: np.dtype[Any]) -> Vector:
-    """A vector to be filled, in Arrow's memory: what one thread frees there another can have at once."""
+    """An uninitialized vector (rows,) in Arrow's memory: what one thread frees there another can have at once."""
     return np.frombuffer(pa.allocate_buffer(rows * dtype.itemsize), dtype)
 
 
 def restored(values: Vector, like: pa.Array) -> pa.Array:
-    """A column of `values` that is null where `like` is. values: (rows,), contiguous."""
+    """An Arrow column of `values`, null where `like` is. values: (rows,), contiguous; the column holds its memory."""
     kind = pa.from_numpy_dtype(values.dtype)
     if not like.null_count:
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)], null_count=0)

@@ -21,7 +21,7 @@ _COPIED = 1 << 16  # bytes that are read at once: messages, and buffers of a few
 
 
 def is_flat(kind: pa.DataType) -> bool:
-    """Whether the rows of a column lie one after the other, or their ends do: numbers, times, flags, text, bytes."""
+    """Whether a column of this type can be read some rows at a time: numbers, times, flags, text and bytes can."""
     types = pa.types
     fixed = types.is_primitive(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind)
     return bool(fixed or _offset_type(kind) is not None)
@@ -35,7 +35,7 @@ def _offset_type(kind: pa.DataType) -> type[np.signedinteger[Any]] | None:
 
 
 class Buffers:
-    """A file for Arrow to lay record batches out in, from which their rows are then read."""
+    """A file object for Arrow whose record batches are addresses in the file, not data; `rows` reads their rows."""
 
     closed = False
 
@@ -56,13 +56,13 @@ class Buffers:
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file: bytes that are read."""
+        """As of any file: the bytes, copied."""
         start, stop = self._at, self._size if size < 0 else min(self._at + size, self._size)
         self._at = max(start, stop)
         return bytes(memoryview(self._read(start, stop)))
 
     def read_buffer(self, size: int) -> pa.Buffer:
-        """What Arrow asks for in the place of `read`: where much is asked for, no more than its place."""
+        """What Arrow calls instead of `read`: for large buffers it returns the mapping, which must not be looked at."""
         start, stop = self._at, min(self._at + size, self._size)
         self._at = max(start, stop)
         if stop - start <= _COPIED:
@@ -72,7 +72,7 @@ class Buffers:
         return self._place[start:stop]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.closed = True
         self._file.close()
 
@@ -88,7 +88,7 @@ class Buffers:
         return result
 
     def rows(self, name: str, column: pa.Array, start: int, stop: int) -> pa.Array:
-        """Some rows of a flat column, in memory of their own, as far as its buffers go.
+        """A copy of some rows of a flat column, read from the file and checked against the sizes of its buffers.
 
         Raises:
             FileError: a buffer is shorter than the rows that the file claims.
@@ -112,7 +112,7 @@ class Buffers:
         return result
 
     def _part(self, name: str, buffer: pa.Buffer | None, start: int, stop: int) -> pa.Buffer:
-        """Some bytes of a buffer."""
+        """A copy of some bytes of a buffer. FileError where the buffer is shorter."""
         held = 0 if buffer is None else buffer.size
         if not 0 <= start <= stop <= held:
             raise FileError(

@@ -1,4 +1,4 @@
-"""Which columns are meant: those named, or all that are numbers, but for those left out."""
+"""Selection of columns by names, patterns and exclusions."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from gammabeta.errors import DataError, KindError
 def selected(
     available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place
 ) -> tuple[Column, ...]:
-    """The columns to scale, in the file's order.
+    """The numeric columns selected by `columns` and `exclude`, in the file's order.
 
     Names may be patterns such as "mean *"; a column of just that name goes before the pattern.
 
@@ -22,9 +22,9 @@ def selected(
     """
     names = [column.name for column in available]
     wanted = asked(names, columns, exclude, path)
-    skip_reason = [column for column in available if column.name in wanted and column.skip_reason]
+    unfit = [column for column in available if column.name in wanted and column.skip_reason]
     if columns is not None:
-        for column in skip_reason:
+        for column in unfit:
             if column.name in columns:
                 raise KindError(
                     f"columns to scale must be of numbers, {column.name!r} in {str(path)!r} is {column.skip_reason} "
@@ -40,13 +40,13 @@ def selected(
 
 
 def asked(names: Sequence[str], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Place) -> set[str]:
-    """The names that are meant, be they of numbers or not. Raises `DataError` where one is no column."""
+    """The names selected by `columns` and `exclude`, whatever their type. DataError for unknown names."""
     wanted = set(names) if columns is None else _matching(columns, names, path)
     return wanted - _matching(exclude or (), names, path)
 
 
 def matches(pattern: str, names: Sequence[str]) -> list[str]:
-    """The names that a name or a pattern stands for: a column of just that name goes before the pattern."""
+    """The names that match a name or a pattern such as "mean *"; an exact name goes before the pattern."""
     return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
 
 

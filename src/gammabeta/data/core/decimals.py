@@ -1,4 +1,4 @@
-"""Decimals as float64, each value as the nearest one.
+"""Conversion of decimals to the nearest float64.
 
 Arrow's own cast multiplies by a power of ten below 1, which is rounded already: 0.07 and a third of all prices come out
 beside the nearest float64, and beside what Python, polars and a CSV file make of the same digits.
@@ -24,7 +24,7 @@ def nearest(column: pa.Array) -> pa.Array:
 
 
 def _integers(column: pa.Array) -> NDArray[np.int64] | None:
-    """The digits of every value, if float64 holds them all; anything at all where there is no value."""
+    """The unscaled integers of a column of decimals, shape (rows,), if float64 holds them all; undefined at nulls."""
     data, width = column.buffers()[1], column.type.byte_width
     if data is None:
         return np.zeros(len(column), np.int64)

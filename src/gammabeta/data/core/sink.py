@@ -1,4 +1,4 @@
-"""What writes a file, whatever its format."""
+"""The base class of writers, and the schema of what they write."""
 
 import json
 from abc import ABC, abstractmethod
@@ -11,11 +11,11 @@ from gammabeta.data.core.source import Chunk
 
 
 class Sink(ABC):
-    """Takes chunks in order and makes a file of them."""
+    """A writer of one file, to which chunks are given in order."""
 
     @abstractmethod
     def write(self, chunk: Chunk) -> None:
-        """Add a chunk."""
+        """Add a chunk, whose memory the sink may hold until it is closed."""
 
     @abstractmethod
     def close(self) -> None:
@@ -23,10 +23,10 @@ class Sink(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Let go of the file without finishing it; never raises."""
+        """Close the unfinished file; never raises."""
 
 
-def outcome(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
+def scaled_schema(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
     """The schema of a file whose columns `scaled` have been scaled: types, and what pandas wrote about them."""
     changed = {}
     for name in scaled:
@@ -38,7 +38,7 @@ def outcome(schema: pa.Schema, scaled: Iterable[str]) -> pa.Schema:
 
 
 def _pandas_metadata(metadata: dict[bytes, bytes] | None, changed: Iterable[str]) -> dict[bytes, bytes] | None:
-    """The schema's metadata, where pandas' part says that the changed columns are float64 now."""
+    """A schema's metadata with the changed columns declared float64 in pandas' part."""
     if not metadata or b"pandas" not in metadata or not changed:
         return metadata
     try:

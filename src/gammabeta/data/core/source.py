@@ -1,4 +1,4 @@
-"""What every file format gives: columns with names and types, and chunks of rows that fit in memory.
+"""The base classes of readers: `Source`, a file; `Chunk`, some of its rows; `Column`, a name and a type.
 
 A `Source` is a file that can be read again and again, once for its statistics and once to be scaled. A `Chunk` is some
 of its rows, all columns or some. Chunks hand out their numbers as *blocks*, arrays whose first axis is the rows: a
@@ -20,6 +20,7 @@ from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.io.paths import State, changed, state_of
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import KindError
+from gammabeta.kernels.affine import apply_beside
 from gammabeta.statistics import Extrema
 
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
@@ -45,11 +46,11 @@ class Block(NamedTuple):
 
 
 class Restart(Exception):  # noqa: N818
-    """The source has learnt something about itself in mid-pass: begin the pass again."""
+    """Raised when a source learns a column's type in the middle of a pass: the pass must begin again."""
 
 
 class Scaling:
-    """An affine map for each of several columns.
+    """An affine map of shape (k,) together with the names of the k columns it scales.
 
     `schema` is that of all the columns once these are scaled, `places` are where these stand in it.
     """
@@ -61,7 +62,7 @@ class Scaling:
 
 
 class Chunk(ABC):
-    """Some consecutive rows of a file.
+    """Some consecutive rows of a file, whose memory lives as long as the chunk or an array taken from it.
 
     `chunk[name]` is a column as a NumPy array of shape (rows,): nulls are NaN. `start` is the number of its first row,
     from 0, and `done` how many bytes of the file have been read once it is.
@@ -78,7 +79,7 @@ class Chunk(ABC):
 
     @abstractmethod
     def present(self, names: Sequence[str]) -> Iterator[Block]:
-        """The columns' values, without nulls, as blocks in any order."""
+        """The columns' values without nulls, as blocks in any order; views where nothing needs a copy."""
 
     @abstractmethod
     def columns(self, names: Sequence[str]) -> list[Vector]:
@@ -113,7 +114,7 @@ class TableChunk(Chunk):
         return arrow_numpy.filled(column)
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
-        """The columns' values, without nulls, as blocks in any order."""
+        """The columns' values without nulls, as blocks in any order; views where nothing needs a copy."""
         return blocks([self._batch.column(name) for name in names])
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
@@ -129,12 +130,12 @@ class TableChunk(Chunk):
 
 
 def chunk_bytes(columns: int) -> int:
-    """What a chunk of so many columns should take: wide ones more, for what is done column by column."""
+    """The target size of a chunk in bytes: larger for many columns, since some work is done column by column."""
     return max(CHUNK_BYTES, min(4 * CHUNK_BYTES, columns << 12))
 
 
 def blocks(columns: Sequence[pa.Array]) -> Iterator[Block]:
-    """Arrow columns without their nulls as blocks: each as it is or, where rows are few, equal types side by side."""
+    """Blocks of Arrow columns without nulls: views or, where rows are few, copies of the columns of one type."""
     alike: dict[np.dtype[Any], list[int]] = {}
     stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
     for i, column in enumerate(columns):
@@ -147,9 +148,9 @@ def blocks(columns: Sequence[pa.Array]) -> Iterator[Block]:
 
 
 def _rows(columns: Sequence[Vector], dtype: np.dtype[Any]) -> Vector:
-    """Columns as a table of rows in one piece: statistics, which go down 64 columns at once, are 100 times faster so.
+    """k columns (n,) copied into one array (n, k): statistics of 64 columns at once are 100 times faster.
 
-    Some rows at a time, of every column, stay in the cache: three times as fast as the whole turned in one go.
+    Some rows at a time, of every column, stay in the cache: three times as fast as the whole transposed in one go.
     """
     table = np.empty((len(columns[0]), len(columns)), dtype)
     for start in range(0, len(table), STACK_ROWS):
@@ -159,7 +160,7 @@ def _rows(columns: Sequence[Vector], dtype: np.dtype[Any]) -> Vector:
 
 
 def _standing(kind: pa.DataType) -> np.dtype[Any]:
-    """The type in which a column stands beside others: floats as they are, integers in what holds them exactly."""
+    """The dtype of a column in a block of several: floats as they are, integers in one that holds them exactly."""
     if pa.types.is_decimal(kind):
         return np.dtype(np.float64)
     dtype = arrow_numpy.dtype_of(kind)
@@ -167,9 +168,7 @@ def _standing(kind: pa.DataType) -> np.dtype[Any]:
 
 
 def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, bool]:
-    """The batch after its columns' affine maps, null where it was null, and whether an infinity came out."""
-    from gammabeta.kernels.affine import apply_columns
-
+    """A copy of the batch with its columns mapped, null where it was null, and whether the maps gave an infinity."""
     out = batch.columns
     alike: dict[pa.DataType, list[int]] = {}
     for i, place in enumerate(scaling.places):
@@ -191,16 +190,16 @@ class Source(ABC):
     """A file, or a table in memory, that can be read in chunks as often as needed.
 
     `columns` may be a guess until `learn` or a whole pass has gone through: text says what it is only at its end.
-    `rows` is None where the format does not tell, `size` is in bytes, 0 where nobody knows. What can be read `once` is
-    measured, but not scaled by its own statistics.
+    `rows` is None where the format does not tell, `size` is in bytes, 0 where nobody knows. What is `single_pass`
+    can be measured, but not be scaled by its own statistics.
     """
 
     path: Place
     schema: pa.Schema
     rows: int | None
     size: int
-    once: bool = False
-    here: bool = False  # read in the caller's thread: chunks are made by the caller's own code
+    single_pass: bool = False
+    in_caller_thread: bool = False  # its chunks are made by the caller's own code
     state: State | None = None  # of the file, as it was before anything was read
     scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
@@ -214,7 +213,7 @@ class Source(ABC):
         """The rows in order, some columns or all; a new pass at each call. Raises `Restart` as said there."""
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
-        """All values of the columns, in pieces of some columns and some rows, for what does not ask for order."""
+        """All values of the columns, in pieces of some columns and some rows, in any order."""
         for chunk in self.chunks(names):
             yield tuple(names), chunk
 
@@ -222,13 +221,13 @@ class Source(ABC):
         """The columns in groups whose `pieces` threads may read at the same time: one if they are read in one go."""
         return [tuple(names)]
 
-    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
-        """The extrema that the file itself states, without its values being read, of those columns that it does for."""
+    def footer_minmax(self, names: Sequence[str]) -> dict[str, Extrema]:
+        """The extrema from the file's footer, without reading values, of those columns for which it states them."""
         return {}
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Refuse what is read meanwhile if something has written to the file since it was opened.
+        """A context that raises `FileError` at its end if the file has changed since it was opened.
 
         Raises:
             FileError: its size, its time or its place on the disk is another one, whatever else went wrong for that.
@@ -245,4 +244,4 @@ class Source(ABC):
             raise changed(self.path)
 
     def learn(self) -> None:  # noqa: B027
-        """Make sure of the columns' types, with a pass of its own if need be."""
+        """Find out the columns' types, with a pass over the file if need be."""

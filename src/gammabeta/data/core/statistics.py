@@ -1,4 +1,4 @@
-"""What is known of a file's columns, and how they are to be scaled: all that `apply` and `invert` need.
+"""Statistics of a file's columns, and the recipe by which they are scaled: all that `apply` and `invert` need.
 
 The document says how the columns are scaled as well as what their statistics are, so nobody has to remember with which
 options a file was scaled in order to scale another one, or to go back.
@@ -43,14 +43,14 @@ class Recipe:
             raise DataError(f"ddof must be a finite number, 0 or more, got {self.ddof}")
 
     def document(self) -> dict[str, Any]:
-        """The recipe for a JSON document: only what its method goes by."""
+        """The recipe as a part of a JSON document: its method and that method's parameters."""
         if self.method == "standard":
             return {"method": "standard", "ddof": serialization.plain(self.ddof)}
         return {"method": "minmax", "feature_range": [serialization.plain(end) for end in self.feature_range]}
 
     @classmethod
     def of_document(cls, value: Any) -> "Recipe":
-        """The recipe in a JSON document; `StateError` if it is none."""
+        """The recipe in a JSON document. StateError if it is none."""
         try:
             if value["method"] == "standard" and set(value) == {"method", "ddof"}:
                 return cls("standard", ddof=value["ddof"])
@@ -154,7 +154,7 @@ class Statistics:
         return cls(columns, rows, moments, extrema, recipe).possible()
 
     def possible(self) -> "Statistics":
-        """Self, if some file could have these statistics.
+        """Check that some file could have these statistics; returns self.
 
         Raises:
             StateError: they are not of these columns and rows, or those of a column are not of the same values.
@@ -192,7 +192,7 @@ class Ranges:
 
 
 def columns_of_document(value: Any) -> tuple[Column, ...]:
-    """The columns in a JSON document; `StateError` if these are none."""
+    """The columns in a JSON document. StateError if they are none."""
     if not isinstance(value, list) or not value:
         raise StateError("columns must be a list of names and types, with one at least")
     for column in value:
@@ -204,7 +204,7 @@ def columns_of_document(value: Any) -> tuple[Column, ...]:
 
 
 def joined(a: Column, b: Column) -> Column:
-    """A column that came in two types: what NumPy would make of both, float64 where it knows nothing better."""
+    """One column for two of one name: its type is NumPy's promotion of both, float64 where there is none."""
     if a.type == b.type:
         return a
     known = {a.type, b.type} <= _NUMPY_TYPES  # a document may say anything

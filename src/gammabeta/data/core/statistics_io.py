@@ -1,22 +1,18 @@
-"""Statistics kept in files, and the sum of those of many files."""
+"""Reading and writing of stats files."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from gammabeta.data.core.columns import matches, selected
-from gammabeta.data.core.statistics import FORMAT, Recipe, Statistics
+from gammabeta.data.core.statistics import FORMAT, Statistics
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.remote import Place, located
-from gammabeta.data.passes.measure import Progress, measure, quiet
-from gammabeta.errors import DataError, FileError, StateError
+from gammabeta.errors import FileError, StateError
 from gammabeta.statistics import serialization
 
 _LARGE = 1 << 20  # bytes, of which no more is read of what is something else
 
 
 def statistics_path(path: str | Path) -> Path:
-    """The path, if it ends in .json: no data file is ever replaced by statistics."""
+    """A stats file's path. FileError if it does not end in .json, so that no data file is replaced by statistics."""
     path = Path(path)
     if path.suffix.lower() != ".json":
         raise FileError(f"a stats file's name must end in .json, got {str(path)!r}")
@@ -48,7 +44,7 @@ def load(path: str | Place) -> Statistics:
 
 
 def contents(path: Place, kind: str) -> bytes:
-    """A file's bytes, if it may be a document of that kind: what is large must begin as one is written.
+    """The bytes of a file that may be a document of that kind; a large file is read only if it begins like one.
 
     Raises:
         FileError: it cannot be read.
@@ -63,68 +59,3 @@ def contents(path: Place, kind: str) -> bytes:
             return first + file.read()
     except OSError as error:
         raise FileError(f"cannot read {str(path)!r}: {error.strerror}") from error
-
-
-def gather(
-    paths: Sequence[str | Path],
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    *,
-    recipe: Recipe | None = None,
-    progress: Progress = quiet,
-) -> Statistics:
-    """The statistics of all rows of several files: data files are read, stats files (`.json`) added as they are.
-
-    Args:
-        paths: data files and stats files in any mixture, one at least.
-        columns, exclude: which columns, as for `measure`; of stats files too.
-        recipe: how the columns are to be scaled. Without it the stats files say, or else standardization.
-        progress: as for `measure`, for each file.
-
-    Raises:
-        DataError: the files are not of the same columns, or the stats files disagree about how to scale.
-        FileError, StateError, KindError: as `measure` and `load`.
-
-    >>> import tempfile, pyarrow as pa
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(measure(pa.table({"a": [1.0]})), f"{folder}/one.json")
-    ...     float(gather([f"{folder}/one.json", f"{folder}/one.json"]).moments.count[0])
-    2.0
-    """
-    if not paths:
-        raise DataError("at least one file is needed, got none")
-    named = [located(path) for path in paths]
-    stats = [path for path in named if path.suffix.lower() == ".json"]
-    # what a data file has and a stats file lacks need not be left out there
-    strict = len(stats) == len(named)
-    kept = {path: _chosen(load(path), path, columns, exclude or (), strict) for path in stats}
-    recipe = recipe or _common_recipe(kept)
-    total: Statistics | None = None
-    for path in named:
-        if path in kept:
-            found = replace(kept[path], recipe=recipe)
-        else:
-            found = measure(path, columns, exclude, recipe=recipe, progress=progress)
-        try:
-            total = found if total is None else total + found
-        except DataError as error:
-            raise DataError(f"{str(path)!r} cannot be added to {str(named[0])!r}: {error}") from None
-    if total is None:
-        raise DataError("at least one file is needed, got none")
-    return total
-
-
-def _chosen(
-    found: Statistics, path: Place, columns: Sequence[str] | None, exclude: Sequence[str], strict: bool
-) -> Statistics:
-    if not strict:
-        exclude = [name for name in exclude if matches(name, found.names)]
-    return found.select([column.name for column in selected(found.columns, columns, exclude, path)])
-
-
-def _common_recipe(kept: dict[Place, Statistics]) -> Recipe:
-    recipes = {found.recipe for found in kept.values()}
-    if len(recipes) > 1:
-        told = ", ".join(sorted(str(recipe.document()) for recipe in recipes))
-        raise DataError(f"stats files must say one way of scaling, these say {told}; choose with --method")
-    return recipes.pop() if recipes else Recipe()

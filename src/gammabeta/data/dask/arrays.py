@@ -1,4 +1,4 @@
-"""Dask arrays, block by block."""
+"""Statistics and scaling of Dask arrays, block by block."""
 
 from math import prod
 from typing import Any
@@ -17,7 +17,7 @@ from gammabeta.statistics import Moments
 
 
 def check(x: da.Array, axis: axes.Axis) -> None:
-    """Refuse, before any work, what the core would refuse of each block: a wrong axis or type."""
+    """Refuse, before any work, an axis or a type that the statistics of each block would refuse."""
     Moments.of(np.empty((0,) * x.ndim, x.dtype), axis)
 
 
@@ -45,7 +45,7 @@ def _part(block: Any, weights: Array | None = None, *, axis: axes.Axis, kinds: K
 
 
 def _beside(x: da.Array, weights: Any) -> da.Array:
-    """Weights of the rows, in the blocks of the rows."""
+    """Weights of the rows, (n,), rechunked as the rows are and of x's number of axes."""
     given = da.asarray(weights)
     if given.ndim != 1 or not (np.isnan(given.shape + x.shape[:1]).any() or len(given) == len(x)):
         raise DataError(f"sample_weight must be of shape ({x.shape[0]},), one for each row, got {given.shape}")
@@ -55,7 +55,7 @@ def _beside(x: da.Array, weights: Any) -> da.Array:
 
 
 def template(x: da.Array, axis: axes.Axis) -> Array:
-    """A small array of x's features and type, for checks before any work.
+    """An array of ones with x's features and type and one row, for checks before any work.
 
     Raises:
         DataError: the number of features is not known.
@@ -67,7 +67,7 @@ def template(x: da.Array, axis: axes.Axis) -> Array:
 
 
 def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.dtype[Any]) -> da.Array:
-    """x under the map, lazily, by the scaler's rules as they are now. dtype: that of the image."""
+    """The scaled x, a lazy array, by a copy of the scaler's parameters as they are now. dtype: that of the result."""
     reduced_axes = axes.reduced(scaler.axis or 0, x.ndim)
     shape = [1 if i in reduced_axes else n for i, n in enumerate(x.shape)]
     chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))

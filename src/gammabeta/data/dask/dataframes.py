@@ -1,4 +1,4 @@
-"""Dask DataFrames, partition by partition."""
+"""Statistics and scaling of Dask DataFrames, partition by partition."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from gammabeta.affine import Affine
 from gammabeta.backends import dataframes
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.infinities import infinity_error
 from gammabeta.data.core.source import Column
 from gammabeta.data.dask.reduction import Boxes, Kinds, Part, boxed, of
 from gammabeta.data.formats.table import unique
-from gammabeta.data.passes.measure import infinite
 from gammabeta.scalers.base import Scaler, has_infinities, side_by_side
 
 _FRAME = Path("Dask DataFrame")  # what errors call it
 
 
 def numeric(x: Any, columns: Sequence[Any] | None) -> tuple[Column, ...]:
-    """The columns that are meant, by the rules of `gammabeta.data.measure`: names, or all that are numbers."""
+    """The selected columns, by the rules of `gammabeta.data.measure`: those named, or all that are numbers."""
     unique([str(label) for label in x.columns], _FRAME)
     available = [_column(str(label), x._meta.iloc[:, i]) for i, label in enumerate(x.columns)]
     return selected(available, None if columns is None else [str(label) for label in columns], None, _FRAME)
@@ -48,7 +48,7 @@ def total(x: Any, kinds: Kinds, *, refuse: bool, weights: Any = None) -> da.Arra
 def _part(
     frame: Any, weights: Any = None, *, kinds: Kinds, refuse: bool, partition_info: dict[str, Any] | None = None
 ) -> Boxes:
-    """A partition's part. refuse: whether infinities are an error."""
+    """The `Part` of one partition, boxed. refuse: whether infinities are an error."""
     rows, columns = frame.shape
     factors = None if weights is None else weights.to_numpy()
     statistics = tuple(_statistic(frame, kind, factors) if rows else kind.of(np.empty((0, columns))) for kind in kinds)
@@ -70,11 +70,11 @@ def _refuse_infinity(frame: Any, number: int) -> None:
         for row, column in np.argwhere(np.isinf(values))[:1]:
             at = int(row if rows is None else rows[row])
             name = str(frame.columns[places[column]])
-            raise infinite(name, float(values[row, column]), at, Path(f"partition {number}"))
+            raise infinity_error(name, float(values[row, column]), at, Path(f"partition {number}"))
 
 
 def image(x: Any, scaler: Scaler, affine: Affine, forward: bool, meta: Any) -> Any:
-    """x under the map, lazily, by the scaler's rules as they are now. meta: an empty frame like the image."""
+    """The scaled x, a lazy frame, by a copy of the scaler as it is now. meta: an empty frame like the result."""
     return x.map_partitions(_image, affine, rules=clone(scaler), forward=forward, meta=meta)
 
 

@@ -1,4 +1,4 @@
-"""What a block of an array or a partition of a frame has to say, and what several say together."""
+"""The statistics of a block or a partition (`Part`), and their sum over several."""
 
 from dataclasses import dataclass
 from math import prod
@@ -17,7 +17,7 @@ Kinds = tuple[type[Moments] | type[Extrema], ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows' statistics, those of each kind that was asked for. Parts of the same features add up."""
+    """Some rows' number and statistics, one of each kind asked for. Parts of the same features add up."""
 
     rows: int
     statistics: tuple[Any, ...]
@@ -28,19 +28,19 @@ class Part:
 
 
 def of(kind: type[Moments] | type[Extrema], values: Array, axis: axes.Axis, weights: Any) -> Any:
-    """The statistic of some values; extrema have no weights."""
+    """`kind.of(values, axis)`, with weights if the kind has them: extrema have none."""
     return Extrema.of(values, axis) if kind is Extrema else Moments.of(values, axis, weights=weights)
 
 
 def boxed(part: Part, dimensions: int) -> Boxes:
-    """A part as an array of one object, which Dask can lay beside others."""
+    """A part as an object array of shape (1, …, 1), which Dask can concatenate."""
     box = np.empty((1,) * dimensions, object)
     box[(0,) * dimensions] = part
     return box
 
 
 def together(boxes: Boxes, axis: axes.Axis) -> Part:
-    """Parts of neighbouring features as one. boxes: (blocks along each axis), of which the reduced ones have one."""
+    """One `Part` of parts of neighbouring features. boxes: (blocks along each axis), the reduced ones of length 1."""
     grid = boxes.reshape([boxes.shape[i] for i in axes.feature_axes(axis, boxes.ndim)])
     parts: list[Part] = list(grid.flat)
     if len(parts) == 1:
@@ -66,6 +66,6 @@ def _joined(statistics: list[Any], grid: tuple[int, ...]) -> Any:
 
 
 def _padded(statistic: Any, width: int) -> Any:
-    """A statistic as one of shape (width,), the last feature repeated."""
+    """A statistic flattened and padded to shape (width,) by repeating the last feature."""
     places = np.minimum(np.arange(width), prod(statistic.shape) - 1)
     return statistic[np.unravel_index(places, statistic.shape)]

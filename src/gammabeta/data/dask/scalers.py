@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_array
 import gammabeta.scalers as core
 from gammabeta import axes
 from gammabeta.affine import Affine
+from gammabeta.backends import dataframes as frames
 from gammabeta.data.dask import arrays
 from gammabeta.data.dask import dataframes as partitions
 from gammabeta.data.dask.reduction import Part, together
@@ -17,7 +18,7 @@ from gammabeta.scalers.base import Scaler
 
 
 class _OnDask(Scaler):
-    """What both do with Dask collections; anything else goes the core's way."""
+    """The base of both scalers: handles Dask collections, and leaves all other data to `gammabeta.scalers`."""
 
     def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         if is_array(X):
@@ -27,7 +28,7 @@ class _OnDask(Scaler):
         return super()._fit_statistic(X, sample_weight, sparse_formats)
 
     def _seen(self, part: Part, dtype: np.dtype[Any]) -> tuple[Any, int]:
-        """A part's statistic and its rows, if there are some and nothing is infinite."""
+        """A part's statistic and its number of rows. Raises if there are none, or an infinity."""
         (statistic,) = part.statistics
         if not part.rows:
             check_array(np.empty((0, *statistic.shape)), estimator=self, input_name="X", allow_nd=True)  # says so
@@ -45,7 +46,7 @@ class _OnDask(Scaler):
     def _frame_part(self, X: Any, weights: Any) -> Part:
         self._refuse_axis()
         self._check_frame(X._meta_nonempty, not hasattr(self, "n_samples_seen_"))
-        list(partitions.blocks(X._meta_nonempty))  # refuses columns that are not numeric
+        list(frames.blocks(X._meta_nonempty))  # refuses columns that are not numeric
         part: Part = partitions.total(X, (self._statistic_type,), refuse=False, weights=weights).compute().item()
         return part
 

@@ -96,7 +96,7 @@ def measure(x: Any, columns: Sequence[Any] | None = None, *, recipe: Recipe | No
 
 
 def _first(x: Any, kinds: Kinds, axis: axes.Axis, columns: Sequence[Any] | None, compute: bool) -> Any:
-    """The one statistic that is asked for."""
+    """The statistic of one kind, of an array or a frame, computed or delayed."""
     if is_array(x):
         if columns is not None:
             raise DataError(f"a Dask array has no columns to choose from, got columns={list(columns)!r}; index it")
@@ -111,7 +111,7 @@ def _first(x: Any, kinds: Kinds, axis: axes.Axis, columns: Sequence[Any] | None,
 
 
 def _only(x: Any, columns: tuple[Column, ...]) -> Any:
-    """The frame of these columns, so that no others are read."""
+    """The frame with only these columns, so that no others are read."""
     names = {column.name for column in columns}
     return x[[label for label in x.columns if str(label) in names]]
 

@@ -1,4 +1,4 @@
-"""The sum of the statistics of a data set's files."""
+"""A running sum of the statistics of a data set's files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ WAITING = 1 << 14  # columns whose statistics are held until they are added up, 
 
 
 class StatisticsAccumulator:
-    """Adds up files in any order.
+    """The running sum of files' statistics, which may be added in any order.
 
     where: what the data set is called; columns, exclude: which columns, as for `measure`.
     """
@@ -34,7 +34,7 @@ class StatisticsAccumulator:
         self._covered: dict[tuple[Columns, Columns], bool] = {}
 
     def covers(self, entry: FileStatistics, path: Path) -> bool:
-        """Whether a file's statistics are of all the columns that are meant."""
+        """Whether a file's recorded statistics include all the columns that are selected."""
         pair = entry.columns, entry.statistics.columns
         if pair not in self._covered:
             names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
@@ -43,7 +43,7 @@ class StatisticsAccumulator:
         return self._covered[pair]
 
     def add(self, place: int, path: Path, entry: FileStatistics) -> None:
-        """Add a file. place: where it stands in the data set, from 0.
+        """Add a file. place: its position in the data set, from 0.
 
         Raises:
             DataError: its columns do not agree with those of another file, or one that is asked for is not there.
@@ -58,7 +58,7 @@ class StatisticsAccumulator:
         self._waiting.append(found)
 
     def _add_up(self) -> None:
-        """Add what waits: one sum over all of them in the place of one for each."""
+        """Add the waiting statistics to the sum, all of them in one call."""
         alike, self._waiting = self._waiting, []
         if len(alike) > 1 and alike[0].names:
             moments = Moments.stack([found.moments for found in alike]).total()
@@ -68,7 +68,7 @@ class StatisticsAccumulator:
             self._sum = _filled(self._sum, found) + _filled(found, self._sum)
 
     def statistics(self, recipe: Recipe | None) -> Statistics:
-        """The sum of all, its columns in the order of the data set's first file.
+        """The statistics of all files, the columns in the order of the data set's first file.
 
         Raises:
             DataError: there is no column of numbers.
@@ -81,7 +81,7 @@ class StatisticsAccumulator:
 
 
 def _filled(found: Statistics, other: Statistics) -> Statistics:
-    """Statistics with the columns too that only `other` has, as ones without a value."""
+    """Statistics extended by the columns that only `other` has, as columns without a value."""
     if found.names == other.names:
         return found
     more = tuple(column for column in other.columns if column.name not in set(found.names))

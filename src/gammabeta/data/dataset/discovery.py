@@ -1,4 +1,4 @@
-"""Which files make a data set: all of a folder, those that a pattern matches, or those of a list."""
+"""Discovery of a data set's files: those of a folder, of a pattern, or of a list."""
 
 import os
 from collections import Counter
@@ -118,27 +118,27 @@ def _listed(where: Iterable[str | Path]) -> DataSet:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise DataError(f"each file must be in a data set once, {twice[0]!r} comes twice")
-    told = ", ".join(map(str, paths[:3]))
+    shown = ", ".join(map(str, paths[:3]))
     parts = [_part(path, name) for path, name in zip(paths, names, strict=True)]
-    return _of_one_format(told, root, parts, ())
+    return _of_one_format(shown, root, parts, ())
 
 
 def _fixed(pattern: Path) -> Path:
-    """The folders of a pattern that come before its first sign."""
+    """The folder of a pattern: its parts before the first wildcard."""
     parts = pattern.parts[:-1]
     first = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
     return Path(*parts[:first])
 
 
 def _below(root: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    """The files of these, by their names below the root, but for hidden ones. A broken link counts as one."""
+    """The paths that are files and not hidden, by their names below the root. A broken link counts as a file."""
     named = {path.relative_to(root): path for path in paths}
     seen = {name: path for name, path in named.items() if not any(map(_is_hidden, name.parts))}
     return {name.as_posix(): path for name, path in sorted(seen.items()) if path.is_file() or not path.exists()}
 
 
 def _matching(root: Path, pattern: Path) -> list[Path]:
-    """What matches a pattern. Links are followed, but not round and round."""
+    """The paths that match a pattern. Links are followed, except into a folder above themselves."""
     signs = pattern.parts[len(root.parts) :]
     if "**" in signs:
         return [path for path in _everything(root) if _fits(path.relative_to(root).parts, signs)]
@@ -147,7 +147,7 @@ def _matching(root: Path, pattern: Path) -> list[Path]:
 
 
 def _fits(names: Sequence[str], signs: Sequence[str]) -> bool:
-    """Whether a path, in parts, matches a pattern, in parts, where ** stands for any folders between."""
+    """Whether a path's parts match a pattern's parts, where ** stands for any folders between."""
     if not signs:
         return not names
     if signs[0] == "**":
@@ -156,7 +156,7 @@ def _fits(names: Sequence[str], signs: Sequence[str]) -> bool:
 
 
 def _everything(root: Path) -> Iterator[Path]:
-    """The files of a folder and of those in it that are not hidden. Links are followed, but not round and round."""
+    """All files below a folder, without hidden folders. Links are followed, except into a folder above themselves."""
     for folder, inner, files in os.walk(root, onerror=_unreadable, followlinks=True):
         inner[:] = [name for name in inner if not (_is_hidden(name) or _comes_round(root, Path(folder, name)))]
         yield from (Path(folder, name) for name in files)
@@ -173,7 +173,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _comes_round(root: Path, folder: Path) -> bool:
-    """Whether the way from the root to a folder leads, by a link, to a folder that it has passed."""
+    """Whether a link on the path from the root to a folder leads back to a folder on that path."""
     if folder == root:
         return False
     below = folder.relative_to(root)
@@ -182,7 +182,7 @@ def _comes_round(root: Path, folder: Path) -> bool:
 
 
 def _found(where: str, root: Path, files: dict[str, Path]) -> DataSet:
-    """The data among some files."""
+    """The `DataSet` of the data files among some files."""
     data = {name: path for name, path in files.items() if _is_data(path)}
     if not data:
         here = "; files that begin with . or _ are left out" if not files else f", among {len(files)} files of others"
@@ -203,8 +203,8 @@ def _of_one_format(where: str, root: Path, parts: Sequence[Part], ignored: tuple
     for part in parts:
         first.setdefault(kind_of(part.path).format, part)
     if len(first) > 1:
-        told = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
-        raise DataError(f"the files of a data set must be of one format, {where!r} has {told}; choose: '*.parquet'")
+        shown = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
+        raise DataError(f"the files of a data set must be of one format, {where!r} has {shown}; choose: '*.parquet'")
     if "statistics" in first:
         raise FileError(f"a data set is of data files, {where!r} is named as statistics are; data ends in {KNOWN}")
     return DataSet(where, root, tuple(parts), ignored)
@@ -214,3 +214,16 @@ def _part(path: Path, name: str) -> Part:
     pairs = (folder.partition("=") for folder in name.split("/")[:-1])
     partitions = {key: None if value == _NO_VALUE else unquote(value) for key, equals, value in pairs if key and equals}
     return Part(path, name, partitions)
+
+
+def files_of(where: str | Path) -> Iterator[tuple[Path, dict[str, str | None]]]:
+    """The files that a path stands for, each with its Hive partitions: of a data set all, else the path itself."""
+    if is_data_set(where):
+        yield from ((part.path, part.partitions) for part in data_set(where).parts)
+    else:
+        yield Path(where), {}
+
+
+def none_good(bad: dict[str, str]) -> FileError:
+    """The error that no file of a data set can be read. bad: why, by name."""
+    return FileError(f"one file at least must be fit to be read, none of {len(bad)} is: {bad[min(bad)]}")

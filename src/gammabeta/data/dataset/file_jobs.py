@@ -1,4 +1,4 @@
-"""The files of a folder go through one map into another folder, several at once, those that are not there yet.
+"""Scaling of a folder's files by one map into another folder, several at once, without those that are done.
 
 Each output is written under a temporary name, renamed when it is whole, and then recorded. A run that dies in between
 has written one file more than it has recorded: that one is written again.
@@ -11,18 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gammabeta.affine import Affine
-from gammabeta.data.core.options import RunOptions
+from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
+from gammabeta.data.core.options import ProgressFn, RunOptions
+from gammabeta.data.core.results import Files, Written
 from gammabeta.data.core.statistics import Ranges, Statistics
-from gammabeta.data.dataset.discovery import DataSet, Part
-from gammabeta.data.dataset.file_statistics import FileStamp
-from gammabeta.data.dataset.manifest import FOLDER, Files, Line, Manifest, fingerprint, linked, stamp
+from gammabeta.data.dataset.discovery import DataSet, Part, none_good
+from gammabeta.data.dataset.manifest import FOLDER, Line, Manifest, fingerprint, linked
 from gammabeta.data.dataset.measure import AT_ONCE
-from gammabeta.data.formats.registry import check_output, opened
+from gammabeta.data.formats.registry import check_output, open_source
 from gammabeta.data.io import part_files
 from gammabeta.data.io.paths import OutputError, replacing, writing
-from gammabeta.data.passes.measure import Progress
-from gammabeta.data.passes.minmax import none_good
-from gammabeta.data.passes.transform import Written, unscaled, write_mapped
+from gammabeta.data.passes.transform import unscaled, write_mapped
 from gammabeta.errors import FileError
 from gammabeta.kernels import thread_pool
 
@@ -32,23 +31,23 @@ _ABSENT = FileStamp(0, 0)
 
 
 class Stopped(Exception):  # noqa: N818
-    """The run is ending: leave the file."""
+    """Raised in a worker to leave its file, since the run is ending."""
 
 
 def stamped(source: DataSet) -> dict[Part, FileStamp]:
-    """The files as they are now."""
-    return {part: stamp(part.path) or _ABSENT for part in source.parts}
+    """The stamps of a data set's files as they are now."""
+    return {part: stamp_if_there(part.path) or _ABSENT for part in source.parts}
 
 
 class FileJobs:
-    """What is to do, and what is done.
+    """The files to write, and those written, of one run into a folder.
 
     Args:
         source, stamps: the files, and what they were when the run began.
         known, affine: the columns to map, and their map.
         out: the folder to write into, which this run has locked.
         bad: the files that were found to be unreadable before, and why.
-        manner: how it is done.
+        options: how it is done.
     """
 
     def __init__(
@@ -59,26 +58,26 @@ class FileJobs:
         affine: Affine,
         out: Path,
         bad: Mapping[str, str],
-        manner: RunOptions,
+        options: RunOptions,
     ) -> None:
         self._source, self._stamps, self._known, self._affine = source, stamps, known, affine
-        self._out, self._bad, self._manner = out, dict(bad), manner
+        self._out, self._bad, self._options = out, dict(bad), options
         self._map = fingerprint(known.names, affine)
-        self._record = Manifest(out)
+        self._manifest = Manifest(out)
         self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
         self._done = len(source.parts) - len(bad) - len(self._to_do)
         self._size = sum(stamps[part].size for part in self._to_do)
         self._read = self._rows = 0
         self._lock, self._failed, self._stopping = threading.Lock(), threading.Event(), threading.Event()
-        self._workers = manner.workers or min(thread_pool.count(), AT_ONCE)
+        self._workers = options.workers or min(thread_pool.count(), AT_ONCE)
         self._turn = threading.Semaphore(self._workers)  # to compute
 
     def _is_done(self, part: Part) -> bool:
-        line = self._record.lines.get(part.name)
+        line = self._manifest.lines.get(part.name)
         return line is not None and (line.source, line.map) == (self._stamps[part], self._map)
 
     def run(self) -> Written:
-        """Write what is to do.
+        """Write all files that are not done; returns what became of them.
 
         Raises: as `apply`, of the first file by name that has an error, unless it is one that cannot be read and those
         are skipped. What is finished is kept.
@@ -86,7 +85,7 @@ class FileJobs:
         self._clean()
         busy = self._workers >= thread_pool.count() and len(self._to_do) >= MANY * self._workers
         alone = thread_pool.alone if busy else None
-        waiting = 0 if self._manner.workers else 1  # for its file to be on the disk, meanwhile
+        waiting = 0 if self._options.workers else 1  # for its file to be on the disk, meanwhile
         pool = ThreadPoolExecutor(self._workers + waiting, "gammabeta-file", alone)
         try:
             for part, future in [(part, thread_pool.submit(pool, self._begin, part)) for part in self._to_do]:
@@ -104,7 +103,7 @@ class FileJobs:
     def _clean(self) -> None:
         """Remove what killed runs left half-written."""
         begun: dict[Path, set[str]] = defaultdict(set)
-        for name in (*(part.name for part in self._source.parts), *self._record.lines):
+        for name in (*(part.name for part in self._source.parts), *self._manifest.lines):
             begun[Path(name).parent].add(Path(name).name)
         for folder, names in begun.items():
             if not linked(self._out, folder):
@@ -112,7 +111,7 @@ class FileJobs:
         part_files.clear(self._out / FOLDER, None)
 
     def _begin(self, part: Part) -> None:
-        """Write a file, unless one before it has ended the run: a worker is there before whoever hears of its error."""
+        """Write a file in a worker, unless the error of another file has ended the run already."""
         if self._failed.is_set():
             raise Stopped
         try:
@@ -124,11 +123,11 @@ class FileJobs:
 
     def _is_left_out(self, error: BaseException) -> bool:
         """Whether the run goes on without the file that has this error."""
-        return self._manner.skip_bad and isinstance(error, FileError) and not isinstance(error, OutputError)
+        return self._options.skip_bad and isinstance(error, FileError) and not isinstance(error, OutputError)
 
     def _write(self, part: Part) -> None:
         """Write a file, if it is still what it was when the run began, and record it."""
-        out, source = self._out / part.name, opened(part.path)
+        out, source = self._out / part.name, open_source(part.path)
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.exists() and out.samefile(part.path):
@@ -136,42 +135,42 @@ class FileJobs:
         check_output(out, source)
         with replacing(out, durable=True, clear=False) as temporary:  # what is recorded must not be lost
             with self._turn:
-                rows = write_mapped(source, self._known, self._affine, temporary, out, self._told()).rows
-            if stamp(part.path) != self._stamps[part]:
+                rows = write_mapped(source, self._known, self._affine, temporary, out, self._file_progress()).rows
+            if stamp_if_there(part.path) != self._stamps[part]:
                 raise FileError(f"{str(part.path)!r} was changed meanwhile; run again when nothing writes to it")
         with self._lock:
-            self._record.add(Line(part.name, self._stamps[part], self._map, stamp(out) or _ABSENT, rows))
+            self._manifest.add(Line(part.name, self._stamps[part], self._map, stamp_if_there(out) or _ABSENT, rows))
             self._rows += rows
             self._done += 1
-            self._manner.finished(self._done, len(self._source.parts), self._rows)
+            self._options.on_file_done(self._done, len(self._source.parts), self._rows)
 
-    def _told(self) -> Progress:
-        """The progress of one file, as part of the whole."""
+    def _file_progress(self) -> ProgressFn:
+        """A `ProgressFn` for one file that reports the progress of the whole run."""
         before = 0
 
-        def told(done: int, size: int) -> None:
+        def report(done: int, size: int) -> None:
             nonlocal before
             if self._stopping.is_set():
                 raise Stopped
             with self._lock:
                 self._read += done - before
                 before = done
-                self._manner.progress(self._read, self._size)
+                self._options.report_progress(self._read, self._size)
 
-        return told
+        return report
 
     def _written(self) -> Written:
-        """What became of all files."""
+        """The result of the run, of all files."""
         good = [part for part in self._source.parts if part.name not in self._bad]
         if not good:
             raise none_good(self._bad)
-        lines, names = self._record.lines, {part.name for part in good}
+        lines, names = self._manifest.lines, {part.name for part in good}
         written = sum(part.name in names for part in self._to_do)
         files = Files(written, len(good) - written, self._bad, tuple(sorted(set(lines) - names)), self._left_out())
         rows = sum(lines[name].rows for name in names)
-        return Written(self._out, rows, self._known, *unscaled(opened(good[0].path), self._known.names), files)
+        return Written(self._out, rows, self._known, *unscaled(open_source(good[0].path), self._known.names), files)
 
     def _left_out(self) -> tuple[str, ...]:
-        """What is no data, and what others write beside it: `_metadata` would no longer be true."""
-        beside = [path.name for path in self._source.root.glob("_*") if path.is_file()]
-        return tuple(sorted([*self._source.ignored, *beside]))
+        """Names of files not copied: what is no data, and such as `_metadata`, which would no longer be true."""
+        others = [path.name for path in self._source.root.glob("_*") if path.is_file()]
+        return tuple(sorted([*self._source.ignored, *others]))

@@ -1,41 +1,29 @@
-"""One file of a data set: how large and how old it is, its columns, and their exact statistics."""
+"""The statistics of one file of a data set, with its stamp and columns."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.file_stamp import FileStamp, stamp_of
+from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.discovery import Part
 from gammabeta.data.dataset.schema import meant
-from gammabeta.data.formats.registry import opened
-from gammabeta.data.io.paths import changed, existing
-from gammabeta.data.passes.measure import Progress, measured
+from gammabeta.data.formats.registry import open_source
+from gammabeta.data.io.paths import changed
+from gammabeta.data.passes.measure import measured
 from gammabeta.errors import StateError
 from gammabeta.statistics import Extrema, Moments, serialization
 
 
-class FileStamp(NamedTuple):
-    """What tells that a file has changed: its size in bytes, and when it was last written, in nanoseconds."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of_record(cls, size: Any, mtime_ns: Any) -> "FileStamp":
-        """The stamp that a record of files tells; `StateError` if it is none."""
-        if not (serialization.is_count(size) and type(mtime_ns) is int and abs(mtime_ns) <= serialization.MOST):
-            raise StateError(f"size and time of a file must be integers, got {serialization.shown([size, mtime_ns])}")
-        return cls(size, mtime_ns)
-
-
 def name_of_record(value: Any) -> str:
-    """The name of a file that a record of files tells; `StateError` if no file can have it."""
+    """The name of a file in a recorded line. StateError if no file can have it."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise StateError(f"the name of a file must be text without NUL, got {serialization.shown(value)}")
     try:
@@ -49,23 +37,17 @@ def name_of_record(value: Any) -> str:
 
 @dataclass(frozen=True)
 class FileStatistics:
-    """A file as it was read: `columns` are all that it has, `statistics` those of some."""
+    """What was measured of a file: its stamp, all its `columns`, and the `statistics` of those selected."""
 
     stamp: FileStamp
     columns: tuple[Column, ...]
     statistics: Statistics
 
 
-def stamp_of(path: Path) -> FileStamp:
-    """A file's stamp. Raises `FileError` where there is no such file, or nothing in it."""
-    found = existing(path).stat()
-    return FileStamp(found.st_size, found.st_mtime_ns)
-
-
-def entry_of(
-    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress
+def measure_file(
+    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> FileStatistics:
-    """Read a file of a data set.
+    """Measure a file of a data set.
 
     Raises:
         FileError: it cannot be read, or something wrote to it meanwhile.
@@ -73,7 +55,7 @@ def entry_of(
         KindError: such a column is not of numbers.
     """
     before = stamp_of(part.path)
-    source = opened(part.path)
+    source = open_source(part.path)
     while True:
         try:
             chosen = taken(source.columns, columns, exclude, part.path)
@@ -89,7 +71,7 @@ def entry_of(
 def taken(
     available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
 ) -> tuple[Column, ...]:
-    """The columns of numbers that are meant, perhaps none: other files may have the values that this one lacks."""
+    """The numeric columns selected in one file, perhaps none: other files may have the values that this one lacks."""
     names = meant(available, columns, exclude, path)
     present = [column for column in available if column.name in names and column.skip_reason != "empty"]
     literal = [column.name for column in present if column.name in (columns or ())]

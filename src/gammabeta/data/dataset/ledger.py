@@ -1,4 +1,4 @@
-"""A ledger's file: a line for each file of a data set, added when that file has been read, and never changed.
+"""The ledger of a data set: a file of lines, one for each file read, that are appended and never changed.
 
     b0f2… {"format": "gammabeta.ledger", "version": 1}
     5e81… {"layout": "c9…", "columns": [["x", "float32", ""], ["name", "string", "not numeric"]]}
@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from gammabeta.data.core.file_stamp import FileStamp
 from gammabeta.data.core.source import Column
 from gammabeta.data.core.statistics import Statistics
-from gammabeta.data.dataset.file_statistics import FileStamp, FileStatistics, name_of_record
+from gammabeta.data.dataset.file_statistics import FileStatistics, name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import replacing
 from gammabeta.errors import FileError, StateError
@@ -35,7 +36,7 @@ Layout = tuple[Column, ...]
 
 
 class _Place(NamedTuple):
-    """Where the line about a file is, and of which state of the file it tells."""
+    """The position of the line about a file, and the stamp that the file had."""
 
     stamp: FileStamp
     start: int
@@ -43,7 +44,7 @@ class _Place(NamedTuple):
 
 
 class LedgerFile:
-    """Reads what is there and adds to it, in a `with` block, for one process at a time.
+    """A ledger, locked and open to read and append: a context manager.
 
     Raises:
         FileError: it cannot be read or written, or another process has it.
@@ -73,16 +74,16 @@ class LedgerFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file and of its lock."""
+        """Close the file and release its lock."""
         os.close(self._file)
 
     @property
     def names(self) -> list[str]:
-        """The files that it holds statistics of."""
+        """The names of the files whose statistics it holds."""
         return list(self._places)
 
     def entry(self, name: str, stamp: FileStamp) -> FileStatistics | None:
-        """What was read of a file, if that is its stamp still."""
+        """The recorded statistics of a file, None if it has another stamp now."""
         place = self._places.get(name)
         if place is None or place.stamp != stamp:
             return None
@@ -91,41 +92,41 @@ class LedgerFile:
         except ValueError as error:
             raise self._damaged(place.start, error) from None
 
-    def _entry(self, stamp: FileStamp, told: dict[str, Any]) -> FileStatistics | None:
-        layout = self._layouts.get(told["layout"])
+    def _entry(self, stamp: FileStamp, fields: dict[str, Any]) -> FileStatistics | None:
+        layout = self._layouts.get(fields["layout"])
         if layout is None:  # that line was taken out
             return None
-        places, rows = told["of"], told["rows"]
+        places, rows = fields["of"], fields["rows"]
         if not (
             isinstance(places, list) and all(map(serialization.is_count, places)) and len({*places}) == len(places)
         ):
             raise ValueError("columns that are none")
         if not all(i < len(layout) and not layout[i].skip_reason for i in places) or not serialization.is_count(rows):
             raise ValueError("columns or rows that are none")
-        moments, extrema = unpacked(b64decode(told["sums"], validate=True), len(places))
+        moments, extrema = unpacked(b64decode(fields["sums"], validate=True), len(places))
         columns = tuple(layout[i] for i in places)
         return FileStatistics(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
 
     def add(self, name: str, entry: FileStatistics) -> None:
-        """Keep what was read of a file."""
+        """Append the statistics of a file."""
         layout = _key(entry.columns)
         if layout not in self._layouts:
             self._append({"layout": layout, "columns": entry.columns})
             self._layouts[layout] = entry.columns
         found, known = entry.statistics, {column.name: i for i, column in enumerate(entry.columns)}
-        told = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
+        fields = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
         sums = b64encode(packed(found.moments, found.extrema)).decode()
         start = self._end
-        self._append({"file": name, **entry.stamp._asdict(), **told, "sums": sums})
+        self._append({"file": name, **entry.stamp._asdict(), **fields, "sums": sums})
         self._places[name] = _Place(entry.stamp, start, self._end - start)
 
     def add_bad(self, name: str, stamp: FileStamp, reason: str) -> None:
-        """Keep why a file could not be read; nothing holds of it any more."""
+        """Append the reason why a file could not be read; its older statistics no longer count."""
         self._append({"file": name, **stamp._asdict(), "bad": reason})
         self._places.pop(name, None)
 
-    def _append(self, told: dict[str, Any]) -> None:
-        line = _line(told)
+    def _append(self, fields: dict[str, Any]) -> None:
+        line = _line(fields)
         try:
             written = os.write(self._file, line)
             while written < len(line):  # a disk with little room takes what fits, then says so
@@ -161,17 +162,17 @@ class LedgerFile:
 
     def _learn(self, line: bytes) -> None:
         try:
-            told = serialization.parsed(_content(line))
-            keys = set(told) if isinstance(told, dict) else set()
+            fields = serialization.parsed(_content(line))
+            keys = set(fields) if isinstance(fields, dict) else set()
             if keys == _LAYOUT:
-                self._layouts[told["layout"]] = _layout(told["layout"], told["columns"])
+                self._layouts[fields["layout"]] = _layout(fields["layout"], fields["columns"])
                 return
             if keys not in (_BAD, _FILE):
                 raise ValueError("it is about no file")
-            name, stamp = name_of_record(told["file"]), FileStamp.of_record(told["size"], told["mtime_ns"])
-            if keys == _FILE and isinstance(told["layout"], str) and isinstance(told["sums"], str):
+            name, stamp = name_of_record(fields["file"]), FileStamp.of_record(fields["size"], fields["mtime_ns"])
+            if keys == _FILE and isinstance(fields["layout"], str) and isinstance(fields["sums"], str):
                 self._places[name] = _Place(stamp, self._end, len(line))
-            elif keys == _BAD and isinstance(told["bad"], str):
+            elif keys == _BAD and isinstance(fields["bad"], str):
                 self._places.pop(name, None)
             else:
                 raise ValueError("what it tells of a file is none")
@@ -186,7 +187,7 @@ class LedgerFile:
         )
 
     def compact(self, names: set[str]) -> None:
-        """Write the file anew, with these files alone, if most of it no longer holds; the last that is done with it."""
+        """Rewrite the ledger with these files only, if most of its lines no longer count. Call it last."""
         live = {name: place for name, place in self._places.items() if name in names}
         held = sum(place.size for place in live.values())
         if self._end - held < max(WASTE, held) or os.name == "nt":  # Windows replaces no file that is open
@@ -217,7 +218,7 @@ def _key(layout: Layout) -> str:
 
 
 def _layout(key: Any, listed: Any) -> Layout:
-    """The columns that a line tells; `ValueError` if these are none."""
+    """The columns in a line. ValueError if they are none."""
     whole = isinstance(listed, list) and all(
         isinstance(c, list) and len(c) == 3 and serialization.texts(c) for c in listed
     )
@@ -227,13 +228,13 @@ def _layout(key: Any, listed: Any) -> Layout:
     return layout
 
 
-def _line(told: dict[str, Any]) -> bytes:
-    content = json.dumps(told).encode()
+def _line(fields: dict[str, Any]) -> bytes:
+    content = json.dumps(fields).encode()
     return b"%08x %s\n" % (crc32(content), content)
 
 
 def _content(line: bytes) -> bytes:
-    """What a line says, if it is whole; `ValueError` if not."""
+    """The JSON text of a line. ValueError if its checksum is wrong."""
     content = line[9:-1]
     if line[:9] != b"%08x " % crc32(content):
         raise ValueError("it is no line of a ledger, or not as it was written")

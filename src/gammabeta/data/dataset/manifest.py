@@ -1,4 +1,4 @@
-"""What has been written of a folder, recorded in it: a later run goes on from there.
+"""The manifest of an output folder: which files have been written, so that a later run goes on from there.
 
 A line of JSON for each file that is finished: the size and time of what was read, the map it went through, the size and
 time of what was written. A line counts while all of that is so still, never because a file is there. One that was cut
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from gammabeta.affine import Affine
-from gammabeta.data.dataset.file_statistics import FileStamp, name_of_record
+from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
+from gammabeta.data.dataset.file_statistics import name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import OutputError, reason, replacing, writing
 from gammabeta.errors import FileError, StateError
@@ -31,7 +32,7 @@ _LONGEST_HEAD = 1000  # bytes: whatever the file is, no more of it is read for i
 
 @dataclass(frozen=True)
 class Line:
-    """A file that is finished: its name, what it was made of and how, what came of it, and its rows."""
+    """A file that is written: its name, the stamps of its source and output, the map's fingerprint, and its rows."""
 
     name: str
     source: FileStamp
@@ -40,33 +41,8 @@ class Line:
     rows: int
 
 
-@dataclass(frozen=True)
-class Files:
-    """What became of a folder's files, by their names in it.
-
-    `written`: how many this run wrote; `kept`: how many an earlier one had; `bad`: those that cannot be read, and why;
-    `stale`: outputs of earlier runs that are none of this one, since their source is bad or gone; `left_out`: what is
-    no data, and did not go along.
-    """
-
-    written: int
-    kept: int
-    bad: dict[str, str]
-    stale: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
-def stamp(path: Path) -> FileStamp | None:
-    """A file's stamp as it is now, None if there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return FileStamp(found.st_size, found.st_mtime_ns)
-
-
 def fingerprint(names: tuple[str, ...], affine: Affine) -> str:
-    """What tells a map of these columns from any other: SHA-256 in hexadecimal."""
+    """A hash of a map and its columns' names: SHA-256 in hexadecimal."""
     digest = sha256(json.dumps(names).encode())
     for parameter in (affine.center, affine.scale, affine.shift):
         digest.update(np.ascontiguousarray(parameter, "<f8").tobytes())
@@ -74,7 +50,7 @@ def fingerprint(names: tuple[str, ...], affine: Affine) -> str:
 
 
 class Manifest:
-    """The lines of a folder that count, the last one for each name.
+    """The manifest of a folder: the last valid line for each name.
 
     Raises:
         StateError: the record is of another version, or none.
@@ -84,14 +60,14 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FOLDER / "written.jsonl"
         last = {line.name: line for line in _lines(self._path)} if self._path.exists() else {}
-        self.lines = {name: line for name, line in last.items() if stamp(folder / name) == line.output}
+        self.lines = {name: line for name, line in last.items() if stamp_if_there(folder / name) == line.output}
         with replacing(self._path) as temporary:
             temporary.write_text(
                 "".join([serialization.dump(FORMAT, {}) + "\n", *map(_text, self.lines.values())]), "utf-8"
             )
 
     def add(self, line: Line) -> None:
-        """Keep a line: it is there when this returns, whole."""
+        """Append a line; it is whole in the file when this returns."""
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(_text(line))
         self.lines[line.name] = line
@@ -114,7 +90,7 @@ def _lines(path: Path) -> Iterator[Line]:
 
 
 def _line(text: bytes) -> Line | None:
-    """What a line says, None where it is no line."""
+    """The `Line` in a line of text, None where it is damaged."""
     try:
         found: Any = serialization.parsed(text)
         if not isinstance(found, dict) or set(found) != _FIELDS:
@@ -133,7 +109,7 @@ def _line(text: bytes) -> Line | None:
 
 
 def linked(folder: Path, name: Path) -> Path | None:
-    """The first part of a name in a folder that is a link there, None if there is none."""
+    """The first symbolic link on the way from a folder to a name in it, None if there is none."""
     at = folder
     for part in name.parts:
         at /= part
@@ -143,7 +119,7 @@ def linked(folder: Path, name: Path) -> Path | None:
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
-    """Refuse an output folder in which a link stands where one of these names is to be written, or our own files.
+    """Refuse an output folder that has a symbolic link where one of these names, or the manifest, is to be written.
 
     Raises:
         FileError: there is one: what it leads to may be anywhere.
@@ -161,7 +137,7 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder. The lock goes with the process, however that ends.
+    """A context that locks an output folder. The lock ends with the process, however that ends.
 
     Raises:
         FileError: another run is at work in it, or it cannot be written in.

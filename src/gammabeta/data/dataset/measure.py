@@ -1,16 +1,17 @@
-"""The files of a data set, several at a time: while one waits for its disk or is decoded, another is computed with."""
+"""The first pass over a data set: several files at a time, so that one is computed with while another is read."""
 
 from collections.abc import Iterator, Sequence
 
+from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
 from gammabeta.data.dataset.discovery import DataSet, Part
-from gammabeta.data.dataset.file_statistics import FileStatistics, entry_of
+from gammabeta.data.dataset.file_statistics import FileStatistics, measure_file
 from gammabeta.data.dataset.schema import SchemaCheck
-from gammabeta.data.formats.registry import opened
-from gammabeta.data.io.parallel import Told, map_concurrently
-from gammabeta.data.passes.measure import Progress, quiet
+from gammabeta.data.formats.registry import open_source
+from gammabeta.data.io.parallel import ItemProgressFn, map_concurrently
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.errors import FileError
 
 AT_ONCE = 2  # files at most, on any number of processors: each has some 40 MB of its chunks in memory
@@ -23,7 +24,7 @@ def measure_set(
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
     recipe: Recipe | None,
-    progress: Progress,
+    progress: ProgressFn,
 ) -> Statistics:
     """The statistics of all the rows of a data set. Arguments and errors are those of `measure`."""
     total = StatisticsAccumulator(found.where, columns, exclude)
@@ -39,15 +40,15 @@ def each(
     parts: Sequence[Part],
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
-    progress: Progress = quiet,
+    progress: ProgressFn = ignore_progress,
 ) -> Iterator[Outcome]:
-    """Every file's entry, or why it cannot be read, in the order in which they end. Otherwise as `map_concurrently`."""
+    """Each file with its statistics, or the error that it cannot be read, in the order in which they end."""
     sizes = [_size(part) for part in parts]
     size = sum(sizes)
 
-    def read(part: Part, told: Told) -> FileStatistics | FileError:
+    def read(part: Part, report_progress: ItemProgressFn) -> FileStatistics | FileError:
         try:
-            return entry_of(part, columns, exclude, lambda done, size: told(done))
+            return measure_file(part, columns, exclude, lambda done, size: report_progress(done))
         except FileError as error:
             return error
 
@@ -62,13 +63,17 @@ def _size(part: Part) -> int:
 
 
 def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
-    """The rows of a data set in order, as `scan` gives those of a file; `start` and `done` go on from file to file."""
-    agreement = SchemaCheck(columns, None)
+    """The chunks of a data set, in order, as `scan` gives them; `start` and `done` go on from file to file."""
+    return prefetch(_chunks(found, columns))
+
+
+def _chunks(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
+    schema = SchemaCheck(columns, None)
     rows = done = 0
     for place, part in enumerate(found.parts):
-        source = opened(part.path)
+        source = open_source(part.path)
         source.learn()
-        agreement.look(place, part.path, source.columns)
+        schema.look(place, part.path, source.columns)
         size, last = source.size, 0
         for chunk in source.chunks(None if columns is None else list(columns)):
             last = chunk.start + chunk.rows

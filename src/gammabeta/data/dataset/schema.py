@@ -1,4 +1,4 @@
-"""Whether the columns of a data set's files agree.
+"""The check that the columns of a data set's files agree.
 
 A column may be of another type of numbers in another file: sums are exact whatever the type, so that integers and
 floats of any width add up, and the data set's type is what `Statistics` of both would be of. What is numbers in one
@@ -19,13 +19,13 @@ from gammabeta.errors import DataError
 def meant(
     available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
 ) -> set[str]:
-    """The names that are meant in one file of several: what is left out need not be there."""
+    """The names selected in one file of several: excluded names need not be in it."""
     names = [column.name for column in available]
     return asked(names, columns, [name for name in exclude or () if matches(name, names)], path)
 
 
 class SchemaCheck:
-    """Looks at the columns of one file after the other, in any order.
+    """A check of the columns of several files, given one after the other in any order.
 
     columns, exclude: which columns, as for `measure`. `numbers` holds those that are of numbers in the files so far.
     """
@@ -37,7 +37,7 @@ class SchemaCheck:
         self._others: dict[str, tuple[Column, Path]] = {}
 
     def look(self, place: int, path: Path, columns: tuple[Column, ...]) -> None:
-        """Look at a file's columns. place: where it stands in the data set, from 0.
+        """Check a file's columns. place: its position in the data set, from 0.
 
         Raises:
             DataError: they do not agree with those of another file, or one that is asked for is not there.
@@ -72,7 +72,7 @@ class SchemaCheck:
                 raise _lacking(name, earlier, path)
 
     def together(self) -> list[Column]:
-        """Every column of any file, the first file's first, with the type that it has in all of them together."""
+        """The columns of all files, the first file's first, each with one type for all."""
         kinds: dict[str, set[Column]] = {}
         for layout, _ in sorted(self._layouts.items(), key=lambda item: item[1][0]):
             for column in layout:
@@ -81,7 +81,7 @@ class SchemaCheck:
 
 
 def _together(kinds: set[Column]) -> Column:
-    """A column that came in several types, whatever the order in which they came."""
+    """One column for all the types in which it came, whatever their order."""
     in_order = sorted(kinds, key=lambda column: column.type)
     numbers = [column for column in in_order if not column.skip_reason]
     return reduce(joined, numbers) if numbers else in_order[-1]

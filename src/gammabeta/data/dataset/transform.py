@@ -1,4 +1,4 @@
-"""A folder is scaled: the statistics of all its files first, then file by file into a folder of the same shape.
+"""The second pass over a data set: its files are scaled, one by one, into a folder of the same structure.
 
 However a run ends, by Ctrl-C, a kill or a bad file, the same call goes on from there, and the folder comes out as if
 nothing had happened. What that goes by is in the output's folder, under `.gammabeta`.
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from gammabeta.affine import Affine
 from gammabeta.data.core.options import RunOptions
+from gammabeta.data.core.results import Written
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
 from gammabeta.data.dataset.discovery import DataSet
 from gammabeta.data.dataset.file_jobs import FileJobs, stamped
 from gammabeta.data.dataset.manifest import FOLDER, locked, refuse_links
-from gammabeta.data.dataset.update import update
+from gammabeta.data.dataset.minmax import ranges_of_set
+from gammabeta.data.dataset.update import update_set
 from gammabeta.data.io.paths import OutputError, writing
-from gammabeta.data.passes.minmax import ranges_of_set
-from gammabeta.data.passes.transform import Written
 
 
 def scale_folder(
@@ -29,7 +29,7 @@ def scale_folder(
     recipe: Recipe | None,
     stats: str | Path | None,
     footers: bool,
-    manner: RunOptions,
+    options: RunOptions,
 ) -> Written:
     """Scale a folder's files by the statistics of all of them. See `scale`."""
     stamps, read = stamped(source), 0
@@ -38,41 +38,42 @@ def scale_folder(
     def first(done: int, size: int) -> None:
         nonlocal read
         read = size
-        manner.progress(done, size + bytes_)
+        options.report_progress(done, size + bytes_)
 
     def second(done: int, size: int) -> None:
-        manner.progress(read + done, read + size)
+        options.report_progress(read + done, read + size)
 
     with prepared(source, out):
         known: Statistics | Ranges
         bad: dict[str, str] = {}
         if footers and stats is None and source.format == "parquet" and recipe and recipe.method == "minmax":
-            known = ranges_of_set(source, columns, exclude, recipe, bad if manner.skip_bad else None)
+            known = ranges_of_set(source, columns, exclude, recipe, bad if options.skip_bad else None)
         else:
-            found = update(
+            found = update_set(
                 source,
                 stats or out / FOLDER / "stats.json",
                 columns,
                 exclude,
                 recipe=recipe,
-                skip_bad=manner.skip_bad,
+                skip_bad=options.skip_bad,
+                check=None,
                 progress=first,
-                finished=manner.finished,
+                on_file_done=options.on_file_done,
             )
             known, bad = found.statistics, found.bad
-        return FileJobs(source, stamps, known, known.affine(), out, bad, replace(manner, progress=second)).run()
+        return FileJobs(source, stamps, known, known.affine(), out, bad, replace(options, report_progress=second)).run()
 
 
-def map_folder(known: Statistics, affine: Affine, source: DataSet, out: Path, manner: RunOptions) -> Written:
-    """Put a folder's files through a map that is there already. See `apply`."""
+def map_folder(known: Statistics, affine: Affine, source: DataSet, out: Path, options: RunOptions) -> Written:
+    """Scale a folder's files by a given map. See `apply`."""
     stamps = stamped(source)
     with prepared(source, out):
-        return FileJobs(source, stamps, known, affine, out, {}, manner).run()
+        return FileJobs(source, stamps, known, affine, out, {}, options).run()
 
 
 @contextmanager
 def prepared(source: DataSet, out: Path) -> Iterator[None]:
-    """An output folder that is there, apart from the source, and ours alone as long as the work lasts.
+    """A context with a checked, locked output folder, which is apart from the source.
 
     Raises:
         FileError: one folder is in the other, the output cannot be written in, or another run writes to it.

@@ -1,4 +1,4 @@
-"""Arrays of any number of axes, read a part at a time: some axes are reduced, the others hold the features.
+"""Sources that are arrays: some axes are reduced, the others hold the features.
 
 As in `Moments.of` the reduced axes are `axis`, and every place along the others is a feature, named by its index there:
 "3" where one axis is left, "0,3" where two are.
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 def as_array(x: Any) -> NDArray[Any]:
-    """An array or tensor in memory as NumPy's; nothing is copied that NumPy can read where it is.
+    """An array or tensor in memory as a NumPy array: a view wherever NumPy can read its memory.
 
     Raises:
         KindError: it is masked: what is hidden in it would be counted.
@@ -74,20 +74,20 @@ class BlockChunk(Chunk):
         return self._table()[:, self._place[name]]
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
-        """The features asked for, as one block."""
-        yield Block(tuple(range(len(names))), self._chosen(names))
+        """The values of the features asked for, as one block (rows, features)."""
+        yield Block(tuple(range(len(names))), self._select(names))
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
-        """The features asked for."""
+        """The values of each feature asked for: shape (rows,)."""
         return [self[name] for name in names]
 
-    def _chosen(self, names: Sequence[str]) -> NDArray[Any]:
+    def _select(self, names: Sequence[str]) -> NDArray[Any]:
         table = self._table()
         return table if self._is_all(names) else table[:, self._places(names)]
 
     def scaled(self, scaling: Scaling) -> "BlockChunk":
         """The same rows with the features of `scaling` mapped, the others untouched."""
-        result = scaling.affine(self._chosen(scaling.names))
+        result = scaling.affine(self._select(scaling.names))
         if not self._is_all(scaling.names):
             whole = self._table().astype(result.dtype)
             whole[:, self._places(scaling.names)] = result
@@ -129,24 +129,24 @@ class ArraySource(Source):
         return other
 
     @property
-    def kept(self) -> tuple[int, ...]:
+    def feature_axes(self) -> tuple[int, ...]:
         """The axes that hold the features."""
         return axes.feature_axes(self.axis, len(self.shape))
 
     @property
     def features(self) -> tuple[int, ...]:
         """The shape of the features: that of the array, without the reduced axes."""
-        return tuple(self.shape[i] for i in self.kept)
+        return tuple(self.shape[i] for i in self.feature_axes)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the features are called, in C order."""
+        """The names of the features, in C order."""
         before = (self.label,) if self.label else () if self.features else ("0",)
         return tuple(",".join(map(str, (*before, *index))) for index in np.ndindex(*self.features))
 
     @cached_property
     def place(self) -> dict[str, int]:
-        """Where each feature is among all of them."""
+        """The index of each feature, in C order, by its name."""
         return {name: i for i, name in enumerate(self.names)}
 
     @property
@@ -170,5 +170,5 @@ class ArraySource(Source):
 
     @property
     def row_bytes(self) -> int:
-        """What one place along the first axis takes."""
+        """The size in bytes of one index of the first axis."""
         return max(1, prod(self.shape[1:]) * self.dtype.itemsize)

@@ -1,4 +1,4 @@
-"""CSV: read as text, so that what is not scaled is written back in the very words it came in."""
+"""Source and sink of CSV files: cells stay text, so that unscaled columns are written back character by character."""
 
 import csv
 import io
@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Restart, Source
 from gammabeta.data.formats import csv_rows, csv_text
 from gammabeta.data.formats.csv_quotes import UnclosedError, Watched
 from gammabeta.data.formats.csv_text import TextChunk
-from gammabeta.data.formats.table import gathered, unique
+from gammabeta.data.formats.table import unique
 from gammabeta.data.io.paths import arrow_file, arrow_has_threads, kind_of, reading
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import FileError, KindError
@@ -27,7 +28,7 @@ from gammabeta.kernels import thread_pool
 BLOCK_BYTES = 1 << 20  # of text; Arrow reads some blocks ahead
 LARGEST_BLOCK = 1 << 26  # and so of a row; Arrow holds some ten times that
 LARGEST_HEADER = 1 << 24  # characters: a megabyte of gzip may hold a line of a gigabyte
-MOST_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
+MAX_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
 DELIMITERS = ",;\t|"
 
 
@@ -47,9 +48,9 @@ class CsvSource(Source):
                 raise _not_utf8(path) from None
             except csv.Error as error:
                 raise FileError(f"{str(path)!r} cannot be read as CSV: its first line: {error}") from None
-            if len(self.names) > MOST_COLUMNS:
+            if len(self.names) > MAX_COLUMNS:
                 raise FileError(
-                    f"a CSV file must have at most {MOST_COLUMNS:,} columns, {str(path)!r} has {len(self.names):,}; "
+                    f"a CSV file must have at most {MAX_COLUMNS:,} columns, {str(path)!r} has {len(self.names):,}; "
                     "write Parquet, or an array in .npy"
                 )
             unique(self.names, path)
@@ -83,7 +84,7 @@ class CsvSource(Source):
         return raw, pa.CompressedInputStream(raw, compression) if compression else raw
 
     def _read_header(self) -> tuple[bytes, list[str], str, str]:
-        """The header as it stands, its names, what parts them, and how lines end."""
+        """The header's bytes, its names, the delimiter and the line end."""
         _, stream = self._open()
         taken: list[str] = []
         with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
@@ -117,7 +118,7 @@ class CsvSource(Source):
         return written.rstrip("\r\n").encode(), names, found, line_end
 
     def _blocks(self, use_threads: bool = True) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """Blocks of cells, and how far into the file they reach."""
+        """Blocks of cells, each with the number of bytes read up to its end."""
         raw, stream = self._open()
         types = dict.fromkeys(self.names, pa.string())
         if not arrow_has_threads():
@@ -151,7 +152,7 @@ class CsvSource(Source):
             raise self._explained(error) from error
 
     def _blocks_here(self, raw: Any, stream: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """The same, read in the caller's thread."""
+        """The blocks of `_blocks`, read in the caller's thread."""
         schema = pa.schema(dict.fromkeys(self.names, pa.string()))
         try:
             for batch in csv_rows.blocks(self.path, stream, self.delimiter, schema):
@@ -174,7 +175,7 @@ class CsvSource(Source):
         return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
 
     def _check_quotes(self) -> None:
-        """Refuse a quote that is not closed, before any other error that it may be the reason of."""
+        """Refuse a quote that is not closed, before other errors that it may cause."""
         watched = Watched(self._open()[1], self.delimiter)
         try:
             while watched.read(BLOCK_BYTES):
@@ -193,7 +194,7 @@ class CsvSource(Source):
         )
 
     def _look(self, enough: Callable[[], bool]) -> None:
-        """Find the kinds of the columns that hold as far as the file is read: block by block, until it is enough."""
+        """Infer the columns' kinds from the blocks of the file, until `enough` says so."""
         try:
             for cells, _ in self._blocks():
                 self._kinds = [csv_text.widened(cells.column(i), kind) for i, kind in enumerate(self._kinds)]

@@ -1,4 +1,4 @@
-"""The quotes of a CSV file, looked at as its bytes go by: a quoted cell must end where its closing quote is.
+"""A check of a CSV file's quotes while it is read: a quoted cell must end at its closing quote.
 
 Arrow takes a quote that nobody closes for one cell up to the next quote, or up to the end of the file, and so loses the
 rows in it without a word. A quote opens a cell where it is its first sign, is an ordinary sign elsewhere in an unquoted
@@ -23,7 +23,7 @@ class UnclosedError(Exception):
 
 
 class Quotes:
-    """Knows whether a quoted cell is open where the bytes that it was given end.
+    """The state of quoting after the bytes taken: whether a quoted cell is open.
 
     Nearly every file has quotes at the ends of cells alone: NumPy judges a megabyte of it in 5 ms at most, and in 1 ms
     where there is no quote. Where one is within a cell a regular expression goes from cell to cell.
@@ -41,7 +41,7 @@ class Quotes:
         self._open: int | None = None  # where the open quote stands
 
     def take(self, data: bytes) -> None:
-        """Go on over the next bytes of text.
+        """Take the next bytes of text.
 
         Raises:
             UnclosedError: something follows a closing quote within its cell.
@@ -59,7 +59,7 @@ class Quotes:
         self._look(known)
 
     def end(self) -> None:
-        """No more bytes follow.
+        """Check the end of the text. UnclosedError if a quoted cell is open.
 
         Raises:
             UnclosedError: a quote is open.
@@ -103,13 +103,13 @@ class Quotes:
 
 
 class Watched:
-    """A stream whose quotes are looked at as it is read."""
+    """A stream whose quotes are checked as it is read."""
 
     def __init__(self, stream: Any, delimiter: str) -> None:
         self._stream, self._quotes = stream, Quotes(delimiter)
 
     def read(self, size: int) -> bool:
-        """Go on over so many bytes of text; whether there were any. Raises `UnclosedError`, also at the file's end."""
+        """Read and check so many bytes; returns whether there were any. UnclosedError for an open quoted cell."""
         data: bytes = self._stream.read(size)
         if data:
             self._quotes.take(data)

@@ -1,4 +1,4 @@
-"""Text in columns: what the cells of a CSV file say, how numbers and words are put back into one, and rows of both."""
+"""Conversion between the text of CSV cells and values, and the chunk that holds both."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ ARROW = {"empty": pa.null(), "integer": pa.int64(), "number": pa.float64(), "wor
 
 
 def parsed(cells: pa.Array, kind: CellKind) -> pa.Array | None:
-    """Cells as numbers, null where there is no value; None if some cell is not of the kind. Words stay as they are."""
+    """Cells converted to numbers of a kind, null where empty; None if a cell is not of it. Words stay as they are."""
     if kind == "words":
         return cells
     if kind != "empty":
@@ -55,12 +55,12 @@ def parsed(cells: pa.Array, kind: CellKind) -> pa.Array | None:
 
 
 def widened(cells: pa.Array, kind: CellKind) -> CellKind:
-    """The least kind, from `kind` up, that all the cells are of."""
+    """The narrowest kind, from `kind` up, that fits all the cells."""
     return next(k for k in KINDS[KINDS.index(kind) :] if parsed(cells, k) is not None)
 
 
 def quoted(cells: pa.Array, delimiter: str) -> pa.Array:
-    """Cells as they must be written: in quotes if they hold a delimiter, a quote or a line end."""
+    """Cells as written to a file: in quotes if they hold a delimiter, a quote or a line end."""
     needs = pc.match_substring_regex(cells, f'[{re.escape(delimiter)}"\r\n]')
     if not pc.any(needs).as_py():
         return cells
@@ -69,7 +69,7 @@ def quoted(cells: pa.Array, delimiter: str) -> pa.Array:
 
 
 def quoted_name(name: str, delimiter: str) -> str:
-    """One cell as it must be written."""
+    """One cell as written to a file."""
     return '"' + name.replace('"', '""') + '"' if set(name) & {delimiter, '"', "\r", "\n"} else name
 
 
@@ -83,7 +83,7 @@ def spelled(column: pa.Array) -> pa.Array:
 
 
 def lines(columns: Sequence[pa.Array], delimiter: str, line_end: str) -> memoryview:
-    """Rows of text, from columns of cells that are quoted where they must be. No nulls."""
+    """Lines of text from columns of quoted cells without nulls."""
     ended = [*columns[:-1], pc.binary_join_element_wise(columns[-1], *words(line_end, ""))]
     joined = pc.binary_join_element_wise(*ended, words(delimiter)[0]) if len(ended) > 1 else ended[0]
     end = joined.offset + len(joined)

@@ -1,4 +1,4 @@
-"""Folders of images: every pixel of every image is a row, every channel a column.
+"""Source of a folder of images: every pixel of every image is a row, every channel a column.
 
 The standard deviation of all pixels is not the mean of those of the images: what differs from image to image, light and
 dark, is in the first and not in the second.
@@ -62,7 +62,7 @@ def images(folder: str | Path | Iterable[str | Path], *, mode: str | None = None
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a folder, with its folders, is one of images, and not one of data that has images among it."""
+    """Whether a folder, with the folders in it, holds images and no data files."""
     if next(_found(folder), None) is None:
         return False
     data = FORMATS.keys() - {".json"}
@@ -101,11 +101,11 @@ class ImageSource(ArraySource):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The channels, as Pillow calls them."""
+        """The names of the channels, as Pillow gives them."""
         return self._bands
 
     def over(self, axis: axes.Axis) -> "ImageSource":
-        """There is one way to take the statistics of images."""
+        """Raise DataError: images are measured by channel, whatever the axes."""
         raise DataError(f"axis goes with arrays, the statistics of images are by channel; got axis={axis!r}")
 
     def parts(self) -> Iterator[Part]:
@@ -155,23 +155,23 @@ class ImageSource(ArraySource):
         return np.asarray(image.convert(self._mode))
 
     def _modes(self) -> str:
-        """What is said of images of several modes: which there are, and some of the files of each."""
+        """The message that images have several modes, with some files of each."""
         files: dict[str, list[str]] = {}
         for path in self._paths:
             files.setdefault(_with_image(path, lambda image: str(image.mode)), []).append(path.name)
-        told = "; ".join(f"{len(names)} {mode} ({listed(names)})" for mode, names in files.items())
+        modes = "; ".join(f"{len(names)} {mode} ({listed(names)})" for mode, names in files.items())
         return (
-            f"images must be of one mode to be measured together, those in {str(self.path)!r} are {told}; "
+            f"images must be of one mode to be measured together, those in {str(self.path)!r} are {modes}; "
             f"convert them: gammabeta.data.images({str(self.path)!r}, mode='RGB')"
         )
 
 
 class _OtherMode(Exception):  # noqa: N818
-    """An image is not of the mode of the first."""
+    """Raised when an image has another mode than the first."""
 
 
 def _bands(mode: str) -> tuple[tuple[str, ...], np.dtype[Any]]:
-    """A mode's channels, and the type of their values."""
+    """The names of a mode's channels, and the dtype of their values."""
     import PIL.Image
 
     try:
@@ -182,7 +182,7 @@ def _bands(mode: str) -> tuple[tuple[str, ...], np.dtype[Any]]:
 
 
 def _with_image(path: Path, act: Any) -> Any:
-    """What is made of an image that is open for as long.
+    """The result of `act` on the opened image.
 
     Raises:
         FileError: it cannot be read as one.

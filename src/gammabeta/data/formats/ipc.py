@@ -1,4 +1,4 @@
-"""Arrow IPC files, Feather among them. What a file says of itself is checked before it is believed."""
+"""Source and sink of Arrow IPC files, Feather among them; lengths in a file are checked before use."""
 
 import os
 import struct
@@ -67,22 +67,24 @@ class ArrowSource(Source):
                 yield TableChunk(part, start - part.num_rows, min(self.size, read))
 
     def _whole(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of record batches that are read one after the other."""
+        """Chunks of record batches that are read whole, one after the other."""
         with self._open(names=names) as reader:
             for batch in _batches(reader, self._is_file):
                 batch.validate(full=True)
                 yield from slices(batch.select(names))
 
     def _by_rows(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of record batches of which some rows are read after the other, as far as columns have such."""
+        """Chunks of record batches that are read some rows at a time, for the columns that allow it."""
         flat = [name for name in names if is_flat(self.schema.field(name).type)]
         others = [name for name in names if name not in set(flat)]
         schema = pa.schema([self.schema.field(name) for name in names])
         with ExitStack() as stack:
             place = stack.enter_context(closing(Buffers(self.path)))
             reader = stack.enter_context(self._open(pa.PythonFile(place, "r")))
-            beside = _batches(stack.enter_context(self._open(names=others)), self._is_file) if others else repeat(None)
-            for batch, rest in zip(_batches(reader, self._is_file), beside, strict=bool(others)):
+            other_batches = (
+                _batches(stack.enter_context(self._open(names=others)), self._is_file) if others else repeat(None)
+            )
+            for batch, rest in zip(_batches(reader, self._is_file), other_batches, strict=bool(others)):
                 columns = {name: batch.column(self.schema.get_field_index(name)) for name in flat}
                 if rest is not None:
                     rest.validate(full=True)
@@ -112,7 +114,7 @@ class ArrowSource(Source):
 
 
 def _in_memory(path: Place) -> pa.BufferReader:
-    """A file as Arrow reads it without a thread."""
+    """The file's bytes in memory, for Arrow to read without a thread."""
     return pa.BufferReader(arrow_file(path).read() if isinstance(path, Remote) else path.read_bytes())
 
 
@@ -125,13 +127,13 @@ def _batches(reader: Any, is_file: bool) -> Iterator[pa.RecordBatch]:
 
 
 def _rows_at_once(rows: int, columns: Sequence[pa.Array]) -> int:
-    """How many rows of columns whose buffers nobody has looked at make about `CHUNK_BYTES`."""
+    """The number of rows that take about `CHUNK_BYTES`, by the types of the columns."""
     size: int = sum(buffer.size for column in columns for buffer in column.buffers() if buffer)
     return max(16, CHUNK_BYTES * rows // max(size, 1) // 8 * 8)
 
 
 def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A record batch in pieces of about `CHUNK_BYTES`."""
+    """Slices (views) of a record batch of about `CHUNK_BYTES` each."""
     if not batch.num_rows:
         return
     rows = max(16, int(CHUNK_BYTES * batch.num_rows // max(batch.nbytes, 1)))

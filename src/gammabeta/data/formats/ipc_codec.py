@@ -1,4 +1,4 @@
-"""How the buffers of an Arrow IPC file are compressed, which PyArrow does not tell.
+"""The compression of an Arrow IPC file's buffers, which PyArrow does not tell.
 
 Arrow's messages are FlatBuffers: a table begins with the distance back to its vtable, which holds the size of itself
 and of the table and then where each field is, 0 if it is absent. The tables and fields are those of Arrow's format
@@ -36,7 +36,7 @@ def codec_of_stream(file: pa.NativeFile) -> str | None:
 
 
 def _read(file: pa.NativeFile, size: int, offset: int) -> memoryview:
-    """Some bytes of a file, if it has them: a length may be any number."""
+    """Some bytes of a file. struct.error if it is shorter: a length read from it may be any number."""
     if not 0 <= offset <= offset + size <= file.size():
         raise struct.error(f"bytes {offset} to {offset + size} are asked of a file of {file.size()}")
     return memoryview(file.read_at(size, offset))
@@ -56,7 +56,7 @@ def _root(data: memoryview) -> int:
 
 
 def _place(data: memoryview, table: int, number: int) -> int:
-    """How far from its table's beginning a field is; 0 if it is absent."""
+    """A field's offset from the beginning of its flatbuffer table; 0 if it is absent."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     (size,) = struct.unpack_from("<H", data, vtable)
     at = 4 + 2 * number
@@ -64,6 +64,6 @@ def _place(data: memoryview, table: int, number: int) -> int:
 
 
 def _followed(data: memoryview, table: int, number: int) -> int:
-    """Where the table or vector that a field points at begins; 0 if it is absent."""
+    """The position of the table or vector that a field points at; 0 if it is absent."""
     place = _place(data, table, number)
     return table + place + int(struct.unpack_from("<I", data, table + place)[0]) if place else 0

@@ -1,4 +1,4 @@
-"""Iterables of chunks: a torch DataLoader, a generator of arrays or of frames, a list of record batches."""
+"""Sources of iterables of chunks: a torch DataLoader, a generator of arrays or frames, a list of record batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,33 +39,33 @@ def batches(chunks: Iterable[Any], select: Select = None) -> Source:
     >>> gb.data.moments(batches(loader, select=0), axis=(0, 2, 3))
     Moments(shape=(3,), count=[320. 320. 320.], mean=[5. 5. 5.], std=[0. 0. 0.])
     """
-    looked = PeekedIterable(chunks)
+    peeked = PeekedIterable(chunks)
 
     def pick(chunk: Any) -> Any:
-        return _picked(chunk, select, looked.name)
+        return _picked(chunk, select, peeked.name)
 
-    first = pick(looked.first)
+    first = pick(peeked.first)
     if is_array(first):
-        return BatchesSource(looked, pick)
+        return BatchesSource(peeked, pick)
     if speaks_arrow(first):
-        return tables_of(looked, pick)
+        return tables_of(peeked, pick)
     if isinstance(first, Mapping | tuple | list):
         key = next(iter(first), "") if isinstance(first, Mapping) else 0
         raise DataError(
-            f"each chunk must be one array or table, {looked.name!r} gives {_told(first)}; "
+            f"each chunk must be one array or table, {peeked.name!r} gives {_described(first)}; "
             f"say which is the data: gammabeta.data.batches(…, select={key!r})"
         )
     raise KindError(
-        f"data to measure must be a file, an array, a table or an iterable of these, {looked.name!r} "
+        f"data to measure must be a file, an array, a table or an iterable of these, {peeked.name!r} "
         f"gives {type(first).__name__}"
     )
 
 
 class BatchesSource(ArraySource):
-    """Arrays that follow one another along their first axis."""
+    """A source of arrays that follow one another along their first axis."""
 
     def __init__(self, chunks: PeekedIterable, pick: Callable[[Any], Any]) -> None:
-        self.path, self.once, self.here = Path(chunks.name), chunks.once, True
+        self.path, self.single_pass, self.in_caller_thread = Path(chunks.name), chunks.single_pass, True
         self._chunks, self._pick = chunks, pick
         first = self._array(chunks.first, 1)
         if not first.ndim:
@@ -83,7 +83,7 @@ class BatchesSource(ArraySource):
     def parts(self) -> Iterator[Part]:
         """The chunks, small ones together."""
         start = 0
-        for array, done in together(self._arrays(self.kept)):
+        for array, done in together(self._arrays(self.feature_axes)):
             yield Part(array, (start, *(0 for _ in self.shape[1:])), done)
             start += len(array)
 
@@ -95,7 +95,7 @@ class BatchesSource(ArraySource):
             start += len(array)
 
     def _arrays(self, alike: Sequence[int]) -> Iterator[tuple[NDArray[Any], int]]:
-        """The chunks, which must agree along the axes `alike`, and the bytes so far."""
+        """The checked arrays, of one length along the axes `alike`, with the number of bytes so far."""
         done = 0
         for number, chunk in enumerate(self._chunks, 1):
             array = self._array(chunk, number)
@@ -122,8 +122,9 @@ class BatchesSource(ArraySource):
         return array
 
 
+# Apart from core.batches: arrays are copied as they come, and must be of one type and shape to be joined.
 def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArray[Any], int]]:
-    """The same rows in longer arrays, each with what comes with its last chunk; long arrays are not copied."""
+    """The same rows in longer arrays, copies of short ones, each with the bytes read up to its end."""
     held: list[NDArray[Any]] = []
     size = at = 0
     for array, done in chunks:
@@ -148,11 +149,11 @@ def _picked(chunk: Any, select: Select, name: str) -> Any:
     try:
         return chunk[select]
     except (KeyError, IndexError, TypeError):
-        raise DataError(f"each chunk must have {select!r} to select, {name!r} gives {_told(chunk)}") from None
+        raise DataError(f"each chunk must have {select!r} to select, {name!r} gives {_described(chunk)}") from None
 
 
-def _told(chunk: Any) -> str:
-    """What is in a chunk, for a message."""
+def _described(chunk: Any) -> str:
+    """A description of a chunk's contents, for messages."""
     if isinstance(chunk, Mapping):
         inner = ", ".join(f"{key!r}: {_kind(value)}" for key, value in list(chunk.items())[:6])
         return f"a {type(chunk).__name__} of {inner or 'nothing'}"

@@ -1,4 +1,4 @@
-"""`.npy`: one array, whose first axis is the rows; every place along the others is a feature, as in `Moments.of`."""
+"""Source and sink of `.npy` files: the first axis is the rows, every index of the others a feature."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk
 from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, native
-from gammabeta.data.formats.zip_member import Member, opened_member
+from gammabeta.data.formats.zip_member import Member, open_member
 from gammabeta.data.io.paths import reading, reason
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError, FileError, KindError
@@ -48,12 +48,12 @@ class NpySource(ArraySource):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the features are called, in C order."""
-        count, most = prod(self.features), FEATURES if prod(self.shape) else FEATURES_OF_NOTHING
-        if count > most:
+        """The names of the features, in C order."""
+        count, limit = prod(self.features), FEATURES if prod(self.shape) else FEATURES_OF_NOTHING
+        if count > limit:
             few = "" if prod(self.shape) else " where there are no values"
             raise DataError(
-                f"at most {most:,} features can be measured{few}, one for each place along the axes but the first, "
+                f"at most {limit:,} features can be measured{few}, one for each place along the axes but the first, "
                 f"{str(self.path)!r} of shape {self.shape} has {count:,}; reduce more axes: "
                 f"gammabeta.data.moments({str(self.path)!r}, axis=...)"
             )
@@ -63,7 +63,7 @@ class NpySource(ArraySource):
         """The file, at its beginning."""
         if self._member is None:
             return self.path.open("rb", buffering=0)
-        return opened_member(self.path, self._member, to_and_fro=to_and_fro)
+        return open_member(self.path, self._member, to_and_fro=to_and_fro)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
         """The rows in order; a new pass at each call. Every feature is read, also those not in `names`."""
@@ -73,7 +73,7 @@ class NpySource(ArraySource):
             start += len(array)
 
     def parts(self) -> Iterator[Part]:
-        """Slabs of rows."""
+        """All values, in slabs of rows."""
         start, rows = 0, self.shape[0]
         for array in self.slabs(max(1, PIECE_BYTES // self.row_bytes)):
             yield Part(array, (start, *(0 for _ in self.shape[1:])), self.size * (start + len(array)) // rows)
@@ -94,7 +94,7 @@ class NpySource(ArraySource):
         return array
 
     def _down(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
-        """Rows of an array in Fortran order: a stretch of each feature's column."""
+        """Rows of an array in Fortran order, copied from a stretch of each feature's column."""
         array = np.empty((*self.shape[:0:-1], stop - start), self.dtype)
         for j, column in enumerate(array.reshape(prod(self.shape[1:]), stop - start)):
             _read_at(file, self._offset + (j * self.shape[0] + start) * self.dtype.itemsize, column)
@@ -102,7 +102,7 @@ class NpySource(ArraySource):
 
 
 def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type, from a header that is parsed and never executed."""
+    """The shape, memory order and dtype in a header, which is parsed and never executed."""
     try:
         version = npy_format.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):
@@ -114,7 +114,7 @@ def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype
     except Exception as error:  # NumPy takes the header for Python's own text, whose parser has a dozen errors
         raise _unreadable(path, f"its header: {reason(error)}") from None
     if len(shape) > AXES or any(type(n) is not int or n < 0 for n in shape):
-        raise _unreadable(path, f"its shape must be of at most {AXES} sizes, none negative, it is {_told(shape)}")
+        raise _unreadable(path, f"its shape must be of at most {AXES} sizes, none negative, it is {_shown(shape)}")
     if dtype.hasobject:
         raise KindError(f"an array of numbers is needed, {str(path)!r} holds Python objects, which are never unpickled")
     if dtype.kind not in "iufb":
@@ -124,7 +124,7 @@ def _header(file: BytesIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype
     return shape, fortran, dtype
 
 
-def _told(shape: tuple[int, ...]) -> str:
+def _shown(shape: tuple[int, ...]) -> str:
     text = str(shape)
     return text if len(text) <= 60 else f"{text[:60]}…"
 

@@ -1,4 +1,4 @@
-"""`.npz`: arrays by name. One of them is read as `.npy` is; of several each place is a column, as far as rows go."""
+"""Source of `.npz` files: one of its arrays, or several of equal length as one table."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -39,10 +39,10 @@ def npz(path: str | Path, name: str) -> NpySource:
             found = NpySource(place, member)
             found.state = state
             return found
-    raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_told(known)}")
+    raise DataError(f"there is no array {name!r} in {str(place)!r}; it has {_names_of(known)}")
 
 
-def opened_npz(path: Place) -> Source:
+def npz_at(path: Place) -> Source:
     """The file's only array of numbers, or a table of several that have as many rows.
 
     Raises:
@@ -51,12 +51,12 @@ def opened_npz(path: Place) -> Source:
     known = members(path)
     arrays = list(chain.from_iterable(_numeric(path, member) for member in known))
     if not arrays:
-        raise DataError(f"at least one array of numbers is needed, {str(path)!r} has {_told(known)}")
+        raise DataError(f"at least one array of numbers is needed, {str(path)!r} has {_names_of(known)}")
     return arrays[0] if len(arrays) == 1 else NpzSource(path, arrays)
 
 
 def _numeric(path: Place, member: Member) -> Iterator[NpySource]:
-    """The array, if it is one of numbers: not text, not Python objects, not a single number."""
+    """Yield the source of a member, if it is an array of numbers: not text, Python objects or a single number."""
     try:
         found = NpySource(path, member)
     except (KindError, DataError):
@@ -64,7 +64,7 @@ def _numeric(path: Place, member: Member) -> Iterator[NpySource]:
     yield found
 
 
-def _told(found: Sequence[Member]) -> str:
+def _names_of(found: Sequence[Member]) -> str:
     return listed([member.filename.removesuffix(".npy") for member in found]) or "none"
 
 
@@ -75,14 +75,17 @@ class NpzSource(Source):
         self.path, self._arrays = path, arrays
         lengths = {array.shape[0] for array in arrays}
         if len(lengths) > 1:
-            told = ", ".join(f"{array.label} {array.shape}" for array in arrays)
+            shapes = ", ".join(f"{array.label} {array.shape}" for array in arrays)
             raise DataError(
-                f"arrays must be of one length to be columns, {str(path)!r} has {told}; "
+                f"arrays must be of one length to be columns, {str(path)!r} has {shapes}; "
                 f"choose one: gammabeta.data.npz({str(path)!r}, {arrays[0].label!r})"
             )
-        count, most = sum(prod(array.features) for array in arrays), FEATURES if lengths != {0} else FEATURES_OF_NOTHING
-        if count > most:
-            raise DataError(f"at most {most:,} columns can be measured, the arrays of {str(path)!r} have {count:,}")
+        count, limit = (
+            sum(prod(array.features) for array in arrays),
+            FEATURES if lengths != {0} else FEATURES_OF_NOTHING,
+        )
+        if count > limit:
+            raise DataError(f"at most {limit:,} columns can be measured, the arrays of {str(path)!r} have {count:,}")
         self.rows, self.size = arrays[0].shape[0], sum(array.size for array in arrays)
         self.schema = pa.schema([field for array in arrays for field in array.schema])
         unique(self.schema.names, path)

@@ -1,4 +1,4 @@
-"""Parquet: read in slices of row groups, written back as it was, but for the columns that were scaled."""
+"""Source and sink of Parquet files: read in slices of row groups, written with the options of the source."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Chunk, Column, Source, TableChunk, chunk_bytes
 from gammabeta.data.formats import parquet_footer
-from gammabeta.data.formats.parquet_transpose import turned
+from gammabeta.data.formats.parquet_transpose import columns_to_rows
 from gammabeta.data.formats.table import column_groups, columns_of
 from gammabeta.data.io.paths import arrow_file, arrow_has_threads, reading
 from gammabeta.data.io.remote import Place, Remote
@@ -69,15 +69,15 @@ class ParquetSource(Source):
             together = self._open_together(wanted)
             whole = len(together) == 1 and names is None
             batches = self._batches(file, size, None if whole else wanted)
-            for batch in batches if len(together) == 1 else turned(file, together, size, self.scratch):
+            for batch in batches if len(together) == 1 else columns_to_rows(file, together, size, self.scratch):
                 start += batch.num_rows
                 yield TableChunk(batch, start - batch.num_rows, self.size * start // max(rows, 1))
 
     def shares(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """A few columns at a time, so that each comes in long stretches."""
-        open_, most = (SHARE_OPEN_BYTES, SHARE_BYTES) if thread_pool.count() > 1 else (ALONE_OPEN_BYTES, ALONE_BYTES)
+        open_, limit = (SHARE_OPEN_BYTES, SHARE_BYTES) if thread_pool.count() > 1 else (ALONE_OPEN_BYTES, ALONE_BYTES)
         open_together = [list(names)] if self._may_be_open(open_) else _within(self._needs(names), open_)
-        shares = [column_groups(self.schema, some, self._piece_rows, most) for some in open_together]
+        shares = [column_groups(self.schema, some, self._piece_rows, limit) for some in open_together]
         return [share for some in shares for share in some]
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
@@ -103,11 +103,11 @@ class ParquetSource(Source):
         for group in range(file.num_row_groups):  # of a file elsewhere Arrow keeps all that it was asked for at once
             yield from file.iter_batches(size, row_groups=[group], columns=names, use_threads=many)
 
-    def stated(self, names: Sequence[str]) -> dict[str, Extrema]:
+    def footer_minmax(self, names: Sequence[str]) -> dict[str, Extrema]:
         """The extrema that the footer tells, of those columns for which it can be believed."""
         leaf = {name: i for i, name in enumerate(self._top_names)}
         with reading(self.path, "Parquet"):
-            found = parquet_footer.stated(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
+            found = parquet_footer.minmax(self.metadata, {leaf[name]: self.schema.field(name).type for name in names})
         return {name: found[leaf[name]] for name in names if leaf[name] in found}
 
     def _open_together(self, names: Sequence[str]) -> list[list[str]]:
@@ -117,10 +117,10 @@ class ParquetSource(Source):
         needs = self._needs(names)
         return [list(names)] if sum(needs.values()) <= OPEN_BYTES else _within(needs, OPEN_BYTES // 3)
 
-    def _may_be_open(self, most: int) -> bool:
-        """Whether all columns can be read at once for sure, without a look at each of them."""
+    def _may_be_open(self, limit: int) -> bool:
+        """Whether all columns surely fit in `limit` bytes when read at once, without a look at each of them."""
         pages = self.metadata.row_group(0).total_byte_size if self.metadata.num_row_groups else 0
-        return bool(pages + self.metadata.num_columns * READER_BYTES <= most)
+        return bool(pages + self.metadata.num_columns * READER_BYTES <= limit)
 
     def _needs(self, names: Sequence[str]) -> dict[str, int]:
         """The bytes that the open pages of each column take."""
@@ -149,7 +149,7 @@ class ParquetSource(Source):
         return int(max(16, min(chunk_bytes(len(fields)) // max(a_row, 1), GROUP_ROWS)))
 
     def writer_options(self, scaled: Sequence[str]) -> dict[str, Any]:
-        """How this file was written: each column's codec, whether it had a dictionary, the order of its rows."""
+        """Options for PyArrow's writer as this file was written: codecs, dictionaries, the order of rows."""
         if not self.metadata.num_row_groups:
             return {}
         with reading(self.path, "Parquet"):  # names that are no text are met here
@@ -175,12 +175,12 @@ class ParquetSource(Source):
         return max((self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)), default=1)
 
 
-def _within(needs: dict[str, int], most: int) -> list[list[str]]:
-    """Names in groups that need `most` together, or are of one."""
+def _within(needs: dict[str, int], limit: int) -> list[list[str]]:
+    """Names in groups that need `limit` bytes together, or are of one name."""
     groups: list[list[str]] = [[]]
     held = 0
     for name, need in needs.items():
-        if groups[-1] and held + need > most:
+        if groups[-1] and held + need > limit:
             groups.append([])
             held = 0
         groups[-1].append(name)
@@ -205,7 +205,7 @@ def _is_float(chunk: Any) -> bool:
 
 
 def _repeats(chunk: Any, scaled: bool) -> bool:
-    """Whether a dictionary pays in this column: where it was used and, for numbers, made the column smaller.
+    """Whether to write this column with a dictionary: it had one which, for numbers, made it smaller.
 
     Numbers that hardly repeat fill a dictionary in vain, which costs three times the time of writing them plainly.
     """

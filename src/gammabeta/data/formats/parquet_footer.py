@@ -1,4 +1,4 @@
-"""Least and greatest values from the footer of a Parquet file, of the columns for which it can be believed.
+"""Extrema from the footer of a Parquet file, of the columns for which it can be believed.
 
 A footer keeps a minimum and a maximum of each column in each row group. It is believed where it leaves no doubt:
 
@@ -26,31 +26,31 @@ from gammabeta.statistics import Extrema
 _DOUBTFUL = "parquet-cpp version"
 _DIGITS = 15  # of decimals: their digits are below 2⁵³, and float64 holds them without rounding
 
-Told = tuple[float, float, float]
+LeafRange = tuple[float, float, float]
 """The least and the greatest value, NaN where there is none, and the count, NaN if it is not known."""
 
 
-def stated(metadata: pq.FileMetaData, kinds: Mapping[int, pa.DataType]) -> dict[int, Extrema]:
-    """The extrema that a footer tells, of those leaves for which it can be believed. kinds: each leaf's type."""
+def minmax(metadata: pq.FileMetaData, kinds: Mapping[int, pa.DataType]) -> dict[int, Extrema]:
+    """The extrema in a footer, of those leaves for which it can be believed. kinds: each leaf's type."""
     if (metadata.created_by or "").startswith(_DOUBTFUL):
         return {}
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     found = {}
     for leaf, kind in kinds.items():
-        parts = [_told(group.column(leaf).statistics, kind) for group in groups]
+        parts = [_range_of(group.column(leaf).statistics, kind) for group in groups]
         if None not in parts:
             found[leaf] = _together([part for part in parts if part is not None])
     return found
 
 
-def _together(parts: Sequence[Told]) -> Extrema:
+def _together(parts: Sequence[LeafRange]) -> Extrema:
     low = min((low for low, _, count in parts if count != 0), default=nan)
     high = max((high for _, high, count in parts if count != 0), default=nan)
     return Extrema.between(low, high, sum(count for _, _, count in parts))
 
 
-def _told(statistics: Any, kind: pa.DataType) -> Told | None:
-    """What the footer says of a column in one row group; None if that leaves a doubt."""
+def _range_of(statistics: Any, kind: pa.DataType) -> LeafRange | None:
+    """The range of a column in one row group by the footer; None if it cannot be believed."""
     if statistics is None or not statistics.has_null_count:
         return None
     if not statistics.num_values:  # those that are not null
@@ -64,7 +64,7 @@ def _told(statistics: Any, kind: pa.DataType) -> Told | None:
 
 
 def _number(value: Any, kind: pa.DataType) -> float:
-    """A value of a footer as float64, as a value of the column would be; NaN if that is in doubt."""
+    """A value of a footer as float64, converted as the column's values are; NaN if that is in doubt."""
     if pa.types.is_decimal(kind):
         return float(value) if kind.precision <= _DIGITS else nan
     if pa.types.is_float16(kind):

@@ -1,4 +1,4 @@
-"""Wide Parquet files, turned from columns to rows on the disk.
+"""Transposition of wide Parquet files from columns to rows, on the disk.
 
 To read a row of every column a page of every column must be open; ten thousand of them do not fit in memory. So some
 columns at a time are read to the end of a row group and put in a temporary file in slices, and the slices of all
@@ -15,7 +15,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 
-def turned(
+def columns_to_rows(
     file: pq.ParquetFile, groups: Sequence[Sequence[str]], rows: int, folder: Path | None
 ) -> Iterator[pa.RecordBatch]:
     """The record batches of a Parquet file, of `rows` rows each, read by groups of columns.

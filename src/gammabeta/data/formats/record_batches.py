@@ -1,4 +1,4 @@
-"""Tables that come in record batches: lazy frames, queries, data sets, readers, and whatever speaks Arrow.
+"""Sources of record batches: lazy frames, queries, Arrow data sets, readers, and whatever speaks Arrow.
 
 "Speaks Arrow" is the PyCapsule protocol: an object with `__arrow_c_stream__` or `__arrow_c_array__`, such as the frames
 of pandas, polars and narwhals, DuckDB's relations and PyArrow's own. No library is imported to find out which it is.
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow.fs import LocalFileSystem
 
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import concatenated, groups
 from gammabeta.data.core.source import CHUNK_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.formats.ipc import slices
 from gammabeta.data.formats.parquet import GROUP_BYTES, READ_AHEAD
@@ -26,14 +28,16 @@ Batches = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 
 
 class StreamSource(Source):
-    """Record batches that something gives: as often as it is asked, or `once`.
+    """A source of record batches, made anew for each pass or, if `single_pass`, once.
 
     batches: gives those of all columns, or of some if it can; which they are is looked at here. parts: in so many the
     columns are asked for where statistics are taken, one part after the other.
     """
 
-    def __init__(self, name: str, schema: pa.Schema, batches: Batches, *, once: bool = False, parts: int = 1) -> None:
-        self.path, self.schema, self.once = Path(name), schema, once
+    def __init__(
+        self, name: str, schema: pa.Schema, batches: Batches, *, single_pass: bool = False, parts: int = 1
+    ) -> None:
+        self.path, self.schema, self.single_pass = Path(name), schema, single_pass
         self.rows, self.size = None, 0
         self._batches, self._columns = batches, columns_of(schema, self.path)
         self._begun, self._parts = False, parts
@@ -64,14 +68,15 @@ class StreamSource(Source):
                 yield some, TableChunk(batch, start, before + done)
             before += done
 
-    def _pass(self, names: Sequence[str] | None, least: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-        """All batches, of `least` bytes or more, with the number of their first row and the bytes so far."""
-        if self.once and self._begun:
+    def _pass(self, names: Sequence[str] | None, min_bytes: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
+        """All batches, of `min_bytes` bytes or more, with the number of their first row and the bytes so far."""
+        if self.single_pass and self._begun:
             raise DataError(single_pass_error(str(self.path)))
         self._begun = True
         start = done = 0
         promised = (self._as_promised(batch, n, names) for n, batch in enumerate(self._batches(names), 1))
-        for batch in _together(promised, least):
+        for held in groups(promised, lambda batch: int(batch.nbytes), min_bytes):
+            batch = concatenated(held)
             done += batch.nbytes
             yield batch, start, done
             start += batch.num_rows
@@ -83,7 +88,7 @@ class StreamSource(Source):
         self.rows = start
 
     def _as_promised(self, batch: pa.RecordBatch, number: int, names: Sequence[str] | None) -> pa.RecordBatch:
-        """The columns asked for, if they are what the schema says."""
+        """A batch's selected columns (views), checked against the schema."""
         wanted = self.schema.names if names is None else list(names)
         if names is None and set(batch.schema.names) != set(wanted):
             odd = sorted(set(wanted) ^ set(batch.schema.names))
@@ -107,35 +112,14 @@ class StreamSource(Source):
         return batch if batch.schema.names == wanted else batch.select(wanted)
 
 
-def _together(batches: Iterable[pa.RecordBatch], least: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `least` bytes or more, but for the last."""
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        held.append(batch)
-        size += batch.nbytes
-        if size >= least:
-            yield from _as_one(held)
-            held, size = [], 0
-    if held:
-        yield from _as_one(held)
-
-
-def _as_one(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    if len(batches) == 1:
-        return batches
-    whole: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    return whole
-
-
 def table_of(x: Any) -> Source | None:
-    """What reads an object that is a table or gives one; None if it is neither.
+    """The source of an object that is a table or gives one; None if it is neither.
 
     Raises:
         KindError: it has a type that Arrow knows no way to take.
     """
     if isinstance(x, pa.RecordBatchReader):
-        return StreamSource(name_of(x), x.schema, lambda names: x, once=True)
+        return StreamSource(name_of(x), x.schema, lambda names: x, single_pass=True)
     if _is(x, "pyarrow.dataset", "Dataset"):
         return StreamSource(name_of(x), x.schema, lambda names: _of_dataset(x, names), parts=_parts(x))
     if _is(x, "narwhals", "LazyFrame"):
@@ -148,7 +132,7 @@ def table_of(x: Any) -> Source | None:
 
 
 def tables_of(chunks: PeekedIterable, pick: Callable[[Any], Any]) -> StreamSource:
-    """What reads an iterable of tables, frames or record batches."""
+    """The source of an iterable of tables, frames or record batches."""
     schema = _reader(pick(chunks.first)).schema
 
     def batches(names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -160,8 +144,8 @@ def tables_of(chunks: PeekedIterable, pick: Callable[[Any], Any]) -> StreamSourc
                 )
             yield from _reader(found)
 
-    source = StreamSource(chunks.name, schema, batches, once=chunks.once)
-    source.here = True
+    source = StreamSource(chunks.name, schema, batches, single_pass=chunks.single_pass)
+    source.in_caller_thread = True
     return source
 
 
@@ -176,7 +160,7 @@ def _is(x: Any, module: str, name: str) -> bool:
 
 
 def _of_arrow(x: Any) -> Source:
-    """What reads an object that speaks Arrow. A query is begun, and its first pass goes on from there."""
+    """The source of an object that speaks Arrow. A query is started, and the first pass goes on from there."""
     begun = [_reader(x)]
 
     def batches(names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -216,14 +200,14 @@ def _of_dataset(x: Any, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]
     with reading(Path(name_of(x)), "a data set"):
         wanted = None if names is None else list(names)
         options = _scan_options(x)
-        ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
-        for batch in x.to_batches(columns=wanted, fragment_scan_options=options, **ahead):
+        read_ahead = {"batch_readahead": 2, "fragment_readahead": 1}  # else it holds a gigabyte
+        for batch in x.to_batches(columns=wanted, fragment_scan_options=options, **read_ahead):
             batch.validate(full=True)  # what it holds is as its files claim
             yield batch
 
 
 def _is_parquet(x: Any) -> bool:
-    from pyarrow.dataset import ParquetFileFormat
+    from pyarrow.dataset import ParquetFileFormat  # late: loaded already by whoever has a data set
 
     return isinstance(getattr(x, "format", None), ParquetFileFormat)
 
@@ -232,7 +216,6 @@ def _scan_options(x: Any) -> Any:
     """How the files of a data set are read where its user has not said it: Arrow would keep of a Parquet file all that
     it has read until it is done with it."""
     from pyarrow.dataset import ParquetFragmentScanOptions
-    from pyarrow.fs import LocalFileSystem
 
     if not _is_parquet(x) or not isinstance(x.filesystem, LocalFileSystem):
         return None
@@ -242,7 +225,7 @@ def _scan_options(x: Any) -> Any:
 
 
 def _parts(x: Any) -> int:
-    """In how many parts the columns of a data set are read: Arrow decodes row groups whole, and several at once."""
+    """The number of parts in which columns of an Arrow data set are read: Arrow decodes whole row groups."""
     with reading(Path(name_of(x)), "a data set"):
         first = x.files[:1] if _is_parquet(x) else []
         groups = [group for path in first for group in x.format.make_fragment(path, x.filesystem).row_groups]
@@ -250,7 +233,7 @@ def _parts(x: Any) -> int:
 
 
 def _of_lazy_frame(x: Any) -> StreamSource:
-    """What reads a polars LazyFrame in batches: the query runs at each pass, only for the columns that are wanted."""
+    """The source of a polars LazyFrame: the query runs at each pass, for the selected columns only."""
     if not hasattr(x, "collect_batches"):
         raise KindError(
             "a LazyFrame is read in batches, which this version of polars has not; update it, or collect it"

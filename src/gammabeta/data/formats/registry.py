@@ -1,4 +1,4 @@
-"""From a path to what reads it, and from an output's name to what writes it: the one place that knows the formats."""
+"""The registry of formats: finds the source for data of any kind, and the sink for an output's name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,13 @@ from gammabeta.axes import Axis
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
+from gammabeta.data.formats.csv import CsvSink, CsvSource
 from gammabeta.data.formats.images import holds_images, images
+from gammabeta.data.formats.ipc import ArrowSink, ArrowSource
 from gammabeta.data.formats.iterables import batches
+from gammabeta.data.formats.npy import NpySink, NpySource
+from gammabeta.data.formats.npz import npz_at
+from gammabeta.data.formats.parquet import ParquetSink, ParquetSource
 from gammabeta.data.formats.record_batches import table_of
 from gammabeta.data.formats.sliced_array import GridSource
 from gammabeta.data.formats.table import TableSource
@@ -20,17 +25,17 @@ from gammabeta.data.io.paths import KNOWN, existing, kind_of, state_of
 from gammabeta.data.io.remote import Place, Remote, located
 from gammabeta.errors import FileError, KindError
 
-Data: TypeAlias = Any  # whatever `opened` knows: a type for each would need every library
+Data: TypeAlias = Any  # whatever `open_source` knows: a type for each would need every library
 
 
-def opened(source: Data, axis: Axis | None = None) -> Source:
-    """What reads data of any kind. axis: the axes of an array that are reduced.
+def open_source(source: Data, axis: Axis | None = None) -> Source:
+    """The source for data of any kind. axis: the axes of an array that are reduced.
 
     Raises:
         FileError: there is no such file, its extension is not known, or it is not what it says.
         KindError: it is no kind of data that is known, or there is an axis and no array.
     """
-    found = source if isinstance(source, Source) else _opened(source)
+    found = source if isinstance(source, Source) else _source_of(source)
     if axis is None:
         return found
     if not isinstance(found, ArraySource):
@@ -38,9 +43,9 @@ def opened(source: Data, axis: Axis | None = None) -> Source:
     return found.over(axis)
 
 
-def _opened(source: Any) -> Source:
+def _source_of(source: Any) -> Source:
     if isinstance(source, str | Path | Remote):
-        return _opened_place(located(source))
+        return _source_at(located(source))
     if isinstance(source, pa.Table):
         return TableSource(source, "table")
     if is_array(source):
@@ -58,7 +63,7 @@ def _opened(source: Any) -> Source:
     )
 
 
-def _opened_place(path: Place) -> Source:
+def _source_at(path: Place) -> Source:
     if is_store(path):
         return zarr_at(path)
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
@@ -70,37 +75,27 @@ def _opened_place(path: Place) -> Source:
             "write them to a file first"
         )
     state = state_of(path)
-    found = _opened_file(path, form)
+    found = _source_of_file(path, form)
     found.state = state
     return found
 
 
-def _opened_file(path: Place, form: str) -> Source:
+def _source_of_file(path: Place, form: str) -> Source:
     if form == "parquet":
-        from gammabeta.data.formats.parquet import ParquetSource
-
         return ParquetSource(path)
     if form == "arrow":
-        from gammabeta.data.formats.ipc import ArrowSource
-
         return ArrowSource(path)
     if form == "npy":
-        from gammabeta.data.formats.npy import NpySource
-
         return NpySource(path)
     if form == "npz":
-        from gammabeta.data.formats.npz import opened_npz
-
-        return opened_npz(path)
+        return npz_at(path)
     if form == "csv":
-        from gammabeta.data.formats.csv import CsvSource
-
         return CsvSource(path)
     raise FileError(f"a data file is needed, {str(path)!r} is named as statistics are; data ends in {KNOWN}")
 
 
 def check_output(target: Path, source: Source) -> None:
-    """Refuse, before any work, a name that says no format, or one that cannot hold the source.
+    """Refuse, before any work, an output whose name has no known format, or one that cannot hold the source.
 
     Raises:
         FileError: the extension is not known.
@@ -124,21 +119,12 @@ def check_output(target: Path, source: Source) -> None:
 
 
 def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, scaled: Sequence[str]) -> Sink:
-    """What writes a file of the kind that `target` names, under its temporary name."""
+    """The sink that writes a file of `target`'s format, at the path `temporary`."""
     form = kind_of(target).format
     if form == "parquet":
-        from gammabeta.data.formats.parquet import ParquetSink
-
         return ParquetSink(temporary, schema, source, scaled)
     if form == "arrow":
-        from gammabeta.data.formats.ipc import ArrowSink
-
         return ArrowSink(temporary, schema, source, target)
-    if form == "npy":
-        from gammabeta.data.formats.npy import NpySink
-
-        if isinstance(source, ArraySource):
-            return NpySink(temporary, source)
-    from gammabeta.data.formats.csv import CsvSink
-
+    if form == "npy" and isinstance(source, ArraySource):
+        return NpySink(temporary, source)
     return CsvSink(temporary, schema, source, target)

@@ -1,4 +1,4 @@
-"""Arrays that are read by slices: in memory, memory-mapped, and those that are stored in chunks."""
+"""Sources of arrays that are read by slices: in memory, memory-mapped, or stored in chunks."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -28,13 +28,13 @@ class GridSource(ArraySource):
     def parts(self) -> Iterator[Part]:
         """Boxes of whole cells, which together hold every value once."""
         # the reduced axes first: the more values of a feature come at once, the fewer totals are added
-        box = _grown(self._cell, self.shape, (*self.axis, *self.kept), REGION_BYTES // self.dtype.itemsize)
+        box = _grown(self._cell, self.shape, (*self.axis, *self.feature_axes), REGION_BYTES // self.dtype.itemsize)
         yield from self._boxes(box)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
         """The rows along the first axis, in order; a new pass at each call. Every feature is read."""
-        least = -(-CHUNK_BYTES // self.row_bytes)
-        rows = max(self._cell[0], least - least % self._cell[0])
+        min_rows = -(-CHUNK_BYTES // self.row_bytes)
+        rows = max(self._cell[0], min_rows - min_rows % self._cell[0])
         for part in self._boxes((rows, *self.shape[1:])):
             yield BlockChunk(part.values, self.place, part.start[0], part.done)
 
@@ -52,7 +52,7 @@ class GridSource(ArraySource):
 
 
 def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The indices of a grid, the last one first; nothing is made of an axis before it is needed, as `product` does.
+    """The indices of a grid in C order, made one by one: `itertools.product` would first make lists of all axes.
 
     >>> list(corners([2, 3]))
     [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
@@ -64,8 +64,8 @@ def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
         yield from ((i, *rest) for rest in corners(counts[1:]))
 
 
-def _grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], most: int) -> tuple[int, ...]:
-    """A box of whole cells, as long along the axes, the first in `order` before the others, as holds `most` values.
+def _grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], limit: int) -> tuple[int, ...]:
+    """The shape of a box of whole cells with at most `limit` values, grown along the axes in `order`.
 
     >>> _grown((10, 10), (1000, 25), (0, 1), 2000)
     (200, 10)
@@ -75,6 +75,6 @@ def _grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], most
     box = [min(step, n) for step, n in zip(cell, shape, strict=True)]
     for axis in order:
         across = prod(box) // max(box[axis], 1)
-        cells = max(1, most // max(across * cell[axis], 1))
+        cells = max(1, limit // max(across * cell[axis], 1))
         box[axis] = min(cells * cell[axis], shape[axis])
     return tuple(box)

@@ -1,4 +1,4 @@
-"""Which columns of an Arrow schema are numbers to be scaled, and tables that are in memory already."""
+"""Columns of an Arrow schema, groups of columns, and the source of a table in memory."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError
@@ -15,7 +16,7 @@ LANES = 16  # columns
 
 
 def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
-    """A schema's columns; those that pandas keeps its index in are not to be scaled.
+    """The columns of a schema; the index of pandas among them is not to be scaled.
 
     Raises:
         DataError: two columns have one name.
@@ -33,37 +34,18 @@ def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def gathered(chunks: Iterator[Chunk], rows: int) -> Iterator[TableChunk]:
-    """Consecutive chunks as fewer, of `rows` rows or more."""
-    held: list[Chunk] = []
-    here = 0
-    for chunk in chunks:
-        held.append(chunk)
-        here += chunk.rows
-        if here >= rows:
-            yield _together(held)
-            held, here = [], 0
-    if held:
-        yield _together(held)
-
-
-def _together(parts: list[Chunk]) -> TableChunk:
-    if len(parts) == 1:
-        return TableChunk(parts[0].batch, parts[0].start, parts[0].done)
-    batch = pa.Table.from_batches([part.batch for part in parts]).combine_chunks().to_batches()[0]
-    return TableChunk(batch, parts[0].start, parts[-1].done)
-
-
 def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterator[tuple[tuple[str, ...], Chunk]]:
-    """A source's chunks for a few columns after the other: as many as give chunks of `rows` rows."""
+    """The chunks of a source, read by groups of columns that are small enough for chunks of `rows` rows."""
     groups = column_groups(source.schema, names, rows)
     for i, group in enumerate(groups):
         for chunk in gathered(source.chunks(group), rows // 2):
             yield group, TableChunk(chunk.batch, chunk.start, (source.size * i + chunk.done) // len(groups))
 
 
-def column_groups(schema: pa.Schema, names: Sequence[str], rows: int, most: int = PIECE_BYTES) -> list[tuple[str, ...]]:
-    """Columns in groups of which `rows` rows fit in `most` bytes; columns that are narrow keep together.
+def column_groups(
+    schema: pa.Schema, names: Sequence[str], rows: int, limit: int = PIECE_BYTES
+) -> list[tuple[str, ...]]:
+    """Columns in groups of which `rows` rows fit in `limit` bytes; columns that are narrow keep together.
 
     Groups of many are of multiples of 16: a kernel goes down a table of 41 columns at half the speed of one of 32.
     """
@@ -72,7 +54,7 @@ def column_groups(schema: pa.Schema, names: Sequence[str], rows: int, most: int 
     held: list[int] = []  # the bytes of a row of the group's columns, up to each
     for name in names:
         more = arrow_numpy.width(schema.field(name).type)
-        if len(group) > 1 and (held[-1] + more) * rows > most:
+        if len(group) > 1 and (held[-1] + more) * rows > limit:
             full = len(group) // LANES * LANES or len(group)
             groups.append(tuple(group[:full]))
             group, held = group[full:], [before - held[full - 1] for before in held[full:]]
@@ -82,7 +64,7 @@ def column_groups(schema: pa.Schema, names: Sequence[str], rows: int, most: int 
 
 
 def unique(names: Sequence[str], path: Place) -> None:
-    """Refuse names that come twice: columns are told apart by name."""
+    """Refuse column names that come twice."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -123,7 +105,7 @@ class TableSource(Source):
 
 def example() -> TableSource:
     """The breast cancer table that scikit-learn ships: 569 rows, 30 columns of numbers and the diagnosis in words."""
-    from sklearn.datasets import load_breast_cancer
+    from sklearn.datasets import load_breast_cancer  # late: it loads SciPy, which nothing else here needs
 
     found = load_breast_cancer()
     columns = {str(name): found.data[:, i].copy() for i, name in enumerate(found.feature_names)}

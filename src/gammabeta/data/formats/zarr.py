@@ -1,4 +1,4 @@
-"""Zarr: arrays in chunks, each a file or an object of its own, in a folder, a zip file or at an address."""
+"""Source of Zarr arrays, whose chunks are files or objects in a folder, a zip file or at an address."""
 
 import json
 import re
@@ -61,8 +61,8 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
 
 
 def zarr_at(path: Place, fill: bool = False) -> "ZarrSource":
-    """The Zarr array at a place."""
-    return ZarrSource(opened_array(path), path, fill)
+    """The Zarr array at a path or address, opened and checked."""
+    return ZarrSource(array_at(path), path, fill)
 
 
 def is_zarr(x: Any) -> bool:
@@ -78,8 +78,8 @@ def is_store(path: Place) -> bool:
     return path.name.endswith((".zarr", ".zarr.zip")) or any((path / mark).is_file() for mark in MARKS)
 
 
-def opened_array(path: Place) -> Any:
-    """The Zarr array at a place.
+def array_at(path: Place) -> Any:
+    """The Zarr array at a path or address, opened and checked.
 
     Raises:
         FileError: there is none, or Zarr is not installed.
@@ -134,9 +134,9 @@ class ZarrSource(GridSource):
 
 
 def _name(array: Any) -> Path:
-    """Where an array is, as people write it: a store calls itself file:///…"""
-    told = str(array.store_path).rstrip("/")
-    return Path(told.removeprefix("file://")) if told.startswith("file://") else Path(told)
+    """The path or address of an array, without the file:// of local stores."""
+    address = str(array.store_path).rstrip("/")
+    return Path(address.removeprefix("file://")) if address.startswith("file://") else Path(address)
 
 
 def _cell(array: Any) -> Sequence[int] | None:
@@ -151,7 +151,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _metadata(array: Any) -> dict[str, Any]:
-    """What an opened array's metadata say, as they are stored: what it was opened by may have changed since."""
+    """The metadata of an open array, read anew from its store: it may have changed since."""
     from zarr.core.buffer import default_buffer_prototype
 
     texts = array.metadata.to_buffer_dict(default_buffer_prototype())
@@ -179,16 +179,16 @@ def _check_stored(array: Any, path: Place, fill: bool) -> None:
             "gammabeta.data.zarr(store, missing_chunks='fill'), else copy them again"
         )
     values = prod(max(n, 1) for n in array.shape)  # an axis of no length leaves as many features as the others say
-    told = f"{len(there):,} of {prod(counts):,} chunks"
+    present = f"{len(there):,} of {prod(counts):,} chunks"
     if lacking > FILLED_CHUNKS + FILLED * len(there) or values > FILLED_VALUES + FILLED * len(there) * prod(cell):
         raise DataError(
             f"for each chunk in the store {FILLED:,} may stand for the fill value, {str(path)!r} is of {array.shape} "
-            f"and has {told}; copy the others again, or measure the part that is there"
+            f"and has {present}; copy the others again, or measure the part that is there"
         )
 
 
 def _stored(array: Any, counts: Sequence[int]) -> set[str]:
-    """The keys of an array's chunks that are in the store."""
+    """The keys of those chunks of an array that its store has."""
     from zarr.core.sync import sync
 
     prefix = array.store_path.path

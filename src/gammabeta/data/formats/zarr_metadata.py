@@ -1,4 +1,4 @@
-"""What a Zarr array says of itself, checked before Zarr opens it: its codecs, its type, and how large its chunks are.
+"""The check of a Zarr array's metadata before Zarr opens it: codecs, dtype, sizes of chunks.
 
 A store may come from anybody, and it is the store that says how its chunks are decoded: a codec's name in its metadata
 makes Zarr load and run whatever is installed under that name. One of them, `pickle`, runs code that the chunk holds. So
@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"[<>|=]?[biufc](?P<bytes>\d{1,2})|(bool|(u?int|b?float|com
 
 
 def check_place(path: Place, store: Any) -> None:
-    """Refuse a place that is no array, or one whose chunks must not be decoded.
+    """Refuse a store that is no array, or an array whose chunks must not be decoded.
 
     Args:
         path: the place.
@@ -88,12 +88,12 @@ def check(found: Mapping[str, Any], path: Place) -> None:
 
 
 def _said(found: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, Any]]:
-    """What metadata say under some keys, however deep below them."""
+    """All values in metadata under some keys, at any depth."""
     return [pair for key in keys for pair in _walk(key, found.get(key))]
 
 
 def _walk(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What a key says, and every key within; what is in a list, but for numbers, has the list's key."""
+    """Pairs of key and value, of a value and everything in it; items of a list, except numbers, have the list's key."""
     yield key, value
     if isinstance(value, list):
         for item in value:
@@ -121,7 +121,7 @@ def _item_bytes(kind: Any, path: Place) -> int:
 
 
 def _values(shape: Any) -> int:
-    """How many values a chunk has; Zarr takes a number for a shape, and refuses what is neither."""
+    """The number of values in a chunk of a shape, which may be a single number."""
     given = shape if isinstance(shape, list) else [shape]
     return prod(n for n in given if isinstance(n, int))
 
@@ -150,7 +150,7 @@ def _document(text: bytes) -> Mapping[str, Any]:
 
 
 def _text(path: Place, store: Any, name: str) -> bytes | None:
-    """A file of a store, None if there is none."""
+    """The bytes of a file in a store, None if there is none."""
     if isinstance(path, Remote):
         return _fetched(store, name)
     if path.suffix == ".zip":
@@ -179,7 +179,7 @@ def _check_size(size: int, name: str) -> None:
 
 
 def _members(path: Place) -> str:
-    """The arrays of a group with their shapes, where they can be had without Zarr."""
+    """The arrays of a group and their shapes, as text for a message, where they can be read without Zarr."""
     if isinstance(path, Remote) or not path.is_dir():
         return ""
     found = list(islice(_arrays(path), MEMBERS + 1))
@@ -198,6 +198,6 @@ def _arrays(group: Path) -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    """A value of somebody else's, in a line."""
-    told = repr(value)
-    return told if len(told) <= 100 else f"{told[:100]}…"
+    """The repr of a value, cut to 100 characters."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -1,4 +1,4 @@
-"""The zip file that `.npz` is: its members, each to be read where it lies or, if it is compressed, as a stream.
+"""Members of a `.npz` file, a zip: each is read in place or, if it is compressed, as a stream.
 
 What an archive says of itself is believed of no member: its place, its size and how it is packed are checked first.
 """
@@ -70,12 +70,12 @@ def _method(member: Member) -> str:
 
 
 def damaged(path: Place, why: str) -> FileError:
-    """What is said of an archive that cannot be read."""
+    """The error that an archive cannot be read."""
     return FileError(f"{str(path)!r} cannot be read as {FORM}: {why}")
 
 
 @contextmanager
-def opened_member(path: Place, member: Member, *, to_and_fro: bool = False) -> Iterator[Any]:
+def open_member(path: Place, member: Member, *, to_and_fro: bool = False) -> Iterator[Any]:
     """A member's bytes as a file at their beginning: in the archive itself, unless they are compressed.
 
     What is compressed comes as a stream, or by way of a temporary file if it is to be read `to_and_fro`.
@@ -97,7 +97,7 @@ def opened_member(path: Place, member: Member, *, to_and_fro: bool = False) -> I
 
 
 def _seek(file: Any, member: Member, path: Place) -> None:
-    """Go to a member's first byte."""
+    """Seek to a member's first byte."""
     file.seek(member.header_offset)
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(_MARK):

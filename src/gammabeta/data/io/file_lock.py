@@ -1,4 +1,4 @@
-"""A file that one process at a time has open."""
+"""Files that one process at a time may have open."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 def open_locked(path: Path) -> int:
-    """A descriptor of the file, made if it is not there, to read and to append; the lock goes with it.
+    """A descriptor of a locked file, created if missing, to read and append; closing it releases the lock.
 
     Raises:
         FileError: another process has it open so, it cannot be written, or there is no folder for it.

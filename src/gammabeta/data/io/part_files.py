@@ -1,4 +1,4 @@
-"""Files that are not whole yet: each has a name of its own beside its target, and a lock as long as its run lives.
+"""Temporary files of unfinished outputs: each lies beside its target, and is locked as long as its run lives.
 
 A run that is killed leaves its file, without the lock. A later run to the same target finds it so, and removes it.
 """
@@ -41,7 +41,7 @@ def lock(descriptor: int) -> bool:
 
 
 def begun(target: Path) -> tuple[Path, int]:
-    """A new empty file beside the target, and a descriptor that has its lock."""
+    """Create an empty temporary file beside the target; returns its path and a locked descriptor."""
     while True:
         path = target.with_name(f".{target.name[:_KEPT]}.{secrets.token_hex(4)}.part")
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
@@ -59,7 +59,7 @@ def begun(target: Path) -> tuple[Path, int]:
 
 
 def clear(folder: Path, names: Iterable[str] | None) -> None:
-    """Remove what runs that are dead have left in a folder of the targets of these names, or of any without them."""
+    """Remove temporary files that killed runs left in a folder, for targets of these names or (None) for all."""
     known = None if names is None else {name[:_KEPT] for name in names}
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""What a file is by its name, what is said when it cannot be read, and how one is replaced whole or not at all."""
+"""Formats by file names, errors of reading and writing, and the atomic replacement of files."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ FORMATS = {
     ".json": "statistics",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-MOST_COMPRESSED = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
+MAX_COMPRESSION = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
 KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
 LONGEST = 300  # of another library's words: some quote all that they were given
 
@@ -40,11 +40,11 @@ P = TypeVar("P", Path, Remote, Place)
 
 
 class OutputError(FileError):
-    """The place of an output is at fault: to read another file instead would not help."""
+    """An output cannot be written, whatever is read: skipping a bad input would not help."""
 
 
 class State(NamedTuple):
-    """What tells that a file has changed, or that another took its place: where nothing is known of it, 0."""
+    """A file's size, time, inode and device, which detect a change during a run; 0 where they are not known."""
 
     size: int
     mtime_ns: int
@@ -53,14 +53,14 @@ class State(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a file's name says: its format, and for text the compression around it."""
+    """A file's format by its name, and for text its compression."""
 
     format: str
     compression: str | None = None
 
 
 def kind_of(path: Place) -> Kind:
-    """The kind of file that a name stands for.
+    """The format and compression of a file by its name.
 
     Raises:
         FileError: the extension is not known.
@@ -75,7 +75,7 @@ def kind_of(path: Place) -> Kind:
 
 
 def existing(path: P) -> P:
-    """The path, if it is a file with something in it.
+    """The path of a file, checked: it exists and is not empty.
 
     Raises:
         FileError: there is no such file, it is a folder, or it is empty.
@@ -109,13 +109,13 @@ def state_of(path: Place) -> State:
 
 
 def changed(path: Place, how: str = "") -> FileError:
-    """The error that a file is not what it was."""
+    """The error that a file was changed while it was read."""
     seen = f": {how}" if how else ""
     return FileError(f"{str(path)!r} was changed while it was read{seen}; run again when nothing writes to it")
 
 
 def arrow_file(path: Place) -> pa.NativeFile:
-    """A file for Arrow to read, from one end to the other or at any place."""
+    """A file opened for Arrow, to be read at any offset."""
     # as bytes: a name need not be text
     return path.arrow_file() if isinstance(path, Remote) else pa.OSFile(os.fsencode(path), "rb")
 
@@ -131,7 +131,7 @@ def arrow_has_threads() -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The text of an error, in one line."""
     if isinstance(error, OSError) and error.errno:
         return "no such file" if error.errno == errno.ENOENT else os.strerror(error.errno)
     lines = str(error).strip().splitlines()
@@ -162,7 +162,7 @@ def _claims_too_much(path: Place, error: MemoryError) -> bool:
     """Whether Arrow was asked for more memory than any file of this size can need: its lengths are false."""
     asked = re.search(r"of size (\d+) failed", str(error))
     with suppress(OSError):
-        return asked is not None and int(asked[1]) > MOST_COMPRESSED * path.stat().st_size
+        return asked is not None and int(asked[1]) > MAX_COMPRESSION * path.stat().st_size
     return False
 
 
@@ -184,7 +184,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False, clear: bool = True) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its place when all went well and is removed when not.
+    """A context with a temporary file that replaces `path` at its end, or is removed after an error.
 
     The file is made at once, so that a folder nobody may write in is found out before any work. A name that is a link
     keeps being one: what it points at is replaced. Where an old file gives way, or it is to be durable, the new one is

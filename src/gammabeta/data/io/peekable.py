@@ -1,4 +1,4 @@
-"""Iterables that are looked at before they are read, and read again if they can be."""
+"""Iterables whose first item is known before the first pass."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -8,14 +8,14 @@ from gammabeta.errors import DataError
 
 
 def name_of(x: Any) -> str:
-    """What an object without a name of its own is called in messages."""
+    """The name of an object in messages: that of its type."""
     return type(x).__name__
 
 
 class PeekedIterable:
-    """An iterable whose first item is known. Its first pass goes on from there, so that nothing is made twice.
+    """An iterable whose first item is known; the first pass starts with it, so that it is not produced twice.
 
-    `once`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
+    `single_pass`: it is an iterator, which ends for ever. What it raises says, in a note, at which item that was.
 
     Raises:
         DataError: it has no item.
@@ -24,9 +24,9 @@ class PeekedIterable:
     def __init__(self, items: Iterable[Any]) -> None:
         self.name = name_of(items)
         self._items, self._begun = items, iter(items)
-        self.once = self._begun is items
+        self.single_pass = self._begun is items
         try:
-            with Noted(self.name, 1):
+            with annotate_errors(self.name, 1):
                 self.first = next(self._begun)
         except StopIteration:
             raise DataError(f"at least one chunk is needed, {self.name!r} gives none") from None
@@ -37,7 +37,7 @@ class PeekedIterable:
         if begun is not None:
             self._begun = None  # type: ignore[assignment]
             return self._watched(chain([self.first], begun))
-        if self.once:
+        if self.single_pass:
             raise DataError(single_pass_error(self.name))
         return self._watched(iter(self._items))
 
@@ -45,7 +45,7 @@ class PeekedIterable:
         number = 0
         while True:
             number += 1
-            with Noted(self.name, number):
+            with annotate_errors(self.name, number):
                 try:
                     item = next(items)
                 except StopIteration:
@@ -53,8 +53,8 @@ class PeekedIterable:
             yield item
 
 
-class Noted:
-    """Adds to whatever is raised inside where it was."""
+class annotate_errors:  # noqa: N801
+    """A context that adds a note to errors: which chunk of the iterable was asked for."""
 
     def __init__(self, name: str, number: int) -> None:
         self._note = f"raised by {name!r} when gammabeta asked it for chunk {number}"
@@ -67,7 +67,7 @@ class Noted:
 
 
 def single_pass_error(name: str) -> str:
-    """What is said of an iterator that is needed once more."""
+    """The message that an iterator is needed a second time."""
     return (
         f"what is read twice must be there twice, {name!r} can be read once: it can be measured, but not scaled by its "
         "own statistics; make a table or a file of it, or scale by statistics that are known: gammabeta.data.apply"

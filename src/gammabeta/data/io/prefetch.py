@@ -1,4 +1,4 @@
-"""Stages that work at the same time: one reads while another computes and a third writes."""
+"""Reading ahead by a thread, so that one stage reads while another computes and a third writes."""
 
 import queue
 import threading
@@ -10,17 +10,17 @@ from gammabeta.kernels import thread_pool
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 1, *, here: bool = False) -> Iterator[T]:
-    """The same items in the same order, made by a thread of their own, up to `depth` before they are asked for.
+def prefetch(items: Iterable[T], depth: int = 1, *, in_caller_thread: bool = False) -> Iterator[T]:
+    """Yield the same items, made by a thread of their own, up to `depth` before they are asked for.
 
     What the thread raises is raised here. When the caller stops early the thread stops too, and is waited for.
-    `here`: no thread after all, since they are made by code that may know no other than the caller's. Nor is there one
-    where the system starts none.
+    `in_caller_thread`: no thread after all, since they are made by code that may know no other than the caller's. Nor
+    is there one where the system starts none.
 
-    >>> list(ahead(n * n for n in range(4)))
+    >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
     """
-    if here:
+    if in_caller_thread:
         yield from items
         return
     ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
@@ -47,7 +47,7 @@ def ahead(items: Iterable[T], depth: int = 1, *, here: bool = False) -> Iterator
             if isinstance(items, Generator):
                 items.close()
 
-    thread = threading.Thread(target=work, name="gammabeta-ahead", daemon=True)
+    thread = threading.Thread(target=work, name="gammabeta-prefetch", daemon=True)
     if not thread_pool.started(thread):
         yield from items
         return

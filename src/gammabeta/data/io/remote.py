@@ -1,4 +1,4 @@
-"""Files that are elsewhere: an address such as `s3://bucket/table.parquet`, and what is asked of a path to be read.
+"""Files at an address such as `s3://bucket/table.parquet`, with the part of `Path`'s methods that reading needs.
 
 PyArrow's own file systems read what they know, which is S3, Google's and Azure's storage and HDFS; fsspec's read the
 rest, such as `http://` and `memory://`, and chains of addresses.
@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.S)  # two letters at lea
 
 
 class Remote:
-    """A file by its address. It has what is asked of `Path` where a file is read."""
+    """A file at an address, with the methods of `Path` that reading needs."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -124,7 +124,7 @@ Place: TypeAlias = Path | Remote
 
 
 def located(source: str | Place) -> Place:
-    """Where a file is: on this machine, or at an address. The shell's `Path("s3:/bucket")` is an address too."""
+    """The `Path` of a local file, or the `Remote` of an address; `Path("s3:/bucket")` is an address too."""
     if isinstance(source, Remote):
         return source
     address = _ADDRESS.fullmatch(str(source))

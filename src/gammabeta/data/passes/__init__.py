@@ -1,1 +1,1 @@
-"""What runs over the chunks of a source of any format: measure, transform, group by, preview."""
+"""The passes over one source of any format: measure, transform, group by, preview."""

@@ -1,6 +1,6 @@
-"""A file's statistics by group: one pass, memory for the groups and not for the rows."""
+"""Statistics by group of one source: one pass, whose memory grows with the groups and not with the rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.columns import selected
+from gammabeta.data.core.infinities import refuse_infinities
+from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
 from gammabeta.data.core.statistics_io import contents, statistics_path
-from gammabeta.data.dataset.discovery import data_set, is_data_set
-from gammabeta.data.formats.registry import Data, opened
 from gammabeta.data.io.paths import existing, replacing
-from gammabeta.data.io.prefetch import ahead
+from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
-from gammabeta.data.passes.measure import Progress, infinite, measure, quiet
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, serialization, state_check
 from gammabeta.statistics.factorize import factorized
@@ -37,6 +36,7 @@ class GroupStatistics:
     `by`: the column of the labels; `columns`: the k others; `moments` and `extrema`: of each group, shape (groups, k).
 
     >>> import pyarrow as pa
+    >>> from gammabeta.data import measure_by
     >>> table = pa.table({"kind": ["b", "a", "b"], "x": [1.0, 2.0, 5.0]})
     >>> found = measure_by(table, "kind")
     >>> found.labels.tolist(), found.moments.moments.mean[:, 0]
@@ -115,26 +115,10 @@ class GroupStatistics:
         return cls(by, columns, moments, extrema)
 
 
-def measure_by(
-    source: Data,
-    by: str,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    *,
-    progress: Progress = quiet,
+def measure_groups(
+    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> GroupStatistics:
-    """The exact statistics of a file's numeric columns in each group of its rows, in one pass.
-
-    Args:
-        source, columns, exclude, progress: as for `measure`.
-        by: the column of the groups' labels: text, integers, dates, flags, … . Rows without one are a group too.
-
-    Raises:
-        FileError: the file cannot be read as what its name says.
-        DataError: ±inf, an unknown column, no numeric column.
-        KindError: labels of a type that has no order, such as lists.
-    """
-    source = opened(source)
+    """The statistics by group of an open source. Arguments and errors are those of `gammabeta.data.measure_by`."""
     while True:
         try:
             return _measured(source, by, columns, exclude, progress)
@@ -143,7 +127,7 @@ def measure_by(
 
 
 def _measured(
-    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: Progress
+    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
 ) -> GroupStatistics:
     known = {column.name: column for column in source.columns}
     if by not in known:
@@ -152,7 +136,7 @@ def _measured(
     chosen = selected(others, columns, exclude, source.path)
     held = _GroupAccumulator([column.name for column in chosen])
     with source.unchanged():
-        for chunk in ahead(source.chunks([by, *held.names]), here=source.here):
+        for chunk in prefetch(source.chunks([by, *held.names]), in_caller_thread=source.in_caller_thread):
             held.take(chunk, by, source.path)
             progress(chunk.done, source.size)
     moments, extrema = held.statistics()
@@ -160,7 +144,7 @@ def _measured(
 
 
 class _GroupAccumulator:
-    """Rows that wait to be added to the statistics of their groups."""
+    """The running statistics of groups, and the rows that wait to be added to them."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -170,15 +154,14 @@ class _GroupAccumulator:
         self._total: tuple[GroupedMoments, GroupedExtrema] | None = None
 
     def take(self, chunk: Chunk, by: str, path: Place) -> None:
-        """Hold on to a chunk's rows; add what is held once it is much."""
+        """Take the rows of a chunk, whose memory is held until they are added: once they are many."""
         batch = chunk.batch
         self._labels.append(labels_of(batch.column(by), by))
         for name, held in zip(self.names, self._values, strict=True):
             column = batch.column(name)
             values = arrow_numpy.present(column)
             if values.dtype.kind == "f" and arrow_numpy.first_infinity(values) >= 0:
-                at = arrow_numpy.first_infinity(chunk[name])
-                raise infinite(name, float(chunk[name][at]), chunk.start + at, path)
+                refuse_infinities(chunk, [name], path)
             there = np.flatnonzero(np.asarray(pc.is_valid(column))) if column.null_count else np.arange(len(column))
             held.append((values, there + self._rows))
             self._bytes += values.nbytes
@@ -188,7 +171,7 @@ class _GroupAccumulator:
             self._add()
 
     def statistics(self) -> tuple[GroupedMoments, GroupedExtrema]:
-        """Of all that was taken."""
+        """The statistics of all rows taken."""
         if self._labels or self._total is None:
             self._add()
         return self._total  # type: ignore[return-value]
@@ -213,7 +196,7 @@ class _GroupAccumulator:
 
 
 def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
-    """An Arrow column as labels: its own type where NumPy has it, else objects; None, NaN or NaT where it is null.
+    """A column as labels, (rows,): of its own type where NumPy has it, else objects; None, NaN or NaT at nulls.
 
     Raises:
         KindError: it is of lists, structures or maps.
@@ -264,7 +247,7 @@ def load_groups(path: str | Path) -> GroupStatistics:
 
 
 def is_grouped(path: Path) -> bool:
-    """Whether a file says that it holds statistics by group."""
+    """Whether a file is a stats file by group."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
     try:
@@ -274,61 +257,8 @@ def is_grouped(path: Path) -> bool:
         return False
 
 
-def gather_groups(
-    paths: Sequence[str | Path],
-    by: str | None,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    *,
-    progress: Progress = quiet,
-) -> GroupStatistics:
-    """The statistics by group of several files together: data files, and stats files by group (`.json`).
-
-    Args:
-        paths: files, and data sets: folders and patterns.
-        by: the column of the labels, or a Hive partition, `year` in the folders `year=2024`; without it that of the
-            first stats file.
-        columns, exclude: as for `measure_by`, of the data files.
-
-    Raises: as `measure_by` and `load_groups`, and DataError for files that do not add up, by name.
-    """
-    named = [Path(path) for path in paths]
-    kept = {path: load_groups(path) for path in named if path.suffix.lower() == ".json"}
-    by = next((found.by.name for found in kept.values()), None) if by is None else by
-    if by is None:
-        raise DataError(
-            "by must name the column of the groups' labels where no file is of statistics by group, got None"
-        )
-    total: GroupStatistics | None = None
-    for path, partitions in _files(named):
-        if path in kept:
-            found = kept[path]
-        elif by in partitions:
-            found = _one_group(measure(path, columns, exclude, progress=progress), by, partitions[by])
-        else:
-            found = measure_by(path, by, columns, exclude, progress=progress)
-        if found.by.name != by:
-            raise DataError(f"{str(path)!r} must be by {by!r} to be added, it is by {found.by.name!r}")
-        try:
-            total = found if total is None else total + found
-        except (DataError, KindError) as error:
-            raise DataError(f"{str(path)!r} cannot be added to {str(paths[0])!r}: {error}") from None
-    if total is None:
-        raise DataError("at least one file is needed, got none")
-    return total
-
-
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, str | None]]]:
-    """Each file of what may be files and data sets, and what its folders' names say."""
-    for path in paths:
-        if is_data_set(path):
-            yield from ((part.path, part.partitions) for part in data_set(path).parts)
-        else:
-            yield path, {}
-
-
-def _one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
-    """The statistics of a file all of whose rows have one label."""
+def one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
+    """The statistics by group of a file all of whose rows have one label."""
     labels, rows = np.array([label], object), np.array([found.rows])
     return GroupStatistics(
         Column(by, "string"),

@@ -8,9 +8,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.data.core.infinities import infinity_error
 from gammabeta.data.formats.array import ArraySource, Part
-from gammabeta.data.io.prefetch import ahead
-from gammabeta.errors import DataError, KindError
+from gammabeta.data.io.prefetch import prefetch
+from gammabeta.errors import KindError
 from gammabeta.statistics import Extrema, Moments
 
 AT_ONCE = 2048  # features: a value of 100,000 costs 25 times as much as one of 2,000, whose sums stay in the cache
@@ -20,7 +21,7 @@ Corner = tuple[tuple[int, int], ...]  # where a part's features begin and end, a
 
 
 def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tuple[int, Moments, Extrema]:
-    """How many values each feature has, missing ones too, and the statistics, in the features' shape.
+    """The number of values of a feature, missing ones included, and the statistics in the features' shape.
 
     Raises:
         KindError: the array is not of real numbers.
@@ -30,9 +31,9 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
         raise KindError(f"an array of real numbers is needed, {str(source.path)!r} is of {source.dtype}")
     totals: dict[Corner, tuple[int, Moments, Extrema]] = {}
     with source.unchanged():
-        for whole in ahead(source.parts(), here=source.here):
-            for part in _cut(whole, source.kept):
-                corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.kept)
+        for whole in prefetch(source.parts(), in_caller_thread=source.in_caller_thread):
+            for part in _cut(whole, source.feature_axes):
+                corner = tuple((part.start[i], part.start[i] + part.values.shape[i]) for i in source.feature_axes)
                 found = _of_part(source, part)
                 totals[corner] = _added(totals[corner], found) if corner in totals else found
             progress(whole.done, source.size)
@@ -48,10 +49,10 @@ def of_features(source: ArraySource, progress: Callable[[int, int], None]) -> tu
     )
 
 
-def _cut(part: Part, kept: tuple[int, ...]) -> Iterator[Part]:
-    """A part as parts of `AT_ONCE` features at most, neighbours in memory."""
+def _cut(part: Part, feature_axes: tuple[int, ...]) -> Iterator[Part]:
+    """A part cut into views of `AT_ONCE` neighbouring features at most."""
     box, left = list(part.values.shape), AT_ONCE
-    for axis in reversed(kept):
+    for axis in reversed(feature_axes):
         box[axis] = max(1, min(box[axis], left))
         left //= box[axis]
     for at in product(*(range(0, n, max(step, 1)) for n, step in zip(part.values.shape, box, strict=True))):
@@ -75,7 +76,7 @@ def _added(a: tuple[int, Moments, Extrema], b: tuple[int, Moments, Extrema]) -> 
 
 
 def _together(shape: tuple[int, ...], corners: list[Corner], parts: list[S], stack: Callable[[list[S]], S]) -> S:
-    """Statistics of neighbouring features as one of all of them."""
+    """The statistics of boxes of features joined to one of `shape`."""
     if len(parts) == 1 and parts[0].shape == shape:
         return parts[0]
     widest = max(prod(part.shape) for part in parts)
@@ -97,10 +98,7 @@ def _refuse_infinity(source: ArraySource, part: Part) -> None:
     at = np.argwhere(np.isinf(part.values))[0]
     value = float(part.values[tuple(at)])
     index = tuple(int(i) for i in at + part.start)
-    kept = tuple(index[i] for i in source.kept)
-    feature = source.names[int(np.ravel_multi_index(kept, source.features)) if kept else 0]
-    place = f"row {index[0] + 1} (the first row of data is 1)" if source.axis == (0,) else f"place {index}"
-    raise DataError(
-        f"values must be finite or missing, column {feature!r} of {str(source.path)!r} holds {value} in {place}; "
-        "remove it or make it NaN"
-    )
+    place_among = tuple(index[i] for i in source.feature_axes)
+    feature = source.names[int(np.ravel_multi_index(place_among, source.features)) if place_among else 0]
+    where = index[0] if source.axis == (0,) else f"place {index}"
+    raise infinity_error(feature, value, where, source.path, "remove it or make it NaN")

@@ -1,4 +1,4 @@
-"""A partition as an engine hands it out, a stream of Arrow record batches: its statistics, and its image.
+"""Statistics and scaling of an engine's partition, a stream of Arrow record batches.
 
 What runs on an engine's workers is here and not beside the engine's own names: a worker loads this in a sixth of the
 time.
@@ -13,18 +13,18 @@ import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
-from gammabeta.data.core.sink import outcome
+from gammabeta.data.core.batches import gathered
+from gammabeta.data.core.sink import scaled_schema
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Scaling, Source, TableChunk
 from gammabeta.data.core.statistics import Statistics
-from gammabeta.data.formats.table import gathered
-from gammabeta.data.passes import measure
+from gammabeta.data.passes.measure import measure_source
 from gammabeta.data.passes.transform import image
 
 Batches = Iterable[pa.RecordBatch]
 
 
 class Map(NamedTuple):
-    """What happens to some columns: an affine map, and the range to keep to, if any."""
+    """An affine map of shape (k,) for k named columns, and the range to clip to, if any."""
 
     names: tuple[str, ...]
     affine: Affine
@@ -32,7 +32,7 @@ class Map(NamedTuple):
 
 
 class _BatchSource(Source):
-    """Record batches, to be read once. names: of their columns, whatever they call them."""
+    """A source of record batches, which can be read once. names: of their columns, in the place of their own."""
 
     def __init__(self, batches: Batches, names: Sequence[str], columns: Sequence[Column], partition: str) -> None:
         self.path, self.rows, self.size = Path(partition), None, 0
@@ -65,15 +65,15 @@ def _again(first: TableChunk, rest: Iterator[TableChunk]) -> Iterator[TableChunk
 
 
 def measured(batches: Batches, columns: Sequence[Column], partition: str) -> Statistics:
-    """A partition's statistics. columns: of the batches, all numeric; partition: what errors call it."""
-    return measure.measure(_BatchSource(batches, [column.name for column in columns], columns, partition))
+    """A partition's statistics. columns: of the batches, all numeric; partition: its name in errors."""
+    return measure_source(_BatchSource(batches, [column.name for column in columns], columns, partition))
 
 
 def mapped(batches: Batches, names: Sequence[str], by: Map, partition: str) -> Iterator[pa.RecordBatch]:
-    """A partition's batches under the map. names: of all columns; partition: what errors call it."""
+    """A partition's batches, scaled. names: of all columns; partition: its name in errors."""
     scaling = None
     for chunk in _BatchSource(batches, names, (), partition).chunks():
-        scaling = scaling or Scaling(by.names, by.affine, outcome(chunk.batch.schema, by.names))
+        scaling = scaling or Scaling(by.names, by.affine, scaled_schema(chunk.batch.schema, by.names))
         batch = image(chunk, scaling, Path(partition)).batch
         yield batch if by.clip is None else _clipped(batch, by.names, *by.clip)
 

@@ -1,4 +1,4 @@
-"""A look before anything is written: each column's histogram as it is, and as it would be."""
+"""A preview of scaling: each column's histogram before and after, and nothing written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gammabeta.data.core.arrow_numpy import Vector
-from gammabeta.data.core.sink import outcome
-from gammabeta.data.core.source import Column, Scaling
+from gammabeta.data.core.options import ProgressFn
+from gammabeta.data.core.sink import scaled_schema
+from gammabeta.data.core.source import Column, Scaling, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
-from gammabeta.data.formats.registry import Data, opened
 from gammabeta.data.io.peekable import single_pass_error
-from gammabeta.data.io.prefetch import ahead
-from gammabeta.data.passes.measure import Progress, measure, quiet
+from gammabeta.data.io.prefetch import prefetch
+from gammabeta.data.passes.measure import measure_source
+from gammabeta.data.passes.scale import first_half, second_half
 from gammabeta.data.passes.transform import unscaled
 from gammabeta.errors import DataError
 
@@ -40,49 +41,40 @@ class Preview:
     passed: tuple[Column, ...]
 
 
-def preview(
-    source: Data,
-    *,
-    recipe: Recipe | None = None,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    bins: int = 12,
-    progress: Progress = quiet,
+def preview_source(
+    source: Source,
+    recipe: Recipe | None,
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    bins: int,
+    progress: ProgressFn,
 ) -> Preview:
-    """The statistics of a file and the histograms of its columns before and after scaling; nothing is written.
-
-    Args, errors: as for `scale`. Large files are sampled for the histograms, about 100,000 rows at even distances.
-
-    >>> import pyarrow as pa
-    >>> found = preview(pa.table({"a": [0.0, 1.0, 1.0, 4.0]}), bins=4)
-    >>> found.before.tolist(), found.after.tolist(), found.low.round(2)
-    ([[1, 2, 0, 1]], [[1, 2, 0, 1]], array([-1.]))
-    """
-    source = opened(source)
-    if source.once:
+    """The `Preview` of an open source. Arguments and errors are those of `gammabeta.data.preview`."""
+    if source.single_pass:
         raise DataError(single_pass_error(str(source.path)))
-    found = measure(source, columns, exclude, recipe=recipe, progress=lambda done, size: progress(done, 2 * size))
+    found = measure_source(source, columns, exclude, recipe, first_half(progress))
     if not found.rows:
         raise DataError(f"at least one row is needed to scale by, {str(source.path)!r} has none")
     affine, names = found.affine(), found.names
     fields = pa.schema([source.schema.field(name) for name in names])
-    scaling = Scaling(names, affine, outcome(fields, names))
+    scaling = Scaling(names, affine, scaled_schema(fields, names))
+    report_progress = second_half(progress)
     low, high = affine(found.extrema.min), affine(found.extrema.max)
     before, after = np.zeros((2, len(names), bins), np.int64)
     step = max(1, found.rows // SAMPLE)
     with source.unchanged():
-        for chunk in ahead(source.chunks(names), here=source.here):
+        for chunk in prefetch(source.chunks(names), in_caller_thread=source.in_caller_thread):
             scaled = chunk.scaled(scaling)
             first = -chunk.start % step
             for i, name in enumerate(names):
                 before[i] += _counts(chunk[name][first::step], found.extrema.min[i], found.extrema.max[i], bins)
                 after[i] += _counts(scaled[name][first::step], low[i], high[i], bins)
-            progress(source.size + chunk.done, 2 * source.size)
+            report_progress(chunk.done, source.size)
     return Preview(found, before, after, low, high, *unscaled(source, names))
 
 
 def _counts(values: Vector, low: Any, high: Any, bins: int) -> Bins:
-    """How many values fall in each of `bins` equal parts of low…high; all in the middle where that is one point."""
+    """The histogram, (bins,), of values over low…high, NaN left out; all in the middle bin where low = high."""
     values = values[~np.isnan(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
     if not high > low:
         return np.bincount(np.full(len(values), bins // 2), minlength=bins)

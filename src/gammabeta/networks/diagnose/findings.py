@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
 
+from gammabeta._util import findings
 from gammabeta.networks.diagnose.layer_stats import FLOAT32_DIGITS, Flags, Layer
 
 GAP, FAR = 0.25, 1.0  # of the output's deviation: a layer's typical gap, and one channel's
@@ -17,6 +19,7 @@ _ALONE = "Use a layer once: give each place a norm of its own."
 _ONCE = {"torch": "Convert to gammabeta.torch.BatchNorm, or use a layer once."}
 
 
+# Apart from _util.findings: these say what to do in a framework, and a finding has a layer.
 @dataclass(frozen=True)
 class Kind:
     """A kind of finding: its name, what to do, and its weight: 3 the network fails, 2 it suffers, 1 a note."""
@@ -58,13 +61,7 @@ KINDS = (
 )
 
 
-def number(value: float) -> str:
-    """A number in three digits.
-
-    >>> number(0.12345), number(-1e6)
-    ('0.123', '−1e+06')
-    """
-    return f"{value:.3g}".replace("-", "−")
+number = partial(findings.number, digits=3)
 
 
 def channels(flags: Flags) -> str:
@@ -92,8 +89,7 @@ def of_layer(layer: Layer, most_tracked: int) -> Iterator[Finding]:
 
 def ordered(found: Sequence[Finding]) -> tuple[Finding, ...]:
     """The worst first, then in the model's order."""
-    weights = {kind.key: -kind.weight for kind in KINDS}
-    return tuple(sorted(found, key=lambda finding: weights[finding.kind]))
+    return findings.worst_first(found, KINDS)
 
 
 def _not_finite(a: Layer) -> str:

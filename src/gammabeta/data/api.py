@@ -1,0 +1,409 @@
+"""The public verbs on data. Each asks once whether its source is one file or many, and calls `passes` or `dataset`.
+
+One source goes to `passes`, many files go to `dataset`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from gammabeta.affine import Affine
+from gammabeta.axes import Axis
+from gammabeta.data.core.options import FileDoneFn, ProgressFn, RunOptions, ignore_file_done, ignore_progress
+from gammabeta.data.core.results import Updated, Written
+from gammabeta.data.core.source import Chunk
+from gammabeta.data.core.statistics import Recipe, Statistics
+from gammabeta.data.core.statistics_io import load
+from gammabeta.data.dataset.discovery import Where, data_set, is_data_set
+from gammabeta.data.dataset.gather import add_up, add_up_groups
+from gammabeta.data.dataset.measure import measure_set, scan_set
+from gammabeta.data.dataset.minmax import ranges_of_set
+from gammabeta.data.dataset.transform import map_folder, scale_folder
+from gammabeta.data.dataset.update import update_set
+from gammabeta.data.formats.registry import Data, open_source
+from gammabeta.data.passes.groupby import GroupStatistics, measure_groups
+from gammabeta.data.passes.measure import measure_source, scan_source, source_moments
+from gammabeta.data.passes.minmax import source_extrema
+from gammabeta.data.passes.preview import Preview, preview_source
+from gammabeta.data.passes.scale import scale_source
+from gammabeta.data.passes.transform import map_source
+from gammabeta.errors import DataError
+from gammabeta.statistics import Extrema, Moments
+
+Input: TypeAlias = Data  # and what stands for several files
+
+
+def measure(
+    source: Input,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    axis: Axis | None = None,
+    recipe: Recipe | None = None,
+    progress: ProgressFn = ignore_progress,
+) -> Statistics:
+    """The exact count, mean, variance, minimum and maximum of numeric columns of a file, or of many, in bounded memory.
+
+    Args:
+        source: a CSV, Parquet, Arrow IPC (Feather), `.npy` or `.npz` file, here or at an address; a Zarr array, a
+            folder of images; a table, frame, lazy frame or query; an array; an iterable of chunks (docs/sources.md). Or
+            several files of one format: a folder, a pattern such as "data/**/*.parquet", or a list of paths. Hive's
+            partitions are no columns.
+        columns: the columns to look at, names or patterns; without it every column of integers, floats or decimals.
+        exclude: the columns to leave out, names or patterns.
+        axis: of an array, the axes that are reduced, as in NumPy; the first without it. The columns are what is left.
+        recipe: how the columns are to be scaled, kept with the statistics; standardization without it.
+        progress: called with the bytes read so far and the bytes to read, 0 where they are not known.
+
+    Columns are found by name, and must be of numbers in every file if they are in one, of whatever type.
+    Missing values (nulls, NaN, empty cells) are left out, column by column. Decimals count as the nearest float64.
+
+    Raises:
+        FileError: the file cannot be read as what its name says.
+        DataError: ±inf, an unknown column, no numeric column, files whose formats or columns differ.
+        KindError: a column named in `columns` is not of numbers, or this is no kind of data.
+
+    >>> import pyarrow as pa
+    >>> found = measure(pa.table({"height": [1.5, None, 2.5], "name": ["a", "b", "c"]}))
+    >>> found.names, found.moments.count, found.moments.mean
+    (('height',), array([2.]), array([2.]))
+    """
+    if axis is None and is_data_set(source):
+        return measure_set(data_set(source), columns, exclude, recipe, progress)
+    return measure_source(open_source(source, axis), columns, exclude, recipe, progress)
+
+
+def moments(source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None) -> Moments:
+    """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
+
+    Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named.
+
+    >>> import pyarrow as pa
+    >>> moments(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).mean
+    array([ 2., 15.])
+    """
+    if axis is None and is_data_set(source):
+        return measure_set(data_set(source), columns, None, None, ignore_progress).moments
+    return source_moments(open_source(source, axis), columns)
+
+
+def extrema(
+    source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None, footers: bool = True
+) -> Extrema:
+    """The least and greatest values of the numeric columns, or of those named: shape (k,), in the file's order.
+
+    Those of an array are in the features' shape, as `Extrema.of(array, axis)`, unless columns are named.
+
+    Args:
+        source, columns, axis: as for `measure`.
+        footers: go by the footers of Parquet files, and read those columns alone for which they say nothing that can be
+            believed. They do not say how many values are NaN: the count of a column of floats is then NaN, not known.
+
+    >>> import pyarrow as pa
+    >>> extrema(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).max
+    array([ 3., 20.])
+    """
+    if axis is None and is_data_set(source):
+        found = data_set(source)
+        if footers and found.format == "parquet":
+            return ranges_of_set(found, columns, None, None, None).extrema
+        return measure_set(found, columns, None, None, ignore_progress).extrema
+    return source_extrema(open_source(source, axis), columns, footers)
+
+
+def scan(source: Input, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """The rows of a file, or of a data set's files, in order, in chunks that fit in memory.
+
+    `chunk[name]` is a numeric column as a NumPy array of shape (rows,), float64 with NaN where integers are missing;
+    `chunk.batch` is the whole chunk as an Arrow record batch; `chunk.start` the number of its first row, from 0.
+
+    Raises: as `measure`, but infinities pass.
+
+    >>> import pyarrow as pa
+    >>> sum(Moments.of(chunk["a"]) for chunk in scan(pa.table({"a": [1.0, 3.0]}))).mean
+    array(2.)
+    """
+    if is_data_set(source):
+        yield from scan_set(data_set(source), columns)
+    else:
+        yield from scan_source(open_source(source), columns)
+
+
+def measure_by(
+    source: Data,
+    by: str,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    progress: ProgressFn = ignore_progress,
+) -> GroupStatistics:
+    """The exact statistics of a file's numeric columns in each group of its rows, in one pass.
+
+    Args:
+        source, columns, exclude, progress: as for `measure`.
+        by: the column of the groups' labels: text, integers, dates, flags, … . Rows without one are a group too.
+
+    Raises:
+        FileError: the file cannot be read as what its name says.
+        DataError: ±inf, an unknown column, no numeric column.
+        KindError: labels of a type that has no order, such as lists.
+    """
+    return measure_groups(open_source(source), by, columns, exclude, progress)
+
+
+def gather(
+    paths: Sequence[str | Path],
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    recipe: Recipe | None = None,
+    progress: ProgressFn = ignore_progress,
+) -> Statistics:
+    """The statistics of all rows of several files: data files are read, stats files (`.json`) added as they are.
+
+    Args:
+        paths: data files and stats files in any mixture, one at least.
+        columns, exclude: which columns, as for `measure`; of stats files too.
+        recipe: how the columns are to be scaled. Without it the stats files say, or else standardization.
+        progress: as for `measure`, for each file.
+
+    Raises:
+        DataError: the files are not of the same columns, or the stats files disagree about how to scale.
+        FileError, StateError, KindError: as `measure` and `load`.
+
+    >>> import tempfile, pyarrow as pa
+    >>> from gammabeta.data import save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(measure(pa.table({"a": [1.0]})), f"{folder}/one.json")
+    ...     float(gather([f"{folder}/one.json", f"{folder}/one.json"]).moments.count[0])
+    2.0
+    """
+    return add_up(paths, columns, exclude, recipe, lambda path: measure(path, columns, exclude, progress=progress))
+
+
+def gather_groups(
+    paths: Sequence[str | Path],
+    by: str | None,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    progress: ProgressFn = ignore_progress,
+) -> GroupStatistics:
+    """The statistics by group of several files together: data files, and stats files by group (`.json`).
+
+    Args:
+        paths: files, and data sets: folders and patterns.
+        by: the column of the labels, or a Hive partition, `year` in the folders `year=2024`; without it that of the
+            first stats file.
+        columns, exclude: as for `measure_by`, of the data files.
+
+    Raises: as `measure_by` and `load_groups`, and DataError for files that do not add up, by name.
+    """
+    return add_up_groups([Path(path) for path in paths], by, columns, exclude, progress)
+
+
+def update(
+    where: Where,
+    stats: str | Path,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    recipe: Recipe | None = None,
+    skip_bad: bool = False,
+    check: int | None = None,
+    progress: ProgressFn = ignore_progress,
+    on_file_done: FileDoneFn = ignore_file_done,
+) -> Updated:
+    """The statistics of a data set, kept in a stats file: they are `measure`'s of all files, but few of them are read.
+
+    Args:
+        where: a folder, a pattern such as "data/**/*.parquet", or a list of files; all of one format.
+        stats: the `.json` file to write; the ledger lies beside it, as `.ledger`. Nothing else is needed to go on.
+        columns, exclude, recipe: as for `measure`. A file is read again where a column is meant that was not before.
+        skip_bad: leave out files that cannot be read, and go on.
+        check: the seed of a sample of the files, 1 in 100 and 5 at least, that are read although they seem to be known.
+        progress: called with the bytes read so far and the bytes to read.
+        on_file_done: called with the files done, the files there are and the rows read, after each file.
+
+    A file counts as unchanged if its size and its time are. It is kept as soon as it has been read: whatever ends the
+    process, the next call goes on from there. Both files are whole at any moment.
+
+    Raises:
+        FileError: files cannot be read (all others have been, and are kept), one was changed meanwhile, the ledger or
+            the stats file cannot be written, or another process has the ledger.
+        StateError: the ledger is damaged or of another version, or a file that was checked has other statistics.
+        DataError, KindError: as `measure`.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, values in {"a": [1.0, 2.0], "b": [6.0]}.items():
+    ...         pq.write_table(pa.table({"x": values}), f"{folder}/{name}.parquet")
+    ...     first = update(folder, f"{folder}/stats.json")
+    ...     pq.write_table(pa.table({"x": [9.0, 9.0]}), f"{folder}/c.parquet")
+    ...     Path(f"{folder}/b.parquet").unlink()
+    ...     found = update(folder, f"{folder}/stats.json")
+    >>> first.statistics.moments.mean, found.statistics.moments.mean, found.read, found.unchanged, found.gone
+    (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
+    """
+    return update_set(
+        data_set(where),
+        stats,
+        columns,
+        exclude,
+        recipe=recipe,
+        skip_bad=skip_bad,
+        check=check,
+        progress=progress,
+        on_file_done=on_file_done,
+    )
+
+
+def scale(
+    source: Input,
+    out: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    stats: str | Path | None = None,
+    footers: bool = True,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: ProgressFn = ignore_progress,
+    on_file_done: FileDoneFn = ignore_file_done,
+) -> Written:
+    """Scale numeric columns of a file, or of many, by their own exact statistics, in two passes and bounded memory.
+
+        y = (x − mean) / std    or    y = (x − min) / (max − min) · (b − a) + a
+
+    Args:
+        source: a CSV, Parquet, Arrow IPC (Feather) or `.npy` file; a table, frame or query that can be read twice; or
+            several files as for `measure`.
+        out: the file to write, perhaps `source` itself; its extension says the format. It appears when it is whole. Of
+            several files the folder to write them to, under their own names, apart from the source.
+        recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
+        columns, exclude: which columns, as for `measure`.
+        stats: where to keep the statistics, for `apply` and `invert`.
+        footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
+        workers: of several files so many at once; as many as there are processors without it, 4 at most.
+        skip_bad: of several files leave out those that cannot be read, and go on.
+        progress: called with the bytes read so far and the bytes to read, the file's size twice.
+        on_file_done: called with the files done, the files there are and the rows written, after each of several files.
+
+    Floats keep their type, integers and decimals become float64; all other columns, the order of columns, missing
+    values, metadata and, in Parquet, compression stay. A constant column becomes zeros (its scale is 1), one without
+    values stays without. Of several files those are kept that are done, whatever ends the process: the same call goes
+    on from there. The statistics are those of `update`, in `out` if `stats` names no other place.
+
+    Raises:
+        FileError: the file cannot be read, or the output not be written.
+        DataError: ±inf, an unknown column, no numeric column, no rows.
+        KindError: a column named in `columns` is not of numbers, or `out` cannot hold what `source` does.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = scale(pa.table({"age": [20, 30, 40], "name": ["a", "b", "c"]}), f"{folder}/scaled.parquet")
+    ...     pq.read_table(done.path)["age"].to_pylist()
+    [-1.224744871391589, 0.0, 1.224744871391589]
+    """
+    if is_data_set(source):
+        options = RunOptions(workers, skip_bad, progress, on_file_done)
+        return scale_folder(data_set(source), Path(out), columns, exclude, recipe, stats, footers, options)
+    return scale_source(open_source(source), Path(out), columns, exclude, recipe, stats, footers, progress)
+
+
+def apply(
+    stats: Statistics | str | Path,
+    source: Input,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: ProgressFn = ignore_progress,
+    on_file_done: FileDoneFn = ignore_file_done,
+) -> Written:
+    """Scale another file by statistics that were taken before. Columns are found by name, in any order.
+
+    Args:
+        stats: `Statistics`, or the file that `scale` or `measure(...)` wrote them to; it says how to scale too.
+        source, out, workers, skip_bad, progress, on_file_done: as for `scale`.
+
+    Columns that have no statistics pass through. A column may have changed from one numeric type to another.
+
+    Raises:
+        StateError: the stats file is none, is damaged or of another version.
+        DataError: a column is missing, or holds ±inf.
+        KindError: a column is no longer of numbers.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = measure(pa.table({"a": [0.0, 2.0]}))
+    ...     done = apply(found, pa.table({"b": ["x"], "a": [5]}), f"{folder}/scaled.parquet")
+    ...     pq.read_table(done.path).to_pylist()
+    [{'b': 'x', 'a': 4.0}]
+    """
+    options = RunOptions(workers, skip_bad, progress, on_file_done)
+    return _map(stats, source, Path(out), lambda affine: affine, options)
+
+
+def invert(
+    stats: Statistics | str | Path,
+    source: Input,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: ProgressFn = ignore_progress,
+    on_file_done: FileDoneFn = ignore_file_done,
+) -> Written:
+    """Take a scaled file back to its original units. Arguments, result and errors are those of `apply`.
+
+        x = y · std + mean    or    x = (y − a) / (b − a) · (max − min) + min
+
+    Columns stay floats: values that were integers come back within rounding, and as float64.
+
+    >>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = measure(pa.table({"a": [0.0, 2.0]}))
+    ...     done = invert(found, pa.table({"a": [4.0]}), f"{folder}/original.parquet")
+    ...     pq.read_table(done.path).to_pylist()
+    [{'a': 5.0}]
+    """
+    return _map(stats, source, Path(out), Affine.inverse, RunOptions(workers, skip_bad, progress, on_file_done))
+
+
+def _map(
+    stats: Statistics | str | Path,
+    source: Input,
+    out: Path,
+    direction: Callable[[Affine], Affine],
+    options: RunOptions,
+) -> Written:
+    known = stats if isinstance(stats, Statistics) else load(stats)
+    if not known.rows:
+        raise DataError("statistics of at least one row are needed to scale by, these are of none")
+    affine = direction(known.affine())
+    if is_data_set(source):
+        return map_folder(known, affine, data_set(source), out, options)
+    return map_source(open_source(source), known, affine, out, options.report_progress)
+
+
+def preview(
+    source: Data,
+    *,
+    recipe: Recipe | None = None,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    bins: int = 12,
+    progress: ProgressFn = ignore_progress,
+) -> Preview:
+    """The statistics of a file and the histograms of its columns before and after scaling; nothing is written.
+
+    Args, errors: as for `scale`. Large files are sampled for the histograms, about 100,000 rows at even distances.
+
+    >>> import pyarrow as pa
+    >>> found = preview(pa.table({"a": [0.0, 1.0, 1.0, 4.0]}), bins=4)
+    >>> found.before.tolist(), found.after.tolist(), found.low.round(2)
+    ([[1, 2, 0, 1]], [[1, 2, 0, 1]], array([-1.]))
+    """
+    return preview_source(open_source(source), recipe, columns, exclude, bins, progress)
