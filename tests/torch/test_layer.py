@@ -473,7 +473,7 @@ def test_one_call_gives_what_threads_do_and_what_arrays_do(monkeypatch, shape, t
     results, sums = [], 10 * (x.numel() / shape[1]) ** 2 * 2.0**-53
     for split, least, call in ((2**30, 2**30, fast_path.call), (0, 1, fast_path.call), (0, 1, lambda *_: None)):
         monkeypatch.setattr(fast_path, "SPLIT", split)
-        monkeypatch.setattr(fast_path.memory, "LEAST", least)
+        monkeypatch.setattr(fast_path.buffer_cache, "LEAST", least)
         monkeypatch.setattr(fast_path, "call", call)
         layer = layer_for(shape[1], dtype).train(training)
         z = x.clone().requires_grad_(training)

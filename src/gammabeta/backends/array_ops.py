@@ -129,12 +129,12 @@ class _Torch(ArrayOps):
         if self.xp.compiler.is_compiling():  # its compiler fuses the operations
             return None
         # By name: the frameworks' folders lie above this one, and torch, whose tensor this is, has been imported.
-        functions, layout = (import_module(f"gammabeta.torch.{name}") for name in ("functions", "layout"))
-        if not functions.constant(mean, var):
+        cpu, tiling = (import_module(f"gammabeta.torch.norm.{name}") for name in ("autograd_cpu", "gpu_tiling"))
+        if not cpu.constant(mean, var):
             return None
-        if functions.fits(x):
-            return functions.normalized
-        return import_module("gammabeta.torch.norm.autograd_gpu").formula if layout.reachable(x) else None
+        if cpu.fits(x):
+            return cpu.normalized
+        return import_module("gammabeta.torch.norm.autograd_gpu").formula if tiling.reachable(x) else None
 
 
 class _TensorFlow(ArrayOps):

@@ -32,7 +32,7 @@ def network(place: str, weights: Path | None) -> Network:
         raise KindError(
             f"{place} must give a torch.nn.Module, a Keras model or a flax.nnx.Module, got {type(made).__name__}"
         )
-    loading = import_module(f"gammabeta.{framework}.diagnose.loading")
+    loading = import_module(f"gammabeta.{framework}.networks.load")
     if weights is not None:
         loading.weigh(made, weights, place)
     return Network(made, import_module(f"gammabeta.{framework}").diagnose, loading)

@@ -45,13 +45,13 @@ def check_prior(prior: float) -> None:
         )
 
 
-def samples(space: ArrayOps, x: Any, kept: Any, reduced_axes: Axes) -> Any:
-    """How many rows along axis 0 have a value that counts, by `kept` of x's shape; one if axis 0 is not reduced."""
+def samples(space: ArrayOps, x: Any, mask: Any, reduced_axes: Axes) -> Any:
+    """How many rows along axis 0 have a value that counts, by `mask` of x's shape; one if axis 0 is not reduced."""
     if 0 not in reduced_axes:
-        return 1 if kept is None else space.cast(space.any(kept), space.xp.int32)
-    if kept is None:
+        return 1 if mask is None else space.cast(space.any(mask), space.xp.int32)
+    if mask is None:
         return space.lengths(x)[0]
-    rows = space.xp.reshape(space.cast(kept, space.xp.int32), [space.lengths(x)[0], -1])
+    rows = space.xp.reshape(space.cast(mask, space.xp.int32), [space.lengths(x)[0], -1])
     return space.sum(space.largest(rows, (1,)), (0, 1))
 
 

@@ -56,7 +56,7 @@ class StatLayers(ABC):
         """Give a variable another value."""
 
     @abstractmethod
-    def put(self, layer: Any, values: Pair) -> None:
+    def write_stats(self, layer: Any, values: Pair) -> None:
         """Write the running mean and variance, and all that follows from them."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class StatLayers(ABC):
         return mean, var
 
 
-class Seen(NamedTuple):
+class CalibrationPass(NamedTuple):
     """What came to each layer: its moments, and in how many calls; and how many batches there were."""
 
     moments: dict[str, Moments]
@@ -98,7 +98,7 @@ def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recal
         new, passes, settled = old, 0, False
         while not settled and passes < (len(layers) if sequential else 1):
             before = new
-            seen = through(tracked, feed, adapting=passes == 0)
+            seen = run_calibration(tracked, feed, adapting=passes == 0)
             new = _settle(tracked, seen, old)
             passes += 1
             settled = passes > 1 and _same(before, new)
@@ -109,7 +109,7 @@ def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recal
     return Recalibration(_reports(tracked, seen, old, new), passes, settled)
 
 
-def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
+def run_calibration(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> CalibrationPass:
     """Run the model on all batches.
 
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
@@ -128,17 +128,17 @@ def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
         total.join(tracked.moments(name, layer, x, mask))
         calls[name] = calls.get(name, 0) + 1
         if adapting:
-            tracked.put(layer, recalibrate_report.statistics(total, tracked.unbiased(layer), old[name]))
+            tracked.write_stats(layer, recalibrate_report.statistics(total, tracked.unbiased(layer), old[name]))
 
     with tracked.watching(before):
         for count, batch in feeds.numbered(feed.batches, feed.progress):
             with feeds.in_batch(count):
                 masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers)
                 feed.call(tracked.model, batch)
-    return reached(Seen({name: total.moments() for name, total in totals.items()}, calls, count), tracked)
+    return reached(CalibrationPass({name: total.moments() for name, total in totals.items()}, calls, count), tracked)
 
 
-def reached(seen: Seen, tracked: StatLayers) -> Seen:
+def reached(seen: CalibrationPass, tracked: StatLayers) -> CalibrationPass:
     """Refuse a pass in which there was nothing to see."""
     feeds.some(seen.batches)
     if not seen.moments:
@@ -160,13 +160,13 @@ def masked(given: Any, layers: dict[str, Any]) -> Any:
     return given
 
 
-def _settle(tracked: StatLayers, seen: Seen, old: dict[str, Pair]) -> dict[str, Pair]:
+def _settle(tracked: StatLayers, seen: CalibrationPass, old: dict[str, Pair]) -> dict[str, Pair]:
     """Give each layer the statistics of what it has seen."""
     new = dict(old)
     for name, layer in tracked.layers.items():
         if name in seen.moments:
             new[name] = recalibrate_report.statistics(seen.moments[name], tracked.unbiased(layer), old[name])
-            tracked.put(layer, new[name])
+            tracked.write_stats(layer, new[name])
     return new
 
 
@@ -175,7 +175,9 @@ def _same(before: dict[str, Pair], after: dict[str, Pair]) -> bool:
     return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
 
 
-def _reports(tracked: StatLayers, seen: Seen, old: dict[str, Pair], new: dict[str, Pair]) -> tuple[LayerReport, ...]:
+def _reports(
+    tracked: StatLayers, seen: CalibrationPass, old: dict[str, Pair], new: dict[str, Pair]
+) -> tuple[LayerReport, ...]:
     reports = [LayerReport(name, reason) for name, reason in tracked.others.items()]
     for name in tracked.layers:
         if name in seen.moments:
@@ -198,15 +200,15 @@ def undone_on_error(tracked: StatLayers) -> Iterator[None]:
         raise
 
 
-def moments(name: str, x: Array, reduced_axes: axes.Axis, kept: Array | None) -> Moments:
-    """The exact moments of the values of a call that count: all of them, or those where `kept`, of x's rank, is True.
+def moments(name: str, x: Array, reduced_axes: axes.Axis, mask: Array | None) -> Moments:
+    """The exact moments of the values of a call that count: all of them, or those where `mask`, of x's rank, is True.
 
     Raises:
         DataError: one of them is NaN or infinite; the message says in which layer.
     """
     try:
         found = Moments.of(
-            x, axis=reduced_axes, weights=None if kept is None else np.broadcast_to(kept, x.shape), nan="raise"
+            x, axis=reduced_axes, weights=None if mask is None else np.broadcast_to(mask, x.shape), nan="raise"
         )
     except DataError as error:
         raise DataError(f"{name or 'the model'}: {error}") from None

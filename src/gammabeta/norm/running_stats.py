@@ -12,7 +12,7 @@ from gammabeta.errors import DataError
 from gammabeta.norm.functional import Normalized
 
 
-class Running(NamedTuple):
+class RunningStats(NamedTuple):
     """The running statistics, of the shape of the features, and how many batches moved them."""
 
     mean: Any
@@ -20,14 +20,14 @@ class Running(NamedTuple):
     batches: Any
 
 
-class Moved(NamedTuple):
+class StatsUpdate(NamedTuple):
     """The running statistics after a batch, and whether it had a NaN or an infinity."""
 
-    running: Running
+    running: RunningStats
     bad: Any
 
 
-def moved(space: ArrayOps, running: Running, batch: Normalized, convention: Convention) -> Moved:
+def moved(space: ArrayOps, running: RunningStats, batch: Normalized, convention: Convention) -> StatsUpdate:
     """running + weight · (batch − running), for each feature with two values or more, all of them finite.
 
     No gradient flows into the result. It is computed in the running statistics' type.
@@ -46,11 +46,11 @@ def moved(space: ArrayOps, running: Running, batch: Normalized, convention: Conv
         space.xp.where(keep, convention.updated(old, new, batches=counted), old)
         for old, new in zip(olds, news, strict=True)
     )
-    return Moved(Running(mean, var, batches), space.any(~finite))
+    return StatsUpdate(RunningStats(mean, var, batches), space.any(~finite))
 
 
 def renormalized(
-    space: ArrayOps, batch: Normalized, running: Running, eps: float, bounds: tuple[float, float]
+    space: ArrayOps, batch: Normalized, running: RunningStats, eps: float, bounds: tuple[float, float]
 ) -> tuple[Any, Any]:
     """r and d of batch renormalization, which takes x̂ · r + d for x̂; no gradient flows into them.
 

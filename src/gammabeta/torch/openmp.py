@@ -37,7 +37,7 @@ def _called(function: int) -> Any:
 
 
 def count() -> int:
-    """On how many threads `run` is."""
+    """On how many threads `call_on_torch_threads` is."""
     return min(torch.get_num_threads(), thread_pool.count())
 
 
@@ -51,18 +51,18 @@ def together(function: int, kernel: Kernel, room: NDArray[np.float64], many: int
         parallel(function, room.ctypes.data, many, 0)
 
 
-def alone(function: int, given: int) -> None:
+def call_here(function: int, given: int) -> None:
     """Call the compiled function at an address with an int64."""
     _called(function)(given)
 
 
-def run(function: int, given: int) -> None:
+def call_on_torch_threads(function: int, given: int) -> None:
     """The same on each of torch's threads at the same time, or on as many as `threads.limit` allows.
 
     On this one alone where torch has one, or not these.
     """
     parallel, many = _parallel(), count()
     if parallel is None or many == 1:
-        alone(function, given)
+        call_here(function, given)
     else:
         parallel(function, given, many, 0)

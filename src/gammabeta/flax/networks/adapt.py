@@ -85,9 +85,9 @@ def _kind(base: Any, prior: float) -> Any:
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
     """The mean and the variance to normalize a batch by."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else formula.spread(space, mask, x, reduced_axes)
-    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
-    count = shared.samples(space, x, kept, reduced_axes)
+    mask = None if mask is None else formula.spread(space, mask, x, reduced_axes)
+    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)
+    count = shared.samples(space, x, mask, reduced_axes)
     return [
         shared.mixed(space, prior, count, old[...], batch)
         for old, batch in ((layer.mean, seen.mean), (layer.var, seen.var))

@@ -12,7 +12,7 @@ from gammabeta.errors import DataError
 from gammabeta.flax.networks import linear, stat_layers
 from gammabeta.flax.norm.layer import BatchNorm
 from gammabeta.networks.fold import planner
-from gammabeta.networks.fold.planner import Link
+from gammabeta.networks.fold.planner import LayerLink
 from gammabeta.networks.fold.report import RefusalError
 from gammabeta.norm.linear_map import Features, Linear
 
@@ -69,18 +69,18 @@ class LayerGraph(planner.LayerGraph):
             raise RefusalError(f"it has axis={layer.axis}, and only -1 is the last axis whatever x's shape")
         return Features(_affine(layer), lambda rank: (rank - 1,))
 
-    def source(self, site: Any) -> Link:
+    def source(self, site: Any) -> LayerLink:
         chain, place = site
         for before in range(place - 1, -1, -1):
             if not self._passes(self.chains[chain][before]):
-                return Link((chain, before), self.chains[chain][before])
+                return LayerLink((chain, before), self.chains[chain][before])
         raise RefusalError("it normalizes the model's input")
 
-    def sinks(self, site: Any) -> Sequence[Link]:
+    def sinks(self, site: Any) -> Sequence[LayerLink]:
         chain, place = site
         for behind in range(place + 1, len(self.chains[chain])):
             if not self._passes(self.chains[chain][behind]):
-                return [Link((chain, behind), self.chains[chain][behind])]
+                return [LayerLink((chain, behind), self.chains[chain][behind])]
         raise RefusalError("its output is the model's")
 
     def check_linear(self, layer: str, words: str, after: bool) -> None:
@@ -93,7 +93,7 @@ class LayerGraph(planner.LayerGraph):
     def uneven(self, layer: str) -> str | None:
         return linear.uneven(self.modules[layer])
 
-    def lies(self, features: Features, link: Link, after: bool) -> Affine:
+    def lies(self, features: Features, link: LayerLink, after: bool) -> Affine:
         weights = self.read(link.layer)
         size = weights.inputs if after else weights.outputs
         rank = linear.rank(self.modules[link.layer])

@@ -1,4 +1,4 @@
-"""flax' linear layers as `folding.Linear`, and back: how each kind lays out its weights, and how it pads."""
+"""flax' linear layers as `linear_map.Linear`, and back: each kind's weight layout, and its padding."""
 
 from typing import Any
 

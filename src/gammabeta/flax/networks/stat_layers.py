@@ -46,7 +46,7 @@ class StatLayers(recalibrate.StatLayers):
     def write(self, variable: Any, value: Any) -> None:
         variable[...] = jnp.asarray(value)
 
-    def put(self, layer: Any, values: Pair) -> None:
+    def write_stats(self, layer: Any, values: Pair) -> None:
         for variable, value in zip((layer.mean, layer.var), values, strict=True):
             self.write(variable, recalibrate.rounded(value, variable.dtype))
 
@@ -72,10 +72,10 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     values = np.asarray(x)
     try:
         reduced_axes = validation.reduced(layer, values)
-        kept = None if mask is None else formula.spread(array_ops.of(values), np.asarray(mask), values, reduced_axes)
+        mask = None if mask is None else formula.spread(array_ops.of(values), np.asarray(mask), values, reduced_axes)
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
-    return values, reduced_axes, kept
+    return values, reduced_axes, mask
 
 
 def modules(model: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""flax' nnx models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+"""flax' nnx models as `NetworkSnapshot`, and back: what a model has learned, to and from other frameworks."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +12,7 @@ from gammabeta.errors import KindError
 from gammabeta.flax.norm.layer import BatchNorm
 from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 
 _KINDS: dict[type, str] = {
     nnx.Linear: snapshot.DENSE,
@@ -27,7 +27,7 @@ _KINDS: dict[type, str] = {
 _NORMS = {"gamma": "scale", "beta": "bias", "mean": "mean", "var": "var"}
 
 
-def learned(model: Any, example: Any) -> Network:
+def learned(model: Any, example: Any) -> NetworkSnapshot:
     """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
 
     Args:
@@ -41,19 +41,21 @@ def learned(model: Any, example: Any) -> Network:
     own.eval()
     given = example if isinstance(example, tuple | list) else (example,)
     paths = {id(layer): path for path, layer in _modules(own).items()}
-    seen: dict[str, Layer] = {}
+    seen: dict[str, LayerSnapshot] = {}
     with ExitStack() as stack:
         for kind in _KINDS:
             stack.enter_context(_watched(kind, paths, seen))
         y = own(*(jnp.asarray(x) for x in given))
     held = {path: layer for path, layer in _modules(own).items() if _holds(layer)}
     loose = [f"{path} ({type(layer).__name__})" for path, layer in held.items() if path not in seen]
-    return Network(
+    return NetworkSnapshot(
         "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), snapshot.flat(y, _floats)
     )
 
 
-def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+def adopt(
+    model: Any, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
+) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
     Layers match in the order of their use; where branches are run in another order, by what each layer is given.
@@ -96,7 +98,7 @@ def _holds(layer: Any) -> bool:
 
 
 @contextmanager
-def _watched(kind: Any, paths: dict[int, str], seen: dict[str, Layer]) -> Iterator[None]:
+def _watched(kind: Any, paths: dict[int, str], seen: dict[str, LayerSnapshot]) -> Iterator[None]:
     """Write down the first call of each layer of a kind. flax has no hooks: the class' call is exchanged."""
     call = kind.__call__
 
@@ -129,7 +131,7 @@ def _own(layer: Any) -> dict[str, str]:
     return _NORMS
 
 
-def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
+def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
     kind = _KINDS[_class(layer)]
     held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
     weights = {
@@ -137,11 +139,11 @@ def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
         for name, value in held.items()
         if value is not None and value[...] is not None
     }
-    return Layer(path, kind, weights, _rules(layer, kind, x), _floats(x), _floats(y))
+    return LayerSnapshot(path, kind, weights, _rules(layer, kind, x), _floats(x), _floats(y))
 
 
 def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target: tuple[int, int]) -> Array:
-    """A weight from flax' axes to those of `networks.Layer`, or back.
+    """A weight from flax' axes to those of `LayerSnapshot`, or back.
 
     Without `transpose_kernel` a transposed convolution has its inputs before its outputs, and its taps backwards.
     """

@@ -81,9 +81,9 @@ def _begun(model: Any, layer: Any, prior: float) -> Callable[[], None]:
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
     """The mean and the variance to normalize a batch by."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else masks.spread(space, mask, x, reduced_axes)
-    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
-    count = shared.samples(space, x, kept, reduced_axes)
+    mask = None if mask is None else masks.spread(space, mask, x, reduced_axes)
+    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)
+    count = shared.samples(space, x, mask, reduced_axes)
     trained = [ops.convert_to_tensor(getattr(layer, name)) for name in _MOVING]
     return [
         shared.mixed(space, prior, count, old, batch) for old, batch in zip(trained, (seen.mean, seen.var), strict=True)

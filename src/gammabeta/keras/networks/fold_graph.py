@@ -13,7 +13,7 @@ from gammabeta.errors import DataError, KindError
 from gammabeta.keras.networks import linear, stat_layers
 from gammabeta.keras.norm.layer import BatchNormalization
 from gammabeta.networks.fold import planner
-from gammabeta.networks.fold.planner import Link
+from gammabeta.networks.fold.planner import LayerLink
 from gammabeta.networks.fold.report import RefusalError
 from gammabeta.norm.linear_map import Features, Linear
 
@@ -85,7 +85,7 @@ class LayerGraph(planner.LayerGraph):
                 raise RefusalError("it is called with a mask, where its output is 0")
         return Features(_affine(layer), _axes(layer))
 
-    def source(self, site: Any) -> Link:
+    def source(self, site: Any) -> LayerLink:
         reader = site
         while True:
             tensor = self._fed(reader)
@@ -95,12 +95,12 @@ class LayerGraph(planner.LayerGraph):
             if others := [other for other in self.readers[id(tensor)] if other is not reader]:
                 raise RefusalError(f"{self.name(node)}, before it, also goes to {self.name(others[0])}")
             if self._way(node) != "same":
-                return Link(node, self.name(node))
+                return LayerLink(node, self.name(node))
             reader = node
 
-    def sinks(self, site: Any) -> Sequence[Link]:
+    def sinks(self, site: Any) -> Sequence[LayerLink]:
         """site: a call of a norm, or one of the model's inputs."""
-        found: list[Link] = []
+        found: list[LayerLink] = []
         waiting = [(site.outputs[0] if hasattr(site, "outputs") else site, 0)]
         while waiting:
             tensor, flat = waiting.pop()
@@ -113,7 +113,7 @@ class LayerGraph(planner.LayerGraph):
                 self._fed(node)
                 way = self._way(node)
                 if way is None:
-                    found.append(Link(node, self.name(node), flat))
+                    found.append(LayerLink(node, self.name(node), flat))
                 elif way == "flat":
                     waiting.append((node.outputs[0], flat or len(tensor.shape)))
                 else:
@@ -131,7 +131,7 @@ class LayerGraph(planner.LayerGraph):
     def uneven(self, layer: str) -> str | None:
         return linear.uneven(self.layers[layer])
 
-    def lies(self, features: Features, link: Link, after: bool) -> Affine:
+    def lies(self, features: Features, link: LayerLink, after: bool) -> Affine:
         layer, affine = self.layers[link.layer], features.affine
         tensor = self._fed(link.site) if after else link.site.outputs[0]
         rank = len(tensor.shape)

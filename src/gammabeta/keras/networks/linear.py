@@ -1,4 +1,4 @@
-"""Keras' linear layers as `folding.Linear`, and back: how each kind lays out its weights, where its channels lie."""
+"""Keras' linear layers as `linear_map.Linear`, and back: each kind's weight layout, and the axis of its channels."""
 
 from typing import Any
 

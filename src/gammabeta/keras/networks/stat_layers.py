@@ -49,7 +49,7 @@ class StatLayers(recalibrate.StatLayers):
     def write(self, variable: Any, value: Any) -> None:
         variable.assign(value)
 
-    def put(self, layer: Any, values: Pair) -> None:
+    def write_stats(self, layer: Any, values: Pair) -> None:
         mean, var = values
         deviation = np.sqrt(var + layer.epsilon)
         given = (mean, var, deviation, mean, deviation)
@@ -64,7 +64,7 @@ class StatLayers(recalibrate.StatLayers):
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:
-        """As `settling.Tracked` says; without gradients, which torch would keep."""
+        """As `networks.recalibrate.StatLayers` says; without gradients, which torch would keep."""
         with ExitStack() as stack:
             for name, layer in self.layers.items():
                 stack.enter_context(_watched(name, layer, before))
@@ -77,10 +77,10 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     values = array(name, x)
     try:
         reduced_axes = validation.reduced(layer, values)
-        kept = None if mask is None else masks.spread(array_ops.of(values), array(name, mask), values, reduced_axes)
+        mask = None if mask is None else masks.spread(array_ops.of(values), array(name, mask), values, reduced_axes)
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
-    return values, reduced_axes, kept
+    return values, reduced_axes, mask
 
 
 def normalizing(model: Any) -> dict[str, Any]:

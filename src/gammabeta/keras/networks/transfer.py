@@ -1,4 +1,4 @@
-"""Keras' models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+"""Keras' models as `NetworkSnapshot`, and back: what a model has learned, to and from other frameworks."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ from gammabeta.errors import KindError
 from gammabeta.keras.norm.layer import BatchNormalization as Ours
 from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (DepthwiseConv1D, DepthwiseConv2D)
@@ -31,7 +31,7 @@ _KINDS: dict[type, str] = {
 _NORMS = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "var": "moving_variance"}
 
 
-def learned(model: Any, example: Any) -> Network:
+def learned(model: Any, example: Any) -> NetworkSnapshot:
     """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
 
     Args:
@@ -42,7 +42,7 @@ def learned(model: Any, example: Any) -> Network:
     if not isinstance(model, keras.layers.Layer):
         raise KindError(f"model must be a Keras model or layer, got {type(model).__name__}")
     given = tuple(_floats(x) for x in (example if isinstance(example, tuple | list) else (example,)))
-    leaves, seen = _leaves(model), dict[str, Layer]()
+    leaves, seen = _leaves(model), dict[str, LayerSnapshot]()
     with ExitStack() as stack:
         for path, layer in leaves.items():
             if _class(layer) in _KINDS:
@@ -50,10 +50,12 @@ def learned(model: Any, example: Any) -> Network:
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
         y = model(taken[0] if len(taken) == 1 else taken, training=False)
     loose = [f"{path} ({type(layer).__name__})" for path, layer in leaves.items() if layer.weights and path not in seen]
-    return Network("keras", tuple(seen.values()), given, False, tuple(loose), snapshot.flat(y, _floats))
+    return NetworkSnapshot("keras", tuple(seen.values()), given, False, tuple(loose), snapshot.flat(y, _floats))
 
 
-def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+def adopt(
+    model: Any, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
+) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
     Layers match in the order of their use; where branches are run in another order, by what each layer is given.
@@ -99,7 +101,7 @@ def _leaves(model: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _watched(path: str, layer: Any, seen: dict[str, Layer]) -> Iterator[None]:
+def _watched(path: str, layer: Any, seen: dict[str, LayerSnapshot]) -> Iterator[None]:
     """Write down the first call of a layer, before its activation."""
     call, held = layer.call, vars(layer)
     activation: Any = getattr(layer, "activation", None)
@@ -142,17 +144,17 @@ def _own(layer: Any) -> dict[str, str]:
     return _NORMS
 
 
-def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
+def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
     kind = _KINDS[_class(layer)]
     held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
     weights = {name: _canonical(layer, name, _floats(value)) for name, value in held.items() if value is not None}
     axis = _axis(layer)
     given = _floats(x) if kind == snapshot.EMBEDDING else np.moveaxis(_floats(x), axis, -1)
-    return Layer(path, kind, weights, _rules(layer, kind, given), given, np.moveaxis(_floats(y), axis, -1))
+    return LayerSnapshot(path, kind, weights, _rules(layer, kind, given), given, np.moveaxis(_floats(y), axis, -1))
 
 
 def _canonical(layer: Any, name: str, value: Array) -> Array:
-    """A weight as `networks.Layer` has it."""
+    """A weight as `LayerSnapshot` has it."""
     kind = _KINDS[_class(layer)]
     if name != "weight" or kind == snapshot.EMBEDDING:
         return value

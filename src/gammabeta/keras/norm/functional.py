@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     space: ArrayOps
     x: Any
     reduced_axes: Axes
-    kept: Any
+    mask: Any
 
 
 def by_moving(layer: Any, batch: Batch) -> Any:
@@ -27,7 +27,7 @@ def by_moving(layer: Any, batch: Batch) -> Any:
         return batch.x
     gamma, beta = _affine(layer)
     mean, var = running_stats.values(layer)[:2]
-    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.kept}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask}
     return functional.normalized(batch.x, gamma, beta, mean=mean, var=var, **given).y
 
 
@@ -47,9 +47,9 @@ def _by_parts(layer: Any, batch: Batch, old: Values) -> tuple[Any, Values]:
     space = batch.space
     validation.samples(layer, batch.reduced_axes)
     reduced_axes = tuple(i + 1 for i in batch.reduced_axes)
-    apart = ghost.split(space, batch.x, layer.ghost)
-    counting = [None] * len(apart) if batch.kept is None else ghost.split(space, batch.kept, layer.ghost)
-    groups = [Batch(space, x, reduced_axes, kept) for x, kept in zip(apart, counting, strict=True)]
+    parts = ghost.split(space, batch.x, layer.ghost)
+    masks = [None] * len(parts) if batch.mask is None else ghost.split(space, batch.mask, layer.ghost)
+    groups = [Batch(space, x, reduced_axes, mask) for x, mask in zip(parts, masks, strict=True)]
     seen = [_standardized(layer, group) for group in groups]
     new, before = running_stats.moved_by_parts(layer, space, old, ghost.statistics(space, seen))
     olds = ghost.divided(space, before, seen)
@@ -65,10 +65,10 @@ def _affine(layer: Any) -> tuple[Any, Any]:
 
 def _normalized(layer: Any, batch: Batch, x: Any, gamma: Any = None, beta: Any = None) -> Normalized:
     """x by its own statistics, and these; x is the batch's, in its type or in a wider one."""
-    if batch.kept is None and not layer.synchronized:
+    if batch.mask is None and not layer.synchronized:
         validation.enough(x, batch.reduced_axes)
     add = sync.over_replicas() if layer.synchronized else None
-    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.kept}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask}
     return functional.normalized(x, gamma, beta, add=add, **given)
 
 
@@ -89,4 +89,4 @@ def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any
     named = ("gamma", scale), ("beta", shift)
     scale, shift = (formula.beside(space, name, value, normal, along, broadcast=True) for name, value in named)
     y = formula.affine(normal, 1.0, scale, shift)
-    return y if batch.kept is None else ops.where(batch.kept, y, space.constant(0.0, y))
+    return y if batch.mask is None else ops.where(batch.mask, y, space.constant(0.0, y))

@@ -65,7 +65,7 @@ def _clipping(layer: Any) -> None:
         raise DataError(f"renorm_clipping must have 0 ≤ rmin ≤ rmax and 0 ≤ dmax, got {bounds}")
 
 
-def kept(layer: Any, shape: tuple[int | None, ...]) -> Axes:
+def feature_axes(layer: Any, shape: tuple[int | None, ...]) -> Axes:
     """The feature axes of an x of that shape, in increasing order, each from 0."""
     reduced_axes = axes.reduced(layer.axis, len(shape))
     if len(reduced_axes) == len(shape):
@@ -78,7 +78,7 @@ def kept(layer: Any, shape: tuple[int | None, ...]) -> Axes:
 
 def features(layer: Any, shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """The shape of γ and β for x of that shape."""
-    along = kept(layer, shape)
+    along = feature_axes(layer, shape)
     found = [shape[i] for i in along]
     if any(n is None for n in found):
         raise DataError(
@@ -94,7 +94,7 @@ def shape(layer: Any, features: tuple[int, ...]) -> tuple[int | None, ...]:
     least = max(len(named), *(a if a >= 0 else -a - 1 for a in named)) + 1
     for ndim in range(least, 65):
         if len({a % ndim for a in named}) == len(named) == len(features):
-            lengths = dict(zip(kept(layer, (None,) * ndim), features, strict=True))
+            lengths = dict(zip(feature_axes(layer, (None,) * ndim), features, strict=True))
             return tuple(lengths.get(i) for i in range(ndim))
     raise DataError(f"axis must name as many axes as there are features, {features}, got {layer.axis}")
 
@@ -107,7 +107,7 @@ def reduced(layer: Any, x: Any) -> Axes:
             f'keras.ops.cast(x, "float32")'
         )
     shape = tuple(x.shape)
-    along = kept(layer, shape)
+    along = feature_axes(layer, shape)
     found, expected = tuple(shape[i] for i in along), tuple(layer.moving_mean.shape)
     if len(found) != len(expected) or any(a not in (b, None) for a, b in zip(found, expected, strict=True)):
         raise DataError(

@@ -11,7 +11,7 @@ from gammabeta.networks.diagnose.layer_stats import Floats, Layer
 from gammabeta.statistics import Moments
 
 
-class Own(NamedTuple):
+class LayerParameters(NamedTuple):
     """What a layer is, whatever comes to it; the names are those of `Layer`, the arrays of any shape and type."""
 
     kind: str
@@ -44,7 +44,7 @@ Measure = Callable[[float, float], Shares]
 
 
 @dataclass
-class Seen:
+class LayerAccumulator:
     """The sums of a layer."""
 
     moments: Moments | None = None
@@ -72,9 +72,9 @@ class Seen:
             self.below = self.below + below
             self.above = self.above + above
 
-    def layer(self, name: str, own: Own, moves: Moves | None) -> Layer:
+    def layer(self, name: str, parameters: LayerParameters, moves: Moves | None) -> Layer:
         """All that is known of the layer."""
-        features = np.size(own.running_mean)
+        features = np.size(parameters.running_mean)
         unknown = np.full(features, np.nan)
         mean, var, count = unknown, unknown, np.zeros(features)
         if self.moments is not None:
@@ -84,12 +84,12 @@ class Seen:
             below, above = (part / np.maximum(self.outputs, 1) for part in (self.below, self.above))
         return Layer(
             name=name,
-            kind=own.kind,
-            eps=float(own.eps),
-            gamma=_floats(own.gamma, features, 1.0),
-            beta=_floats(own.beta, features, 0.0),
-            running_mean=_floats(own.running_mean, features),
-            running_var=_floats(own.running_var, features),
+            kind=parameters.kind,
+            eps=float(parameters.eps),
+            gamma=_floats(parameters.gamma, features, 1.0),
+            beta=_floats(parameters.beta, features, 0.0),
+            running_mean=_floats(parameters.running_mean, features),
+            running_var=_floats(parameters.running_var, features),
             mean=mean,
             var=var,
             count=count,
@@ -99,8 +99,8 @@ class Seen:
             activation=self.activation,
             below=below,
             above=above,
-            frozen=own.frozen,
-            tracked=own.tracked,
+            frozen=parameters.frozen,
+            tracked=parameters.tracked,
             updates=None if moves is None else moves.updates,
             repeated=0 if moves is None else moves.repeated,
         )

@@ -9,7 +9,7 @@ Has = Callable[[Any], set[str]]
 """Which of "NaN" and "infinity" are in whatever a model takes or gives."""
 
 
-class Trace:
+class NonfiniteTracer:
     """What goes into each module and operation of a run, and what comes out."""
 
     def __init__(self, has: Has, batch: int) -> None:

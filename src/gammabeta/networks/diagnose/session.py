@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gammabeta.networks import batches as feeds
 from gammabeta.networks.batches import BatchFeed
 from gammabeta.networks.diagnose import activations, nonfinite
-from gammabeta.networks.diagnose.accumulator import Measure, Moves, Own, Seen
+from gammabeta.networks.diagnose.accumulator import LayerAccumulator, LayerParameters, Measure, Moves
 from gammabeta.networks.diagnose.result import Diagnosis, Origin
 from gammabeta.statistics import Moments
 
@@ -35,7 +35,7 @@ class DiagnosisSession(ABC):
 
     def __init__(self, model: Any, layers: dict[str, Any]) -> None:
         self.model, self.layers = model, layers
-        self.seen = {name: Seen() for name in layers}
+        self.seen = {name: LayerAccumulator() for name in layers}
         self.notes: list[str] = []
         self.masks: Any = None
         self.bad = False
@@ -54,7 +54,7 @@ class DiagnosisSession(ABC):
         """What `mask` gave for a batch, if that is a mask or masks by the names of layers."""
 
     @abstractmethod
-    def own(self, layer: Any) -> Own:
+    def parameters(self, layer: Any) -> LayerParameters:
         """What a layer is."""
 
     @abstractmethod
@@ -73,10 +73,10 @@ class DiagnosisSession(ABC):
         """Run the model while it is watched."""
         return run(self.model)
 
-    def mask(self, name: str, own: Any) -> Any:
+    def mask(self, name: str, given: Any) -> Any:
         """A call's mask: its own, or what `mask` gave for the layer."""
-        if own is not None:
-            return own
+        if given is not None:
+            return given
         return self.masks.get(name) if isinstance(self.masks, Mapping) else self.masks
 
     def given(self, name: str, part: Moments, missing: int) -> None:
@@ -109,7 +109,7 @@ class DiagnosisSession(ABC):
             origins = self.arising(_on(feed, passed.bad), passed.number)
         moves, notes = self._tried(_on(feed, passed.first)) if training_step else ({}, ())
         layers = tuple(
-            self.seen[name].layer(name, self.own(layer), moves.get(name)) for name, layer in self.layers.items()
+            self.seen[name].layer(name, self.parameters(layer), moves.get(name)) for name, layer in self.layers.items()
         )
         return Diagnosis(
             type(self.model).__name__, passed.batches, layers, origins, (*self.notes, *notes), self.framework
@@ -139,7 +139,7 @@ class DiagnosisSession(ABC):
         except Exception as error:
             return {}, (f"a training step could not be tried: {reason(error)}",)
         idle = not any(move.updates for move in moves.values())
-        if idle and not all(self.own(layer).frozen for layer in self.layers.values()):
+        if idle and not all(self.parameters(layer).frozen for layer in self.layers.values()):
             return moves, ("a training step moved no running statistics: does call= run the model in evaluation?",)
         return moves, ()
 

@@ -24,7 +24,7 @@ def features_of(scaler: Any) -> Features:
     return as_affine.features_of(scaler)
 
 
-class Link(NamedTuple):
+class LayerLink(NamedTuple):
     """A call at the end of a way, the name of the layer that is called, and what the way does to the value."""
 
     site: Any
@@ -51,11 +51,11 @@ class LayerGraph(ABC):
         """A norm's map in evaluation."""
 
     @abstractmethod
-    def source(self, site: Any) -> Link:
+    def source(self, site: Any) -> LayerLink:
         """The call whose value reaches a norm, which alone reads it."""
 
     @abstractmethod
-    def sinks(self, site: Any) -> Sequence[Link]:
+    def sinks(self, site: Any) -> Sequence[LayerLink]:
         """The calls that a value reaches, all of them."""
 
     @abstractmethod
@@ -67,7 +67,7 @@ class LayerGraph(ABC):
         """Why a constant added to a layer's input does not add a constant to its output, if so."""
 
     @abstractmethod
-    def lies(self, features: Features, link: Link, after: bool) -> Affine:
+    def lies(self, features: Features, link: LayerLink, after: bool) -> Affine:
         """The map of a layer's channels, at its output or, `after` a norm, at its input."""
 
     @abstractmethod
@@ -147,7 +147,7 @@ class FoldPlanner:
             {end.layer: layers[end.layer].before(self.graph.lies(features, end, True)) for end in ends}
         )
 
-    def _linears(self, ends: list[Link], words: str, after: bool) -> dict[str, Linear]:
+    def _linears(self, ends: list[LayerLink], words: str, after: bool) -> dict[str, Linear]:
         """The layers that are called at the ends, which must be called nowhere else."""
         sites = [end.site for end in ends]
         for end in ends:
@@ -175,6 +175,6 @@ class FoldPlanner:
         self.done.append(FoldedNorm("scaler", tuple(plan), "after"))
         return next(iter(plan))
 
-    def kept(self) -> tuple[SkippedNorm, ...]:
+    def skipped(self) -> tuple[SkippedNorm, ...]:
         """The norms that stay."""
         return tuple(SkippedNorm(norm, self.why[norm]) for norm in self.graph.norms if norm not in self.graph.gone)

@@ -54,7 +54,7 @@ class Adaptation:
 
     def __init__(self, layers: dict[str, Any], prior: float) -> None:
         self._prior = prior
-        self._kept: dict[Any, dict[str, Tensor]] = {}
+        self._trained: dict[Any, dict[str, Tensor]] = {}
         self._handles: list[Any] = []
         for name, layer in layers.items():
             before = layer.register_forward_pre_hook(self._before(name), with_kwargs=True)
@@ -90,13 +90,13 @@ class Adaptation:
 
     def _put(self, layer: Any, mean: Tensor, var: Tensor, count: int) -> None:
         """Other tensors in the buffers' places: those of before stay what a backward pass may need them to be."""
-        self._kept[layer] = {name: layer._buffers[name] for name in ("running_mean", "running_var")}
-        for (name, trained), batch in zip(self._kept[layer].items(), (mean, var), strict=True):
+        self._trained[layer] = {name: layer._buffers[name] for name in ("running_mean", "running_var")}
+        for (name, trained), batch in zip(self._trained[layer].items(), (mean, var), strict=True):
             mixture = recalibrate_report.mixed(self._prior, count, trained.to(batch.dtype), batch)
             layer._buffers[name] = mixture.to(trained.dtype)
 
     def _after(self, layer: Any, given: Any, result: Any) -> None:
-        layer._buffers.update(self._kept.pop(layer, {}))
+        layer._buffers.update(self._trained.pop(layer, {}))
 
 
 @torch.no_grad()
@@ -111,5 +111,5 @@ def _samples(x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> i
         return 0
     if mask is None:
         return x.shape[0] if 0 in reduced_axes else 1
-    kept = formula.spread(array_ops.of(x), mask, x, reduced_axes)
-    return int(kept.flatten(1).any(1).sum()) if 0 in reduced_axes else int(kept.any())
+    mask = formula.spread(array_ops.of(x), mask, x, reduced_axes)
+    return int(mask.flatten(1).any(1).sum()) if 0 in reduced_axes else int(mask.any())

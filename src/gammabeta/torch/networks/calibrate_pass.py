@@ -26,7 +26,7 @@ class BatchFeed(NamedTuple):
     progress: Progress
 
 
-class Seen(NamedTuple):
+class CalibrationPass(NamedTuple):
     """What came to each layer: its moments, and in how many calls; and how many batches there were."""
 
     moments: dict[str, Moments]
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
         return type(self)(moments, calls, self.batches + other.batches)
 
 
-def through(model: Any, layers: dict[str, Any], feed: BatchFeed, adapting: bool) -> Seen:
+def run_calibration(model: Any, layers: dict[str, Any], feed: BatchFeed, adapting: bool) -> CalibrationPass:
     """Run the model on all batches, in evaluation mode.
 
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
@@ -55,7 +55,7 @@ def through(model: Any, layers: dict[str, Any], feed: BatchFeed, adapting: bool)
             with in_batch(count):
                 watch.masks = None if feed.mask is None else masks(feed.mask(batch), layers)
                 feed.call(model, batch)
-    return Seen({name: total.moments() for name, total in watch.totals.items()}, watch.calls, count)
+    return CalibrationPass({name: total.moments() for name, total in watch.totals.items()}, watch.calls, count)
 
 
 class _Watch:
@@ -86,7 +86,9 @@ class _Watch:
                 stat_layers.refuse(total, name)
         self.calls[name] = self.calls.get(name, 0) + 1
         if self.adapting and not done:
-            stat_layers.put(layer, recalibrate_report.statistics(total, stat_layers.unbiased(layer), self.old[name]))
+            stat_layers.write_stats(
+                layer, recalibrate_report.statistics(total, stat_layers.unbiased(layer), self.old[name])
+            )
 
     def _step(self, total: Running, name: str, layer: Any, x: Any) -> calibrate_step.CalibrationStep | None:
         step = self._steps.get(name)
@@ -106,11 +108,11 @@ def masks(given: Any, layers: dict[str, Any]) -> Any:
     return given
 
 
-def together(group: Any, work: Callable[[], Seen]) -> Seen:
+def together(group: Any, work: Callable[[], CalibrationPass]) -> CalibrationPass:
     """What all processes of a group saw; if one fails, each of them raises, and none waits for ever."""
     if group is None:
         return work()
-    mine: Seen | None = None
+    mine: CalibrationPass | None = None
     failed: Exception | None = None
     try:
         mine = work()
@@ -120,7 +122,7 @@ def together(group: Any, work: Callable[[], Seen]) -> Seen:
     distributed.all_gather_object(parts, mine if failed is None else f"{type(failed).__name__}: {failed}", group=group)
     if failed is not None:
         raise failed
-    total = Seen({}, {}, 0)
+    total = CalibrationPass({}, {}, 0)
     for rank, part in enumerate(parts):
         if isinstance(part, str):
             raise StateError(f"all processes must get through their batches, process {rank} did not: {part}")

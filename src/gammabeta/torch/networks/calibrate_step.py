@@ -16,7 +16,7 @@ class CalibrationStep:
     def __init__(self, total: Running, layer: Any, x: torch.Tensor, sums: CalibrationPlan, adapting: bool) -> None:
         self._total, self._shape, self._sums = total, x.shape, sums
         self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
-        self._run = openmp.run if x.numel() > openmp.GRAIN else openmp.alone
+        self._run = openmp.call_on_torch_threads if x.numel() > openmp.GRAIN else openmp.call_here
         self._places = (self._mean.data_ptr(), self._var.data_ptr()) if adapting else (0, 0)
 
     def fits(self, layer: Any, x: Any) -> bool:

@@ -17,7 +17,7 @@ from gammabeta.networks.fold.planner import features_of
 from gammabeta.norm import linear_map
 from gammabeta.norm.linear_map import Features
 from gammabeta.torch.networks import linear, modules, norm_affine, trace
-from gammabeta.torch.networks.fold_graph import Chains, Link
+from gammabeta.torch.networks.fold_graph import Chains, LayerLink
 from gammabeta.torch.networks.folded_norm import FoldedNorm, RefusalError, Report, SkippedNorm, difference
 from gammabeta.torch.networks.freeze import is_frozen, thawed
 
@@ -57,7 +57,7 @@ def fold(
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
     >>> folded, report = fold(model)
     >>> print(report)
-    1 folded, 0 kept; traced symbolically
+    1 folded, 0 skipped; traced symbolically
       1 folded into 0, before it
     >>> folded
     Sequential(
@@ -87,7 +87,7 @@ def fold(
     result = work.result()
     if trace.traced(result, scaled, within).steps() != work.trace.steps():
         raise DataError("the forward pass must not ask what its batch norms are: folded, it goes another way")
-    report = Report(tuple(work.done), work.kept(), work.trace.how, notes=notes)
+    report = Report(tuple(work.done), work.skipped(), work.trace.how, notes=notes)
     if example is not None:
         with torch.no_grad():
             outputs = modules.called(result, example), modules.called(modules.skeleton(model), scaled)
@@ -184,7 +184,7 @@ class _Folding:
         taken = {self.trace.paths[end.node]: end for _, end in ends}
         return _Plan({p: self._before(layers[p], end, features) for p, end in taken.items()}, ranks)
 
-    def _before(self, layer: linear_map.Linear, end: Link, features: Features) -> linear_map.Linear:
+    def _before(self, layer: linear_map.Linear, end: LayerLink, features: Features) -> linear_map.Linear:
         affine = features.flat(layer.inputs) if end.flat else features.affine
         if affine is None or affine.shape != (layer.inputs,):
             raise RefusalError(
@@ -192,7 +192,7 @@ class _Folding:
             )
         return layer.before(affine)
 
-    def _linears(self, ends: list[Link], words: str) -> dict[str, linear_map.Linear]:
+    def _linears(self, ends: list[LayerLink], words: str) -> dict[str, linear_map.Linear]:
         """The layers that are called at the ends, which must be called nowhere else."""
         for end in ends:
             path = self.trace.paths.get(end.node)
@@ -247,7 +247,7 @@ class _Folding:
         self.done.append(FoldedNorm("scaler", plan.into, "after"))
         return _digits(features.affine, self.model.get_submodule(plan.into[0]).weight)
 
-    def kept(self) -> tuple[SkippedNorm, ...]:
+    def skipped(self) -> tuple[SkippedNorm, ...]:
         """The norms that stay, and calls of the function."""
         layers = [SkippedNorm(path, self.why[path]) for path in self.norms if path not in self.places]
         return (*layers, *(SkippedNorm(*found) for found in norm_affine.functions(self.trace)))

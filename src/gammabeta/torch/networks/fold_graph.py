@@ -22,7 +22,7 @@ _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", 
 _SHAPES = ("size", "dim", "shape", "ndim", "dtype", "device")
 
 
-class Link(NamedTuple):
+class LayerLink(NamedTuple):
     """A call at the end of a chain, and what happens to the value on the way there."""
 
     node: fx.Node
@@ -46,7 +46,7 @@ class Chains:
         for node, path in trace.paths.items():
             self.sites.setdefault(path, []).append(node)
 
-    def source(self, site: fx.Node) -> Link:
+    def source(self, site: fx.Node) -> LayerLink:
         """The call whose value reaches a norm, which alone reads it."""
         reader, swapped = site, False
         while True:
@@ -56,13 +56,13 @@ class Chains:
             self._read_once(node, reader)
             way = self._way(node)
             if way not in ("same", "swap"):
-                return Link(node, swapped)
+                return LayerLink(node, swapped)
             swapped ^= way == "swap"
             reader = node
 
-    def sinks(self, site: fx.Node) -> Iterator[Link]:
+    def sinks(self, site: fx.Node) -> Iterator[LayerLink]:
         """The calls that a value reaches, all of them."""
-        waiting = [Link(site)]
+        waiting = [LayerLink(site)]
         while waiting:
             link = waiting.pop()
             readers = [user for user in link.node.users if not _asks_shape(user)]
@@ -79,7 +79,7 @@ class Chains:
                 elif way != "same" and (link.flat or (way == "flat" and link.swapped)):
                     raise RefusalError(f"its output is rearranged by {self.name(user)}")
                 else:
-                    waiting.append(Link(user, link.swapped ^ (way == "swap"), link.flat or way == "flat"))
+                    waiting.append(LayerLink(user, link.swapped ^ (way == "swap"), link.flat or way == "flat"))
 
     def unchanged(self, site: fx.Node, until: fx.Node) -> None:
         """Refuse where a value may be changed in place between two calls: the norm's copy would not be."""

@@ -1,4 +1,4 @@
-"""torch's linear layers as `folding.Linear`, and back: how each kind lays out its weight, where its channels lie."""
+"""torch's linear layers as `linear_map.Linear`, and back: each kind's weight layout, and the axis of its channels."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from gammabeta.networks import recalibrate_report
 from gammabeta.networks.batches import Call, Progress, quiet
 from gammabeta.networks.recalibrate_report import LayerReport, Recalibration
 from gammabeta.torch.networks import call_model, stat_layers
-from gammabeta.torch.networks.calibrate_pass import BatchFeed, Mask, Seen, through, together
+from gammabeta.torch.networks.calibrate_pass import BatchFeed, CalibrationPass, Mask, run_calibration, together
 from gammabeta.torch.norm import sync as processes
 
 Statistics = dict[str, tuple[Any, Any]]
@@ -83,7 +83,7 @@ def recalibrate(
         new, passes, settled = old, 0, False
         while not settled and passes < (len(found.layers) if sequential else 1):
             before = new
-            seen = together(group, partial(through, model, found.layers, feed, adapting=passes == 0))
+            seen = together(group, partial(run_calibration, model, found.layers, feed, adapting=passes == 0))
             new = _settle(found.layers, seen, old)
             passes += 1
             settled = passes > 1 and _same(before, new)
@@ -93,7 +93,7 @@ def recalibrate(
     return Recalibration(_reports(model, found, seen, old, new), passes, settled)
 
 
-def _settle(layers: dict[str, Any], seen: Seen, old: Statistics) -> Statistics:
+def _settle(layers: dict[str, Any], seen: CalibrationPass, old: Statistics) -> Statistics:
     """Give each layer the statistics of what it has seen."""
     feeds.some(seen.batches)
     if not seen.moments:
@@ -105,7 +105,7 @@ def _settle(layers: dict[str, Any], seen: Seen, old: Statistics) -> Statistics:
     for name, layer in layers.items():
         if name in seen.moments:
             new[name] = recalibrate_report.statistics(seen.moments[name], stat_layers.unbiased(layer), old[name])
-        stat_layers.put(layer, new[name])
+        stat_layers.write_stats(layer, new[name])
     return new
 
 
@@ -114,7 +114,7 @@ def _same(before: Statistics, after: Statistics) -> bool:
     return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
 
 
-def _count(layers: dict[str, Any], seen: Seen) -> None:
+def _count(layers: dict[str, Any], seen: CalibrationPass) -> None:
     for name, calls in seen.calls.items():
         counter = getattr(layers[name], "num_batches_tracked", None)
         if isinstance(counter, torch.Tensor):
@@ -122,7 +122,7 @@ def _count(layers: dict[str, Any], seen: Seen) -> None:
 
 
 def _reports(
-    model: Any, found: stat_layers.StatLayers, seen: Seen, old: Statistics, new: Statistics
+    model: Any, found: stat_layers.StatLayers, seen: CalibrationPass, old: Statistics, new: Statistics
 ) -> tuple[LayerReport, ...]:
     reports = {name: LayerReport(name, reason) for name, reason in found.others.items()}
     for name in found.layers:

@@ -165,11 +165,11 @@ def exact(
     """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
     if mask is None:
         return Moments.of(x, axis=reduced_axes, nan=nan)
-    kept = formula.spread(array_ops.of(x), mask, x, reduced_axes)
+    mask = formula.spread(array_ops.of(x), mask, x, reduced_axes)
     features = axes.kept(reduced_axes, x.ndim)
-    if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
-        return Moments.of(arrays.to_numpy(x), axis=reduced_axes, weights=arrays.to_numpy(kept), nan=nan)
-    rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
+    if any(mask.stride(i) and mask.shape[i] > 1 for i in features):
+        return Moments.of(arrays.to_numpy(x), axis=reduced_axes, weights=arrays.to_numpy(mask), nan=nan)
+    rows = mask[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
     return Moments.of(x.movedim(features, tuple(range(-len(features), 0)))[rows], axis=0, nan=nan)
 
 
@@ -179,7 +179,7 @@ def statistics(layer: Any) -> tuple[Floats, Floats]:
     return mean, var
 
 
-def put(layer: Any, values: tuple[Floats, Floats]) -> None:
+def write_stats(layer: Any, values: tuple[Floats, Floats]) -> None:
     """Write the running mean and variance."""
     for place, value in zip((layer.running_mean, layer.running_var), values, strict=True):
         if place.is_cpu and place.dtype is torch.float32:  # NumPy writes there in a third of the time

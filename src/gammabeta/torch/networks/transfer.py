@@ -1,4 +1,4 @@
-"""torch's models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+"""torch's models as `NetworkSnapshot`, and back: what a model has learned, to and from other frameworks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 from gammabeta.torch.networks import linear, modules
 from gammabeta.torch.networks.convert import SOURCES
 from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
@@ -20,7 +20,7 @@ from gammabeta.torch.norm.layer import BatchNorm
 _NAMES = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
 
 
-def learned(model: nn.Module, example: Any) -> Network:
+def learned(model: nn.Module, example: Any) -> NetworkSnapshot:
     """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
 
     Args:
@@ -34,7 +34,7 @@ def learned(model: nn.Module, example: Any) -> Network:
     """
     modules.check(model)
     modules.check_values(model)
-    own, seen = modules.skeleton(model), dict[str, Layer]()
+    own, seen = modules.skeleton(model), dict[str, LayerSnapshot]()
 
     def watch(path: str, layer: Any) -> None:
         def write_down(layer: Any, args: Any, y: torch.Tensor) -> None:
@@ -53,10 +53,12 @@ def learned(model: nn.Module, example: Any) -> Network:
     given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
     images = any(layer.kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
-    return Network("torch", tuple(seen.values()), example, True, tuple(loose), snapshot.flat(y, _floats))
+    return NetworkSnapshot("torch", tuple(seen.values()), example, True, tuple(loose), snapshot.flat(y, _floats))
 
 
-def adopt(model: nn.Module, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+def adopt(
+    model: nn.Module, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
+) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
     Layers match in the order of their use; where branches are run in another order, by what each layer is given.
@@ -114,14 +116,16 @@ def _class(layer: Any) -> type:
     return getattr(type(layer), "thawed", None) or linear.kind(layer)
 
 
-def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> Layer:
+def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> LayerSnapshot:
     kind = _KINDS[_class(layer)]
     names = {"weight": "weight", "bias": "bias"} if kind in _PLAIN else _NAMES
     weights = {
         name: _floats(getattr(layer, own)) for name, own in names.items() if getattr(layer, own, None) is not None
     }
     given, gave = (_last(t, _axis(layer, kind, t.ndim)) for t in (x, y))
-    return Layer(path, kind, weights, _rules(layer, kind), given if kind != snapshot.EMBEDDING else _floats(x), gave)
+    return LayerSnapshot(
+        path, kind, weights, _rules(layer, kind), given if kind != snapshot.EMBEDDING else _floats(x), gave
+    )
 
 
 def _rules(layer: Any, kind: str) -> dict[str, Any]:

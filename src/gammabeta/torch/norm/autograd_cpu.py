@@ -44,9 +44,9 @@ def composed(
     space, features = array_ops.of(x), axes.kept(plan.reduced_axes, x.ndim)
     named = zip(("gamma", "beta", "mean", "var"), (gamma, beta, *(given or (None, None))), strict=True)
     gamma, beta, mean, var = (formula.beside(space, name, value, x, features) for name, value in named)
-    kept = None if mask is None else formula.spread(space, mask, x, plan.reduced_axes)
+    mask = None if mask is None else formula.spread(space, mask, x, plan.reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
-        seen = functional.by_operations(space, x, plan.reduced_axes, plan.eps, gamma, beta, mean, var, kept)
+        seen = functional.by_operations(space, x, plan.reduced_axes, plan.eps, gamma, beta, mean, var, mask)
         return finished(seen.y, residual, plan), seen
 
 

@@ -46,9 +46,9 @@ def normalized(
     """activation(batch norm + residual) on any device: by kernels where they fit, else as `functions.composed`."""
     if not fits(x, plan.reduced_axes) or not autograd_cpu.constant(*(given or ())):
         return autograd_cpu.composed(x, gamma, beta, residual, plan, given, mask)
-    kept = None if mask is None else spread_mask(array_ops.of(x), mask, x, plan.reduced_axes)
+    mask = None if mask is None else spread_mask(array_ops.of(x), mask, x, plan.reduced_axes)
     features = [x.shape[i] for i in axes.kept(plan.reduced_axes, x.ndim)]
-    parameters = (*(p if p is None else p.contiguous() for p in (gamma, beta)), residual, kept)
+    parameters = (*(p if p is None else p.contiguous() for p in (gamma, beta)), residual, mask)
     options = list(plan.reduced_axes), plan.eps, plan.activation or ""
     if given is not None:
         y = batch_norm_given(x, *(value.contiguous() for value in given), *parameters, *options)
@@ -89,13 +89,13 @@ def _mask(x: Tensor, mask: Optional, reduced_axes: tuple[int, ...]) -> tuple[Opt
     """A mask, broadcast to x, in x's layout; and whether it differs from feature to feature, else it is that of one."""
     if mask is None:
         return None, False
-    kept = axes.kept(reduced_axes, x.ndim)
-    if any(mask.stride(i) and mask.shape[i] > 1 for i in kept):
+    feature_axes = axes.kept(reduced_axes, x.ndim)
+    if any(mask.stride(i) and mask.shape[i] > 1 for i in feature_axes):
         return _beside(x, mask), True
-    for i in kept:
+    for i in feature_axes:
         mask = mask.narrow(i, 0, 1)
     down = sorted(reduced_axes, key=x.stride, reverse=True)
-    return mask.permute([*kept, *down]).contiguous(), False
+    return mask.permute([*feature_axes, *down]).contiguous(), False
 
 
 def _flags(count: Any, gamma: Any, beta: Any, residual: Any, activation: str) -> dict[str, Any]:

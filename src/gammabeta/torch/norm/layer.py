@@ -19,7 +19,7 @@ from gammabeta.norm import formula
 from gammabeta.norm.state import BatchNormState
 from gammabeta.torch.norm import autograd_cpu, autograd_gpu, fast_path, running_stats, sync, validation
 from gammabeta.torch.norm.autograd_cpu import Plan
-from gammabeta.torch.norm.running_stats import Seen
+from gammabeta.torch.norm.running_stats import BatchStats
 
 Tensor = torch.Tensor
 
@@ -106,7 +106,7 @@ class BatchNorm(_BatchNorm):
         for name, value in extras.items():
             setattr(self, name, value)
         self.features = validation.features(self.num_features, self.axis)
-        self._waiting: Seen | tuple[()] | None = None
+        self._waiting: BatchStats | tuple[()] | None = None
         device = None if self.running_mean is None else self.running_mean.device
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long, device=device), persistent=False)
 
@@ -178,7 +178,7 @@ class BatchNorm(_BatchNorm):
         mask: Tensor | None,
         residual: Tensor | None,
         plan: Plan,
-    ) -> tuple[Tensor, Seen]:
+    ) -> tuple[Tensor, BatchStats]:
         """The output, and the batch's statistics."""
         if self._synchronized and (group := sync.group(self.sync)).size() > 1:
             return sync.normalized(x, gamma, beta, residual, plan, mask, group)
@@ -187,11 +187,13 @@ class BatchNorm(_BatchNorm):
         if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
             y, batch = autograd_cpu.by_batch(x, gamma, beta, residual, plan)
             mean, var = (torch.from_numpy(value).view(self.features) for value in (batch.mean, batch.var))
-            return y, Seen(mean, var, batch.values)
+            return y, BatchStats(mean, var, batch.values)
         y, found = autograd_gpu.normalized(x, gamma, beta, residual, plan, mask=mask)
-        return y, Seen(found.mean, found.var, found.count)
+        return y, BatchStats(found.mean, found.var, found.count)
 
-    def _renormalized(self, normal: Tensor, seen: Seen, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> Tensor:
+    def _renormalized(
+        self, normal: Tensor, seen: BatchStats, mask: Tensor | None, reduced_axes: tuple[int, ...]
+    ) -> Tensor:
         """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow (Ioffe 2017)."""
         r_max, d_max = self.renorm or (1.0, 0.0)
         with torch.no_grad():
@@ -207,8 +209,8 @@ class BatchNorm(_BatchNorm):
             shift = shift + self.bias
         y = normal * scale.reshape(shape) + shift.reshape(shape)
         if mask is not None:
-            kept = formula.spread(array_ops.of(normal), mask, normal, reduced_axes)
-            y = torch.where(kept, y, torch.zeros((), dtype=y.dtype, device=y.device))
+            mask = formula.spread(array_ops.of(normal), mask, normal, reduced_axes)
+            y = torch.where(mask, y, torch.zeros((), dtype=y.dtype, device=y.device))
         return y.to(normal.dtype)
 
     def _parts(

@@ -11,7 +11,7 @@ from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.diagnose import next_activation, nonfinite, training_step
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, numpy_measures
-from gammabeta.networks.diagnose.accumulator import Moves, Own
+from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run, reason
 
 
@@ -46,14 +46,14 @@ class Watch(DiagnosisSession):
     def checked(self, masks: Any) -> Any:
         return recalibrate.masked(masks, self.layers)
 
-    def own(self, layer: Any) -> Own:
+    def parameters(self, layer: Any) -> LayerParameters:
         gamma, beta = (None if v is None else np.asarray(v[...]) for v in (layer.scale, layer.bias))
         mean, var = np.asarray(layer.mean[...]), np.asarray(layer.var[...])
         counter = getattr(layer, "batches", None)
         count = 0 if not mean.any() and (var == 1).all() else None
         frozen = bool(getattr(layer, "is_frozen", False))
         batches = count if counter is None else int(counter[...])
-        return Own(type(layer).__name__, layer.epsilon, gamma, beta, mean, var, frozen, batches)
+        return LayerParameters(type(layer).__name__, layer.epsilon, gamma, beta, mean, var, frozen, batches)
 
     def weights(self) -> Iterable[tuple[str, Any]]:
         return ((name, variable.get_value()) for name, variable in training_step.variables(self.model))
@@ -83,10 +83,10 @@ class Watch(DiagnosisSession):
         return told
 
     def _called(self, name: str, layer: Any, x: Any, y: Any, mask: Any) -> None:
-        values_, reduced_axes, kept = stat_layers.counting(name, layer, x, self.mask(name, mask))
-        self.given(name, *numpy_measures.moments(values_, reduced_axes, kept))
+        values_, reduced_axes, mask = stat_layers.counting(name, layer, x, self.mask(name, mask))
+        self.given(name, *numpy_measures.moments(values_, reduced_axes, mask))
         kinds = (self._following or {}).get(name, [])
         at = self._calls[name]
         self._calls[name] += 1
         if at < len(kinds) and kinds[at]:
-            self.followed(name, kinds[at], numpy_measures.measured(np.asarray(y), reduced_axes, kept))
+            self.followed(name, kinds[at], numpy_measures.measured(np.asarray(y), reduced_axes, mask))

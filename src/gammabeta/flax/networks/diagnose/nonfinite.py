@@ -15,13 +15,13 @@ from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.diagnose.training_step import restored
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, numpy_measures
-from gammabeta.networks.diagnose.nonfinite import Trace
+from gammabeta.networks.diagnose.nonfinite import NonfiniteTracer
 from gammabeta.networks.diagnose.session import Run
 
 
 def found(model: Any, run: Run, batch: int) -> tuple[Origin, ...]:
     """Run the model again, looking at each module: where an infinity first arose, and where a NaN did."""
-    trace = Trace(has, batch)
+    trace = NonfiniteTracer(has, batch)
 
     def told(call: Any, name: str, module: Any, given: Any, named: Any) -> Any:
         return trace.around(name, (given, named), lambda: call(module, *given, **named))

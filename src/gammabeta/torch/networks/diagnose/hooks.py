@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from gammabeta.backends import array_ops
 from gammabeta.networks.diagnose import Origin
-from gammabeta.networks.diagnose.accumulator import Moves, Own, Shares
+from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves, Shares
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
@@ -48,9 +48,9 @@ class Watch(DiagnosisSession):
     def checked(self, masks: Any) -> Any:
         return calibrate_pass.masks(masks, self.layers)
 
-    def own(self, layer: Any) -> Own:
+    def parameters(self, layer: Any) -> LayerParameters:
         counter = getattr(layer, "num_batches_tracked", None)
-        return Own(
+        return LayerParameters(
             layer._get_name(),
             getattr(layer, "eps", 0.0),
             _floats(layer, "weight"),
@@ -97,10 +97,11 @@ def _moments(x: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None) -> 
 
 
 def _shares(y: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None, low: float, high: float) -> Shares:
-    kept = torch.ones((), dtype=torch.bool, device=y.device)
-    if mask is not None:
-        kept = formula.spread(array_ops.of(y), mask, y, reduced_axes)
-    return Shares(*(_each(flags & kept, reduced_axes) for flags in (kept.expand(y.shape), y <= low, y >= high)))
+    if mask is None:
+        mask = torch.ones((), dtype=torch.bool, device=y.device)
+    else:
+        mask = formula.spread(array_ops.of(y), mask, y, reduced_axes)
+    return Shares(*(_each(flags & mask, reduced_axes) for flags in (mask.expand(y.shape), y <= low, y >= high)))
 
 
 def _each(flags: torch.Tensor, reduced_axes: Axes) -> Any:
