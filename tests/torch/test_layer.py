@@ -1,6 +1,7 @@
 """The layer in torch's place: against float64, against torch, by finite differences, in every layout and type."""
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -547,3 +548,13 @@ def test_a_dispatch_mode_sees_operations():
     with torch.no_grad():
         graph = make_fx(layer)(random(8, 3))
         same(graph(random(8, 3, seed=1)), layer(random(8, 3, seed=1)))
+
+
+def test_a_pickle_of_a_whole_model_that_names_the_old_module_loads():
+    layer = layer_for()
+    pickled = pickle.dumps(layer, protocol=2)  # whose names are text up to a newline
+    old = pickled.replace(b"cgammabeta.torch.norm.layer\nBatchNorm\n", b"cgammabeta.torch.layer\nBatchNorm\n")
+    again = pickle.loads(old)
+    assert old != pickled and type(again) is BatchNorm
+    assert again.state_dict().keys() == layer.state_dict().keys()
+    assert all((again.state_dict()[name] == value).all() for name, value in layer.state_dict().items())
