@@ -169,7 +169,7 @@ def test_masks_of_keras_and_of_the_caller():
         assert exact(layer, x[kept])
     with pytest.raises(DataError, match=r"mask must name layers of the model, got \['a'\]: there are norm"):
         recalibrate(model, [x], mask=lambda batch: {"a": kept})
-    with pytest.raises(KindError, match="mask must give a boolean array, or a dict"):
+    with pytest.raises(KindError, match="mask must give a boolean array, or a mapping"):
         recalibrate(model, [x], mask=lambda batch: [1])
 
 

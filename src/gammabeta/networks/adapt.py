@@ -5,6 +5,7 @@ from numbers import Real
 from types import TracebackType
 from typing import Any, Self
 
+from gammabeta.backends import arrays
 from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError, KindError
 from gammabeta.networks import recalibrate_report
@@ -56,9 +57,16 @@ def samples(space: ArrayOps, x: Any, mask: Any, reduced_axes: Axes) -> Any:
 
 
 def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any) -> Any:
-    """`recalibration.mixed` of arrays, in the trained one's type; the trained one where nothing counts."""
-    many = space.array(count, trained, trained.dtype)
-    many = space.xp.reshape(many, [1] * len(trained.shape))
-    some = space.xp.where(many > 0, many, space.constant(1.0, trained))
-    mixture = recalibrate_report.mixed(prior, some, trained, space.stopped(space.cast(batch, trained.dtype)))
-    return space.xp.where(many > 0, mixture, trained)
+    """`recalibrate_report.mixed` of arrays, in the wider of their types, then in the trained one's.
+
+    Where nothing counts it is the trained one. count: an int, or an array of one number.
+    """
+    dtype = trained.dtype if arrays.dtype_name(trained) == "float64" else batch.dtype
+    wide, batch = space.cast(trained, dtype), space.stopped(space.cast(batch, dtype))
+    if isinstance(count, int):
+        mixture = recalibrate_report.mixed(prior, count, wide, batch) if count else trained
+        return space.cast(mixture, trained.dtype)
+    many = space.xp.reshape(space.array(count, wide, dtype), [1] * len(trained.shape))
+    some = space.xp.where(many > 0, many, space.constant(1.0, wide))
+    mixture = space.xp.where(many > 0, recalibrate_report.mixed(prior, some, wide, batch), wide)
+    return space.cast(mixture, trained.dtype)

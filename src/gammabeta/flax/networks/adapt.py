@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.flax.networks import stat_layers
-from gammabeta.flax.networks.stat_layers import WHICH, StatLayers
+from gammabeta.flax.networks.stat_layers import StatLayers
 from gammabeta.flax.norm import validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
@@ -46,8 +46,7 @@ def adapt(model: nnx.Module, *, prior: float = 16.0) -> Adaptation:
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    found = StatLayers(model)
-    found.some("adapt", WHICH)
+    found = StatLayers(model).some("adapt")
     for name, layer in found.layers.items():
         if stat_layers.is_adapted(layer):
             raise DataError(f"{name or 'the model'} is adapted already: undo that first")

@@ -17,7 +17,7 @@ from gammabeta.flax.norm import validation
 from gammabeta.networks import recalibrate
 from gammabeta.networks.recalibrate import Before, Pair
 from gammabeta.norm import formula
-from gammabeta.statistics import Moments
+from gammabeta.statistics.accumulator import Running
 
 WHICH = "mean and var, of flax.nnx.BatchNorm"
 _MODES = ("deterministic", "use_running_average")
@@ -25,6 +25,8 @@ _MODES = ("deterministic", "use_running_average")
 
 class StatLayers(recalibrate.StatLayers):
     """The layers with running statistics that may move: all but frozen ones."""
+
+    which = WHICH
 
     def __init__(self, model: Any) -> None:
         layers: dict[str, Any] = {}
@@ -54,8 +56,8 @@ class StatLayers(recalibrate.StatLayers):
         for counter in self.variables(layer)[2:]:
             self.write(counter, np.array(calls, counter.dtype))
 
-    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        return recalibrate.moments(name, *counting(name, layer, x, mask))
+    def add(self, total: Running, name: str, layer: Any, x: Any, mask: Any) -> None:
+        total.join(recalibrate.moments(name, *counting(name, layer, x, mask)))
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:

@@ -9,7 +9,7 @@ from keras import ops
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.keras.networks import stat_layers
-from gammabeta.keras.networks.stat_layers import WHICH, StatLayers
+from gammabeta.keras.networks.stat_layers import StatLayers
 from gammabeta.keras.norm import masks, validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
@@ -47,8 +47,7 @@ def adapt(model: keras.layers.Layer, *, prior: float = 16.0) -> Adaptation:
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    found = StatLayers(model)
-    found.some("adapt", WHICH)
+    found = StatLayers(model).some("adapt")
     for name, layer in found.layers.items():
         if "call" in vars(layer):
             raise DataError(f"{name or 'the model'} is adapted already: undo that first")

@@ -15,7 +15,7 @@ from gammabeta.errors import DataError, KindError
 from gammabeta.keras.norm import masks, validation
 from gammabeta.networks import recalibrate
 from gammabeta.networks.recalibrate import Before, Pair
-from gammabeta.statistics import Moments
+from gammabeta.statistics.accumulator import Running
 
 WHICH = "moving_mean and moving_variance"
 _FOLLOWING = ("moving_stddev", "renorm_mean", "renorm_stddev")  # Keras' renorm has these too
@@ -23,6 +23,8 @@ _FOLLOWING = ("moving_stddev", "renorm_mean", "renorm_stddev")  # Keras' renorm 
 
 class StatLayers(recalibrate.StatLayers):
     """The layers with moving statistics that may move: all but those with `trainable=False`, and frozen ones."""
+
+    which = WHICH
 
     def __init__(self, model: Any) -> None:
         layers: dict[str, Any] = {}
@@ -59,8 +61,8 @@ class StatLayers(recalibrate.StatLayers):
     def counted(self, layer: Any, calls: int) -> None:
         """Keras counts no batches."""
 
-    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        return recalibrate.moments(name, *counting(name, layer, x, mask))
+    def add(self, total: Running, name: str, layer: Any, x: Any, mask: Any) -> None:
+        total.join(recalibrate.moments(name, *counting(name, layer, x, mask)))
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:

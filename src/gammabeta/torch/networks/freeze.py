@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from gammabeta.torch.networks import stat_layers
+from gammabeta.torch.networks.stat_layers import StatLayers
 
 Module = torch.nn.Module
 
@@ -109,9 +110,9 @@ def _rebuilt(base: type[Module]) -> Module:
 
 
 def _freezable(model: Any) -> dict[str, Any]:
-    found = stat_layers.tracked(stat_layers.inside(model))
-    frozen = {n: m for n, m in stat_layers.inside(model).named_modules() if isinstance(m, _Frozen)}
-    return found.layers | frozen or stat_layers.some(model, "freeze").layers
+    found = StatLayers(stat_layers.inside(model))
+    frozen = {n: m for n, m in found.model.named_modules() if isinstance(m, _Frozen)}
+    return found.layers | frozen or found.some("freeze").layers
 
 
 def _gradients(layer: Module) -> dict[str, bool]:

@@ -63,5 +63,5 @@ def _layers(model: Any) -> dict[str, Any]:
     """The layers with running statistics, the frozen ones too."""
     layers = stat_layers.normalizing(model)
     if not layers:
-        stat_layers.StatLayers(model).some("diagnose", stat_layers.WHICH)
+        stat_layers.StatLayers(model).some("diagnose")
     return layers

@@ -62,5 +62,5 @@ def _layers(model: Any) -> dict[str, Any]:
     found = stat_layers.StatLayers(model)  # refuses layers that are not built
     layers = stat_layers.normalizing(model)
     if not layers:
-        found.some("diagnose", stat_layers.WHICH)
+        found.some("diagnose")
     return layers

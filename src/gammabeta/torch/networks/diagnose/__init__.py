@@ -59,7 +59,7 @@ def diagnose(
 
 def _layers(model: Any) -> dict[str, Any]:
     """The layers with running statistics, the frozen ones too."""
-    found = stat_layers.tracked(model)
+    found = stat_layers.StatLayers(model)
     frozen = {name for name, reason in found.others.items() if reason == "frozen"}
     layers = {name: layer for name, layer in model.named_modules() if name in found.layers or name in frozen}
-    return layers or stat_layers.some(model, "diagnose").layers
+    return layers or found.some("diagnose").layers

@@ -10,12 +10,13 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gammabeta.backends import array_ops
+from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin
 from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves, Shares
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
-from gammabeta.torch.networks import calibrate_pass, stat_layers
+from gammabeta.torch.networks import stat_layers
 from gammabeta.torch.networks.diagnose import nonfinite, training_step
 
 Axes = tuple[int, ...]
@@ -46,7 +47,7 @@ class Watch(DiagnosisSession):
         return nonfinite.has(value)
 
     def checked(self, masks: Any) -> Any:
-        return calibrate_pass.masks(masks, self.layers)
+        return recalibrate.masked(masks, self.layers, torch.Tensor)
 
     def parameters(self, layer: Any) -> LayerParameters:
         counter = getattr(layer, "num_batches_tracked", None)
