@@ -4,7 +4,7 @@ Running statistics follow them, feature by feature, and renorm brings the batch'
 """
 
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.conventions import Convention
@@ -49,8 +49,18 @@ def moved(space: ArrayOps, running: RunningStats, batch: Normalized, convention:
     return StatsUpdate(RunningStats(mean, var, batches), space.any(~finite))
 
 
+class Batch(Protocol):
+    """The statistics of a batch, of the shape of the features; var is biased."""
+
+    @property
+    def mean(self) -> Any: ...
+
+    @property
+    def var(self) -> Any: ...
+
+
 def renormalized(
-    space: ArrayOps, batch: Normalized, running: RunningStats, eps: float, bounds: tuple[float, float]
+    space: ArrayOps, batch: Batch, running: RunningStats, eps: float, bounds: tuple[float, float]
 ) -> tuple[Any, Any]:
     """r and d of batch renormalization, which takes x̂ · r + d for x̂; no gradient flows into them.
 
@@ -65,6 +75,28 @@ def renormalized(
     r = space.clip(space.xp.sqrt(var + eps) / deviation, 1 / r_max, r_max)
     d = space.clip((mean - running.mean) / deviation, -d_max, d_max)
     return r, d
+
+
+def scale_and_shift(r: Any, d: Any, gamma: Any, beta: Any) -> tuple[Any, Any]:
+    """γ · (x̂ · r + d) + β as a scale and a shift of x̂, of the shape of the features; gamma, beta: None for 1 and 0."""
+    scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
+    return scale, shift if beta is None else shift + beta
+
+
+def check_count(count: int, shape: Any, evaluate: str, parts: int = 1) -> None:
+    """Refuse a batch with fewer than two values of each feature, whose own statistics would be taken.
+
+    Args:
+        count: how many values of each feature there are, in each of the batch's `parts`.
+        shape: the batch's.
+        evaluate: how the framework's user asks for evaluation instead.
+    """
+    if count < 2:
+        raise DataError(
+            f"training needs more than 1 value of each feature, got {count} in shape {tuple(shape)}"
+            f"{f' split into {parts} ghost batches' if parts > 1 else ''}: a single value is its own mean, and y would "
+            f"be β whatever it is; use a larger batch, or {evaluate}"
+        )
 
 
 def check_ghost(ghost: Any) -> None:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from flax import nnx
 
 from gammabeta.affine import Affine
@@ -138,10 +137,6 @@ def _parts(node: Any) -> Iterable[Any]:
 
 
 def _affine(layer: Any) -> Affine:
-    mean, var = linear.floats(layer.mean), linear.floats(layer.var)
-    gamma, beta = (None if v is None else linear.floats(v) for v in (layer.scale, layer.bias))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.epsilon)
-    if not all(np.isfinite(p).all() for p in (mean, scale, 0.0 if beta is None else beta)):
-        raise RefusalError("its running statistics or parameters are not finite")
-    return Affine(mean, scale, 0.0 if beta is None else beta)
+    held = (layer.mean, layer.var, layer.scale, layer.bias)
+    mean, var, gamma, beta = (None if value is None else linear.floats(value) for value in held)
+    return planner.norm_affine(mean, var, gamma, beta, layer.epsilon)

@@ -11,6 +11,7 @@ from jax import numpy as jnp
 from gammabeta.errors import KindError
 from gammabeta.flax.norm.layer import BatchNorm
 from gammabeta.networks.transfer import snapshot
+from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
 from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 
@@ -24,7 +25,12 @@ _KINDS: dict[type, str] = {
     nnx.Conv: snapshot.CONVOLUTION,
     nnx.ConvTranspose: snapshot.TRANSPOSED,
 }
-_NORMS = {"gamma": "scale", "beta": "bias", "mean": "mean", "var": "var"}
+_LAYOUT = Layout(
+    _KINDS,
+    {"weight": "embedding"},
+    {"weight": "kernel", "bias": "bias"},
+    {"gamma": "scale", "beta": "bias", "mean": "mean", "var": "var"},
+)
 
 
 def learned(model: Any, example: Any) -> NetworkSnapshot:
@@ -82,7 +88,7 @@ def adopt(
     def write(path: str, weights: dict[str, Array]) -> None:
         layer = _modules(model)[path]
         for name, value in weights.items():
-            place = getattr(layer, _own(layer)[name])
+            place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place[...] = jnp.asarray(_turned(layer, name, value, (0, 1), (-1, -2)), place.dtype)
 
     return adopted(network, lambda: learned(model, example), write, names)
@@ -105,7 +111,7 @@ def _watched(kind: Any, paths: dict[int, str], seen: dict[str, LayerSnapshot]) -
     def called(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = call(self, x, *args, **kwargs)
         path = paths.get(id(self))
-        if path is not None and _class(self) is kind and path not in seen:
+        if path is not None and unfrozen_class(self) is kind and path not in seen:
             seen[path] = _read(path, self, x, y)
         return y
 
@@ -116,28 +122,12 @@ def _watched(kind: Any, paths: dict[int, str], seen: dict[str, LayerSnapshot]) -
         kind.__call__ = call
 
 
-def _class(layer: Any) -> Any:
-    """The class of a layer, if it is frozen that of before."""
-    return getattr(type(layer), "thawed", type(layer))
-
-
-def _own(layer: Any) -> dict[str, str]:
-    """The attributes that hold a layer's weights."""
-    kind = _KINDS[_class(layer)]
-    if kind == snapshot.EMBEDDING:
-        return {"weight": "embedding"}
-    if kind in (snapshot.DENSE, snapshot.CONVOLUTION, snapshot.TRANSPOSED):
-        return {"weight": "kernel", "bias": "bias"}
-    return _NORMS
-
-
 def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
-    kind = _KINDS[_class(layer)]
-    held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
+    kind = _LAYOUT.kind(layer)
     weights = {
         name: _turned(layer, name, _floats(value[...]), (-1, -2), (0, 1))
-        for name, value in held.items()
-        if value is not None and value[...] is not None
+        for name, value in _LAYOUT.variables(layer).items()
+        if value[...] is not None
     }
     return LayerSnapshot(path, kind, weights, _rules(layer, kind, x), _floats(x), _floats(y))
 
@@ -147,7 +137,7 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
 
     Without `transpose_kernel` a transposed convolution has its inputs before its outputs, and its taps backwards.
     """
-    kind = _KINDS[_class(layer)]
+    kind = _LAYOUT.kind(layer)
     if name != "weight" or kind == snapshot.EMBEDDING:
         return value
     if kind != snapshot.TRANSPOSED or layer.transpose_kernel:
@@ -160,13 +150,8 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
 
 
 def _rules(layer: Any, kind: str, x: Any) -> dict[str, Any]:
-    rules: dict[str, Any] = {}
-    if kind in (snapshot.BATCH, snapshot.LAYER, snapshot.GROUP):
-        rules["eps"] = layer.epsilon
-    if kind == snapshot.BATCH:
-        rules |= {"decay": layer.momentum, "unbiased": getattr(layer, "unbiased", False)}
-    if kind == snapshot.GROUP:
-        rules["groups"] = layer.num_groups
+    decay = getattr(layer, "momentum", None)
+    rules = norm_rules(layer, kind, eps="epsilon", groups="num_groups", decay=decay, unbiased=False)
     if kind == snapshot.CONVOLUTION:
         many = len(_each(layer.kernel_size, 1))
         taps, strides, steps = (_each(n, many) for n in (layer.kernel_size, layer.strides, layer.kernel_dilation))

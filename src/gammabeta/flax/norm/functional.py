@@ -61,8 +61,7 @@ def _renormalized(
     """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow."""
     normal, space = batch.y, array_ops.of(batch.y)
     r, d = running_stats.renormalized(space, batch, running, plan.convention.eps, bounds)
-    scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
-    shift = shift if beta is None else shift + beta
+    scale, shift = running_stats.scale_and_shift(r, d, gamma, beta)
     shape = axes.parameter_shape(plan.reduced_axes, normal.shape)
     y = normal * scale.reshape(shape) + shift.reshape(shape)
     return y if mask is None else jnp.where(formula.spread(space, mask, normal, plan.reduced_axes), y, 0)

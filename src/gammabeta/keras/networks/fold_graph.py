@@ -212,15 +212,9 @@ def _axes(layer: Any) -> Any:
 
 
 def _affine(layer: Any) -> Affine:
-    mean, var = linear.floats(layer.moving_mean), linear.floats(layer.moving_variance)
-    gamma, beta = (None if v is None else linear.floats(v) for v in (layer.gamma, layer.beta))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.epsilon)
-    if not all(np.isfinite(p).all() for p in (mean, scale, 0.0 if beta is None else beta)):
-        raise RefusalError("its running statistics or parameters are not finite")
-    if mean.ndim != 1:
-        raise RefusalError(f"it has features of shape {mean.shape}, not one for each channel")
-    return Affine(mean, scale, 0.0 if beta is None else beta)
+    held = (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
+    mean, var, gamma, beta = (None if value is None else linear.floats(value) for value in held)
+    return planner.norm_affine(mean, var, gamma, beta, layer.epsilon)
 
 
 def _flat(features: Features, rank: int, inputs: int) -> Affine:

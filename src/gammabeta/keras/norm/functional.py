@@ -10,6 +10,7 @@ from gammabeta.keras.norm import ghost, renorm, running_stats, sync, validation
 from gammabeta.keras.norm.running_stats import Values
 from gammabeta.norm import formula, functional
 from gammabeta.norm.functional import Normalized
+from gammabeta.norm.running_stats import scale_and_shift
 
 
 class Batch(NamedTuple):
@@ -83,8 +84,7 @@ def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any
     scale, shift = _affine(layer)
     if layer.renorm is not False:
         r, d = renorm.correction(layer, space, seen, before)
-        scale, d = (r, d) if scale is None else (r * scale, d * scale)
-        shift = d if shift is None else d + shift
+        scale, shift = scale_and_shift(r, d, scale, shift)
     along = axes.kept(batch.reduced_axes, len(normal.shape))
     named = ("gamma", scale), ("beta", shift)
     scale, shift = (formula.beside(space, name, value, normal, along, broadcast=True) for name, value in named)

@@ -12,7 +12,7 @@ from gammabeta.backends import arrays
 from gammabeta.backends.array_ops import Axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
-from gammabeta.norm.running_stats import check_ghost, check_renorm
+from gammabeta.norm.running_stats import check_count, check_ghost, check_renorm
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 CLIPPING = ("rmax", "rmin", "dmax")
@@ -128,8 +128,4 @@ def enough(x: Any, reduced_axes: Axes) -> None:
     lengths = [x.shape[i] for i in reduced_axes]
     if 0 not in lengths and None in lengths:
         return
-    if prod(lengths) < 2:
-        raise DataError(
-            f"training needs more than 1 value of each feature, got {prod(lengths)} in shape {tuple(x.shape)}: a "
-            f"single value is its own mean, and y would be β whatever it is; use a larger batch, or training=False"
-        )
+    check_count(prod(lengths), x.shape, "training=False")

@@ -90,6 +90,36 @@ def to_channels_last(weight: Floats, shape: tuple[int, ...]) -> Floats:
     return weight.reshape(-1, *weight.shape[2:]).transpose(2, 1, 0).reshape(shape)
 
 
+def layer_weights(
+    linear: Linear, shape: tuple[int, ...], transposed: bool, embedding: bool
+) -> tuple[Floats, Floats | None]:
+    """A layer's weight of that shape, channels last, and its bias; an embedding has the bias in every row instead.
+
+    transposed: whether the weight's last two axes are (outputs, inputs).
+    """
+    if transposed:
+        values = to_channels_last(linear.weight, (*shape[:-2], *shape[:-3:-1])).swapaxes(-1, -2)
+    else:
+        values = to_channels_last(linear.weight, shape)
+    return (values + linear.bias, None) if embedding else (values, linear.bias)
+
+
+def norm_affine(mean: Floats, var: Floats, gamma: Floats | None, beta: Floats | None, eps: float) -> Affine:
+    """A batch norm's map in evaluation, γ · (x − mean) / √(var + eps) + β, of one value for each channel: (f,).
+
+    Raises:
+        RefusalError: its numbers are not finite, or its features have several axes.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + eps)
+    shift = 0.0 if beta is None else beta
+    if not all(np.isfinite(p).all() for p in (mean, scale, shift)):
+        raise RefusalError("its running statistics or parameters are not finite")
+    if mean.ndim != 1:
+        raise RefusalError(f"it has features of shape {mean.shape}, not one for each channel")
+    return Affine(mean, scale, shift)
+
+
 def check_size(values: Floats, dtype: str, most: float, least: float) -> None:
     """Refuse weights beyond the largest number of a type, or all below its least normal one."""
     largest = float(np.abs(values).max(initial=0.0))

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx, nn
 
-from gammabeta.affine import Affine
 from gammabeta.backends import arrays
+from gammabeta.networks.fold import planner
 from gammabeta.norm.linear_map import Features, feature_axes_at
 from gammabeta.torch.networks import modules, trace
 from gammabeta.torch.networks.convert import SOURCES
@@ -40,14 +39,9 @@ def features(model: nn.Module, path: str, chains: Chains, traced: trace.Trace) -
     if any(_argument(site, 1, "mask") is not None for site in chains.sites[path]):
         raise RefusalError("it is called with a mask, where its output is 0")
     mean, var, gamma, beta = (_floats(t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.eps)
-    affine = Affine(mean, scale, 0.0 if beta is None else beta)
-    if not all(np.isfinite(p).all() for p in (affine.center, affine.scale, affine.shift)):
-        raise RefusalError("its running statistics or parameters are not finite")
-    if len(affine.shape) != 1:
-        raise RefusalError(f"it has features of shape {affine.shape}, not one for each channel")
-    return Features(affine, feature_axes_at(getattr(layer, "axis", None)))
+    return Features(
+        planner.norm_affine(mean, var, gamma, beta, layer.eps), feature_axes_at(getattr(layer, "axis", None))
+    )
 
 
 def does_more(layer: Any, sites: list[fx.Node]) -> bool:

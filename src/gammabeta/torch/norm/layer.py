@@ -16,6 +16,7 @@ from gammabeta.backends import array_ops
 from gammabeta.conventions import Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.norm import formula
+from gammabeta.norm.running_stats import RunningStats, renormalized, scale_and_shift
 from gammabeta.norm.state import BatchNormState
 from gammabeta.torch.norm import autograd_cpu, autograd_gpu, fast_path, running_stats, sync, validation
 from gammabeta.torch.norm.autograd_cpu import Plan
@@ -195,21 +196,15 @@ class BatchNorm(_BatchNorm):
         self, normal: Tensor, seen: BatchStats, mask: Tensor | None, reduced_axes: tuple[int, ...]
     ) -> Tensor:
         """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow (Ioffe 2017)."""
-        r_max, d_max = self.renorm or (1.0, 0.0)
-        with torch.no_grad():
-            deviation = torch.sqrt(self.running_var.double() + self.eps)
-            r = (torch.sqrt(seen.var.double() + self.eps) / deviation).clamp(1 / r_max, r_max)
-            d = ((seen.mean.double() - self.running_mean.double()) / deviation).clamp(-d_max, d_max)
+        space = array_ops.of(normal)
+        running = RunningStats(self.running_mean.double(), self.running_var.double(), None)
+        r, d = renormalized(space, seen, running, self.eps, self.renorm or (1.0, 0.0))
         computing = torch.promote_types(normal.dtype, torch.float32)
         shape = axes.parameter_shape(reduced_axes, tuple(normal.shape))
-        scale, shift = r.to(computing), d.to(computing)
-        if self.weight is not None:
-            scale, shift = scale * self.weight, shift * self.weight
-        if self.bias is not None:
-            shift = shift + self.bias
+        scale, shift = scale_and_shift(r.to(computing), d.to(computing), self.weight, self.bias)
         y = normal * scale.reshape(shape) + shift.reshape(shape)
         if mask is not None:
-            mask = formula.spread(array_ops.of(normal), mask, normal, reduced_axes)
+            mask = formula.spread(space, mask, normal, reduced_axes)
             y = torch.where(mask, y, torch.zeros((), dtype=y.dtype, device=y.device))
         return y.to(normal.dtype)
 

@@ -9,7 +9,7 @@ import torch
 from gammabeta import axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
-from gammabeta.norm.running_stats import check_ghost, check_renorm
+from gammabeta.norm.running_stats import check_count, check_ghost, check_renorm
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -74,12 +74,7 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
 
 def enough(x: torch.Tensor, reduced_axes: tuple[int, ...]) -> None:
     """Two values of each feature, or more, where the batch's own statistics are taken."""
-    count = prod([x.shape[i] for i in reduced_axes])
-    if count < 2:
-        raise DataError(
-            f"training needs more than 1 value of each feature, got {count} in shape {tuple(x.shape)}: a single value "
-            f"is its own mean, and y would be β whatever it is; use a larger batch, or layer.eval()"
-        )
+    check_count(prod([x.shape[i] for i in reduced_axes]), x.shape, "layer.eval()")
 
 
 def beside(x: torch.Tensor, residual: torch.Tensor | None) -> None:
