@@ -1,4 +1,4 @@
-"""The layer in Keras' place, on the backend of this process: `test_keras_layer.py` runs this once for each backend."""
+"""The layer in Keras' place, on the backend of this process: `tests/keras/test_layer.py` runs it on each."""
 
 import inspect
 from zipfile import ZipFile

@@ -1,4 +1,4 @@
-"""Networks of `keras.applications`, weights random, on this process' backend: `test_keras_models.py` runs this.
+"""Networks of `keras.applications`, weights random, on this process' backend: `tests/keras/test_models.py` runs this.
 
 Each is recalibrated, so that its norms have statistics worth folding, then folded, frozen, adapted and read. What
 folding changes is told by the same network in float64.

@@ -1,4 +1,4 @@
-"""What is done to trained Keras models, on this process' backend: `test_keras_verbs.py` runs this once for each."""
+"""What is done to trained Keras models, on this process' backend: `tests/keras/test_verbs.py` runs it on each."""
 
 from collections import namedtuple
 from dataclasses import dataclass
