@@ -1,4 +1,4 @@
-"""Statistics of the test batch, mixed with the trained ones by count, in any framework: until that is undone."""
+"""Adaptation in any framework: trained statistics mixed with the test batch's by count, until that is undone."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -12,7 +12,7 @@ from gammabeta.networks import recalibrate_report
 
 
 class Adaptation:
-    """What `adapt` has begun, until `undo()` or the end of its `with` statement."""
+    """A running adaptation of a model's layers; `undo()` or the end of its `with` statement ends it."""
 
     def __init__(self, prior: float, undoing: list[Callable[[], None]]) -> None:
         self._prior, self._undoing = prior, undoing
@@ -36,7 +36,7 @@ class Adaptation:
 
 
 def check_prior(prior: float) -> None:
-    """Refuse what is no number of samples."""
+    """Raise unless `prior` is a finite number of samples, 0 or more."""
     if not isinstance(prior, Real):
         raise KindError(f"prior, a number of samples, must be a number, got {type(prior).__name__}")
     if not 0 <= prior < float("inf"):
@@ -47,7 +47,7 @@ def check_prior(prior: float) -> None:
 
 
 def samples(space: ArrayOps, x: Any, mask: Any, reduced_axes: Axes) -> Any:
-    """How many rows along axis 0 have a value that counts, by `mask` of x's shape; one if axis 0 is not reduced."""
+    """The number of rows along axis 0 with a value that counts, by a mask of x's shape; 1 if axis 0 is not reduced."""
     if 0 not in reduced_axes:
         return 1 if mask is None else space.cast(space.any(mask), space.xp.int32)
     if mask is None:
@@ -57,7 +57,7 @@ def samples(space: ArrayOps, x: Any, mask: Any, reduced_axes: Axes) -> Any:
 
 
 def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any) -> Any:
-    """`recalibrate_report.mixed` of arrays, in the wider of their types, then in the trained one's.
+    """`recalibrate_report.mixed` of arrays of one shape, in the wider of their types; a new array of trained's type.
 
     Where nothing counts it is the trained one. count: an int, or an array of one number.
     """

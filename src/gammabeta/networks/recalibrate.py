@@ -85,7 +85,7 @@ class StatLayers(ABC):
 
     @abstractmethod
     def variables(self, layer: Any) -> tuple[Any, ...]:
-        """What holds a layer's running mean and variance, and all that follows from them."""
+        """The framework's variables of a layer's running mean, variance and what is derived from these."""
 
     @abstractmethod
     def read(self, variable: Any) -> Any:
@@ -101,7 +101,7 @@ class StatLayers(ABC):
 
     @abstractmethod
     def counted(self, layer: Any, calls: int) -> None:
-        """Write how many calls the statistics are of, where the layer keeps that."""
+        """Write the number of calls that the statistics are of, where the layer keeps one."""
 
     @abstractmethod
     def add(self, total: Running, name: str, layer: Any, x: Any, mask: Any) -> None:
@@ -139,7 +139,7 @@ class StatLayers(ABC):
 
 
 def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recalibration:
-    """`recalibrate` of the frameworks' folders."""
+    """Recalibrate a framework's layers on the batches of a feed, in one pass or until nothing moves."""
     feeds.iterable(feed.batches, "sequential=True" if sequential else "")
     layers = tracked.layers
     old = {name: tracked.statistics(layer) for name, layer in layers.items()}
@@ -159,7 +159,7 @@ def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recal
 
 
 def run_calibration(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> CalibrationPass:
-    """Run the model on all batches.
+    """Run the model on all batches once, and return each layer's moments.
 
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
     ones: whatever they were before, those of the layers behind are not taken of nonsense.
@@ -202,7 +202,9 @@ def reached(seen: CalibrationPass, tracked: StatLayers) -> CalibrationPass:
 
 
 def masked(given: Any, layers: dict[str, Any], kind: type | None = None) -> Any:
-    """What `mask` gave for a batch: a mask, or masks by the names of layers. kind: a mask's type; None for any array.
+    """Check what `mask` gave for a batch: a mask, or a mapping from layers' names to masks.
+
+    kind: a mask's type; None for any array.
 
     Raises:
         DataError: a name is that of no layer.
@@ -229,7 +231,7 @@ def _settle(tracked: StatLayers, seen: CalibrationPass, old: dict[str, Pair]) ->
 
 
 def _same(before: dict[str, Pair], after: dict[str, Pair]) -> bool:
-    """Whether no statistic moved by a bit."""
+    """Whether all statistics are equal to the bit."""
     return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
 
 
@@ -247,7 +249,7 @@ def _reports(
 
 @contextmanager
 def undone_on_error(tracked: StatLayers) -> Iterator[None]:
-    """After an error, every statistic as it was, to the bit."""
+    """Restore every statistic, to the bit, if the block raises."""
     held = [variable for layer in tracked.layers.values() for variable in tracked.variables(layer)]
     before = [(variable, tracked.read(variable)) for variable in held]
     try:
@@ -280,7 +282,7 @@ def moments(name: str, x: Array, reduced_axes: axes.Axis, mask: Array | None) ->
 
 
 def rounded(value: Floats, dtype: Any) -> Array:
-    """A statistic in a layer's type.
+    """A float64 statistic as a new array of a layer's dtype.
 
     Raises:
         DataError: it is beyond that type.

@@ -1,4 +1,4 @@
-"""What a layer does with a batch's statistics in training, in any framework's own operations.
+"""The update of running statistics by a batch, renorm, and checks, in any framework's own operations.
 
 Running statistics follow them, feature by feature, and renorm brings the batch's output near the running ones'.
 """
@@ -28,7 +28,7 @@ class StatsUpdate(NamedTuple):
 
 
 def moved(space: ArrayOps, running: RunningStats, batch: Normalized, convention: Convention) -> StatsUpdate:
-    """running + weight · (batch − running), for each feature with two values or more, all of them finite.
+    """New running statistics: running + weight · (batch − running), for each feature with two or more finite values.
 
     No gradient flows into the result. It is computed in the running statistics' type.
     """
@@ -39,8 +39,8 @@ def moved(space: ArrayOps, running: RunningStats, batch: Normalized, convention:
     batches = running.batches + space.cast(space.any(keep), running.batches.dtype)
     first = space.xp.ones_like(batches)
     counted = space.cast(space.xp.where(batches > 0, batches, first), running.mean.dtype)
-    most = space.xp.where(enough, count, space.constant(2.0, running.mean))
-    news = mean, convention.running_variance(var, most)
+    divisor = space.xp.where(enough, count, space.constant(2.0, running.mean))
+    news = mean, convention.running_variance(var, divisor)
     olds = running.mean, running.var
     mean, var = (
         space.xp.where(keep, convention.updated(old, new, batches=counted), old)
@@ -100,13 +100,13 @@ def check_count(count: int, shape: Any, evaluate: str, parts: int = 1) -> None:
 
 
 def check_ghost(ghost: Any) -> None:
-    """Refuse what is no number of samples that are normalized together."""
+    """Raise unless `ghost` is None or a positive number of samples."""
     if ghost is not None and (not isinstance(ghost, int) or isinstance(ghost, bool) or ghost < 1):
         raise DataError(f"ghost must be None or the number of samples that are normalized together, got {ghost!r}")
 
 
 def check_renorm(renorm: Any) -> None:
-    """Refuse what are no bounds of batch renormalization."""
+    """Raise unless `renorm` is (r_max, d_max), finite, with r_max ≥ 1 and d_max ≥ 0."""
     bounds = isinstance(renorm, tuple | list) and len(renorm) == 2 and all(isinstance(b, int | float) for b in renorm)
     if not (bounds and renorm[0] >= 1 and renorm[1] >= 0):
         raise DataError(f"renorm must be (r_max, d_max) with r_max ≥ 1 and d_max ≥ 0, got {renorm!r}")

@@ -1,4 +1,4 @@
-"""What a batch-norm layer has learned, in no framework's terms: how a layer moves from one to another."""
+"""The state of a batch-norm layer in no framework's terms, by which a layer moves from one to another."""
 
 from dataclasses import dataclass
 from typing import Any

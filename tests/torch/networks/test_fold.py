@@ -507,7 +507,7 @@ class Depends(nn.Module):
 @pytest.mark.parametrize("example", [None, PICTURES], ids=["symbolically", "on an example"])
 def test_a_model_that_cannot_be_traced_says_where_and_what_it_can_do(example):
     model = settled(Depends())
-    with pytest.raises(DataError, match=r"test_torch_fold.py:\d+: `if y.mean\(\) > 0:  # here`") as caught:
+    with pytest.raises(DataError, match=r"test_fold.py:\d+: `if y.mean\(\) > 0:  # here`") as caught:
         fold(model, example=example)
     assert "within=['stem', 'rest.0']" in str(caught.value)
     folded, report = fold(model, example=PICTURES, within=["stem", "rest.0"])

@@ -1,4 +1,4 @@
-"""Statistics of the test batch, mixed with the trained ones by count, for as long as that is wanted."""
+"""`adapt` for Flax: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -54,7 +54,7 @@ def adapt(model: nnx.Module, *, prior: float = 16.0) -> Adaptation:
 
 
 def _begun(layer: Any, prior: float) -> Callable[[], None]:
-    """Change a layer's class; what changes it back."""
+    """Change a layer's class to the adapted one; return what changes it back."""
     undo = partial(stat_layers.become, layer, type(layer))
     stat_layers.become(layer, _kind(layer.__class__, float(prior)))
     return undo
@@ -82,7 +82,7 @@ def _kind(base: Any, prior: float) -> Any:
 
 
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
-    """The mean and the variance to normalize a batch by."""
+    """The mean and variance to normalize a batch by: new arrays of the features' shape."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
     mask = None if mask is None else formula.spread(space, mask, x, reduced_axes)
     seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)

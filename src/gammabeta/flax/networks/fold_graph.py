@@ -1,4 +1,4 @@
-"""The calls within `nnx.Sequential`s, which flax' own code makes, one after the other. Other code nobody can read."""
+"""flax' `LayerGraph`: the calls within `nnx.Sequential`s, one after the other; other code cannot be read."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ NORMS = (nnx.BatchNorm, BatchNorm)
 
 
 class LayerGraph(planner.LayerGraph):
-    """A site is (chain, place); the name of what is called there is `chains[chain][place]`."""
+    """The calls in a model's `nnx.Sequential`s; a site is (chain, place), its layer's name `chains[chain][place]`."""
 
     def __init__(self, model: Any, within: tuple[str, ...]) -> None:
         self.modules = stat_layers.modules(model)

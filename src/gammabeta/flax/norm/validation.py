@@ -1,4 +1,4 @@
-"""What a layer refuses, at construction and at each call: before anything is updated."""
+"""The Flax layer's checks of its arguments and inputs, made before anything is updated."""
 
 from math import prod
 from typing import Any
@@ -33,7 +33,7 @@ def named(axis: Any) -> tuple[int, ...]:
 
 
 def options(momentum: float | None, epsilon: float, dtype: Any, param_dtype: Any, ghost: Any, renorm: Any) -> None:
-    """The other arguments of a layer."""
+    """Check the layer's other arguments."""
     check_eps(epsilon)
     if momentum is not None and not 0 <= momentum <= 1:
         raise DataError(
@@ -69,7 +69,7 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
 
 
 def enough(x: Any, reduced_axes: tuple[int, ...], parts: int, devices: int) -> None:
-    """Two values of each feature, or more, in every part of the batch whose own statistics are taken."""
+    """Raise unless every ghost batch has two values of each feature over all devices."""
     samples = x.shape[0] // parts if 0 in reduced_axes else 1
     count = samples * prod(x.shape[i] for i in reduced_axes if i != 0) * devices
     check_count(count, x.shape, "layer.eval()", parts)

@@ -1,4 +1,4 @@
-"""Statistics of the test batch, mixed with the trained ones by count, for as long as that is wanted."""
+"""`adapt` for Keras: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ def adapt(model: keras.layers.Layer, *, prior: float = 16.0) -> Adaptation:
 
 
 def _begun(model: Any, layer: Any, prior: float) -> Callable[[], None]:
-    """Exchange a layer's call; what puts it back."""
+    """Replace a layer's call by the adapted one; return what puts it back."""
     call, held = layer.call, vars(layer)
 
     def called(inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -78,7 +78,7 @@ def _begun(model: Any, layer: Any, prior: float) -> Callable[[], None]:
 
 
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
-    """The mean and the variance to normalize a batch by."""
+    """The mean and variance to normalize a batch by: new tensors of the features' shape."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
     mask = None if mask is None else masks.spread(space, mask, x, reduced_axes)
     seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)

@@ -1,4 +1,4 @@
-"""The graph of a Functional or Sequential model, with the models in it: which layer is called where, and on what."""
+"""Keras' `LayerGraph`: the calls of a Functional or Sequential model and of the models in it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ _OUTPUT = "the model's output"
 
 
 class LayerGraph(planner.LayerGraph):
-    """Keras' own record of the calls, by `KerasTensor`s."""
+    """The graph of calls that Keras records by `KerasTensor`s; a site is a Keras node."""
 
     def __init__(self, model: Any) -> None:
         if not isinstance(model, keras.layers.Layer):
@@ -158,7 +158,7 @@ class LayerGraph(planner.LayerGraph):
         return self.names.get(id(node.operation), f"the function {node.operation.name}")
 
     def _fed(self, node: Any) -> Any:
-        """What a call is given, which must be one tensor."""
+        """The one tensor that a call takes."""
         given = node.arguments.keras_tensors
         if len(given) != 1:
             raise RefusalError(f"its output goes to {self.name(node)}" if given else f"{self.name(node)} is an input")

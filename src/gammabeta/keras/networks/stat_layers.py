@@ -1,4 +1,4 @@
-"""Which layers of a Keras model keep moving statistics, and how these are read, written and watched."""
+"""Keras' `StatLayers`: layers with moving statistics, and how these are read, written and watched."""
 
 import sys
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ class StatLayers(recalibrate.StatLayers):
 
 
 def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
-    """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
+    """A call's input as a NumPy array, its reduced axes, and its mask of x's shape, or None."""
     values = array(name, x)
     try:
         reduced_axes = validation.reduced(layer, values)
@@ -95,7 +95,7 @@ def normalizing(model: Any) -> dict[str, Any]:
 
 
 def is_norm(layer: Any) -> bool:
-    """Whether a layer is a batch norm, whosoever: it has a moving mean and variance, or will have."""
+    """Whether a layer is a batch norm of any library: it has, or will have, a moving mean and variance."""
     return all(hasattr(layer, name) for name in ("moving_mean", "moving_variance", "axis"))
 
 
@@ -159,7 +159,7 @@ def without_gradients() -> Any:
 
 
 def array(name: str, x: Any) -> Any:
-    """The values of an array that is there, and not yet to be."""
+    """The values of an array as NumPy's, perhaps in the same memory. DataError if it is traced."""
     try:
         return np.asarray(ops.convert_to_numpy(x))
     except Exception:

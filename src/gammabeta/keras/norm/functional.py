@@ -1,4 +1,4 @@
-"""Batch norm by the moving statistics, by a batch's own, and by those of its parts: the output, and what moves."""
+"""The Keras layer's computation: the output in evaluation and in training, and the new moving statistics."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from gammabeta.norm.running_stats import scale_and_shift
 
 
 class Batch(NamedTuple):
-    """What comes to a layer: x, which axes of it to reduce, and where its values count, or None for everywhere."""
+    """The input of a call: x, its reduced axes, and its boolean mask of x's shape, or None."""
 
     space: ArrayOps
     x: Any
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 def by_moving(layer: Any, batch: Batch) -> Any:
-    """y in evaluation."""
+    """y by the moving statistics, as in evaluation."""
     if 0 in batch.x.shape:
         return batch.x
     gamma, beta = _affine(layer)
@@ -74,7 +74,7 @@ def _normalized(layer: Any, batch: Batch, x: Any, gamma: Any = None, beta: Any =
 
 
 def _standardized(layer: Any, batch: Batch) -> Normalized:
-    """The same without γ and β, in the computing type, so that it is rounded once, when these are there."""
+    """`_normalized` without γ and β, in the computing type: rounded once, after these are applied."""
     return _normalized(layer, batch, batch.space.cast(batch.x, formula.computing(batch.space, batch.x)))
 
 

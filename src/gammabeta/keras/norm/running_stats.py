@@ -1,4 +1,4 @@
-"""The moving statistics: which there are, and how a batch moves them."""
+"""The Keras layer's moving statistics: its variables, and their values after a batch."""
 
 from typing import Any
 

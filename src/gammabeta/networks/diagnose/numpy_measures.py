@@ -1,4 +1,4 @@
-"""What NumPy says of a call's input and output; torch's stay where they are, and have the same said in its terms."""
+"""Moments and shares of a call's input and output in NumPy; those of tensors are in torch/networks/diagnose/hooks."""
 
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ def moments(x: Any, reduced_axes: Axes, mask: Any) -> tuple[Moments, int]:
 
 
 def measured(y: Any, reduced_axes: Axes, mask: Any) -> Measure:
-    """What `LayerAccumulator.count` asks of a call's output."""
+    """A function of two bounds that gives the `Shares` of a call's output y, which it holds and does not copy."""
     return partial(_shares, y, reduced_axes, mask)
 
 

@@ -1,4 +1,4 @@
-"""What a network has learned goes into another, and where the two part is said."""
+"""Writes one network's weights into another, and reports where the two part."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def adopted(
 
 
 def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], NetworkSnapshot], write: Write) -> Pairs:
-    """Write, read, and match by what layers are given, until nothing changes.
+    """Write weights, run, and match layers by their inputs, until the pairs stay the same.
 
     A layer is given what its counterpart is once all before it are right, so that each round settles one more at least.
     """
@@ -161,7 +161,7 @@ def _turned(layer: LayerSnapshot, order: Any) -> dict[str, Array]:
 
 
 def _filled(weights: dict[str, Array], own: LayerSnapshot) -> dict[str, Array]:
-    """Weights for those that a layer has; where there are none, what makes no difference."""
+    """Weights for all that a layer has: given ones, and neutral values (bias 0, gamma 1) for the rest."""
     return {
         name: weights[name] if name in weights else np.full(value.shape, NEUTRAL[name])
         for name, value in own.weights.items()

@@ -1,4 +1,4 @@
-"""Which layer of a network meets which of another: by name, else in the order of use, else by what each is given.
+"""Pairs the layers of two networks: by given names, else by order of use, else by equal inputs.
 
 Frameworks run the branches of a network in different orders. What tells them apart is the dataflow: once all layers
 before it hold the same weights, a layer is given the same values as its counterpart.
@@ -88,7 +88,7 @@ def exchangeable(pairs: Pairs, i: int, j: int) -> bool:
 
 
 def input_error(pairs: Pairs, i: int, other: LayerSnapshot) -> float:
-    """How far what a layer is given is from what another is, in whatever order its features were flattened."""
+    """The relative error between two layers' inputs, with flattened features put in the same order."""
     order, given = flattening(pairs, i, other), pairs[i][0].given
     if other.kind == OUTPUT:
         return model_output_error(given, other.given)
@@ -96,7 +96,7 @@ def input_error(pairs: Pairs, i: int, other: LayerSnapshot) -> float:
 
 
 def output_error(one: LayerSnapshot, other: LayerSnapshot) -> float:
-    """How far what two layers give is apart."""
+    """The relative error between two layers' outputs."""
     return (model_output_error if one.kind == OUTPUT else relative_error)(one.gave, other.gave)
 
 

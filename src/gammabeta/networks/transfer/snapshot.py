@@ -92,13 +92,13 @@ class NetworkSnapshot:
 
 
 def check(network: Any) -> None:
-    """Refuse what `learned` did not give."""
+    """Raise unless `network` is a `NetworkSnapshot`."""
     if not isinstance(network, NetworkSnapshot):
         raise KindError(f"network must be what learned(model, example) gave, got {type(network).__name__}")
 
 
 def relative_error(a: Array, b: Array) -> float:
-    """The largest difference of two arrays, of their largest value; 0 where both are NaN, infinity of other shapes."""
+    """The largest difference of two arrays / their largest value; NaN equals NaN; infinity if the shapes differ."""
     if np.shape(a) != np.shape(b):
         return math.inf
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -110,7 +110,7 @@ def relative_error(a: Array, b: Array) -> float:
 
 
 def model_output_error(a: Array, b: Array) -> float:
-    """How far apart two models' outputs are, whether features or channels come last or first in each."""
+    """The relative error of two models' outputs, whether channels come first or last in each."""
     if a.size != b.size:
         return math.inf
     ways = [[y, np.moveaxis(y, 1, -1)] if y.ndim > 2 else [y] for y in (a, b)]

@@ -1,4 +1,4 @@
-"""Statistics of the test batch, mixed with the trained ones by count, for as long as that is wanted."""
+"""`adapt` for PyTorch: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
 
 
 def _begun(name: str, layer: Any, prior: float) -> Callable[[], None]:
-    """Exchange a layer's statistics during its calls; what stops that.
+    """Register hooks that exchange a layer's statistics during its calls; return what removes them.
 
     Other tensors take the buffers' places: those of before stay what a backward pass may need them to be.
     """
@@ -89,7 +89,7 @@ def _begun(name: str, layer: Any, prior: float) -> Callable[[], None]:
 def _mixture(
     layer: Any, prior: float, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """The mean and the variance to normalize a batch by, as the layer names them."""
+    """The mean and variance to normalize a batch by: new tensors by the names of the layer's buffers."""
     space = array_ops.of(x)
     mask = None if mask is None else formula.spread(space, mask, x, reduced_axes)
     seen = autograd_cpu.composed(x.detach(), None, None, None, Plan(reduced_axes, layer.eps), mask=mask)[1]

@@ -16,7 +16,7 @@ Mask = Callable[[Any], torch.Tensor | Mapping[str, torch.Tensor]]
 
 
 class CalibratedLayers(stat_layers.StatLayers):
-    """`StatLayers` of which compiled steps add the calls, on this process and on the others of a group.
+    """`StatLayers` whose calls are added by compiled steps, and whose passes are joined over a process group.
 
     group: the process group; None for this process alone.
     """
@@ -46,7 +46,7 @@ class CalibratedLayers(stat_layers.StatLayers):
         return add
 
     def over_processes(self, run: Callable[[], CalibrationPass]) -> CalibrationPass:
-        """What all processes of the group saw; if one fails, each of them raises, and none waits for ever."""
+        """The passes of all processes of the group, joined; if one process fails, all raise and none waits."""
         if self.group is None:
             return run()
         mine: CalibrationPass | None = None

@@ -64,7 +64,7 @@ def is_frozen(layer: Module) -> bool:
 
 
 def thawed(model: Module) -> Module:
-    """A copy's frozen layers as their own classes in evaluation, whatever else `unfreeze` would put back."""
+    """Give a copy's frozen layers their own classes back, in evaluation; nothing else that `unfreeze` restores."""
     for layer in model.modules():
         if isinstance(layer, _Frozen):
             del layer.__dict__["_before_freeze"]
@@ -73,7 +73,7 @@ def thawed(model: Module) -> Module:
 
 
 class _Frozen(Module):
-    """What a frozen layer does otherwise than its class, which comes behind this one among its bases."""
+    """The first base of every frozen class: overrides what a frozen layer does differently."""
 
     is_frozen = True
     thawed: Any
@@ -97,7 +97,7 @@ class _Frozen(Module):
 
 
 def _kind(base: type[Module]) -> Any:
-    """The frozen kind of a class: one for each."""
+    """The frozen class of a layer's class, made once."""
     if base not in _KINDS:
         _KINDS[base] = type(f"Frozen{base.__name__}", (_Frozen, base), {"thawed": base, "__module__": base.__module__})
     return _KINDS[base]

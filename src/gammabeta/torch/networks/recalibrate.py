@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from gammabeta.networks import recalibrate as shared
-from gammabeta.networks.batches import BatchFeed, Call, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Progress, no_progress
 from gammabeta.networks.recalibrate_report import Recalibration
 from gammabeta.torch.networks import call_model, stat_layers
 from gammabeta.torch.networks.calibrate_pass import CalibratedLayers, Mask
@@ -21,7 +21,7 @@ def recalibrate(
     mask: Mask | None = None,
     sequential: bool = False,
     sync: Any = False,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Recalibration:
     """Replace every batch-norm layer's running statistics by the exact ones of its inputs over all batches.
 

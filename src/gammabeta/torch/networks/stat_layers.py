@@ -1,4 +1,4 @@
-"""Which layers of a model keep running statistics, whoever wrote them, and which of a call's values count there."""
+"""torch's `StatLayers`: modules with running statistics, of any library, and the moments of their inputs."""
 
 import sys
 from collections.abc import Iterator
@@ -121,7 +121,7 @@ def inside(model: Any) -> Any:
 
 
 def uncompiled() -> Any:
-    """Where compiled modules run as they were written, so that hooks run; the compiler takes seconds to import."""
+    """A context in which compiled modules run uncompiled, so that hooks run; the compiler itself is not imported."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
@@ -142,7 +142,7 @@ def _barred(name: str, layer: Any) -> str:
 
 
 def frozen(layer: Any) -> bool:
-    """Whether its statistics are meant to stay, by `freeze` or by its author."""
+    """Whether a layer's statistics must not move: frozen by `freeze` or by its author."""
     return getattr(layer, "is_frozen", False) is True or "weight" in layer._buffers
 
 
@@ -209,7 +209,7 @@ def statistics(layer: Any) -> Pair:
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Every module in evaluation mode, without gradients and compiled code; afterwards each in the mode it was in."""
+    """Run the block with every module in evaluation mode, without gradients and uncompiled; then restore the modes."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in modes:

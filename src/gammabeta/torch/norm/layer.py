@@ -125,7 +125,7 @@ class BatchNorm(_BatchNorm):
             if y is not None:
                 return y
         reduced_axes = validation.reduced(self, x)
-        validation.beside(x, residual)
+        validation.check_residual(x, residual)
         plan = Plan(reduced_axes, self.eps, self.activation)
         if not self.training and self.running_mean is not None:
             return self._evaluate(x, mask, residual, plan)

@@ -1,4 +1,4 @@
-"""The running statistics: moved by a batch that can be trusted, once, or by several batches as by one."""
+"""Updates of the torch layer's running statistics: by one finite batch, or by several as by one."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class BatchStats(NamedTuple):
     values: torch.Tensor | int
 
     def joined(self, other: "BatchStats") -> "BatchStats":
-        """Those of both batches together (Chan, Golub and LeVeque 1979)."""
+        """The statistics of both batches together, float64 (Chan, Golub and LeVeque 1979)."""
         count = self.values + other.values
         weight = other.values / torch.clamp(torch.as_tensor(count), min=1).double()
         # What has no values may have any mean: it must not come in as 0 · NaN.
@@ -36,7 +36,7 @@ def recomputing() -> bool:
 
 
 def held(layer: Any, mean: Any, var: Any) -> Any:
-    """Where statistics, float64, are finite in the running ones' type; the unbiased variance is at most twice var."""
+    """Where float64 statistics stay finite in the running ones' type, (f,); unbiased, a variance is at most doubled."""
     return torch.isfinite(mean.to(layer.running_mean.dtype) + (2 * var).to(layer.running_var.dtype))
 
 
@@ -82,8 +82,8 @@ def _moved_on_host(layer: Any, seen: BatchStats) -> bool:
     if seen.values < 2 or seen.var.dtype != torch.float64 or type(seen.var) is not torch.Tensor or not seen.var.is_cpu:
         return False
     mean, var = seen.mean.numpy(), seen.var.numpy()
-    most = torch.finfo(places[1].dtype).max / 2  # the unbiased variance is at most twice the biased one
-    if not (np.abs(mean) < most).all() or not (var < most).all():
+    limit = torch.finfo(places[1].dtype).max / 2  # the unbiased variance is at most twice the biased one
+    if not (np.abs(mean) < limit).all() or not (var < limit).all():
         return False
     layer.num_batches_tracked.add_(1)
     weight = 1 / int(layer.num_batches_tracked) if layer.momentum is None else layer.momentum

@@ -1,4 +1,4 @@
-"""One batch over all processes of a group: sums are added up over them, and so are the gradients of sums."""
+"""Batch norm over all processes of a group: all-reduced sums, whose gradients are all-reduced too."""
 
 from math import prod
 from typing import Any
@@ -50,11 +50,11 @@ def normalized(
             else mask.sum(reduced_axes, True).double()
         )
         total, count = _Sum.apply(torch.stack([values.sum(reduced_axes, True), count]), processes)
-        mean, most = total / count.clamp(min=1), count.clamp(min=1)
+        mean, divisor = total / count.clamp(min=1), count.clamp(min=1)
         centred = _only(mask, values - mean)
         mean_lo, squares = (
             _Sum.apply(torch.stack([centred.sum(reduced_axes, True), (centred**2).sum(reduced_axes, True)]), processes)
-            / most
+            / divisor
         )
         var = squares - mean_lo**2
         if mask is None and not bool((count > 1).all()):

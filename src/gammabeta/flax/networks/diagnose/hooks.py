@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer, batch after batch."""
+"""flax' `DiagnosisSession`: exchanged calls of classes, and activations read from the model's jaxpr."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from gammabeta.networks.diagnose.session import DiagnosisSession, Run, reason
 
 
 class Watch(DiagnosisSession):
-    """Layers that are watched while a model runs in evaluation."""
+    """A diagnosis of a Flax model."""
 
     framework = "flax"
 
@@ -72,7 +72,7 @@ class Watch(DiagnosisSession):
             return {}
 
     def _watched(self, kind: Any) -> Any:
-        def told(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
+        def intercept(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
             stat_layers.visible(x)
             if id(layer) not in self._names or type(layer) is not kind:
                 return call(layer, x, use_running_average, **given)
@@ -80,7 +80,7 @@ class Watch(DiagnosisSession):
             self._called(self._names[id(layer)], layer, x, y, given.get("mask"))
             return y
 
-        return told
+        return intercept
 
     def _called(self, name: str, layer: Any, x: Any, y: Any, mask: Any) -> None:
         values_, reduced_axes, mask = stat_layers.counting(name, layer, x, self.mask(name, mask))

@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer, batch after batch."""
+"""Keras' `DiagnosisSession`: exchanged calls of layers, and the backend functions that the model calls."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 
 
 class Watch(DiagnosisSession):
-    """Layers that are watched while a model runs in evaluation."""
+    """A diagnosis of a Keras model."""
 
     framework = "keras"
 
@@ -103,7 +103,7 @@ class Watch(DiagnosisSession):
 
 
 def _of_two(layer: Any) -> str:
-    """A layer made of two activations, which is neither of them."""
+    """The kind of an activation layer that Keras computes by two functions; "" for any other layer."""
     if isinstance(layer, layers.PReLU):
         return "prelu"
     return "leaky_relu" if isinstance(layer, layers.ReLU) and layer.negative_slope else ""

@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer, batch after batch."""
+"""torch's `DiagnosisSession`: hooks on layers, and the functions that the model calls."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ Axes = tuple[int, ...]
 
 
 class Watch(DiagnosisSession):
-    """Layers that are watched while a model runs in evaluation."""
+    """A diagnosis of a torch model."""
 
     framework = "torch"
 
@@ -106,7 +106,7 @@ def _shares(y: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None, low:
 
 
 def _each(flags: torch.Tensor, reduced_axes: Axes) -> Any:
-    """How many there are of each feature, (f,)."""
+    """The number of True flags of each feature, float64 (f,)."""
     return flags.sum(reduced_axes).reshape(-1).cpu().double().numpy()
 
 
@@ -116,7 +116,7 @@ def _floats(layer: Any, name: str) -> Any:
 
 
 class _Activations(TorchFunctionMode):
-    """Tells of each function that is called, with its first argument."""
+    """Calls tell(name, first argument) for each torch function that is called."""
 
     def __init__(self, tell: Callable[[str, Any], None]) -> None:
         super().__init__()

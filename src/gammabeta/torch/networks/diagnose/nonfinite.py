@@ -23,7 +23,7 @@ def found(model: Any, run: Run, batch: int) -> tuple[Origin, ...]:
 
 
 class _Operations(TorchFunctionMode):
-    """Looks at what goes into each operation and what comes out."""
+    """Compares the inputs and the output of each torch operation."""
 
     def __init__(self, trace: NonfiniteTracer) -> None:
         super().__init__()
