@@ -1,6 +1,7 @@
 """Recalibration in any framework: batches go through a model until each layer has the statistics of its inputs.
 
-A framework's own `StatLayers` reads, writes and watches its layers.
+A framework's own `StatLayers` reads, writes and watches its layers. The public functions of the frameworks repeat their
+docstring on purpose: each names its own layers and defaults, and `help()` shows it whole.
 """
 
 from abc import ABC, abstractmethod

@@ -16,7 +16,7 @@ def moments(x: Any, reduced_axes: Axes, mask: Any) -> tuple[Moments, int]:
 
     Args:
         x: of any floating type.
-        away: the reduced axes.
+        reduced_axes: over which the moments are taken.
         mask: boolean, where a value counts, of x's rank; None for everywhere.
     """
     finite = np.isfinite(x)

@@ -63,7 +63,7 @@ def call(layer: Any, x: Any) -> Call | None:
     if sizes is None:
         return None
     many = 1 if x.numel() < SPLIT else openmp.count()
-    reduced_axes = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
+    reduced_axes = _REDUCED_AXES[x.ndim] if x.ndim < len(_REDUCED_AXES) else (0, *range(2, x.ndim))
     max_stat = min(_GREATEST[dtype], SAFE) if x.itemsize == 2 else _GREATEST[dtype]
     held = (gamma, beta, mean, var, buffers["num_batches_tracked"])
     return Call((kind, as_, many, *sizes), max_stat, Plan(reduced_axes, layer.eps), held)
@@ -78,7 +78,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int] | None:
     return (x.numel() // x.shape[1], x.shape[1], 1) if last and x.is_contiguous(memory_format=last) else None
 
 
-_AWAY = tuple((0, *range(2, ndim)) for ndim in range(6))
+_REDUCED_AXES = tuple((0, *range(2, ndim)) for ndim in range(6))
 
 
 def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:

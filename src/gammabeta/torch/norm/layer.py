@@ -1,6 +1,7 @@
 """Batch norm as an `nn.Module`: y = γ · (x − mean) / √(var + eps) + β, in the place of `torch.nn.BatchNorm*`.
 
-The layer chooses the statistics and keeps the running ones; `functions` computes.
+The layer chooses the statistics and keeps the running ones. `fast_path`, `autograd_cpu`, `autograd_gpu` and `sync`
+compute.
 """
 
 from contextlib import AbstractContextManager
