@@ -137,6 +137,6 @@ def _parts(node: Any) -> Iterable[Any]:
 
 
 def _affine(layer: Any) -> Affine:
-    held = (layer.mean, layer.var, layer.scale, layer.bias)
-    mean, var, gamma, beta = (None if value is None else linear.floats(value) for value in held)
+    mean, var = linear.floats(layer.mean), linear.floats(layer.var)
+    gamma, beta = (None if value is None else linear.floats(value) for value in (layer.scale, layer.bias))
     return planner.norm_affine(mean, var, gamma, beta, layer.epsilon)

@@ -212,8 +212,8 @@ def _axes(layer: Any) -> Any:
 
 
 def _affine(layer: Any) -> Affine:
-    held = (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
-    mean, var, gamma, beta = (None if value is None else linear.floats(value) for value in held)
+    mean, var = linear.floats(layer.moving_mean), linear.floats(layer.moving_variance)
+    gamma, beta = (None if value is None else linear.floats(value) for value in (layer.gamma, layer.beta))
     return planner.norm_affine(mean, var, gamma, beta, layer.epsilon)
 
 
