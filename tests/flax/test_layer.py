@@ -1,6 +1,7 @@
 """The layer in flax's place: against float64, against flax, against the definition, under every transformation."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -528,3 +529,9 @@ def test_a_mean_of_all_batches_needs_its_count():
 
 def test_an_empty_batch_in_evaluation_is_empty():
     assert BatchNorm(3, use_running_average=True, rngs=nnx.Rngs(0))(jnp.ones((0, 5, 3))).shape == (0, 5, 3)
+
+
+def test_a_pickle_that_names_the_old_module_loads():
+    pickled = pickle.dumps(BatchNorm(2, rngs=nnx.Rngs(0)), protocol=2)  # whose names are text up to a newline
+    old = pickled.replace(b"cgammabeta.flax.norm.layer\nBatchNorm\n", b"cgammabeta.flax.layer\nBatchNorm\n")
+    assert old != pickled and type(pickle.loads(old)) is BatchNorm

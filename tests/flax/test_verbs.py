@@ -418,7 +418,7 @@ def test_layers_of_every_kind_in_both_orders():
         ("layers.8", ("layers.7",), "before"),
         ("layers.10", ("layers.11",), "after"),
     ]
-    assert (report.kept, report.difference.dtype) == ((), "float32")
+    assert (report.skipped, report.difference.dtype) == ((), "float32")
     assert report.difference.ulps <= 4 * np.sqrt(6 * 72)
     assert same(before, values(model))
     assert not any(isinstance(layer, nnx.BatchNorm) for _, layer in nnx.iter_modules(folded))
@@ -459,7 +459,7 @@ def test_what_is_not_proven_stays_with_its_reason():
         _, report = fold(trained(nnx.Sequential(*layers)))
         assert not report.folded
         with pytest.raises(DataError, match=why):
-            raise DataError(report.kept[0].why)
+            raise DataError(report.skipped[0].why)
 
 
 def test_code_of_ones_own_is_folded_only_where_the_caller_says():
@@ -477,7 +477,7 @@ def test_code_of_ones_own_is_folded_only_where_the_caller_says():
     _, report = fold(Model(), within=["encoder"], example=table(5))
     assert report.folded[0].into == ("encoder.layers.0",)
     _, report = fold(Model(shared=True), within=["encoder"])
-    assert "encoder.layers.0, which is also held elsewhere in the model" in report.kept[0].why
+    assert "encoder.layers.0, which is also held elsewhere in the model" in report.skipped[0].why
     with pytest.raises(DataError, match=r"within must name nnx.Sequential modules of the model, got \['head'\]"):
         fold(Model(), within=["head"])
     with pytest.raises(DataError, match="there is nothing to fold"):

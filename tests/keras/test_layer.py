@@ -1,47 +1,31 @@
 """The layer in Keras' place on each backend, each in a process of its own; and from framework to framework."""
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import gammabeta as gb
-
-SUPPORT = Path(__file__).parents[1] / "support"
-FILES = ("keras_layer.py", "keras_devices.py")
-
-
-def run(backend: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """pytest in a new process, where nothing has imported Keras yet."""
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    # Two devices, for a batch that is spread over them. The run around this one has asked for the frameworks already.
-    environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    environment.pop("CI", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
-    return subprocess.run(
-        command, cwd=SUPPORT.parents[1], env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
+from keras_processes import check, inside, run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_on_every_backend(framework, backend):
+@inside("keras_layer.py", "keras_devices.py")
+def test_keras(framework, request, subtests, backend, file, name, options):
     framework(backend), framework("keras")
-    result = run(backend, *(str(SUPPORT / name) for name in FILES))
-    summary = result.stdout.strip().splitlines()[-1:]
-    assert result.returncode == 0, f"on {backend}:\n{result.stdout[-20_000:]}\n{result.stderr[-5_000:]}"
-    assert re.fullmatch(r"\d+ passed in .*", summary[0]), f"nothing may be left out: {summary}"
+    check(request, subtests)
 
 
 def test_a_failure_shows(tmp_path):
-    wrong = "import os\n\ndef test():\n    assert os.environ['KERAS_BACKEND'] == 'numpy'\n"
-    (tmp_path / "test_wrong.py").write_text(wrong)
-    result = run("torch", str(tmp_path / "test_wrong.py"))
-    assert result.returncode == 1 and "AssertionError: assert 'torch' == 'numpy'" in result.stdout
+    file = tmp_path / "test_wrong.py"
+    file.write_text(
+        "import os, pytest\n\n@pytest.mark.parametrize('name', ['numpy', 'torch'])\ndef test(name):\n"
+        "    assert os.environ['KERAS_BACKEND'] == name\n\ndef test_other():\n    pytest.skip('left out')\n"
+    )
+    outcomes, _ = run("torch", str(file))
+    assert outcomes["test"]["test[torch]"] == ""
+    assert "AssertionError: assert 'torch' == 'numpy'" in outcomes["test"]["test[numpy]"]
+    assert outcomes["test_other"]["test_other"].startswith("skipped")
+    outcomes, said = run("torch", f"{file}::test_not_there")
+    assert "test_not_there" not in outcomes and "not found" in said
 
 
 def test_from_torch_to_keras_to_numpy_and_back(framework):

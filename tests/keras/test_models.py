@@ -1,25 +1,20 @@
 """Networks of `keras.applications`: the quick ones on torch, which compiles nothing, and all on every backend."""
 
-import re
-from pathlib import Path
-
 import pytest
-from test_keras_layer import run
 
-FILE = str(Path(__file__).parents[1] / "support" / "keras_models.py")
-
-
-ALL = "long or not long"
+from keras_processes import check, inside
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backend", "which"),
-    [("torch", "not long"), *(pytest.param(b, ALL, marks=pytest.mark.long) for b in ("tensorflow", "jax", "torch"))],
-)
-def test_networks_that_others_wrote(framework, backend, which):
+@inside("keras_models.py", backends=("torch",), options=("-m", "not long"))
+def test_keras(framework, request, subtests, backend, file, name, options):
     framework(backend), framework("keras")
-    result = run(backend, "-m", which, FILE)
-    assert result.returncode == 0, f"on {backend}:\n{result.stdout[-20_000:]}\n{result.stderr[-5_000:]}"
-    summary = result.stdout.strip().splitlines()[-1]
-    assert re.fullmatch(r"\d+ passed(, \d+ deselected)? in .*", summary), f"nothing may be left out: {summary}"
+    check(request, subtests)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@inside("keras_models.py", options=("-m", "long or not long"))
+def test_keras_whole(framework, request, subtests, backend, file, name, options):
+    framework(backend), framework("keras")
+    check(request, subtests)

@@ -16,7 +16,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest in a new process, in which Triton interprets."""
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     environment.pop("CI", None)  # the run around this one has asked for the frameworks already
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *arguments]
     return subprocess.run(
         command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=900, check=False
     )

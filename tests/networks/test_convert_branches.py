@@ -12,7 +12,7 @@ torch, keras, nnx = pytest.importorskip("torch"), pytest.importorskip("keras"), 
 import jax  # noqa: E402
 from torch import nn  # noqa: E402
 
-from gammabeta.networks.transfer.snapshot import ROUNDING, apart  # noqa: E402
+from gammabeta.networks.transfer.snapshot import ROUNDING, relative_error  # noqa: E402
 from trained_networks import settled  # noqa: E402
 
 L = keras.layers
@@ -153,7 +153,7 @@ class FlaxResnet(nnx.Module):
 
 def same(got, want):
     """As `Parity.same` promises."""
-    assert apart(got, want) <= ROUNDING
+    assert relative_error(got, want) <= ROUNDING
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_a_resnet_goes_from_torch_to_flax_and_on_to_keras(source):
 
 
 class Siblings(nn.Module):
-    """Branches of equal shapes side by side, which only what follows them tells apart."""
+    """Branches of equal shapes side by side, which only what follows them tells relative_error."""
 
     def __init__(self, order=(0, 1, 2), blocks=1, seed=0):
         super().__init__()
@@ -232,7 +232,7 @@ def test_a_wrong_match_that_equal_shapes_hide_is_seen():
     assert report.first.startswith("joints.0 and joints.0: they are given other values, by something after")
     assert dict(report.layers)["branches.0.0.0"] == "branches.0.1.0"
     assert dict(report.layers)["branches.0.2.0"] == "branches.0.2.0", "the others are matched as without names"
-    assert apart(model(x).detach().numpy(), other(x).detach().numpy()) > 0.01
+    assert relative_error(model(x).detach().numpy(), other(x).detach().numpy()) > 0.01
     assert gb.torch.adopt(other, network).same
 
 

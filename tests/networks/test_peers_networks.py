@@ -1,9 +1,10 @@
 """What peers' users ask for and still lack, by the peers' issues: each test fails on the peer's layer, passes on ours.
 
-Elsewhere: torch #49082, a last batch of one and unweighted variances in `torch/networks/test_recalibrate.py`; torch
-#144403 and folding's errors in `torch/networks/test_fold.py`; Keras #9522 in `keras_verbs.py`, and in
-`torch/networks/test_freeze.py` for torch's `.eval()`; Keras' masks in `keras_layer.py`, flax' of a wholly masked batch
-in `flax/test_layer.py`; what nobody else diagnoses, as network-slimming #46, in `torch/networks/test_diagnose.py`.
+Elsewhere in tests/: torch #49082, a last batch of one and unweighted variances in `torch/networks/test_recalibrate.py`;
+torch #144403 and folding's errors in `torch/networks/test_fold.py`; Keras #9522 in `support/keras_verbs.py`, and in
+`torch/networks/test_freeze.py` for torch's `.eval()`; Keras' masks in `support/keras_layer.py`, flax' of a wholly
+masked batch in `flax/test_layer.py`; what nobody else diagnoses, as network-slimming #46, in
+`torch/networks/test_diagnose.py`.
 """
 
 import socket

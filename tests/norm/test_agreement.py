@@ -223,7 +223,7 @@ def tensorflow_function(given: Batch) -> Result:
 
 
 def keras_layer(given: Batch) -> Result:
-    """On the backend of this process, TensorFlow; tests/keras_layer.py has the others."""
+    """On the backend of this process, TensorFlow; tests/support/keras_layer.py has the others."""
     import keras
     import tensorflow as tf
 

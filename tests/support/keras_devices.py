@@ -1,4 +1,4 @@
-"""A batch that is spread over two devices of one CPU, on the backend of this process: run by `keras/test_layer.py`."""
+"""A batch that is spread over two devices of one CPU, on this process' backend: run by `tests/keras/test_layer.py`."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Diagnosis on this process' backend: `keras/test_diagnose.py` runs this once for each."""
+"""Diagnosis on this process' backend: `tests/keras/test_diagnose.py` runs it on each."""
 
 import json
 

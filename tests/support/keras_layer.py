@@ -1,6 +1,7 @@
-"""The layer in Keras' place, on the backend of this process: `keras/test_layer.py` runs this once for each backend."""
+"""The layer in Keras' place, on the backend of this process: `tests/keras/test_layer.py` runs it on each."""
 
 import inspect
+from zipfile import ZipFile
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras import ops
 
 import gammabeta as gb
 from gammabeta.errors import DataError, KindError, StateError
-from gammabeta.keras import BatchNormalization
+from gammabeta.keras import BatchNormalization, freeze
 from gammabeta.numpy import BatchNorm as Reference
 from keras_backend import BACKEND, compiled, float64, gradients, to_numpy, train
 
@@ -639,3 +640,18 @@ def test_a_bad_batch_is_refused_and_nothing_updated(options, x, given, error, me
 def test_integers_are_refused_when_a_model_is_made():
     with pytest.raises(KindError, match="got int32"):
         BatchNormalization()(keras.Input((3,), dtype="int32"))
+
+
+def test_a_model_that_was_saved_under_the_old_module_names_loads(tmp_path):
+    """Keras finds a class by the name that it is registered by, wherever the file says that it was."""
+    model = keras.Sequential([keras.Input((3,)), BatchNormalization(), freeze(layer_for((None, 3)))])
+    model.save(tmp_path / "new.keras")
+    with ZipFile(tmp_path / "new.keras") as new, ZipFile(tmp_path / "old.keras", "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            for now, before in ((b"keras.norm.layer", b"keras.layer"), (b"keras.networks.freeze", b"keras.freeze")):
+                content = content.replace(b"gammabeta." + now, b"gammabeta." + before)
+            old.writestr(name, content)
+    again = keras.models.load_model(tmp_path / "old.keras")
+    assert [type(layer) for layer in again.layers] == [type(layer) for layer in model.layers]
+    assert all((to_numpy(a) == to_numpy(b)).all() for a, b in zip(again.weights, model.weights, strict=True))

@@ -1,4 +1,4 @@
-"""Networks of `keras.applications`, weights random, on this process' backend: `keras/test_models.py` runs this.
+"""Networks of `keras.applications`, weights random, on this process' backend: `tests/keras/test_models.py` runs this.
 
 Each is recalibrated, so that its norms have statistics worth folding, then folded, frozen, adapted and read. What
 folding changes is told by the same network in float64.
@@ -104,7 +104,7 @@ def test_a_network_that_others_wrote(name):
     before, want = values(model), output(model, x)
 
     folded, report = fold(model, example=x)
-    assert (len(report.folded), len(report.kept)) == (QUICK | LONG)[name]
+    assert (len(report.folded), len(report.skipped)) == (QUICK | LONG)[name]
     assert same(before, values(model))
     wide = in_float64(name, model, x)
     got = output(folded, x)

@@ -1,4 +1,4 @@
-"""What is done to trained Keras models, on this process' backend: `keras/test_verbs.py` runs this once for each."""
+"""What is done to trained Keras models, on this process' backend: `tests/keras/test_verbs.py` runs it on each."""
 
 from collections import namedtuple
 from dataclasses import dataclass
@@ -169,7 +169,7 @@ def test_masks_of_keras_and_of_the_caller():
         assert exact(layer, x[kept])
     with pytest.raises(DataError, match=r"mask must name layers of the model, got \['a'\]: there are norm"):
         recalibrate(model, [x], mask=lambda batch: {"a": kept})
-    with pytest.raises(KindError, match="mask must give a boolean array, or a dict"):
+    with pytest.raises(KindError, match="mask must give a boolean array, or a mapping"):
         recalibrate(model, [x], mask=lambda batch: [1])
 
 
@@ -426,7 +426,7 @@ def test_layers_of_every_kind_in_both_orders():
     )
     before, x = values(model), np.random.default_rng(1).normal(1, 2, (3, 9, 9, 4)).astype(np.float32)
     folded, report = fold(model, example=x)
-    assert not report.kept
+    assert not report.skipped
     orders = {f.norm: (f.into, f.order) for f in report.folded}
     assert (orders["before"], orders["flat"]) == ((("taking",), "after"), (("dense",), "after"))
     assert list(orders.values()).count((("dense",), "before")) == 1
@@ -484,7 +484,7 @@ if BACKEND == "torch":  # the others compile each operation and each shape by it
         model = trained(keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10))
         x = np.random.default_rng(0).normal(0, 1, (2, 32, 32, 3)).astype(np.float32)
         _, report = fold(model, example=x)
-        assert (len(report.folded), report.kept) == (52, ())
+        assert (len(report.folded), report.skipped) == (52, ())
         assert report.difference.ulps <= 4 * np.sqrt(52 * 336)
 
 
@@ -532,7 +532,7 @@ def test_what_is_not_proven_stays_with_its_reason():
         _, report = fold(trained(chain(shape, *steps)))
         assert not report.folded
         with pytest.raises(DataError, match=why):
-            raise DataError(report.kept[0].why)
+            raise DataError(report.skipped[0].why)
 
 
 def test_a_scaler_folds_into_the_first_layer():

@@ -1,6 +1,7 @@
 """The layer in torch's place: against float64, against torch, by finite differences, in every layout and type."""
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -473,7 +474,7 @@ def test_one_call_gives_what_threads_do_and_what_arrays_do(monkeypatch, shape, t
     results, sums = [], 10 * (x.numel() / shape[1]) ** 2 * 2.0**-53
     for split, least, call in ((2**30, 2**30, fast_path.call), (0, 1, fast_path.call), (0, 1, lambda *_: None)):
         monkeypatch.setattr(fast_path, "SPLIT", split)
-        monkeypatch.setattr(fast_path.memory, "LEAST", least)
+        monkeypatch.setattr(fast_path.buffer_cache, "LEAST", least)
         monkeypatch.setattr(fast_path, "call", call)
         layer = layer_for(shape[1], dtype).train(training)
         z = x.clone().requires_grad_(training)
@@ -547,3 +548,13 @@ def test_a_dispatch_mode_sees_operations():
     with torch.no_grad():
         graph = make_fx(layer)(random(8, 3))
         same(graph(random(8, 3, seed=1)), layer(random(8, 3, seed=1)))
+
+
+def test_a_pickle_of_a_whole_model_that_names_the_old_module_loads():
+    layer = layer_for()
+    pickled = pickle.dumps(layer, protocol=2)  # whose names are text up to a newline
+    old = pickled.replace(b"cgammabeta.torch.norm.layer\nBatchNorm\n", b"cgammabeta.torch.layer\nBatchNorm\n")
+    again = pickle.loads(old)
+    assert old != pickled and type(again) is BatchNorm
+    assert again.state_dict().keys() == layer.state_dict().keys()
+    assert all((again.state_dict()[name] == value).all() for name, value in layer.state_dict().items())

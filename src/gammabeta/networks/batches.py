@@ -1,4 +1,4 @@
-"""Batches on their way to a model of any framework: which they are, what is said of them, and what of an error."""
+"""How batches reach a model of any framework: checks, progress reports, and the batch's number in errors."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ Progress = Callable[[int, int], None]
 
 
 class BatchFeed(NamedTuple):
-    """How batches reach a model."""
+    """The batches of a pass, how the model is called with one, its mask, and who hears of progress."""
 
     batches: Iterable[Any]
     call: Call
@@ -22,12 +22,12 @@ class BatchFeed(NamedTuple):
     progress: Progress
 
 
-def quiet(done: int, size: int) -> None:
-    """Report no progress."""
+def no_progress(done: int, size: int) -> None:
+    """The default `Progress`: does nothing."""
 
 
 def numbered(batches: Iterable[Any], progress: Progress) -> Iterator[tuple[int, Any]]:
-    """(number, batch) for each batch, from 1; progress hears of each that is done, and of how many, 0 if not known."""
+    """Yield (number, batch) from 1, and call progress(number, size) after each; size is 0 if it is not known."""
     size = _size(batches)
     for number, batch in enumerate(batches, 1):
         yield number, batch
@@ -43,7 +43,7 @@ def _size(batches: Any) -> int:
 
 @contextmanager
 def in_batch(number: int) -> Iterator[None]:
-    """Say in an error's note which batch it came with."""
+    """Add the batch's number as a note to an error raised within the block."""
     try:
         yield
     except Exception as error:
@@ -52,7 +52,7 @@ def in_batch(number: int) -> Iterator[None]:
 
 
 def iterable(batches: Any, again: str = "") -> None:
-    """Refuse what is no iterable of batches, or if they are needed `again` what can be gone through only once."""
+    """Raise unless `batches` is an iterable of batches; with `again`, the reason, one that can be iterated twice."""
     if arrays.kind(batches) != "other" or isinstance(batches, Mapping | str) or not isinstance(batches, Iterable):
         raise KindError(
             f"batches must be a list of batches, a loader or another iterable, got {type(batches).__name__}: one batch "
@@ -66,13 +66,13 @@ def iterable(batches: Any, again: str = "") -> None:
 
 
 def some(count: int) -> None:
-    """Refuse to have had no batch."""
+    """Raise if there was no batch."""
     if not count:
         raise DataError("batches must give at least one batch, got none: is the loader empty, or a generator used up?")
 
 
 def first(batch: Any) -> Any:
-    """A batch without its labels: of a tuple or a list the first element; a dataclass as a mapping."""
+    """A batch without labels: the first element of a tuple or a list; a dataclass as a dict."""
     if isinstance(batch, tuple | list) and batch:
         batch = batch[0]
     if is_dataclass(batch) and not isinstance(batch, type):
@@ -81,7 +81,7 @@ def first(batch: Any) -> Any:
 
 
 def array(batch: Any) -> None:
-    """Refuse what is no array."""
+    """Raise unless `batch` is an array."""
     if arrays.kind(batch) == "other":
         raise KindError(
             f"a batch must be an array, a tuple that begins with one, a mapping or a dataclass, got "
@@ -90,7 +90,7 @@ def array(batch: Any) -> None:
 
 
 def named(batch: Mapping[str, Any], takes: Iterable[str]) -> dict[str, Any]:
-    """The entries of a mapping that a model takes by name."""
+    """The entries of a batch whose names the model takes. DataError if there is none."""
     names = list(takes)
     chosen = {name: value for name, value in batch.items() if name in names}
     if not chosen:

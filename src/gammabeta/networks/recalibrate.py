@@ -1,12 +1,14 @@
 """Recalibration in any framework: batches go through a model until each layer has the statistics of its inputs.
 
-How the layers of a framework are read, written and watched, its `StatLayers` says.
+A framework's own `StatLayers` reads, writes and watches its layers. The public functions of the frameworks repeat their
+docstring on purpose: each names its own layers and defaults, and `help()` shows it whole.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,74 +25,122 @@ from gammabeta.statistics.accumulator import MomentsAccumulator
 Array = NDArray[Any]
 Pair = tuple[Floats, Floats]
 Before = Callable[[str, Any, Any, Any], None]
+"""before(name, layer, x, mask): called before each call of a layer."""
+
+Add = Callable[[MomentsAccumulator, str, Any, Any, Any], bool]
+"""add(total, name, layer, x, mask): adds a call's values to its layer's total."""
 
 
 def no_hook(name: str, layer: Any, x: Any, mask: Any) -> None:
-    """A `Before` for calls that nobody looks at."""
+    """The default `Before`: does nothing."""
+
+
+class CalibrationPass(NamedTuple):
+    """What one pass of the batches gave: each layer's moments and number of calls, and the number of batches."""
+
+    moments: dict[str, Moments]
+    calls: dict[str, int]
+    batches: int
+
+    def joined(self, other: Self) -> Self:
+        """The pass over the batches of both."""
+        moments, calls = dict(self.moments), dict(self.calls)
+        for name, part in other.moments.items():
+            moments[name] = moments[name] + part if name in moments else part
+            calls[name] = calls.get(name, 0) + other.calls[name]
+        return type(self)(moments, calls, self.batches + other.batches)
 
 
 class StatLayers(ABC):
-    """The layers of a model whose statistics may move, by name; and why those of others may not."""
+    """The layers of a model whose statistics may move, by name; and why those of others may not.
+
+    Attributes:
+        which: the names of the statistics, for messages.
+        none_left: why a model may have lost such layers, for messages.
+        unseen: where a layer's calls are not seen, for messages.
+        mask_type: the type of a mask; None for any array.
+    """
+
+    which: str
+    none_left = ""
+    unseen = "within a compiled function no call is seen"
+    mask_type: type | None = None
 
     def __init__(self, model: Any, layers: dict[str, Any], others: dict[str, str]) -> None:
         self.model, self.layers, self.others = model, layers, others
 
-    def some(self, verb: str, which: str) -> None:
+    def some(self, verb: str) -> Self:
         """Refuse a model without such layers."""
         if not self.layers:
             why = "".join(f"; {name or 'the model'}: {reason}" for name, reason in self.others.items())
             raise DataError(
-                f"{verb} needs a layer with running statistics ({which}), {type(self.model).__name__} has none{why}"
+                f"{verb} needs a layer with running statistics ({self.which}), {type(self.model).__name__} has none"
+                f"{self.none_left}{why}"
             )
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """All layers with running statistics, in the order of the report."""
+        return [*self.others, *self.layers]
 
     @abstractmethod
     def variables(self, layer: Any) -> tuple[Any, ...]:
-        """What holds a layer's running mean and variance, and all that follows from them."""
+        """The framework's variables of a layer's running mean, variance and what is derived from these."""
 
     @abstractmethod
-    def read(self, variable: Any) -> Array:
-        """A copy of a variable's value, of its own type."""
+    def read(self, variable: Any) -> Any:
+        """A copy of a variable's value, of its own type, as `write` takes it."""
 
     @abstractmethod
-    def write(self, variable: Any, value: Array) -> None:
+    def write(self, variable: Any, value: Any) -> None:
         """Give a variable another value."""
 
     @abstractmethod
-    def put(self, layer: Any, values: Pair) -> None:
-        """Write the running mean and variance, and all that follows from them."""
+    def write_stats(self, layer: Any, values: Pair) -> None:
+        """Write the running mean and variance, float64 of the shape of the features, and all that follows from them."""
 
     @abstractmethod
     def counted(self, layer: Any, calls: int) -> None:
-        """Write how many calls the statistics are of, where the layer keeps that."""
+        """Write the number of calls that the statistics are of, where the layer keeps one."""
 
     @abstractmethod
-    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        """The exact moments of the values of a call that count."""
+    def add(self, total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: Any) -> None:
+        """Add the values of a call that count to the layer's total.
+
+        Raises:
+            DataError: one of them is NaN or infinite; the message says in which layer.
+        """
 
     @abstractmethod
     def watching(self, before: Before) -> AbstractContextManager[None]:
         """Run the model in evaluation, with `before(name, layer, x, mask)` before each call of a layer."""
+
+    def adder(self, adapting: bool) -> Add:
+        """A function that adds the calls of one pass to totals; it returns whether it wrote the statistics too."""
+
+        def add(total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: Any) -> bool:
+            self.add(total, name, layer, x, mask)
+            return False
+
+        return add
+
+    def over_processes(self, run: Callable[[], CalibrationPass]) -> CalibrationPass:
+        """The pass that `run` makes, joined with those of the other processes, if there are any."""
+        return run()
 
     def unbiased(self, layer: Any) -> bool:
         """Whether the running variance is Σ(x − mean)² / (n − 1); / n unless the layer says so."""
         return bool(getattr(layer, "unbiased", False))
 
     def statistics(self, layer: Any) -> Pair:
-        """The running mean and variance in float64."""
+        """The running mean and variance, copies in float64."""
         mean, var = (self.read(variable).astype(np.float64) for variable in self.variables(layer)[:2])
         return mean, var
 
 
-class Seen(NamedTuple):
-    """What came to each layer: its moments, and in how many calls; and how many batches there were."""
-
-    moments: dict[str, Moments]
-    calls: dict[str, int]
-    batches: int
-
-
 def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recalibration:
-    """`recalibrate` of the frameworks' folders."""
+    """Recalibrate a framework's layers on the batches of a feed, in one pass or until nothing moves."""
     feeds.iterable(feed.batches, "sequential=True" if sequential else "")
     layers = tracked.layers
     old = {name: tracked.statistics(layer) for name, layer in layers.items()}
@@ -98,8 +148,8 @@ def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recal
         new, passes, settled = old, 0, False
         while not settled and passes < (len(layers) if sequential else 1):
             before = new
-            seen = through(tracked, feed, adapting=passes == 0)
-            new = _settle(tracked, seen, old)
+            seen = tracked.over_processes(partial(run_calibration, tracked, feed, adapting=passes == 0))
+            new = _settle(tracked, reached(seen, tracked), old)
             passes += 1
             settled = passes > 1 and _same(before, new)
         alone = all(calls <= seen.batches for calls in seen.calls.values())
@@ -109,8 +159,8 @@ def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recal
     return Recalibration(_reports(tracked, seen, old, new), passes, settled)
 
 
-def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
-    """Run the model on all batches.
+def run_calibration(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> CalibrationPass:
+    """Run the model on all batches once, and return each layer's moments.
 
     With `adapting` each layer normalizes by its statistics so far, the batch's included, which are then its running
     ones: whatever they were before, those of the layers behind are not taken of nonsense.
@@ -118,76 +168,89 @@ def through(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Seen:
     totals: dict[str, MomentsAccumulator] = {}
     calls: dict[str, int] = {}
     old = {name: tracked.statistics(layer) for name, layer in tracked.layers.items()}
+    add = tracked.adder(adapting)
     masks: Any = None
     count = 0
 
     def before(name: str, layer: Any, x: Any, mask: Any) -> None:
         if mask is None:
-            mask = masks.get(name) if isinstance(masks, dict) else masks
-        total = totals.setdefault(name, MomentsAccumulator())
-        total.join(tracked.moments(name, layer, x, mask))
+            mask = masks.get(name) if isinstance(masks, Mapping) else masks
+        total = totals.get(name)
+        if total is None:
+            total = totals[name] = MomentsAccumulator()
+        written = add(total, name, layer, x, mask)
         calls[name] = calls.get(name, 0) + 1
-        if adapting:
-            tracked.put(layer, recalibrate_report.statistics(total, tracked.unbiased(layer), old[name]))
+        if adapting and not written:
+            tracked.write_stats(layer, recalibrate_report.statistics(total, tracked.unbiased(layer), old[name]))
 
     with tracked.watching(before):
         for count, batch in feeds.numbered(feed.batches, feed.progress):
             with feeds.in_batch(count):
-                masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers)
+                masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers, tracked.mask_type)
                 feed.call(tracked.model, batch)
-    return reached(Seen({name: total.moments() for name, total in totals.items()}, calls, count), tracked)
+    return CalibrationPass({name: total.moments() for name, total in totals.items()}, calls, count)
 
 
-def reached(seen: Seen, tracked: StatLayers) -> Seen:
-    """Refuse a pass in which there was nothing to see."""
+def reached(seen: CalibrationPass, tracked: StatLayers) -> CalibrationPass:
+    """Refuse a pass without batches, or whose batches reached no layer."""
     feeds.some(seen.batches)
     if not seen.moments:
         raise DataError(
             f"a batch must reach a layer with running statistics, {seen.batches} reached none of "
-            f"{', '.join(tracked.layers)}: call the model itself in call=; within a compiled function no call is seen"
+            f"{', '.join(tracked.layers)}: call the model itself in call=; {tracked.unseen}"
         )
     return seen
 
 
-def masked(given: Any, layers: dict[str, Any]) -> Any:
-    """What `mask` gave for a batch: a mask, or masks by the names of layers."""
-    if isinstance(given, dict):
+def masked(given: Any, layers: dict[str, Any], kind: type | None = None) -> Any:
+    """Check what `mask` gave for a batch: a mask, or a mapping from layers' names to masks.
+
+    kind: a mask's type; None for any array.
+
+    Raises:
+        DataError: a name is that of no layer.
+        KindError: it is neither.
+    """
+    if isinstance(given, Mapping):
         if unknown := set(given) - set(layers):
             raise DataError(f"mask must name layers of the model, got {sorted(unknown)}: there are {', '.join(layers)}")
         return given
-    if not hasattr(given, "shape"):
-        raise KindError(f"mask must give a boolean array, or a dict from layers' names to them, got {given!r:.60}")
+    if not (hasattr(given, "shape") if kind is None else isinstance(given, kind)):
+        word = "array" if kind is None else kind.__name__.lower()
+        raise KindError(f"mask must give a boolean {word}, or a mapping from layers' names to such, got {given!r:.60}")
     return given
 
 
-def _settle(tracked: StatLayers, seen: Seen, old: dict[str, Pair]) -> dict[str, Pair]:
-    """Give each layer the statistics of what it has seen."""
+def _settle(tracked: StatLayers, seen: CalibrationPass, old: dict[str, Pair]) -> dict[str, Pair]:
+    """Write the statistics of a pass into its layers, and return all layers' statistics."""
     new = dict(old)
     for name, layer in tracked.layers.items():
         if name in seen.moments:
             new[name] = recalibrate_report.statistics(seen.moments[name], tracked.unbiased(layer), old[name])
-            tracked.put(layer, new[name])
+            tracked.write_stats(layer, new[name])
     return new
 
 
 def _same(before: dict[str, Pair], after: dict[str, Pair]) -> bool:
-    """Whether no statistic moved by a bit."""
+    """Whether all statistics are equal to the bit."""
     return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
 
 
-def _reports(tracked: StatLayers, seen: Seen, old: dict[str, Pair], new: dict[str, Pair]) -> tuple[LayerReport, ...]:
-    reports = [LayerReport(name, reason) for name, reason in tracked.others.items()]
-    for name in tracked.layers:
+def _reports(
+    tracked: StatLayers, seen: CalibrationPass, old: dict[str, Pair], new: dict[str, Pair]
+) -> tuple[LayerReport, ...]:
+    reports = []
+    for name in tracked.names:
         if name in seen.moments:
             reports.append(recalibrate_report.report(name, seen.moments[name], seen.calls[name], old[name], new[name]))
         else:
-            reports.append(LayerReport(name, "not reached"))
+            reports.append(LayerReport(name, tracked.others.get(name, "not reached")))
     return tuple(reports)
 
 
 @contextmanager
 def undone_on_error(tracked: StatLayers) -> Iterator[None]:
-    """After an error, every statistic as it was, to the bit."""
+    """Restore every statistic, to the bit, if the block raises."""
     held = [variable for layer in tracked.layers.values() for variable in tracked.variables(layer)]
     before = [(variable, tracked.read(variable)) for variable in held]
     try:
@@ -198,15 +261,15 @@ def undone_on_error(tracked: StatLayers) -> Iterator[None]:
         raise
 
 
-def moments(name: str, x: Array, reduced_axes: axes.Axis, kept: Array | None) -> Moments:
-    """The exact moments of the values of a call that count: all of them, or those where `kept`, of x's rank, is True.
+def moments(name: str, x: Array, reduced_axes: axes.Axis, mask: Array | None) -> Moments:
+    """The exact moments of the values of a call that count: all of them, or those where `mask`, of x's rank, is True.
 
     Raises:
         DataError: one of them is NaN or infinite; the message says in which layer.
     """
     try:
         found = Moments.of(
-            x, axis=reduced_axes, weights=None if kept is None else np.broadcast_to(kept, x.shape), nan="raise"
+            x, axis=reduced_axes, weights=None if mask is None else np.broadcast_to(mask, x.shape), nan="raise"
         )
     except DataError as error:
         raise DataError(f"{name or 'the model'}: {error}") from None
@@ -220,7 +283,7 @@ def moments(name: str, x: Array, reduced_axes: axes.Axis, kept: Array | None) ->
 
 
 def rounded(value: Floats, dtype: Any) -> Array:
-    """A statistic in a layer's type.
+    """A float64 statistic as a new array of a layer's dtype.
 
     Raises:
         DataError: it is beyond that type.

@@ -1,4 +1,4 @@
-"""What recalibration does in every framework: exact moments become running statistics, and a report says what moved."""
+"""Recalibration's arithmetic and report: exact moments become running statistics, and what moved is listed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """What became of one layer.
+    """The outcome of recalibration for one layer.
 
     Args:
         name: its path in the model.
@@ -113,7 +113,7 @@ def mixed(prior: float, count: float, trained: Any, batch: Any) -> Any:
 def report(
     name: str, moments: Moments, calls: int, old: tuple[Floats, Floats], new: tuple[Floats, Floats]
 ) -> LayerReport:
-    """What recalibration did to a layer that was called."""
+    """The `LayerReport` of a layer that was called."""
     count = int(moments.count.min(initial=2**62)), int(moments.count.max(initial=0))
     if count[1] < 2:
         return LayerReport(name, "fewer than two values of each feature", count, calls)

@@ -1,4 +1,4 @@
-"""Composition of a linear layer with an affine map: the arithmetic of folding, in no framework's terms.
+"""The arithmetic of folding: a linear map before or after an affine map is one linear map.
 
     a(W·x + b) = (a.scale · W)·x + a(b)        `after`
     W·a(x) + b = (W · a.scale)·x + b + W·a(0)  `before`
@@ -27,7 +27,7 @@ class Features:
     axes: Callable[[int], tuple[int, ...]]
 
     def flat(self, inputs: int) -> Affine | None:
-        """The map of (n, …) made (n, inputs), or None if the features do not lie in that order."""
+        """The map for data flattened from (n, …) to (n, inputs); None if the features are not in that order."""
         dimensions = len(self.affine.shape)
         first = tuple(range(1, dimensions + 1))
         if any(self.axes(rank) != first for rank in range(2, 6) if len(self.axes(rank)) == dimensions):
@@ -39,7 +39,7 @@ class Features:
 
 
 def feature_axes_at(axis: axes.Axis | None) -> Callable[[int], tuple[int, ...]]:
-    """Return a function of ndim that gives the axes that are not reduced; with None it gives axis 1."""
+    """Return a function of ndim that gives the axes not reduced; axis=None reduces all but axis 1."""
 
     def along(rank: int) -> tuple[int, ...]:
         try:
@@ -70,12 +70,12 @@ class Linear:
 
     @property
     def inputs(self) -> int:
-        """The number of input features or channels."""
+        """The number of input features or channels, of all groups."""
         return int(self.weight.shape[0] * self.weight.shape[2])
 
     @property
     def outputs(self) -> int:
-        """The number of output features or channels."""
+        """The number of output features or channels, of all groups."""
         return int(self.weight.shape[0] * self.weight.shape[1])
 
     def after(self, a: Affine) -> "Linear":

@@ -1,4 +1,4 @@
-"""The state of a batch-norm layer in no framework's terms, by which layers move between frameworks."""
+"""The state of a batch-norm layer in no framework's terms, by which a layer moves from one to another."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -25,12 +25,12 @@ _DOUBLE = (torch.float64, torch.int32)
 
 
 def takes(x: Tensor) -> bool:
-    """Whether x is elsewhere than in the host's memory, or to be treated so."""
+    """Whether x lies on a GPU, or is to be treated so (Triton's interpreter)."""
     return x.is_cuda or INTERPRETED
 
 
 def sums(x: Tensor, axis: axes.Axis, omit: bool) -> Sums:
-    """`kernels.moments.sums` of a tensor."""
+    """Exact Σx and Σx² of a tensor, as `kernels.moments.sums` gives them of an array; in the host's memory."""
     reduced_axes = axes.reduced(axis, x.ndim)
     x = _plain(x)
     if not _fits(x):
@@ -42,7 +42,7 @@ def sums(x: Tensor, axis: axes.Axis, omit: bool) -> Sums:
 
 
 def extent(x: Tensor, axis: axes.Axis) -> Range:
-    """`kernels.minmax.extent` of a tensor: per feature the least and the greatest value, and how many are NaN."""
+    """Minimum, maximum and number of NaN per feature of a tensor, as `kernels.minmax.extent` gives them: (f,) each."""
     reduced_axes = axes.reduced(axis, x.ndim)
     x = _plain(x)
     if not x.numel() or x.dtype in (torch.int64, torch.uint64, torch.uint32, torch.uint16):
@@ -89,7 +89,7 @@ def _kernels() -> Any:
 
 
 class _Sweep:
-    """A tensor of some values, its ends found: what each feature's windows are, and what is not finite."""
+    """One tensor's exact sums: finds each feature's largest exponent, then adds values window by window below it."""
 
     def __init__(self, x: Tensor, reduced_axes: tuple[int, ...]) -> None:
         self._x, self._tiling, self._kernels = x, Tiling(x, reduced_axes, TILE), _kernels()
@@ -138,7 +138,7 @@ def _exponents(bits: Integers) -> Integers:
 
 
 def _limbs(counts: Integers, exponents: Integers) -> limbs.Limbs:
-    """The numbers (low + high · 2³²) · 2^exponent. counts: (2, features)."""
+    """The numbers (low + high · 2³²) · 2^exponent as limbs. counts: int64 (2, features): low, high."""
     least_ = int(exponents.min())
     numbers = zip(*counts.tolist(), (exponents - least_).tolist(), strict=True)
     return limbs.from_integers([(low + (high << limbs.BITS)) << more for low, high, more in numbers], least_)

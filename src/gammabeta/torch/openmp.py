@@ -1,4 +1,4 @@
-"""Compiled functions on the threads that torch has: between its operations they stand ready, and others would wait."""
+"""Runs compiled functions on torch's own OpenMP threads, which are awake between torch's operations."""
 
 import ctypes
 from functools import cache
@@ -37,7 +37,7 @@ def _called(function: int) -> Any:
 
 
 def count() -> int:
-    """On how many threads `run` is."""
+    """The number of threads that `call_on_torch_threads` uses."""
     return min(torch.get_num_threads(), thread_pool.count())
 
 
@@ -51,18 +51,18 @@ def together(function: int, kernel: Kernel, room: NDArray[np.float64], many: int
         parallel(function, room.ctypes.data, many, 0)
 
 
-def alone(function: int, given: int) -> None:
-    """Call the compiled function at an address with an int64."""
+def call_here(function: int, given: int) -> None:
+    """Call the compiled `void f(int64)` at an address on this thread."""
     _called(function)(given)
 
 
-def run(function: int, given: int) -> None:
-    """The same on each of torch's threads at the same time, or on as many as `threads.limit` allows.
+def call_on_torch_threads(function: int, given: int) -> None:
+    """Run a compiled `void f(int64)` once on each OpenMP thread of torch, or on as many as `threads.limit` allows.
 
-    On this one alone where torch has one, or not these.
+    On this thread alone if torch has one thread, or its OpenMP library is not found.
     """
     parallel, many = _parallel(), count()
     if parallel is None or many == 1:
-        alone(function, given)
+        call_here(function, given)
     else:
         parallel(function, given, many, 0)

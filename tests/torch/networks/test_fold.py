@@ -66,9 +66,9 @@ def paths(report):
 
 
 def why(report):
-    """The reason of the one norm that was kept."""
-    (kept,) = report.kept
-    return kept.why
+    """The reason of the one norm that was skipped."""
+    (skipped,) = report.skipped
+    return skipped.why
 
 
 def test_the_comparison_can_fail(monkeypatch):
@@ -273,7 +273,7 @@ KEPT = {
 
 @pytest.mark.parametrize("example", [False, True], ids=["symbolically", "on an example"])
 @pytest.mark.parametrize(("way", "reason"), KEPT.values(), ids=KEPT)
-def test_what_is_not_proven_is_kept(way, reason, example):
+def test_what_is_not_proven_is_skipped(way, reason, example):
     layers = {"conv": conv(), "valid": nn.Conv2d(3, 3, 3)}
     fused = {"fused": BatchNorm(3)} if "fused" in way.__code__.co_names else {"norm": norm()}
     chosen = way if not example else lambda m, x: way(m, x) if x.shape[0] == 2 else x  # the condition defeats torch.fx
@@ -281,7 +281,7 @@ def test_what_is_not_proven_is_kept(way, reason, example):
     folded, report = fold(model, example=PICTURES.clone() if example else None)
     assert report.traced == ("on the example" if example else "symbolically")
     assert not report.folded and reason in why(report), report
-    assert type(folded.get_submodule(report.kept[0].norm)) is type(model.get_submodule(report.kept[0].norm))
+    assert type(folded.get_submodule(report.skipped[0].norm)) is type(model.get_submodule(report.skipped[0].norm))
 
 
 def test_values_kept_in_an_unknown_structure_are_seen_in_a_run():
@@ -470,7 +470,7 @@ def test_the_function_is_listed():
 
     _, report = fold(settled(Own(way, conv=conv(), norm=norm(), norm2=norm())))
     assert [f.norm for f in report.folded] == ["norm"]
-    assert {k.norm: k.why.split(":")[0] for k in report.kept} == {
+    assert {k.norm: k.why.split(":")[0] for k in report.skipped} == {
         "norm2": "it is not called",
         "the function batch_norm": "a call in a forward pass is no module to replace",
     }
@@ -645,7 +645,7 @@ def convolutional(draw):
 def test_folding_keeps_outputs(model, seed):
     x = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
     report = unchanged(model, x)
-    assert len(report.folded) + len(report.kept) == sum("BatchNorm" in type(layer).__name__ for layer in model)
+    assert len(report.folded) + len(report.skipped) == sum("BatchNorm" in type(layer).__name__ for layer in model)
     assert report.folded
 
 
@@ -672,7 +672,7 @@ def test_trained_networks_stay_as_good(network, ours):
     model, x, labels = network
     model = convert(copy.deepcopy(model)) if ours else model
     folded, report = fold(model, example=x)
-    assert not report.kept and len(report.folded) == sum("BatchNorm" in type(m).__name__ for m in model.modules())
+    assert not report.skipped and len(report.folded) == sum("BatchNorm" in type(m).__name__ for m in model.modules())
     wide = copy.deepcopy(model).double()
     # Both are float32's roundings of one function: neither is further from it than a few times the other.
     assert error(folded, x, wide) <= 4 * error(model, x, wide)

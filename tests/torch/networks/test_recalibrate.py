@@ -575,7 +575,7 @@ def test_a_limit_of_threads_is_one_of_torchs_too(monkeypatch, limit):
 
     def parallel(function, given, many, flags):
         asked.append(many)
-        openmp.alone(function, given)
+        openmp.call_here(function, given)
 
     monkeypatch.setattr(openmp, "_parallel", lambda: parallel)
     try:

@@ -20,7 +20,7 @@ from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.io.paths import State, changed, state_of
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import KindError
-from gammabeta.kernels.affine import apply_beside
+from gammabeta.kernels.affine import apply_columns
 from gammabeta.statistics import Extrema
 
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once

@@ -1,4 +1,4 @@
-"""Statistics of the test batch, mixed with the trained ones by count, for as long as that is wanted."""
+"""`adapt` for Flax: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.flax.networks import stat_layers
-from gammabeta.flax.networks.stat_layers import WHICH, StatLayers
+from gammabeta.flax.networks.stat_layers import StatLayers
 from gammabeta.flax.norm import validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
@@ -46,8 +46,7 @@ def adapt(model: nnx.Module, *, prior: float = 16.0) -> Adaptation:
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    found = StatLayers(model)
-    found.some("adapt", WHICH)
+    found = StatLayers(model).some("adapt")
     for name, layer in found.layers.items():
         if stat_layers.is_adapted(layer):
             raise DataError(f"{name or 'the model'} is adapted already: undo that first")
@@ -55,7 +54,7 @@ def adapt(model: nnx.Module, *, prior: float = 16.0) -> Adaptation:
 
 
 def _begun(layer: Any, prior: float) -> Callable[[], None]:
-    """Change a layer's class; what changes it back."""
+    """Change a layer's class to the adapted one; return what changes it back."""
     undo = partial(stat_layers.become, layer, type(layer))
     stat_layers.become(layer, _kind(layer.__class__, float(prior)))
     return undo
@@ -83,11 +82,11 @@ def _kind(base: Any, prior: float) -> Any:
 
 
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
-    """The mean and the variance to normalize a batch by."""
+    """The mean and variance to normalize a batch by: new arrays of the features' shape."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
-    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
-    count = shared.samples(space, x, kept, reduced_axes)
+    mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
+    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)
+    count = shared.samples(space, x, mask, reduced_axes)
     return [
         shared.mixed(space, prior, count, old[...], batch)
         for old, batch in ((layer.mean, seen.mean), (layer.var, seen.var))

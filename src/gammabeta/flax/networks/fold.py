@@ -51,7 +51,7 @@ def fold(
     >>> model = nnx.Sequential(nnx.Linear(3, 8, use_bias=False, rngs=rngs), nnx.BatchNorm(8, rngs=rngs), nnx.relu)
     >>> folded, report = fold(model)
     >>> print(report)
-    1 folded, 0 kept; traced through nnx.Sequential
+    1 folded, 0 skipped; traced through nnx.Sequential
       layers.1 folded into layers.0, before it
     >>> folded.layers[1] is nnx.identity
     True
@@ -74,7 +74,7 @@ def fold(
         dtype = str(first.param_dtype.dtype if hasattr(first.param_dtype, "dtype") else np.dtype(first.param_dtype))
         notes = fold_report.digits(features.affine, float(jnp.finfo(dtype).eps), dtype, "a float64 model")
     result = _result(model, graph, work)
-    report = Report(tuple(work.done), work.kept(), "through nnx.Sequential", notes=notes)
+    report = Report(tuple(work.done), work.skipped(), "through nnx.Sequential", notes=notes)
     if example is not None:
         plain: Any = nnx.clone(model)
         plain.eval()

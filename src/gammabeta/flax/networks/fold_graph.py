@@ -1,10 +1,9 @@
-"""The calls within `nnx.Sequential`s, which flax' own code makes, one after the other. Other code nobody can read."""
+"""flax' `LayerGraph`: the calls within `nnx.Sequential`s, one after the other; other code cannot be read."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from flax import nnx
 
 from gammabeta.affine import Affine
@@ -12,7 +11,7 @@ from gammabeta.errors import DataError
 from gammabeta.flax.networks import linear, stat_layers
 from gammabeta.flax.norm.layer import BatchNorm
 from gammabeta.networks.fold import planner
-from gammabeta.networks.fold.planner import Link
+from gammabeta.networks.fold.planner import LayerLink
 from gammabeta.networks.fold.report import RefusalError
 from gammabeta.norm.linear_map import Features, Linear
 
@@ -20,7 +19,7 @@ NORMS = (nnx.BatchNorm, BatchNorm)
 
 
 class LayerGraph(planner.LayerGraph):
-    """A site is (chain, place); the name of what is called there is `chains[chain][place]`."""
+    """The calls in a model's `nnx.Sequential`s; a site is (chain, place), its layer's name `chains[chain][place]`."""
 
     def __init__(self, model: Any, within: tuple[str, ...]) -> None:
         self.modules = stat_layers.modules(model)
@@ -69,18 +68,18 @@ class LayerGraph(planner.LayerGraph):
             raise RefusalError(f"it has axis={layer.axis}, and only -1 is the last axis whatever x's shape")
         return Features(_affine(layer), lambda rank: (rank - 1,))
 
-    def source(self, site: Any) -> Link:
+    def source(self, site: Any) -> LayerLink:
         chain, place = site
         for before in range(place - 1, -1, -1):
             if not self._passes(self.chains[chain][before]):
-                return Link((chain, before), self.chains[chain][before])
+                return LayerLink((chain, before), self.chains[chain][before])
         raise RefusalError("it normalizes the model's input")
 
-    def sinks(self, site: Any) -> Sequence[Link]:
+    def sinks(self, site: Any) -> Sequence[LayerLink]:
         chain, place = site
         for behind in range(place + 1, len(self.chains[chain])):
             if not self._passes(self.chains[chain][behind]):
-                return [Link((chain, behind), self.chains[chain][behind])]
+                return [LayerLink((chain, behind), self.chains[chain][behind])]
         raise RefusalError("its output is the model's")
 
     def check_linear(self, layer: str, words: str, after: bool) -> None:
@@ -93,7 +92,7 @@ class LayerGraph(planner.LayerGraph):
     def uneven(self, layer: str) -> str | None:
         return linear.uneven(self.modules[layer])
 
-    def lies(self, features: Features, link: Link, after: bool) -> Affine:
+    def lies(self, features: Features, link: LayerLink, after: bool) -> Affine:
         weights = self.read(link.layer)
         size = weights.inputs if after else weights.outputs
         rank = linear.rank(self.modules[link.layer])
@@ -139,9 +138,5 @@ def _parts(node: Any) -> Iterable[Any]:
 
 def _affine(layer: Any) -> Affine:
     mean, var = linear.floats(layer.mean), linear.floats(layer.var)
-    gamma, beta = (None if v is None else linear.floats(v) for v in (layer.scale, layer.bias))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.epsilon)
-    if not all(np.isfinite(p).all() for p in (mean, scale, 0.0 if beta is None else beta)):
-        raise RefusalError("its running statistics or parameters are not finite")
-    return Affine(mean, scale, 0.0 if beta is None else beta)
+    gamma, beta = (None if value is None else linear.floats(value) for value in (layer.scale, layer.bias))
+    return planner.norm_affine(mean, var, gamma, beta, layer.epsilon)

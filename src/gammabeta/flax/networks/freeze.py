@@ -67,7 +67,7 @@ def unfreeze(model: nnx.Module) -> nnx.Module:
 
 @cache
 def _kind(base: Any) -> Any:
-    """The frozen kind of a class: one for each, with no other base, since an object may not take a class with two."""
+    """The frozen class of a layer's class, made once; with one base, since an object may not take a class with two."""
 
     def call(self: Any, x: Any, use_running_average: bool | None = None, **given: Any) -> Any:
         """Evaluate."""

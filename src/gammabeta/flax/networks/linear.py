@@ -1,4 +1,4 @@
-"""flax' linear layers as `folding.Linear`, and back: how each kind lays out its weights, and how it pads."""
+"""flax' linear layers as `linear_map.Linear`, and back: each kind's weight layout, and its padding."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from flax import nnx
 from jax import lax
 from jax import numpy as jnp
 
-from gammabeta.networks.fold.planner import check_size, from_channels_last, to_channels_last
+from gammabeta.networks.fold.planner import check_size, from_channels_last, layer_weights
 from gammabeta.norm.linear_map import Linear
 
 KINDS = (nnx.Linear, nnx.Embed, nnx.Conv, nnx.ConvTranspose)
@@ -31,14 +31,9 @@ def written(layer: Any, linear: Linear) -> tuple[Any, Any]:
         RefusalError: the layer's type cannot hold them.
     """
     like = _weight(layer)
-    shape = like.shape
-    if getattr(layer, "transpose_kernel", False):
-        values = to_channels_last(linear.weight, (*shape[:-2], *shape[:-3:-1])).swapaxes(-1, -2)
-    else:
-        values = to_channels_last(linear.weight, shape)
-    if type(layer) is nnx.Embed:
-        return _rounded(values + linear.bias, like.dtype), None
-    return _rounded(values, like.dtype), _rounded(linear.bias, like.dtype)
+    form = like.shape, getattr(layer, "transpose_kernel", False), type(layer) is nnx.Embed
+    weight, bias = layer_weights(linear, *form)
+    return _rounded(weight, like.dtype), None if bias is None else _rounded(bias, like.dtype)
 
 
 def write(layer: Any, linear: Linear) -> None:

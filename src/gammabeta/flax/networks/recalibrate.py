@@ -6,9 +6,9 @@ from typing import Any
 from flax import nnx
 
 from gammabeta.flax.networks import call_model
-from gammabeta.flax.networks.stat_layers import WHICH, StatLayers
+from gammabeta.flax.networks.stat_layers import StatLayers
 from gammabeta.networks import recalibrate as shared
-from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, no_progress
 from gammabeta.networks.recalibrate_report import Recalibration
 
 
@@ -19,7 +19,7 @@ def recalibrate(
     call: Call | None = None,
     mask: Mask | None = None,
     sequential: bool = False,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Recalibration:
     """Replace every batch-norm layer's running statistics by the exact ones of its inputs over all batches.
 
@@ -64,6 +64,5 @@ def recalibrate(
     >>> float(norm.mean[0]), round(float(norm.var[0]), 4)
     (3.0, 4.6667)
     """
-    tracked = StatLayers(model)
-    tracked.some("recalibrate", WHICH)
+    tracked = StatLayers(model).some("recalibrate")
     return shared.recalibrate(tracked, BatchFeed(batches, call or call_model.called, mask, progress), sequential)

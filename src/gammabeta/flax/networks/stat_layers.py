@@ -1,4 +1,4 @@
-"""Which layers of an nnx model keep running statistics, and how these are read, written and watched."""
+"""flax' `StatLayers`: layers with running statistics, and how these are read, written and watched."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +17,7 @@ from gammabeta.flax.norm import validation
 from gammabeta.networks import recalibrate
 from gammabeta.networks.recalibrate import Before, Pair
 from gammabeta.norm import formula
-from gammabeta.statistics import Moments
+from gammabeta.statistics.accumulator import MomentsAccumulator
 
 WHICH = "mean and var, of flax.nnx.BatchNorm"
 _MODES = ("deterministic", "use_running_average")
@@ -25,6 +25,8 @@ _MODES = ("deterministic", "use_running_average")
 
 class StatLayers(recalibrate.StatLayers):
     """The layers with running statistics that may move: all but frozen ones."""
+
+    which = WHICH
 
     def __init__(self, model: Any) -> None:
         layers: dict[str, Any] = {}
@@ -46,7 +48,7 @@ class StatLayers(recalibrate.StatLayers):
     def write(self, variable: Any, value: Any) -> None:
         variable[...] = jnp.asarray(value)
 
-    def put(self, layer: Any, values: Pair) -> None:
+    def write_stats(self, layer: Any, values: Pair) -> None:
         for variable, value in zip((layer.mean, layer.var), values, strict=True):
             self.write(variable, recalibrate.rounded(value, variable.dtype))
 
@@ -54,8 +56,8 @@ class StatLayers(recalibrate.StatLayers):
         for counter in self.variables(layer)[2:]:
             self.write(counter, np.array(calls, counter.dtype))
 
-    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        return recalibrate.moments(name, *counting(name, layer, x, mask))
+    def add(self, total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: Any) -> None:
+        total.join(recalibrate.moments(name, *counting(name, layer, x, mask)))
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:
@@ -68,15 +70,18 @@ class StatLayers(recalibrate.StatLayers):
 
 
 def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
-    """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
+    """A call's input as a NumPy array, its reduced axes, and its mask of x's shape, or None."""
     values = np.asarray(x)
     try:
         reduced_axes = validation.reduced(layer, values)
-        space = array_ops.of(values)
-        kept = None if mask is None else formula.broadcast_mask(space, np.asarray(mask), values, reduced_axes)
+        mask = (
+            None
+            if mask is None
+            else formula.broadcast_mask(array_ops.of(values), np.asarray(mask), values, reduced_axes)
+        )
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
-    return values, reduced_axes, kept
+    return values, reduced_axes, mask
 
 
 def modules(model: Any) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def is_adapted(layer: Any) -> bool:
 
 @contextmanager
 def evaluating(model: Any, now: bool = True) -> Iterator[None]:
-    """Every module in evaluation mode, or in training if not `now`; afterwards each in the mode it was in."""
+    """Run the block with every module in evaluation, or in training if not `now`; then restore the modes."""
     modes = [
         (module, mode, vars(module)[mode])
         for module in modules(model).values()
@@ -124,20 +129,20 @@ def evaluating(model: Any, now: bool = True) -> Iterator[None]:
 
 
 def _watched(kind: Any, names: dict[int, str], before: Before) -> Any:
-    """A class' calls of the named layers in evaluation, each told of before."""
+    """Let a class' calls of the named layers run in evaluation, each after `before`."""
 
-    def told(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
+    def intercept(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
         visible(x)
         if id(layer) not in names or type(layer) is not kind:
             return call(layer, x, use_running_average, **given)
         before(names[id(layer)], layer, x, given.get("mask"))
         return call(layer, x, True, **given)
 
-    return exchanged(kind, told)
+    return exchanged(kind, intercept)
 
 
 def visible(x: Any) -> None:
-    """Refuse what stands for values that are not there yet."""
+    """Raise if x is traced, and has no values yet."""
     if isinstance(x, jax.core.Tracer):
         raise DataError(
             "the layers must be called with values, and x is traced: call the model outside jax.jit, vmap, scan "
@@ -146,13 +151,13 @@ def visible(x: Any) -> None:
 
 
 @contextmanager
-def exchanged(kind: Any, told: Callable[..., Any]) -> Iterator[None]:
-    """flax has no hooks: the class' call is exchanged for `told`, which is given the call that it replaces."""
+def exchanged(kind: Any, intercept: Callable[..., Any]) -> Iterator[None]:
+    """flax has no hooks: the class' call is exchanged for `intercept`, which is given the call that it replaces."""
     call, own = kind.__call__, "__call__" in vars(kind)
 
     @wraps(call)
     def called(module: Any, *given: Any, **named: Any) -> Any:
-        return told(call, module, *given, **named)
+        return intercept(call, module, *given, **named)
 
     kind.__call__ = called
     try:

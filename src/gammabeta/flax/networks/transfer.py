@@ -1,4 +1,4 @@
-"""flax' nnx models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+"""flax' nnx models as `NetworkSnapshot`, and back: what a model has learned, to and from other frameworks."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,8 +11,9 @@ from jax import numpy as jnp
 from gammabeta.errors import KindError
 from gammabeta.flax.norm.layer import BatchNorm
 from gammabeta.networks.transfer import snapshot
+from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 
 _KINDS: dict[type, str] = {
     nnx.Linear: snapshot.DENSE,
@@ -24,10 +25,15 @@ _KINDS: dict[type, str] = {
     nnx.Conv: snapshot.CONVOLUTION,
     nnx.ConvTranspose: snapshot.TRANSPOSED,
 }
-_NORMS = {"gamma": "scale", "beta": "bias", "mean": "mean", "var": "var"}
+_LAYOUT = Layout(
+    _KINDS,
+    {"weight": "embedding"},
+    {"weight": "kernel", "bias": "bias"},
+    {"gamma": "scale", "beta": "bias", "mean": "mean", "var": "var"},
+)
 
 
-def learned(model: Any, example: Any) -> Network:
+def learned(model: Any, example: Any) -> NetworkSnapshot:
     """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
 
     Args:
@@ -41,19 +47,21 @@ def learned(model: Any, example: Any) -> Network:
     own.eval()
     given = example if isinstance(example, tuple | list) else (example,)
     paths = {id(layer): path for path, layer in _modules(own).items()}
-    seen: dict[str, Layer] = {}
+    seen: dict[str, LayerSnapshot] = {}
     with ExitStack() as stack:
         for kind in _KINDS:
             stack.enter_context(_watched(kind, paths, seen))
         y = own(*(jnp.asarray(x) for x in given))
     held = {path: layer for path, layer in _modules(own).items() if _holds(layer)}
     loose = [f"{path} ({type(layer).__name__})" for path, layer in held.items() if path not in seen]
-    return Network(
+    return NetworkSnapshot(
         "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), snapshot.flat(y, _floats)
     )
 
 
-def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+def adopt(
+    model: Any, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
+) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
     Layers match in the order of their use; where branches are run in another order, by what each layer is given.
@@ -80,7 +88,7 @@ def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[s
     def write(path: str, weights: dict[str, Array]) -> None:
         layer = _modules(model)[path]
         for name, value in weights.items():
-            place = getattr(layer, _own(layer)[name])
+            place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place[...] = jnp.asarray(_turned(layer, name, value, (0, 1), (-1, -2)), place.dtype)
 
     return adopted(network, lambda: learned(model, example), write, names)
@@ -96,14 +104,14 @@ def _holds(layer: Any) -> bool:
 
 
 @contextmanager
-def _watched(kind: Any, paths: dict[int, str], seen: dict[str, Layer]) -> Iterator[None]:
+def _watched(kind: Any, paths: dict[int, str], seen: dict[str, LayerSnapshot]) -> Iterator[None]:
     """Write down the first call of each layer of a kind. flax has no hooks: the class' call is exchanged."""
     call = kind.__call__
 
     def called(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = call(self, x, *args, **kwargs)
         path = paths.get(id(self))
-        if path is not None and _class(self) is kind and path not in seen:
+        if path is not None and unfrozen_class(self) is kind and path not in seen:
             seen[path] = _read(path, self, x, y)
         return y
 
@@ -114,38 +122,22 @@ def _watched(kind: Any, paths: dict[int, str], seen: dict[str, Layer]) -> Iterat
         kind.__call__ = call
 
 
-def _class(layer: Any) -> Any:
-    """The class of a layer, if it is frozen that of before."""
-    return getattr(type(layer), "thawed", type(layer))
-
-
-def _own(layer: Any) -> dict[str, str]:
-    """The attributes that hold a layer's weights."""
-    kind = _KINDS[_class(layer)]
-    if kind == snapshot.EMBEDDING:
-        return {"weight": "embedding"}
-    if kind in (snapshot.DENSE, snapshot.CONVOLUTION, snapshot.TRANSPOSED):
-        return {"weight": "kernel", "bias": "bias"}
-    return _NORMS
-
-
-def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
-    kind = _KINDS[_class(layer)]
-    held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
+def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
+    kind = _LAYOUT.kind(layer)
     weights = {
         name: _turned(layer, name, _floats(value[...]), (-1, -2), (0, 1))
-        for name, value in held.items()
-        if value is not None and value[...] is not None
+        for name, value in _LAYOUT.variables(layer).items()
+        if value[...] is not None
     }
-    return Layer(path, kind, weights, _rules(layer, kind, x), _floats(x), _floats(y))
+    return LayerSnapshot(path, kind, weights, _rules(layer, kind, x), _floats(x), _floats(y))
 
 
 def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target: tuple[int, int]) -> Array:
-    """A weight from flax' axes to those of `networks.Layer`, or back.
+    """A weight from flax' axes to those of `LayerSnapshot`, or back.
 
     Without `transpose_kernel` a transposed convolution has its inputs before its outputs, and its taps backwards.
     """
-    kind = _KINDS[_class(layer)]
+    kind = _LAYOUT.kind(layer)
     if name != "weight" or kind == snapshot.EMBEDDING:
         return value
     if kind != snapshot.TRANSPOSED or layer.transpose_kernel:
@@ -158,13 +150,8 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
 
 
 def _rules(layer: Any, kind: str, x: Any) -> dict[str, Any]:
-    rules: dict[str, Any] = {}
-    if kind in (snapshot.BATCH, snapshot.LAYER, snapshot.GROUP):
-        rules["eps"] = layer.epsilon
-    if kind == snapshot.BATCH:
-        rules |= {"decay": layer.momentum, "unbiased": getattr(layer, "unbiased", False)}
-    if kind == snapshot.GROUP:
-        rules["groups"] = layer.num_groups
+    decay = getattr(layer, "momentum", None)
+    rules = norm_rules(layer, kind, eps="epsilon", groups="num_groups", decay=decay, unbiased=False)
     if kind == snapshot.CONVOLUTION:
         many = len(_each(layer.kernel_size, 1))
         taps, strides, steps = (_each(n, many) for n in (layer.kernel_size, layer.strides, layer.kernel_dilation))

@@ -11,7 +11,7 @@ from gammabeta.conventions import Convention
 from gammabeta.norm import formula, running_stats
 from gammabeta.norm.formula import Add
 from gammabeta.norm.functional import Normalized, normalized
-from gammabeta.norm.running_stats import Running
+from gammabeta.norm.running_stats import RunningStats
 
 
 class Plan(NamedTuple):
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     add: Add | None
 
 
-def by_batch(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: Plan) -> tuple[Any, Running]:
+def by_batch(x: Any, gamma: Any, beta: Any, running: RunningStats, mask: Any, plan: Plan) -> tuple[Any, RunningStats]:
     """y by the batch's own statistics, and the running ones after it."""
     given = {"axis": plan.reduced_axes, "eps": plan.convention.eps, "mask": mask, "add": plan.add}
     if plan.renorm is None:
@@ -35,12 +35,14 @@ def by_batch(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: P
     return y, running_stats.moved(array_ops.of(x), running, batch, plan.convention).running
 
 
-def by_parts(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: Plan, parts: int) -> tuple[Any, Running]:
+def by_parts(
+    x: Any, gamma: Any, beta: Any, running: RunningStats, mask: Any, plan: Plan, parts: int
+) -> tuple[Any, RunningStats]:
     """`by_batch` of parts along axis 0, one after the other and about equally long: the first ones by one sample."""
     if mask is not None:
         mask = formula.broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
 
-    def step(running: Running, part: Any) -> tuple[Running, Any]:
+    def step(running: RunningStats, part: Any) -> tuple[RunningStats, Any]:
         y, running = by_batch(part[0], gamma, beta, running, part[1], plan)
         return running, y
 
@@ -54,13 +56,12 @@ def by_parts(x: Any, gamma: Any, beta: Any, running: Running, mask: Any, plan: P
 
 
 def _renormalized(
-    batch: Normalized, gamma: Any, beta: Any, running: Running, mask: Any, plan: Plan, bounds: tuple[float, float]
+    batch: Normalized, gamma: Any, beta: Any, running: RunningStats, mask: Any, plan: Plan, bounds: tuple[float, float]
 ) -> Any:
     """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow."""
     normal, space = batch.y, array_ops.of(batch.y)
     r, d = running_stats.renormalized(space, batch, running, plan.convention.eps, bounds)
-    scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
-    shift = shift if beta is None else shift + beta
+    scale, shift = running_stats.scale_and_shift(r, d, gamma, beta)
     shape = axes.parameter_shape(plan.reduced_axes, normal.shape)
     y = normal * scale.reshape(shape) + shift.reshape(shape)
     return y if mask is None else jnp.where(formula.broadcast_mask(space, mask, normal, plan.reduced_axes), y, 0)

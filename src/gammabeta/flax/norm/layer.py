@@ -18,7 +18,7 @@ from gammabeta.errors import DataError, StateError
 from gammabeta.flax.norm import functional, sync, validation
 from gammabeta.flax.norm.functional import Plan
 from gammabeta.norm.functional import normalized
-from gammabeta.norm.running_stats import Running
+from gammabeta.norm.running_stats import RunningStats
 from gammabeta.norm.state import BatchNormState
 
 
@@ -93,9 +93,9 @@ class BatchNorm(nnx.BatchNorm):
     ) -> None:
         self.features = validation.features(num_features, axis)
         validation.options(momentum, epsilon, dtype, param_dtype, ghost, renorm)
-        kept = jnp.promote_types(param_dtype, jnp.float32)
-        self.mean = nnx.BatchStat(jnp.zeros(self.features, kept))
-        self.var = nnx.BatchStat(jnp.ones(self.features, kept))
+        stats_dtype = jnp.promote_types(param_dtype, jnp.float32)
+        self.mean = nnx.BatchStat(jnp.zeros(self.features, stats_dtype))
+        self.var = nnx.BatchStat(jnp.ones(self.features, stats_dtype))
         self.batches = nnx.BatchStat(jnp.zeros((), jnp.int32)) if momentum is None else nnx.data(None)
         # In flax's order, and with as many keys: the layers after this one start as they would after flax's.
         self.scale = nnx.data(None)
@@ -168,14 +168,16 @@ class BatchNorm(nnx.BatchNorm):
         given = {"mean": self.mean[...], "var": self.var[...], "mask": mask}
         return normalized(x, scale, bias, axis=reduced_axes, eps=self.epsilon, **given).y
 
-    def _by_batch(self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any) -> tuple[Any, Running]:
+    def _by_batch(
+        self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any
+    ) -> tuple[Any, RunningStats]:
         group = sync.group(self.axis_name, self.axis_index_groups)
         parts = self._parts(x, reduced_axes)
         if mask is None:
             validation.enough(x, reduced_axes, parts, group.devices)
         plan = Plan(reduced_axes, self.convention, self.renorm, group.add)
         batches = jnp.zeros((), jnp.int32) if self.batches is None else self.batches[...]
-        running = Running(self.mean[...], self.var[...], batches)
+        running = RunningStats(self.mean[...], self.var[...], batches)
         if parts == 1:
             return functional.by_batch(x, scale, bias, running, mask, plan)
         return functional.by_parts(x, scale, bias, running, mask, plan, parts)
@@ -188,7 +190,7 @@ class BatchNorm(nnx.BatchNorm):
             raise DataError(f"ghost= splits axis 0, the samples, which axis={self.axis} keeps")
         return max(1, x.shape[0] // self.ghost)
 
-    def _keep(self, running: Running) -> None:
+    def _keep(self, running: RunningStats) -> None:
         self.mean[...], self.var[...] = running.mean, running.var
         if self.batches is not None:
             self.batches[...] = running.batches

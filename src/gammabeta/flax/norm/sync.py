@@ -10,7 +10,7 @@ from gammabeta.norm.formula import Add
 
 
 class Group(NamedTuple):
-    """What adds up over the devices, and how many they are; None and 1 for one alone."""
+    """A function that sums an array over the devices, and their number; None and 1 for one device."""
 
     add: Add | None
     devices: int

@@ -1,4 +1,4 @@
-"""What a layer refuses, at construction and at each call: before anything is updated."""
+"""The Flax layer's checks of its arguments and inputs, made before anything is updated."""
 
 from math import prod
 from typing import Any
@@ -9,7 +9,7 @@ from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
-from gammabeta.norm.running_stats import check_ghost, check_renorm
+from gammabeta.norm.running_stats import check_count, check_ghost, check_renorm
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -33,7 +33,7 @@ def named(axis: Any) -> tuple[int, ...]:
 
 
 def options(momentum: float | None, epsilon: float, dtype: Any, param_dtype: Any, ghost: Any, renorm: Any) -> None:
-    """The other arguments of a layer."""
+    """Check the layer's other arguments."""
     check_eps(epsilon)
     if momentum is not None and not 0 <= momentum <= 1:
         raise DataError(
@@ -69,12 +69,7 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
 
 
 def enough(x: Any, reduced_axes: tuple[int, ...], parts: int, devices: int) -> None:
-    """Two values of each feature, or more, in every part of the batch whose own statistics are taken."""
+    """Raise unless every ghost batch has two values of each feature over all devices."""
     samples = x.shape[0] // parts if 0 in reduced_axes else 1
     count = samples * prod(x.shape[i] for i in reduced_axes if i != 0) * devices
-    if count < 2:
-        raise DataError(
-            f"training needs more than 1 value of each feature, got {count} in shape {x.shape}"
-            f"{f' split into {parts} ghost batches' if parts > 1 else ''}: a single value is its own mean, and y would "
-            f"be β whatever it is; use a larger batch, or layer.eval()"
-        )
+    check_count(count, x.shape, "layer.eval()", parts)

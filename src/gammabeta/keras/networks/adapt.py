@@ -1,4 +1,4 @@
-"""Statistics of the test batch, mixed with the trained ones by count, for as long as that is wanted."""
+"""`adapt` for Keras: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from keras import ops
 from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.keras.networks import stat_layers
-from gammabeta.keras.networks.stat_layers import WHICH, StatLayers
+from gammabeta.keras.networks.stat_layers import StatLayers
 from gammabeta.keras.norm import masks, validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
@@ -47,8 +47,7 @@ def adapt(model: keras.layers.Layer, *, prior: float = 16.0) -> Adaptation:
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    found = StatLayers(model)
-    found.some("adapt", WHICH)
+    found = StatLayers(model).some("adapt")
     for name, layer in found.layers.items():
         if "call" in vars(layer):
             raise DataError(f"{name or 'the model'} is adapted already: undo that first")
@@ -57,7 +56,7 @@ def adapt(model: keras.layers.Layer, *, prior: float = 16.0) -> Adaptation:
 
 
 def _begun(model: Any, layer: Any, prior: float) -> Callable[[], None]:
-    """Exchange a layer's call; what puts it back."""
+    """Replace a layer's call by the adapted one; return what puts it back."""
     call, held = layer.call, vars(layer)
 
     def called(inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -79,11 +78,11 @@ def _begun(model: Any, layer: Any, prior: float) -> Callable[[], None]:
 
 
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
-    """The mean and the variance to normalize a batch by."""
+    """The mean and variance to normalize a batch by: new tensors of the features' shape."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
-    kept = None if mask is None else masks.broadcast_mask(space, mask, x, reduced_axes)
-    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=kept)
-    count = shared.samples(space, x, kept, reduced_axes)
+    mask = None if mask is None else masks.broadcast_mask(space, mask, x, reduced_axes)
+    seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)
+    count = shared.samples(space, x, mask, reduced_axes)
     trained = [ops.convert_to_tensor(getattr(layer, name)) for name in _MOVING]
     return [
         shared.mixed(space, prior, count, old, batch) for old, batch in zip(trained, (seen.mean, seen.var), strict=True)

@@ -50,7 +50,7 @@ def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tupl
     >>> model.add(layers.ReLU())
     >>> folded, report = fold(model)
     >>> print(report)
-    1 folded, 0 kept; traced by Keras' graph
+    1 folded, 0 skipped; traced by Keras' graph
       norm folded into conv, before it
     >>> [type(layer).__name__ for layer in folded.layers]
     ['Conv2D', 'Identity', 'ReLU']
@@ -70,7 +70,7 @@ def fold(model: keras.Model, *, scaler: Any = None, example: Any = None) -> tupl
         dtype = str(first.variable_dtype)
         notes = fold_report.digits(features.affine, float(linear.limits(dtype).eps), dtype, "a float64 model")
     result = _Copies(graph, work).of(model)
-    report = Report(tuple(work.done), work.kept(), "by Keras' graph", notes=notes)
+    report = Report(tuple(work.done), work.skipped(), "by Keras' graph", notes=notes)
     if example is not None:
         scaled = example if scaler is None else _scaled(model, example, scaler)
         pairs = zip(_outputs(result, example), _outputs(model, scaled), strict=True)

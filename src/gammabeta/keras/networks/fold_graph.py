@@ -1,4 +1,4 @@
-"""The graph of a Functional or Sequential model, with the models in it: which layer is called where, and on what."""
+"""Keras' `LayerGraph`: the calls of a Functional or Sequential model and of the models in it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from gammabeta.errors import DataError, KindError
 from gammabeta.keras.networks import linear, stat_layers
 from gammabeta.keras.norm.layer import BatchNormalization
 from gammabeta.networks.fold import planner
-from gammabeta.networks.fold.planner import Link
+from gammabeta.networks.fold.planner import LayerLink
 from gammabeta.networks.fold.report import RefusalError
 from gammabeta.norm.linear_map import Features, Linear
 
@@ -33,7 +33,7 @@ _OUTPUT = "the model's output"
 
 
 class LayerGraph(planner.LayerGraph):
-    """Keras' own record of the calls, by `KerasTensor`s."""
+    """The graph of calls that Keras records by `KerasTensor`s; a site is a Keras node."""
 
     def __init__(self, model: Any) -> None:
         if not isinstance(model, keras.layers.Layer):
@@ -85,7 +85,7 @@ class LayerGraph(planner.LayerGraph):
                 raise RefusalError("it is called with a mask, where its output is 0")
         return Features(_affine(layer), _axes(layer))
 
-    def source(self, site: Any) -> Link:
+    def source(self, site: Any) -> LayerLink:
         reader = site
         while True:
             tensor = self._fed(reader)
@@ -95,12 +95,12 @@ class LayerGraph(planner.LayerGraph):
             if others := [other for other in self.readers[id(tensor)] if other is not reader]:
                 raise RefusalError(f"{self.name(node)}, before it, also goes to {self.name(others[0])}")
             if self._way(node) != "same":
-                return Link(node, self.name(node))
+                return LayerLink(node, self.name(node))
             reader = node
 
-    def sinks(self, site: Any) -> Sequence[Link]:
+    def sinks(self, site: Any) -> Sequence[LayerLink]:
         """site: a call of a norm, or one of the model's inputs."""
-        found: list[Link] = []
+        found: list[LayerLink] = []
         waiting = [(site.outputs[0] if hasattr(site, "outputs") else site, 0)]
         while waiting:
             tensor, flat = waiting.pop()
@@ -113,7 +113,7 @@ class LayerGraph(planner.LayerGraph):
                 self._fed(node)
                 way = self._way(node)
                 if way is None:
-                    found.append(Link(node, self.name(node), flat))
+                    found.append(LayerLink(node, self.name(node), flat))
                 elif way == "flat":
                     waiting.append((node.outputs[0], flat or len(tensor.shape)))
                 else:
@@ -131,7 +131,7 @@ class LayerGraph(planner.LayerGraph):
     def uneven(self, layer: str) -> str | None:
         return linear.uneven(self.layers[layer])
 
-    def lies(self, features: Features, link: Link, after: bool) -> Affine:
+    def lies(self, features: Features, link: LayerLink, after: bool) -> Affine:
         layer, affine = self.layers[link.layer], features.affine
         tensor = self._fed(link.site) if after else link.site.outputs[0]
         rank = len(tensor.shape)
@@ -158,7 +158,7 @@ class LayerGraph(planner.LayerGraph):
         return self.names.get(id(node.operation), f"the function {node.operation.name}")
 
     def _fed(self, node: Any) -> Any:
-        """What a call is given, which must be one tensor."""
+        """The one tensor that a call takes."""
         given = node.arguments.keras_tensors
         if len(given) != 1:
             raise RefusalError(f"its output goes to {self.name(node)}" if given else f"{self.name(node)} is an input")
@@ -213,14 +213,8 @@ def _axes(layer: Any) -> Any:
 
 def _affine(layer: Any) -> Affine:
     mean, var = linear.floats(layer.moving_mean), linear.floats(layer.moving_variance)
-    gamma, beta = (None if v is None else linear.floats(v) for v in (layer.gamma, layer.beta))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.epsilon)
-    if not all(np.isfinite(p).all() for p in (mean, scale, 0.0 if beta is None else beta)):
-        raise RefusalError("its running statistics or parameters are not finite")
-    if mean.ndim != 1:
-        raise RefusalError(f"it has features of shape {mean.shape}, not one for each channel")
-    return Affine(mean, scale, 0.0 if beta is None else beta)
+    gamma, beta = (None if value is None else linear.floats(value) for value in (layer.gamma, layer.beta))
+    return planner.norm_affine(mean, var, gamma, beta, layer.epsilon)
 
 
 def _flat(features: Features, rank: int, inputs: int) -> Affine:

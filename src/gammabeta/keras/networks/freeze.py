@@ -72,7 +72,7 @@ def unfreeze(model: keras.layers.Layer) -> keras.layers.Layer:
 
 
 class _Frozen:
-    """What a frozen layer does otherwise than its class, which comes behind this one among its bases."""
+    """The first base of every frozen class: overrides what a frozen layer does differently."""
 
     is_frozen = True
     thawed: Any
@@ -120,7 +120,7 @@ class _Frozen:
 
 
 def kind_of(base: Any) -> Any:
-    """The frozen kind of a class: one for each, by a name of its own in saved files."""
+    """The frozen class of a layer's class, made once and registered by its own name for saved files."""
     if base not in _KINDS:
         name = keras.saving.get_registered_name(base)
         own = type(f"Frozen{base.__name__}", (_Frozen, base), {"thawed": base, "__module__": __name__})

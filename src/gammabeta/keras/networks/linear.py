@@ -1,4 +1,4 @@
-"""Keras' linear layers as `folding.Linear`, and back: how each kind lays out its weights, where its channels lie."""
+"""Keras' linear layers as `linear_map.Linear`, and back: each kind's weight layout, and the axis of its channels."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from gammabeta.networks.fold.planner import check_size, from_channels_last, to_channels_last
+from gammabeta.networks.fold.planner import check_size, from_channels_last, layer_weights
 from gammabeta.norm.linear_map import Linear
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -43,14 +43,9 @@ def written(layer: Any, linear: Linear) -> tuple[Any, Any]:
         RefusalError: the layer's type cannot hold them.
     """
     like = _weight(layer)
-    shape = tuple(like.shape)
-    if type(layer) in TRANSPOSED:
-        values = to_channels_last(linear.weight, (*shape[:-2], *shape[:-3:-1])).swapaxes(-1, -2)
-    else:
-        values = to_channels_last(linear.weight, shape)
-    if type(layer) is layers.Embedding:
-        return _rounded(values + linear.bias, like.dtype), None
-    return _rounded(values, like.dtype), _rounded(linear.bias, like.dtype)
+    form = tuple(like.shape), type(layer) in TRANSPOSED, type(layer) is layers.Embedding
+    weight, bias = layer_weights(linear, *form)
+    return _rounded(weight, like.dtype), None if bias is None else _rounded(bias, like.dtype)
 
 
 def write(layer: Any, source: Any, linear: Linear) -> None:

@@ -1,4 +1,4 @@
-"""Which layers of a Keras model keep moving statistics, and how these are read, written and watched."""
+"""Keras' `StatLayers`: layers with moving statistics, and how these are read, written and watched."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from gammabeta.errors import DataError, KindError
 from gammabeta.keras.norm import masks, validation
 from gammabeta.networks import recalibrate
 from gammabeta.networks.recalibrate import Before, Pair
-from gammabeta.statistics import Moments
+from gammabeta.statistics.accumulator import MomentsAccumulator
 
 WHICH = "moving_mean and moving_variance"
 _FOLLOWING = ("moving_stddev", "renorm_mean", "renorm_stddev")  # Keras' renorm has these too
@@ -23,6 +23,8 @@ _FOLLOWING = ("moving_stddev", "renorm_mean", "renorm_stddev")  # Keras' renorm 
 
 class StatLayers(recalibrate.StatLayers):
     """The layers with moving statistics that may move: all but those with `trainable=False`, and frozen ones."""
+
+    which = WHICH
 
     def __init__(self, model: Any) -> None:
         layers: dict[str, Any] = {}
@@ -49,7 +51,7 @@ class StatLayers(recalibrate.StatLayers):
     def write(self, variable: Any, value: Any) -> None:
         variable.assign(value)
 
-    def put(self, layer: Any, values: Pair) -> None:
+    def write_stats(self, layer: Any, values: Pair) -> None:
         mean, var = values
         deviation = np.sqrt(var + layer.epsilon)
         given = (mean, var, deviation, mean, deviation)
@@ -59,12 +61,12 @@ class StatLayers(recalibrate.StatLayers):
     def counted(self, layer: Any, calls: int) -> None:
         """Keras counts no batches."""
 
-    def moments(self, name: str, layer: Any, x: Any, mask: Any) -> Moments:
-        return recalibrate.moments(name, *counting(name, layer, x, mask))
+    def add(self, total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: Any) -> None:
+        total.join(recalibrate.moments(name, *counting(name, layer, x, mask)))
 
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:
-        """As `settling.Tracked` says; without gradients, which torch would keep."""
+        """As `networks.recalibrate.StatLayers` says; without gradients, which torch would keep."""
         with ExitStack() as stack:
             for name, layer in self.layers.items():
                 stack.enter_context(_watched(name, layer, before))
@@ -73,15 +75,18 @@ class StatLayers(recalibrate.StatLayers):
 
 
 def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
-    """A call's input in NumPy, the axes to reduce of it, and where its values count, or None for everywhere."""
+    """A call's input as a NumPy array, its reduced axes, and its mask of x's shape, or None."""
     values = array(name, x)
     try:
         reduced_axes = validation.reduced(layer, values)
-        space = array_ops.of(values)
-        kept = None if mask is None else masks.broadcast_mask(space, array(name, mask), values, reduced_axes)
+        mask = (
+            None
+            if mask is None
+            else masks.broadcast_mask(array_ops.of(values), array(name, mask), values, reduced_axes)
+        )
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None
-    return values, reduced_axes, kept
+    return values, reduced_axes, mask
 
 
 def normalizing(model: Any) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def normalizing(model: Any) -> dict[str, Any]:
 
 
 def is_norm(layer: Any) -> bool:
-    """Whether a layer is a batch norm, whosoever: it has a moving mean and variance, or will have."""
+    """Whether a layer is a batch norm of any library: it has, or will have, a moving mean and variance."""
     return all(hasattr(layer, name) for name in ("moving_mean", "moving_variance", "axis"))
 
 
@@ -158,7 +163,7 @@ def without_gradients() -> Any:
 
 
 def array(name: str, x: Any) -> Any:
-    """The values of an array that is there, and not yet to be."""
+    """The values of an array as NumPy's, perhaps in the same memory. DataError if it is traced."""
     try:
         return np.asarray(ops.convert_to_numpy(x))
     except Exception:

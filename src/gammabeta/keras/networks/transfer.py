@@ -1,4 +1,4 @@
-"""Keras' models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+"""Keras' models as `NetworkSnapshot`, and back: what a model has learned, to and from other frameworks."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,8 +12,9 @@ from keras.layers import BatchNormalization, Dense, DepthwiseConv1D, DepthwiseCo
 from gammabeta.errors import KindError
 from gammabeta.keras.norm.layer import BatchNormalization as Ours
 from gammabeta.networks.transfer import snapshot
+from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (DepthwiseConv1D, DepthwiseConv2D)
@@ -28,10 +29,15 @@ _KINDS: dict[type, str] = {
     **dict.fromkeys((*_CONVOLUTIONS, *_DEPTHWISE), snapshot.CONVOLUTION),
     **dict.fromkeys(_TRANSPOSED, snapshot.TRANSPOSED),
 }
-_NORMS = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "var": "moving_variance"}
+_LAYOUT = Layout(
+    _KINDS,
+    {"weight": "embeddings"},
+    {"weight": "kernel", "bias": "bias"},
+    {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "var": "moving_variance"},
+)
 
 
-def learned(model: Any, example: Any) -> Network:
+def learned(model: Any, example: Any) -> NetworkSnapshot:
     """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
 
     Args:
@@ -42,18 +48,20 @@ def learned(model: Any, example: Any) -> Network:
     if not isinstance(model, keras.layers.Layer):
         raise KindError(f"model must be a Keras model or layer, got {type(model).__name__}")
     given = tuple(_floats(x) for x in (example if isinstance(example, tuple | list) else (example,)))
-    leaves, seen = _leaves(model), dict[str, Layer]()
+    leaves, seen = _leaves(model), dict[str, LayerSnapshot]()
     with ExitStack() as stack:
         for path, layer in leaves.items():
-            if _class(layer) in _KINDS:
+            if unfrozen_class(layer) in _KINDS:
                 stack.enter_context(_watched(path, layer, seen))
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
         y = model(taken[0] if len(taken) == 1 else taken, training=False)
     loose = [f"{path} ({type(layer).__name__})" for path, layer in leaves.items() if layer.weights and path not in seen]
-    return Network("keras", tuple(seen.values()), given, False, tuple(loose), snapshot.flat(y, _floats))
+    return NetworkSnapshot("keras", tuple(seen.values()), given, False, tuple(loose), snapshot.flat(y, _floats))
 
 
-def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+def adopt(
+    model: Any, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
+) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
     Layers match in the order of their use; where branches are run in another order, by what each layer is given.
@@ -82,7 +90,7 @@ def adopt(model: Any, network: Network, example: Any = None, *, names: Mapping[s
     def write(path: str, weights: dict[str, Array]) -> None:
         layer = _leaves(model)[path]
         for name, value in weights.items():
-            place = getattr(layer, _own(layer)[name])
+            place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place.assign(_theirs(layer, name, value).reshape(place.shape))
 
     return adopted(network, lambda: learned(model, example), write, names)
@@ -99,7 +107,7 @@ def _leaves(model: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _watched(path: str, layer: Any, seen: dict[str, Layer]) -> Iterator[None]:
+def _watched(path: str, layer: Any, seen: dict[str, LayerSnapshot]) -> Iterator[None]:
     """Write down the first call of a layer, before its activation."""
     call, held = layer.call, vars(layer)
     activation: Any = getattr(layer, "activation", None)
@@ -127,33 +135,17 @@ def _watched(path: str, layer: Any, seen: dict[str, Layer]) -> Iterator[None]:
             held["activation"] = activation
 
 
-def _class(layer: Any) -> Any:
-    """The class of a layer, if it is frozen that of before."""
-    return getattr(type(layer), "thawed", type(layer))
-
-
-def _own(layer: Any) -> dict[str, str]:
-    """The attributes that hold a layer's weights."""
-    kind = _KINDS[_class(layer)]
-    if kind == snapshot.EMBEDDING:
-        return {"weight": "embeddings"}
-    if kind in (snapshot.DENSE, snapshot.CONVOLUTION, snapshot.TRANSPOSED):
-        return {"weight": "kernel", "bias": "bias"}
-    return _NORMS
-
-
-def _read(path: str, layer: Any, x: Any, y: Any) -> Layer:
-    kind = _KINDS[_class(layer)]
-    held = {name: getattr(layer, own, None) for name, own in _own(layer).items()}
-    weights = {name: _canonical(layer, name, _floats(value)) for name, value in held.items() if value is not None}
+def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
+    kind = _LAYOUT.kind(layer)
+    weights = {name: _canonical(layer, name, _floats(value)) for name, value in _LAYOUT.variables(layer).items()}
     axis = _axis(layer)
     given = _floats(x) if kind == snapshot.EMBEDDING else np.moveaxis(_floats(x), axis, -1)
-    return Layer(path, kind, weights, _rules(layer, kind, given), given, np.moveaxis(_floats(y), axis, -1))
+    return LayerSnapshot(path, kind, weights, _rules(layer, kind, given), given, np.moveaxis(_floats(y), axis, -1))
 
 
 def _canonical(layer: Any, name: str, value: Array) -> Array:
-    """A weight as `networks.Layer` has it."""
-    kind = _KINDS[_class(layer)]
+    """A weight as `LayerSnapshot` has it."""
+    kind = _LAYOUT.kind(layer)
     if name != "weight" or kind == snapshot.EMBEDDING:
         return value
     if isinstance(layer, _DEPTHWISE):  # (*taps, in, multiplier)
@@ -163,7 +155,7 @@ def _canonical(layer: Any, name: str, value: Array) -> Array:
 
 def _theirs(layer: Any, name: str, value: Array) -> Array:
     """`_canonical` undone; of a depthwise kernel up to its shape."""
-    plain = name != "weight" or _KINDS[_class(layer)] == snapshot.EMBEDDING
+    plain = name != "weight" or _LAYOUT.kind(layer) == snapshot.EMBEDDING
     return value if plain else np.moveaxis(value, (0, 1), (-1, -2))
 
 
@@ -176,13 +168,8 @@ def _axis(layer: Any) -> int:
 
 
 def _rules(layer: Any, kind: str, given: Array) -> dict[str, Any]:
-    rules: dict[str, Any] = {}
-    if kind in (snapshot.BATCH, snapshot.LAYER, snapshot.GROUP):
-        rules["eps"] = layer.epsilon
-    if kind == snapshot.BATCH:
-        rules |= {"decay": layer.momentum, "unbiased": getattr(layer, "unbiased", False)}
-    if kind == snapshot.GROUP:
-        rules["groups"] = layer.groups
+    decay = getattr(layer, "momentum", None)
+    rules = norm_rules(layer, kind, eps="epsilon", groups="groups", decay=decay, unbiased=False)
     if kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED):
         groups = given.shape[-1] if isinstance(layer, _DEPTHWISE) else layer.groups if hasattr(layer, "groups") else 1
         rules |= {"groups": groups, "strides": tuple(layer.strides), "dilation": tuple(layer.dilation_rate)}

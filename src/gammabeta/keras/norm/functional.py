@@ -1,4 +1,4 @@
-"""Batch norm by the moving statistics, by a batch's own, and by those of its parts: the output, and what moves."""
+"""The Keras layer's computation: the output in evaluation and in training, and the new moving statistics."""
 
 from typing import Any, NamedTuple
 
@@ -10,24 +10,25 @@ from gammabeta.keras.norm import ghost, renorm, running_stats, sync, validation
 from gammabeta.keras.norm.running_stats import Values
 from gammabeta.norm import formula, functional
 from gammabeta.norm.functional import Normalized
+from gammabeta.norm.running_stats import scale_and_shift
 
 
 class Batch(NamedTuple):
-    """What comes to a layer: x, which axes of it to reduce, and where its values count, or None for everywhere."""
+    """The input of a call: x, its reduced axes, and its boolean mask of x's shape, or None."""
 
     space: ArrayOps
     x: Any
     reduced_axes: Axes
-    kept: Any
+    mask: Any
 
 
 def by_moving(layer: Any, batch: Batch) -> Any:
-    """y in evaluation."""
+    """y by the moving statistics, as in evaluation."""
     if 0 in batch.x.shape:
         return batch.x
     gamma, beta = _affine(layer)
     mean, var = running_stats.values(layer)[:2]
-    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.kept}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask}
     return functional.normalized(batch.x, gamma, beta, mean=mean, var=var, **given).y
 
 
@@ -47,9 +48,9 @@ def _by_parts(layer: Any, batch: Batch, old: Values) -> tuple[Any, Values]:
     space = batch.space
     validation.samples(layer, batch.reduced_axes)
     reduced_axes = tuple(i + 1 for i in batch.reduced_axes)
-    apart = ghost.split(space, batch.x, layer.ghost)
-    counting = [None] * len(apart) if batch.kept is None else ghost.split(space, batch.kept, layer.ghost)
-    groups = [Batch(space, x, reduced_axes, kept) for x, kept in zip(apart, counting, strict=True)]
+    parts = ghost.split(space, batch.x, layer.ghost)
+    masks = [None] * len(parts) if batch.mask is None else ghost.split(space, batch.mask, layer.ghost)
+    groups = [Batch(space, x, reduced_axes, mask) for x, mask in zip(parts, masks, strict=True)]
     seen = [_standardized(layer, group) for group in groups]
     new, before = running_stats.moved_by_parts(layer, space, old, ghost.statistics(space, seen))
     olds = ghost.divided(space, before, seen)
@@ -65,15 +66,15 @@ def _affine(layer: Any) -> tuple[Any, Any]:
 
 def _normalized(layer: Any, batch: Batch, x: Any, gamma: Any = None, beta: Any = None) -> Normalized:
     """x by its own statistics, and these; x is the batch's, in its type or in a wider one."""
-    if batch.kept is None and not layer.synchronized:
+    if batch.mask is None and not layer.synchronized:
         validation.enough(x, batch.reduced_axes)
     add = sync.over_replicas() if layer.synchronized else None
-    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.kept}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask}
     return functional.normalized(x, gamma, beta, add=add, **given)
 
 
 def _standardized(layer: Any, batch: Batch) -> Normalized:
-    """The same without γ and β, in the computing type, so that it is rounded once, when these are there."""
+    """`_normalized` without γ and β, in the computing type: rounded once, after these are applied."""
     return _normalized(layer, batch, batch.space.cast(batch.x, formula.computing(batch.space, batch.x)))
 
 
@@ -83,10 +84,9 @@ def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any
     scale, shift = _affine(layer)
     if layer.renorm is not False:
         r, d = renorm.correction(layer, space, seen, before)
-        scale, d = (r, d) if scale is None else (r * scale, d * scale)
-        shift = d if shift is None else d + shift
+        scale, shift = scale_and_shift(r, d, scale, shift)
     along = axes.feature_axes(batch.reduced_axes, len(normal.shape))
     named = ("gamma", scale), ("beta", shift)
     scale, shift = (formula.broadcast_like(space, name, value, normal, along, broadcast=True) for name, value in named)
     y = formula.affine(normal, 1.0, scale, shift)
-    return y if batch.kept is None else ops.where(batch.kept, y, space.constant(0.0, y))
+    return y if batch.mask is None else ops.where(batch.mask, y, space.constant(0.0, y))

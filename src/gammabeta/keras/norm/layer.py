@@ -146,7 +146,7 @@ class BatchNormalization(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """That of the inputs."""
-        validation.kept(self, input_shape)
+        validation.feature_axes(self, input_shape)
         return input_shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -157,8 +157,8 @@ class BatchNormalization(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalize a batch: in training by its own statistics, which move the moving ones; else by the moving ones."""
         reduced_axes, space = validation.reduced(self, inputs), array_ops.of(inputs)
-        kept = None if mask is None else masks.broadcast_mask(space, mask, inputs, reduced_axes)
-        batch = Batch(space, inputs, reduced_axes, kept)
+        mask = None if mask is None else masks.broadcast_mask(space, mask, inputs, reduced_axes)
+        batch = Batch(space, inputs, reduced_axes, mask)
         if training and self.trainable:
             y, new = functional.by_batch(self, batch)
             running_stats.assign(self, new)

@@ -1,4 +1,4 @@
-"""Which values count: a mask of Keras, of its usual shape (n, t) or of another, beside x."""
+"""Masks of the Keras layer: (n, t), other leading axes or x's own shape, broadcast to x."""
 
 from typing import Any
 

@@ -9,13 +9,15 @@ from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.keras.norm.running_stats import Values
 from gammabeta.norm import running_stats
 from gammabeta.norm.functional import Normalized
-from gammabeta.norm.running_stats import Running
+from gammabeta.norm.running_stats import RunningStats
 
 
 def correction(layer: Any, space: ArrayOps, batch: Normalized, before: Values) -> tuple[Any, Any]:
     """r and d of a batch, given the moving statistics before it; no gradient flows into them."""
     if layer.renorm is not True:
-        return running_stats.renormalized(space, batch, Running(before[0], before[1], 0), layer.epsilon, layer.renorm)
+        return running_stats.renormalized(
+            space, batch, RunningStats(before[0], before[1], 0), layer.epsilon, layer.renorm
+        )
     mean, deviation = before[3], ops.maximum(before[4], sqrt(layer.epsilon))
     bounds = {name: value for name, value in layer.renorm_clipping.items() if value is not None}
     d_max = bounds.get("dmax", inf)

@@ -1,4 +1,4 @@
-"""The moving statistics: which there are, and how a batch moves them."""
+"""The Keras layer's moving statistics: its variables, and their values after a batch."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from keras import ops
 from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.norm import running_stats
 from gammabeta.norm.functional import Normalized
-from gammabeta.norm.running_stats import Running
+from gammabeta.norm.running_stats import RunningStats
 
 Values = tuple[Any, ...]
 """Moving mean and variance; with Keras' renorm also the deviation, and the mean and deviation that renorm follows."""
@@ -68,4 +68,4 @@ def moved_by_parts(layer: Any, space: ArrayOps, old: Values, batch: Normalized) 
 
 def _moved(space: ArrayOps, mean: Any, var: Any, batch: Normalized, rule: Any) -> Values:
     uncounted = space.constant(0.0, mean)  # a rule with a decay asks for no number of batches
-    return running_stats.moved(space, Running(mean, var, uncounted), batch, rule).running[:2]
+    return running_stats.moved(space, RunningStats(mean, var, uncounted), batch, rule).running[:2]

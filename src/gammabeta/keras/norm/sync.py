@@ -1,4 +1,4 @@
-"""One batch over all replicas of a `tf.distribute` strategy: their sums are added up, and the gradients of these."""
+"""Batch norm over all replicas of a `tf.distribute` strategy: all-reduced sums and their gradients."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from gammabeta.norm.formula import Add
 
 
 def over_replicas() -> Add | None:
-    """What adds an array up over all replicas; None where this is the only one."""
+    """A function that sums an array over all replicas; None if there is one replica."""
     from tensorflow import distribute
 
     context = distribute.get_replica_context()

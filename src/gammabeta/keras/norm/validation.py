@@ -1,4 +1,4 @@
-"""What a layer refuses, at construction and at each call: before anything is updated."""
+"""The Keras layer's checks of its arguments and inputs, made before anything is updated."""
 
 from math import prod
 from operator import index
@@ -12,7 +12,7 @@ from gammabeta.backends import arrays
 from gammabeta.backends.array_ops import Axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
-from gammabeta.norm.running_stats import check_ghost, check_renorm
+from gammabeta.norm.running_stats import check_count, check_ghost, check_renorm
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 CLIPPING = ("rmax", "rmin", "dmax")
@@ -31,7 +31,7 @@ def axis(given: Any) -> Axis:
 
 
 def options(layer: Any) -> None:
-    """The other arguments of a layer."""
+    """Check the layer's other arguments."""
     check_eps(layer.epsilon)
     for name in ("momentum", "renorm_momentum"):
         momentum = getattr(layer, name)
@@ -54,18 +54,18 @@ def options(layer: Any) -> None:
 
 
 def _clipping(layer: Any) -> None:
-    """The bounds of Keras' renorm."""
+    """Check the bounds of Keras' renorm."""
     if layer.renorm and layer.unbiased:
         raise DataError("renorm=True keeps moving deviations, which are biased: unbiased=True needs (r_max, d_max)")
     bounds = layer.renorm_clipping or {}
     if not set(bounds) <= set(CLIPPING):
         raise DataError(f"renorm_clipping must have no other keys than {CLIPPING}, got {bounds}")
-    least, most, shift = bounds.get("rmin") or 0, bounds.get("rmax"), bounds.get("dmax") or 0
-    if least < 0 or shift < 0 or (most is not None and most < least):
+    r_min, r_max, d_max = bounds.get("rmin") or 0, bounds.get("rmax"), bounds.get("dmax") or 0
+    if r_min < 0 or d_max < 0 or (r_max is not None and r_max < r_min):
         raise DataError(f"renorm_clipping must have 0 ≤ rmin ≤ rmax and 0 ≤ dmax, got {bounds}")
 
 
-def kept(layer: Any, shape: tuple[int | None, ...]) -> Axes:
+def feature_axes(layer: Any, shape: tuple[int | None, ...]) -> Axes:
     """The feature axes of an x of that shape, in increasing order, each from 0."""
     reduced_axes = axes.reduced(layer.axis, len(shape))
     if len(reduced_axes) == len(shape):
@@ -78,7 +78,7 @@ def kept(layer: Any, shape: tuple[int | None, ...]) -> Axes:
 
 def features(layer: Any, shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """The shape of γ and β for x of that shape."""
-    along = kept(layer, shape)
+    along = feature_axes(layer, shape)
     found = [shape[i] for i in along]
     if any(n is None for n in found):
         raise DataError(
@@ -91,10 +91,10 @@ def features(layer: Any, shape: tuple[int | None, ...]) -> tuple[int, ...]:
 def shape(layer: Any, features: tuple[int, ...]) -> tuple[int | None, ...]:
     """The shortest shape of x with those features on the layer's axes, and any lengths elsewhere."""
     named = layer.axis if isinstance(layer.axis, tuple) else (layer.axis,)
-    least = max(len(named), *(a if a >= 0 else -a - 1 for a in named)) + 1
-    for ndim in range(least, 65):
+    min_ndim = max(len(named), *(a if a >= 0 else -a - 1 for a in named)) + 1
+    for ndim in range(min_ndim, 65):
         if len({a % ndim for a in named}) == len(named) == len(features):
-            lengths = dict(zip(kept(layer, (None,) * ndim), features, strict=True))
+            lengths = dict(zip(feature_axes(layer, (None,) * ndim), features, strict=True))
             return tuple(lengths.get(i) for i in range(ndim))
     raise DataError(f"axis must name as many axes as there are features, {features}, got {layer.axis}")
 
@@ -107,7 +107,7 @@ def reduced(layer: Any, x: Any) -> Axes:
             f'keras.ops.cast(x, "float32")'
         )
     shape = tuple(x.shape)
-    along = kept(layer, shape)
+    along = feature_axes(layer, shape)
     found, expected = tuple(shape[i] for i in along), tuple(layer.moving_mean.shape)
     if len(found) != len(expected) or any(a not in (b, None) for a, b in zip(found, expected, strict=True)):
         raise DataError(
@@ -118,18 +118,14 @@ def reduced(layer: Any, x: Any) -> Axes:
 
 
 def samples(layer: Any, reduced_axes: Axes) -> None:
-    """Axis 0 among the reduced ones, which ghost batches split."""
+    """Raise unless axis 0, which ghost batches split, is reduced."""
     if 0 not in reduced_axes:
         raise DataError(f"ghost= splits axis 0, the samples, which axis={layer.axis} keeps")
 
 
 def enough(x: Any, reduced_axes: Axes) -> None:
-    """Two values of each feature, or more, as far as the shape is known."""
+    """Raise unless x has two values of each feature, as far as its shape is known."""
     lengths = [x.shape[i] for i in reduced_axes]
     if 0 not in lengths and None in lengths:
         return
-    if prod(lengths) < 2:
-        raise DataError(
-            f"training needs more than 1 value of each feature, got {prod(lengths)} in shape {tuple(x.shape)}: a "
-            f"single value is its own mean, and y would be β whatever it is; use a larger batch, or training=False"
-        )
+    check_count(prod(lengths), x.shape, "training=False")

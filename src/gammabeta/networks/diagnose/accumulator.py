@@ -1,4 +1,4 @@
-"""What comes to a layer and out of it, added up over calls, and what follows from it."""
+"""Sums over a layer's calls: moments of its inputs, shares of its outputs, and the `Layer` made of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from gammabeta.networks.diagnose.layer_stats import Floats, Layer
 from gammabeta.statistics import Moments
 
 
-class Own(NamedTuple):
-    """What a layer is, whatever comes to it; the names are those of `Layer`, the arrays of any shape and type."""
+class LayerParameters(NamedTuple):
+    """A layer's own parameters and statistics, by the names of `Layer`; arrays of any shape and type, not copied."""
 
     kind: str
     eps: float
@@ -44,8 +44,8 @@ Measure = Callable[[float, float], Shares]
 
 
 @dataclass
-class Seen:
-    """The sums of a layer."""
+class LayerAccumulator:
+    """The sums over the calls of one layer."""
 
     moments: Moments | None = None
     means: list[tuple[Floats, Floats]] = field(default_factory=list)
@@ -57,14 +57,14 @@ class Seen:
     above: Any = 0
 
     def add(self, part: Moments, missing: int) -> None:
-        """A call: the moments of what is finite of its input, and how many values are not."""
+        """Add a call: the moments of its input's finite values, and the number of the others."""
         self.calls += 1
         self.not_finite += missing
         self.moments = part if self.moments is None else self.moments + part
         self.means.append((part.count.reshape(-1), np.nan_to_num(part.mean.reshape(-1))))
 
     def count(self, activation: str, measure: Measure) -> None:
-        """What follows a call, and its outputs, where that has flat sides."""
+        """Note the activation after a call, and add the shares of outputs where that is flat."""
         self.activation = activation
         if activation in FLAT:
             outputs, below, above = measure(*FLAT[activation])
@@ -72,9 +72,9 @@ class Seen:
             self.below = self.below + below
             self.above = self.above + above
 
-    def layer(self, name: str, own: Own, moves: Moves | None) -> Layer:
-        """All that is known of the layer."""
-        features = np.size(own.running_mean)
+    def layer(self, name: str, parameters: LayerParameters, moves: Moves | None) -> Layer:
+        """The `Layer` of all calls so far."""
+        features = np.size(parameters.running_mean)
         unknown = np.full(features, np.nan)
         mean, var, count = unknown, unknown, np.zeros(features)
         if self.moments is not None:
@@ -84,12 +84,12 @@ class Seen:
             below, above = (part / np.maximum(self.outputs, 1) for part in (self.below, self.above))
         return Layer(
             name=name,
-            kind=own.kind,
-            eps=float(own.eps),
-            gamma=_floats(own.gamma, features, 1.0),
-            beta=_floats(own.beta, features, 0.0),
-            running_mean=_floats(own.running_mean, features),
-            running_var=_floats(own.running_var, features),
+            kind=parameters.kind,
+            eps=float(parameters.eps),
+            gamma=_floats(parameters.gamma, features, 1.0),
+            beta=_floats(parameters.beta, features, 0.0),
+            running_mean=_floats(parameters.running_mean, features),
+            running_var=_floats(parameters.running_var, features),
             mean=mean,
             var=var,
             count=count,
@@ -99,14 +99,14 @@ class Seen:
             activation=self.activation,
             below=below,
             above=above,
-            frozen=own.frozen,
-            tracked=own.tracked,
+            frozen=parameters.frozen,
+            tracked=parameters.tracked,
             updates=None if moves is None else moves.updates,
             repeated=0 if moves is None else moves.repeated,
         )
 
     def _effective(self, mean: Floats, var: Floats) -> Floats:
-        """How many independent values a batch's mean is worth: n / (Σ nᵢ(mᵢ − m)² / (b − 1) / var), at most n.
+        """The effective number of values of a batch's mean: n / (Σ nᵢ(mᵢ − m)² / (b − 1) / var), at most n; (f,).
 
         Were the values of a batch independent, the b batches' means mᵢ would vary by var / nᵢ, and the divisor, the
         design effect (Kish 1965), be 1.
@@ -121,7 +121,7 @@ class Seen:
 
 
 def _floats(value: Any, features: int, default: float = 0.0) -> Floats:
-    """(f,) in float64, a copy; None where a layer has no such parameter."""
+    """A parameter as a new float64 array (f,); `default` everywhere if it is None."""
     if value is None:
         return np.full(features, default)
     return np.array(value, np.float64).reshape(-1)

@@ -187,9 +187,9 @@ def _eps(a: Layer) -> str:
     flags = a.under_eps & ~a.dead
     if not flags.any():
         return ""
-    least = float(np.sqrt(np.maximum(a.running_var, 0) / (np.maximum(a.running_var, 0) + a.eps)).min())
+    share = float(np.sqrt(np.maximum(a.running_var, 0) / (np.maximum(a.running_var, 0) + a.eps)).min())
     return (
-        f"eps is {number(a.eps)}, more than the running variance of {channels(flags)}: of γ, {number(least)} is left."
+        f"eps is {number(a.eps)}, more than the running variance of {channels(flags)}: of γ, {number(share)} is left."
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity first arose: where what went in was free of it, and what came out is not."""
+"""Finds the first module or operation whose output has a NaN or an infinity that its inputs do not have."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,8 +9,8 @@ Has = Callable[[Any], set[str]]
 """Which of "NaN" and "infinity" are in whatever a model takes or gives."""
 
 
-class Trace:
-    """What goes into each module and operation of a run, and what comes out."""
+class NonfiniteTracer:
+    """Follows one run: compares inputs and outputs of each module and operation, and keeps the first origins."""
 
     def __init__(self, has: Has, batch: int) -> None:
         self.has, self.batch = has, batch
@@ -18,7 +18,7 @@ class Trace:
         self.within: list[str] = ["the model"]
 
     def around(self, name: str, given: Any, run: Callable[[], Any]) -> Any:
-        """A module's call, whose operations may be hidden from here."""
+        """Run a module's call and compare what went in and came out of the module as a whole."""
         before = self.enter(name, given)
         try:
             result = run()
@@ -28,7 +28,7 @@ class Trace:
         return result
 
     def enter(self, name: str, given: Any) -> set[str]:
-        """A module is about to be called; the model's own inputs may have been bad from the start."""
+        """Note that a module is called; return which of NaN and infinity its inputs have."""
         before = self.has(given)
         self.within.append(name)
         if len(self.within) == 2:
@@ -37,18 +37,18 @@ class Trace:
         return before
 
     def leave(self, before: set[str], result: Any) -> None:
-        """A module has been called that had these among its inputs."""
+        """Note that a module has returned, whose inputs had those of `before`."""
         self.compare(before, result, "its own code")
         self.within.pop()
 
     def compare(self, before: set[str], result: Any, operation: str) -> None:
-        """An operation gave a result."""
+        """Keep an origin for each of NaN and infinity that the result has and the inputs had not."""
         for what in self.has(result) - before:
             self.origins.setdefault(what, Origin(what, self.batch, self.within[-1], operation))
 
 
 def in_weights(weights: Iterable[tuple[str, Any]], has: Has) -> tuple[Origin, ...]:
-    """The first weight that is not finite."""
+    """An `Origin` for the first weight that is not finite; () if all are."""
     for name, value in weights:
         if found := has(value):
             return (Origin("NaN" if "NaN" in found else "infinity", 0, f"the model's own {name}", ""),)

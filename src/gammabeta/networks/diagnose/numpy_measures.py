@@ -1,4 +1,4 @@
-"""What NumPy says of a call's input and output; torch's stay where they are, and have the same said in its terms."""
+"""Moments and shares of a call's input and output in NumPy; those of tensors are in torch/networks/diagnose/hooks."""
 
 from functools import partial
 from typing import Any
@@ -11,29 +11,29 @@ from gammabeta.statistics import Moments
 Axes = tuple[int, ...]
 
 
-def moments(x: Any, reduced_axes: Axes, kept: Any) -> tuple[Moments, int]:
+def moments(x: Any, reduced_axes: Axes, mask: Any) -> tuple[Moments, int]:
     """The exact moments of the finite values that count, and how many values that count are not finite.
 
     Args:
         x: of any floating type.
-        away: the reduced axes.
-        kept: boolean, where a value counts, of x's rank; None for everywhere.
+        reduced_axes: over which the moments are taken.
+        mask: boolean, where a value counts, of x's rank; None for everywhere.
     """
     finite = np.isfinite(x)
-    wanted = np.ones_like(finite) if kept is None else np.broadcast_to(kept, x.shape)
+    wanted = np.ones_like(finite) if mask is None else np.broadcast_to(mask, x.shape)
     missing = int((wanted & ~finite).sum())
-    if kept is not None or missing:
+    if mask is not None or missing:
         x = np.where(wanted & finite, x, x.dtype.type(np.nan))
     return Moments.of(x, axis=reduced_axes, nan="omit"), missing
 
 
-def measured(y: Any, reduced_axes: Axes, kept: Any) -> Measure:
-    """What `Seen.count` asks of a call's output."""
-    return partial(_shares, y, reduced_axes, kept)
+def measured(y: Any, reduced_axes: Axes, mask: Any) -> Measure:
+    """A function of two bounds that gives the `Shares` of a call's output y, which it holds and does not copy."""
+    return partial(_shares, y, reduced_axes, mask)
 
 
-def _shares(y: Any, reduced_axes: Axes, kept: Any, low: float, high: float) -> Shares:
-    counts = np.broadcast_to(True if kept is None else kept, y.shape)
+def _shares(y: Any, reduced_axes: Axes, mask: Any, low: float, high: float) -> Shares:
+    counts = np.broadcast_to(True if mask is None else mask, y.shape)
     return Shares(*(_each(flags & counts, reduced_axes) for flags in (counts, y <= low, y >= high)))
 
 

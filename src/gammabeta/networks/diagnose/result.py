@@ -55,9 +55,9 @@ class Diagnosis:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What to watch, the worst first."""
-        most = max((layer.tracked or 0 for layer in self.layers), default=0)
+        max_tracked = max((layer.tracked or 0 for layer in self.layers), default=0)
         first = [Finding("not_finite", origin.module, str(origin)) for origin in self.origins]
-        return findings.ordered([*first, *(f for layer in self.layers for f in findings.of_layer(layer, most))])
+        return findings.ordered([*first, *(f for layer in self.layers for f in findings.of_layer(layer, max_tracked))])
 
     def __getitem__(self, name: str) -> Layer:
         for layer in self.layers:
@@ -88,10 +88,10 @@ class Diagnosis:
     def sentences(self) -> list[str]:
         """Each finding as a line: its kind, its layer, what there is, what to do; then the notes."""
         kinds = self._kinds()
-        told = [
+        lines = [
             f"{kinds[f.kind].title}, {f.layer or 'the model'}: {f.text} {kinds[f.kind].advice}" for f in self.findings
         ]
-        return [*(told or ["Nothing to watch."]), *(f"Note: {note}" for note in self.notes)]
+        return [*(lines or ["Nothing to watch."]), *(f"Note: {note}" for note in self.notes)]
 
     def document(self) -> dict[str, Any]:
         """All of it as a JSON document, numbers that are not finite being null."""

@@ -1,4 +1,4 @@
-"""`diagnose` of the frameworks' folders: batches go through a model whose layers are watched, then one step is tried.
+"""The course of `diagnose` in any framework: batches run through a watched model, then one training step is tried.
 
 How a framework's models are watched, read and put back, its `DiagnosisSession` says.
 """
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gammabeta.networks import batches as feeds
 from gammabeta.networks.batches import BatchFeed
 from gammabeta.networks.diagnose import activations, nonfinite
-from gammabeta.networks.diagnose.accumulator import Measure, Moves, Own, Seen
+from gammabeta.networks.diagnose.accumulator import LayerAccumulator, LayerParameters, Measure, Moves
 from gammabeta.networks.diagnose.result import Diagnosis, Origin
 from gammabeta.statistics import Moments
 
@@ -20,7 +20,7 @@ Run = Callable[[Any], Any]
 
 
 class _Passed(NamedTuple):
-    """What is kept of a pass: how many batches, the first of them, and the first bad one and its number."""
+    """The result of a pass: the number of batches, the first batch, and the first bad batch with its number, or 0."""
 
     batches: int
     first: Any
@@ -29,13 +29,13 @@ class _Passed(NamedTuple):
 
 
 class DiagnosisSession(ABC):
-    """The layers of a model, by name, that are watched while it runs, and what they were seen to do."""
+    """One diagnosis of a model: its watched layers by name, and the sums over their calls."""
 
     framework: str
 
     def __init__(self, model: Any, layers: dict[str, Any]) -> None:
         self.model, self.layers = model, layers
-        self.seen = {name: Seen() for name in layers}
+        self.seen = {name: LayerAccumulator() for name in layers}
         self.notes: list[str] = []
         self.masks: Any = None
         self.bad = False
@@ -43,7 +43,7 @@ class DiagnosisSession(ABC):
 
     @abstractmethod
     def watching(self) -> AbstractContextManager[Any]:
-        """The model in evaluation, its layers' calls told by `given`, and `gave` or `followed`; then as before."""
+        """Put the model in evaluation, with hooks that call `given`, and `gave` or `followed`; undo that at the end."""
 
     @abstractmethod
     def has(self, value: Any) -> set[str]:
@@ -54,8 +54,8 @@ class DiagnosisSession(ABC):
         """What `mask` gave for a batch, if that is a mask or masks by the names of layers."""
 
     @abstractmethod
-    def own(self, layer: Any) -> Own:
-        """What a layer is."""
+    def parameters(self, layer: Any) -> LayerParameters:
+        """A layer's parameters, running statistics and flags."""
 
     @abstractmethod
     def weights(self) -> Iterable[tuple[str, Any]]:
@@ -70,26 +70,26 @@ class DiagnosisSession(ABC):
         """Run the model in training: what that does to each layer, the model being as it was afterwards."""
 
     def running(self, run: Run) -> Any:
-        """Run the model while it is watched."""
+        """Run the model on one batch, with what must be active during the run alone."""
         return run(self.model)
 
-    def mask(self, name: str, own: Any) -> Any:
+    def mask(self, name: str, given: Any) -> Any:
         """A call's mask: its own, or what `mask` gave for the layer."""
-        if own is not None:
-            return own
+        if given is not None:
+            return given
         return self.masks.get(name) if isinstance(self.masks, Mapping) else self.masks
 
     def given(self, name: str, part: Moments, missing: int) -> None:
-        """A layer is called: the moments of what is finite of its input, and how many values are not."""
+        """Note a layer's call: the moments of its input's finite values, and the number of the others."""
         self.seen[name].add(part, missing)
         self.bad |= missing > 0
 
     def gave(self, name: str, y: Any, measure: Measure) -> None:
-        """A layer gave y, which an activation may take next."""
+        """Note a layer's output y, for an activation that may take it next."""
         self._waiting = [*self._waiting[-7:], (name, y, measure)]
 
     def activated(self, function: str, x: Any) -> None:
-        """A function takes x; the first activation that takes a layer's output is what follows the layer."""
+        """Note that a function takes x: an activation that takes a layer's output follows that layer."""
         for at, (name, y, measure) in enumerate(self._waiting):
             if y is x and (kind := activations.named(function)):
                 self.followed(name, kind, measure)
@@ -97,11 +97,11 @@ class DiagnosisSession(ABC):
                 return
 
     def followed(self, name: str, kind: str, measure: Measure) -> None:
-        """What follows a layer's call is known."""
+        """Note the kind of activation that follows a layer's call."""
         self.seen[name].count(kind, measure)
 
     def look(self, feed: BatchFeed, training_step: bool) -> Diagnosis:
-        """All that `diagnose` does."""
+        """Run the whole diagnosis and return its result."""
         feeds.iterable(feed.batches)
         passed = self._through(feed)
         origins = nonfinite.in_weights(self.weights(), self.has)
@@ -109,7 +109,7 @@ class DiagnosisSession(ABC):
             origins = self.arising(_on(feed, passed.bad), passed.number)
         moves, notes = self._tried(_on(feed, passed.first)) if training_step else ({}, ())
         layers = tuple(
-            self.seen[name].layer(name, self.own(layer), moves.get(name)) for name, layer in self.layers.items()
+            self.seen[name].layer(name, self.parameters(layer), moves.get(name)) for name, layer in self.layers.items()
         )
         return Diagnosis(
             type(self.model).__name__, passed.batches, layers, origins, (*self.notes, *notes), self.framework
@@ -133,19 +133,19 @@ class DiagnosisSession(ABC):
         return _Passed(count, first[0], *bad)
 
     def _tried(self, run: Run) -> tuple[dict[str, Moves], tuple[str, ...]]:
-        """What a step in training does to each layer; and why it could not be done, or did nothing."""
+        """Try one training step: the moves of each layer, and notes on why it failed or moved nothing."""
         try:
             moves = self.step(run)
         except Exception as error:
             return {}, (f"a training step could not be tried: {reason(error)}",)
         idle = not any(move.updates for move in moves.values())
-        if idle and not all(self.own(layer).frozen for layer in self.layers.values()):
+        if idle and not all(self.parameters(layer).frozen for layer in self.layers.values()):
             return moves, ("a training step moved no running statistics: does call= run the model in evaluation?",)
         return moves, ()
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in a line."""
+    """An error's type and the first line of its text."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 

@@ -1,4 +1,4 @@
-"""What a folding has done, in any framework: the report, and how far apart the outputs are."""
+"""The report of `fold` in any framework, and the difference between two outputs."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gammabeta.norm import linear_map
 
 
 class RefusalError(Exception):
-    """Why something is not folded; never seen by a caller."""
+    """The reason why something is not folded; caught by the planner, never raised to a caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,44 +49,44 @@ class Report:
     """What `fold` has done.
 
     Attributes:
-        folded, kept: each norm of the model is in one of them.
+        folded, skipped: each norm of the model is in one of them.
         traced: how the way through the model was found.
         difference: between the folded and the unfolded model's output on the example; None without one.
         notes: what else there is to know.
     """
 
     folded: tuple[FoldedNorm, ...]
-    kept: tuple[SkippedNorm, ...]
+    skipped: tuple[SkippedNorm, ...]
     traced: str
     difference: Difference | None = None
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{len(self.folded)} folded, {len(self.kept)} kept; traced {self.traced}"]
+        lines = [f"{len(self.folded)} folded, {len(self.skipped)} skipped; traced {self.traced}"]
         lines += [f"  {f.norm} folded into {', '.join(f.into)}, {f.order} it" for f in self.folded]
-        lines += [f"  {k.norm} kept: {k.why}" for k in self.kept]
+        lines += [f"  {k.norm} skipped: {k.why}" for k in self.skipped]
         if self.difference is not None:
             lines.append(f"  largest difference on the example: {self.difference}")
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def difference(got: NDArray[Any], want: NDArray[Any], eps: float, least: float) -> Difference:
+def difference(got: NDArray[Any], want: NDArray[Any], eps: float, min_normal: float) -> Difference:
     """The largest difference of two outputs, by the second's ULPs.
 
     Args:
-        eps, least: of the second's type: the distance from 1 to the next number, and the least normal number.
+        eps, min_normal: of the second's type: the distance from 1 to the next number, and the least normal number.
     """
     a, b = got.astype(np.float64), want.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+        errors = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
-    most = float(np.nan_to_num(apart, nan=math.inf).max(initial=0.0))
-    ulp = eps * 2.0 ** math.floor(math.log2(max(largest, least)))
-    return Difference(most / ulp, most, want.dtype.name)
+    absolute = float(np.nan_to_num(errors, nan=math.inf).max(initial=0.0))
+    ulp = eps * 2.0 ** math.floor(math.log2(max(largest, min_normal)))
+    return Difference(absolute / ulp, absolute, want.dtype.name)
 
 
 def digits(affine: Affine, eps: float, dtype: str, wider: str) -> tuple[str, ...]:
-    """What raw data cost the first layer, where that is a digit or more.
+    """A note on the digits that raw data cost the first layer; () where that is less than one.
 
     Args:
         eps: the distance from 1 to the next number of the layer's type.

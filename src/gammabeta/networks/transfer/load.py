@@ -1,4 +1,4 @@
-"""What a network has learned goes into another, and where the two part is said."""
+"""Writes one network's weights into another, and reports where the two part."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,20 @@ from gammabeta.networks.transfer.match import (
     arrangements,
     exchangeable,
     flattening,
-    gave_apart,
     input_error,
     matched,
     nearer,
+    output_error,
 )
-from gammabeta.networks.transfer.snapshot import NEUTRAL, OUTPUT, ROUNDING, Array, Layer, Network, apart
+from gammabeta.networks.transfer.snapshot import (
+    NEUTRAL,
+    OUTPUT,
+    ROUNDING,
+    Array,
+    LayerSnapshot,
+    NetworkSnapshot,
+    relative_error,
+)
 
 Orders = list[list[int] | None]
 Write = Callable[[str, dict[str, Array]], None]
@@ -58,7 +66,7 @@ class Parity:
         return "\n  ".join(lines)
 
 
-def parity(one: Network, other: Network, *, names: Mapping[str, str] | None = None) -> Parity:
+def parity(one: NetworkSnapshot, other: NetworkSnapshot, *, names: Mapping[str, str] | None = None) -> Parity:
     """Where two networks part that were run on the same input.
 
     Layers match in the order of their use, and where branches are run in another order, by what each is given and
@@ -80,7 +88,9 @@ def parity(one: Network, other: Network, *, names: Mapping[str, str] | None = No
     return _report(nearer(matched(one, other, names), names, _distance))
 
 
-def adopted(source: Network, read: Callable[[], Network], write: Write, names: Mapping[str, str] | None) -> Parity:
+def adopted(
+    source: NetworkSnapshot, read: Callable[[], NetworkSnapshot], write: Write, names: Mapping[str, str] | None
+) -> Parity:
     """Write a network's weights into a model that `read` reads and `write` writes to by layer, and compare the two.
 
     A dense layer after a flattening takes its features in the framework's order: (c, h, w) or (h, w, c). Which it is,
@@ -97,8 +107,8 @@ def adopted(source: Network, read: Callable[[], Network], write: Write, names: M
     return _report(pairs)
 
 
-def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Network], write: Write) -> Pairs:
-    """Write, read, and match by what layers are given, until nothing changes.
+def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], NetworkSnapshot], write: Write) -> Pairs:
+    """Write weights, run, and match layers by their inputs, until the pairs stay the same.
 
     A layer is given what its counterpart is once all before it are right, so that each round settles one more at least.
     """
@@ -113,7 +123,9 @@ def _settled(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Network]
     return now
 
 
-def _rearranged(pairs: Pairs, names: Mapping[str, str], read: Callable[[], Network], write: Write) -> Pairs | None:
+def _rearranged(
+    pairs: Pairs, names: Mapping[str, str], read: Callable[[], NetworkSnapshot], write: Write
+) -> Pairs | None:
     """The pairs with siblings exchanged so that the networks part later; None, with the model as it was, if none do."""
     place = _first(pairs)
     if place is None:
@@ -143,13 +155,13 @@ def _orders(pairs: Pairs) -> Orders:
     return [None if order is None else order.tolist() for order in orders]
 
 
-def _turned(layer: Layer, order: Any) -> dict[str, Array]:
+def _turned(layer: LayerSnapshot, order: Any) -> dict[str, Array]:
     """A layer's weights, for features in another order."""
     return layer.weights if order is None else {**layer.weights, "weight": layer.weights["weight"][:, order]}
 
 
-def _filled(weights: dict[str, Array], own: Layer) -> dict[str, Array]:
-    """Weights for those that a layer has; where there are none, what makes no difference."""
+def _filled(weights: dict[str, Array], own: LayerSnapshot) -> dict[str, Array]:
+    """Weights for all that a layer has: given ones, and neutral values (bias 0, gamma 1) for the rest."""
     return {
         name: weights[name] if name in weights else np.full(value.shape, NEUTRAL[name])
         for name, value in own.weights.items()
@@ -160,21 +172,21 @@ def _names(pairs: Pairs) -> tuple[tuple[str, str], ...]:
     return tuple((a.name, b.name) for a, b in pairs)
 
 
-def _distance(pairs: Pairs, i: int, other: Layer) -> float:
+def _distance(pairs: Pairs, i: int, other: LayerSnapshot) -> float:
     """How far apart two layers are in what they are given or give."""
-    return max(input_error(pairs, i, other), gave_apart(pairs[i][0], other))
+    return max(input_error(pairs, i, other), output_error(pairs[i][0], other))
 
 
 def _first(pairs: Pairs) -> int | None:
     """The first place where outputs differ."""
-    return next((i for i, (a, b) in enumerate(pairs) if gave_apart(a, b) > ROUNDING), None)
+    return next((i for i, (a, b) in enumerate(pairs) if output_error(a, b) > ROUNDING), None)
 
 
 def _report(pairs: Pairs) -> Parity:
     place = _first(pairs)
     rules = [line for a, b in pairs for line in _rules(a, b, ("eps", "decay", "unbiased"))]
     layers = [pair for pair in pairs if pair[0].kind != OUTPUT]
-    last = apart(layers[-1][0].gave, layers[-1][1].gave)
+    last = relative_error(layers[-1][0].gave, layers[-1][1].gave)
     return Parity(_names(layers), None if place is None else _reason(pairs, place), tuple(rules), last)
 
 
@@ -197,15 +209,15 @@ def _advice(pairs: Pairs, place: int) -> str:
     return ". If a layer has met another's counterpart, names={…} says which layer meets which" if alike else ""
 
 
-def _why(a: Layer, b: Layer, order: Any) -> str:
+def _why(a: LayerSnapshot, b: LayerSnapshot, order: Any) -> str:
     weights = _turned(a, order)
-    other = [n for n in b.weights if n in weights and apart(weights[n], b.weights[n]) > ROUNDING]
+    other = [n for n in b.weights if n in weights and relative_error(weights[n], b.weights[n]) > ROUNDING]
     reasons = [f"other {' and '.join(other)}"] if other else []
     evaluated = [name for name in a.rules if name not in _WORDS]
     return "; ".join([*reasons, *_rules(a, b, evaluated)]) or "the arithmetic differs"
 
 
-def _rules(a: Layer, b: Layer, names: Iterable[str]) -> list[str]:
+def _rules(a: LayerSnapshot, b: LayerSnapshot, names: Iterable[str]) -> list[str]:
     return [
         f"{a.name} has {name} {a.rules[name]}, {b.name} has {b.rules[name]}{_WORDS.get(name, '')}"
         for name in names

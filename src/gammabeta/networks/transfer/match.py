@@ -1,4 +1,4 @@
-"""Which layer of a network meets which of another: by name, else in the order of use, else by what each is given.
+"""Pairs the layers of two networks: by given names, else by order of use, else by equal inputs.
 
 Frameworks run the branches of a network in different orders. What tells them apart is the dataflow: once all layers
 before it hold the same weights, a layer is given the same values as its counterpart.
@@ -17,18 +17,18 @@ from gammabeta.networks.transfer.snapshot import (
     OUTPUT,
     ROUNDING,
     Array,
-    Layer,
-    Network,
-    apart,
+    LayerSnapshot,
+    NetworkSnapshot,
     check,
-    outputs_apart,
+    model_output_error,
+    relative_error,
     reordering,
 )
 
-Pairs = list[tuple[Layer, Layer]]
+Pairs = list[tuple[LayerSnapshot, LayerSnapshot]]
 
 
-def matched(one: Network, other: Network, names: Mapping[str, str]) -> Pairs:
+def matched(one: NetworkSnapshot, other: NetworkSnapshot, names: Mapping[str, str]) -> Pairs:
     """The layers of two networks in pairs, in the order of the first: those that are named, the others in order.
 
     Where the order of use does not fit, a layer meets the first that is left and fits. After them come the outputs.
@@ -41,15 +41,15 @@ def matched(one: Network, other: Network, names: Mapping[str, str]) -> Pairs:
         _check_complete(network)
     pairs = _named(one, other, names)
     taken = [own.name for own in pairs.values()]
-    rest = [layer for layer in one.layers if layer.name not in pairs]
+    unnamed = [layer for layer in one.layers if layer.name not in pairs]
     left = [layer for layer in other.layers if layer.name not in taken]
-    for a, b in zip(rest, _in_turn(rest, left, (one, other)), strict=True):
+    for a, b in zip(unnamed, _in_turn(unnamed, left, (one, other)), strict=True):
         pairs[a.name] = b
     ends = zip(one.ends, other.ends, strict=True) if len(one.ends) == len(other.ends) else ()
     return [*((layer, pairs[layer.name]) for layer in one.layers), *ends]
 
 
-def nearer(pairs: Pairs, names: Mapping[str, str], distance: Callable[[Pairs, int, Layer], float]) -> Pairs:
+def nearer(pairs: Pairs, names: Mapping[str, str], distance: Callable[[Pairs, int, LayerSnapshot], float]) -> Pairs:
     """The pairs, each layer with the one that is much closer than the one it has, if such a one is not taken.
 
     A layer that has met one that agrees keeps it. Where values differ for another reason, the order stays.
@@ -87,27 +87,27 @@ def exchangeable(pairs: Pairs, i: int, j: int) -> bool:
     return _fits(pairs[i][0], pairs[j][1]) and _fits(pairs[j][0], pairs[i][1])
 
 
-def input_error(pairs: Pairs, i: int, other: Layer) -> float:
-    """How far what a layer is given is from what another is, in whatever order its features were flattened."""
+def input_error(pairs: Pairs, i: int, other: LayerSnapshot) -> float:
+    """The relative error between two layers' inputs, with flattened features put in the same order."""
     order, given = flattening(pairs, i, other), pairs[i][0].given
     if other.kind == OUTPUT:
-        return outputs_apart(given, other.given)
-    return apart(given if order is None else given[:, order], other.given)
+        return model_output_error(given, other.given)
+    return relative_error(given if order is None else given[:, order], other.given)
 
 
-def gave_apart(one: Layer, other: Layer) -> float:
-    """How far what two layers give is apart."""
-    return (outputs_apart if one.kind == OUTPUT else apart)(one.gave, other.gave)
+def output_error(one: LayerSnapshot, other: LayerSnapshot) -> float:
+    """The relative error between two layers' outputs."""
+    return (model_output_error if one.kind == OUTPUT else relative_error)(one.gave, other.gave)
 
 
-def flattening(pairs: Pairs, i: int, other: Layer) -> Array | None:
+def flattening(pairs: Pairs, i: int, other: LayerSnapshot) -> Array | None:
     """The order in which a dense layer's features come in another, if there were images before."""
     a = pairs[i][0]
     images = any(layer.gave.ndim > 2 for layer, _ in pairs[:i])
     return reordering(a.given, other.given) if a.kind == DENSE and images else None
 
 
-def _check_complete(network: Network) -> None:
+def _check_complete(network: NetworkSnapshot) -> None:
     check(network)
     if network.loose:
         raise StateError(
@@ -118,7 +118,7 @@ def _check_complete(network: Network) -> None:
         raise StateError(f"a model must have layers with weights, and the {network.framework} model has none")
 
 
-def _named(one: Network, other: Network, names: Mapping[str, str]) -> dict[str, Layer]:
+def _named(one: NetworkSnapshot, other: NetworkSnapshot, names: Mapping[str, str]) -> dict[str, LayerSnapshot]:
     """The second network's layers for those of the first that are named."""
     if not isinstance(names, Mapping):
         raise KindError(
@@ -144,11 +144,13 @@ def _named(one: Network, other: Network, names: Mapping[str, str]) -> dict[str, 
     return {name: others[own] for name, own in names.items()}
 
 
-def _in_turn(ones: list[Layer], others: list[Layer], networks: tuple[Network, Network]) -> list[Layer]:
+def _in_turn(
+    ones: list[LayerSnapshot], others: list[LayerSnapshot], networks: tuple[NetworkSnapshot, NetworkSnapshot]
+) -> list[LayerSnapshot]:
     """The counterparts in order if all fit, else of each layer the first that is left and fits."""
     if len(ones) == len(others) and all(map(_fits, ones, others)):
         return others
-    left, found = list(others), list[Layer]()
+    left, found = list(others), list[LayerSnapshot]()
     for a in ones:
         place = next((i for i, b in enumerate(left) if _fits(a, b)), None)
         if place is None and left:
@@ -184,21 +186,21 @@ def _siblings(pairs: Pairs, names: Mapping[str, str]) -> list[list[int]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _fits(layer: Layer, other: Layer) -> bool:
+def _fits(layer: LayerSnapshot, other: LayerSnapshot) -> bool:
     if layer.kind == OUTPUT:
         return layer.name == other.name
     return layer.kind == other.kind and _common(layer, other).items() <= _shapes(other).items()
 
 
-def _told(a: Layer, b: Layer, one: Network, other: Network) -> str:
+def _told(a: LayerSnapshot, b: LayerSnapshot, one: NetworkSnapshot, other: NetworkSnapshot) -> str:
     return f"{a} of {one.framework} with {_common(a, b)} and {b} of {other.framework} with {_shapes(b)}"
 
 
-def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+def _shapes(layer: LayerSnapshot) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in layer.weights.items()}
 
 
-def _common(layer: Layer, other: Layer) -> dict[str, tuple[int, ...]]:
+def _common(layer: LayerSnapshot, other: LayerSnapshot) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights that another layer must have too: all but those that make no difference."""
     return {
         name: value.shape

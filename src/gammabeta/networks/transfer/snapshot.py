@@ -1,7 +1,7 @@
 """A network's weights in the order in which they are used, in no framework's layout.
 
-Each framework's folder reads its models into a `Network` and writes one into a model; which layer meets which is in
-`matching`, and what is the same for all frameworks, and where two networks part, in `porting`.
+Each framework's folder reads its models into a `NetworkSnapshot` and writes one into a model. `match` pairs the layers
+of two networks; `load` writes one network's weights into another and reports where the two part.
 """
 
 import math
@@ -35,7 +35,7 @@ such as eps, is far from it."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSnapshot:
     """A layer with weights, and what it was given and gave in a run.
 
     Args:
@@ -60,7 +60,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkSnapshot:
     """A model's layers with weights, in the order of their first use, and the input of the run.
 
     Args:
@@ -73,17 +73,17 @@ class Network:
     """
 
     framework: str
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerSnapshot, ...]
     example: tuple[Array, ...]
     channels_first: bool
     loose: tuple[str, ...] = ()
     outputs: tuple[Array, ...] = ()
 
     @property
-    def ends(self) -> tuple[Layer, ...]:
+    def ends(self) -> tuple[LayerSnapshot, ...]:
         """The outputs, as layers without weights."""
         names = [OUTPUT] if len(self.outputs) == 1 else [f"{OUTPUT} {i}" for i in range(len(self.outputs))]
-        return tuple(Layer(name, OUTPUT, {}, {}, y, y) for name, y in zip(names, self.outputs, strict=True))
+        return tuple(LayerSnapshot(name, OUTPUT, {}, {}, y, y) for name, y in zip(names, self.outputs, strict=True))
 
     def inputs(self, channels_first: bool) -> tuple[Array, ...]:
         """The example as a framework takes it whose images have their features first, or last."""
@@ -92,13 +92,13 @@ class Network:
 
 
 def check(network: Any) -> None:
-    """Refuse what `learned` did not give."""
-    if not isinstance(network, Network):
+    """Raise unless `network` is a `NetworkSnapshot`."""
+    if not isinstance(network, NetworkSnapshot):
         raise KindError(f"network must be what learned(model, example) gave, got {type(network).__name__}")
 
 
-def apart(a: Array, b: Array) -> float:
-    """The largest difference of two arrays, of their largest value; 0 where both are NaN, infinity of other shapes."""
+def relative_error(a: Array, b: Array) -> float:
+    """The largest difference of two arrays / their largest value; NaN equals NaN; infinity if the shapes differ."""
     if np.shape(a) != np.shape(b):
         return math.inf
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -109,14 +109,14 @@ def apart(a: Array, b: Array) -> float:
     return float(np.nan_to_num(difference, nan=np.inf) / largest) if largest else float(difference > 0)
 
 
-def outputs_apart(a: Array, b: Array) -> float:
-    """How far apart two models' outputs are, whether features or channels come last or first in each."""
+def model_output_error(a: Array, b: Array) -> float:
+    """The relative error of two models' outputs, whether channels come first or last in each."""
     if a.size != b.size:
         return math.inf
     ways = [[y, np.moveaxis(y, 1, -1)] if y.ndim > 2 else [y] for y in (a, b)]
     order = reordering(a, b)
-    nearest = min(apart(x.reshape(-1), y.reshape(-1)) for x, y in product(*ways))
-    return nearest if order is None else apart(a[:, order], b)
+    nearest = min(relative_error(x.reshape(-1), y.reshape(-1)) for x, y in product(*ways))
+    return nearest if order is None else relative_error(a[:, order], b)
 
 
 def flat(outputs: Any, read: Callable[[Any], Array]) -> tuple[Array, ...]:
@@ -133,12 +133,16 @@ def reordering(there: Array, here: Array) -> Array | None:
     such as eps: it is the order in which they are four times as close or more.
     """
     features = there.shape[-1]
-    if there.shape != here.shape or there.ndim != 2 or apart(there, here) <= ROUNDING:
+    if there.shape != here.shape or there.ndim != 2 or relative_error(there, here) <= ROUNDING:
         return None
     divisors = (n for n in range(2, features) if features % n == 0)
     orders = (np.arange(features).reshape(n, -1).T.reshape(-1) for n in divisors)
-    best = min(orders, key=lambda order: apart(there[:, order], here), default=None)
-    return best if best is not None and CLOSER * apart(there[:, best], here) <= apart(there, here) else None
+    best = min(orders, key=lambda order: relative_error(there[:, order], here), default=None)
+    return (
+        best
+        if best is not None and CLOSER * relative_error(there[:, best], here) <= relative_error(there, here)
+        else None
+    )
 
 
 def same_padding(sizes: Any, taps: Any, strides: Any, dilation: Any) -> tuple[tuple[int, int], ...]:

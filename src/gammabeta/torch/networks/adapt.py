@@ -1,22 +1,25 @@
-"""Statistics of the test batch, mixed with the trained ones by count, for as long as that is wanted."""
+"""`adapt` for PyTorch: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from gammabeta.backends import array_ops
 from gammabeta.networks import adapt as shared
-from gammabeta.networks import recalibrate_report
+from gammabeta.networks.adapt import Adaptation
 from gammabeta.norm import formula
 from gammabeta.torch.networks import stat_layers
+from gammabeta.torch.networks.stat_layers import StatLayers
 from gammabeta.torch.norm import autograd_cpu
 from gammabeta.torch.norm.autograd_cpu import Plan
 
 Tensor = torch.Tensor
 
+_RUNNING = ("running_mean", "running_var")
 
-def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> "Adaptation":
+
+def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
     """Let every batch-norm layer, in evaluation, normalize by its trained statistics and the batch's, mixed by count.
 
         mean = (N · running mean + n · batch mean) / (N + n),    and so the variance, the batch's with divisor n
@@ -46,70 +49,52 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> "Adaptation":
     [[8.0], [12.0]]
     """
     shared.check_prior(prior)
-    return Adaptation(stat_layers.some(stat_layers.inside(model), "adapt").layers, prior)
+    found = StatLayers(stat_layers.inside(model)).some("adapt")
+    return Adaptation(prior, [_begun(name, layer, prior) for name, layer in found.layers.items()])
 
 
-class Adaptation:
-    """What `adapt` has begun, until `undo()` or the end of its `with` statement."""
+def _begun(name: str, layer: Any, prior: float) -> Callable[[], None]:
+    """Register hooks that exchange a layer's statistics during its calls; return what removes them.
 
-    def __init__(self, layers: dict[str, Any], prior: float) -> None:
-        self._prior = prior
-        self._kept: dict[Any, dict[str, Tensor]] = {}
-        self._handles: list[Any] = []
-        for name, layer in layers.items():
-            before = layer.register_forward_pre_hook(self._before(name), with_kwargs=True)
-            self._handles += [before, layer.register_forward_hook(self._after, always_call=True)]
+    Other tensors take the buffers' places: those of before stay what a backward pass may need them to be.
+    """
+    trained: dict[str, Tensor] = {}
 
-    def undo(self) -> None:
-        """Let each layer normalize as it did before; a second time it does nothing."""
-        for handle in self._handles:
+    def before(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if layer.training or stat_layers.frozen(layer):
+            return
+        x, mask = stat_layers.call(layer, given, named)
+        reduced_axes = stat_layers.reduced(name, layer, x)
+        if x.numel():
+            trained.update({name: layer._buffers[name] for name in _RUNNING})
+            layer._buffers.update(_mixture(layer, prior, x, mask, reduced_axes))
+
+    def after(layer: Any, given: Any, result: Any) -> None:
+        layer._buffers.update(trained)
+        trained.clear()
+
+    handles = (
+        layer.register_forward_pre_hook(before, with_kwargs=True),
+        layer.register_forward_hook(after, always_call=True),
+    )
+
+    def undo() -> None:
+        for handle in handles:
             handle.remove()
-        self._handles.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.undo()
-
-    def __repr__(self) -> str:
-        layers = len(self._handles) // 2
-        return f"Adaptation({layers} layers, prior={self._prior:g})" if layers else "Adaptation(undone)"
-
-    def _before(self, name: str) -> Any:
-        def hook(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            if not layer.training and not stat_layers.frozen(layer):
-                x, mask = stat_layers.call(layer, given, named)
-                reduced_axes = stat_layers.reduced(name, layer, x)
-                if count := _samples(x, mask, reduced_axes):
-                    self._put(layer, *_statistics(layer, x, mask, reduced_axes), count)
-
-        return hook
-
-    def _put(self, layer: Any, mean: Tensor, var: Tensor, count: int) -> None:
-        """Other tensors in the buffers' places: those of before stay what a backward pass may need them to be."""
-        self._kept[layer] = {name: layer._buffers[name] for name in ("running_mean", "running_var")}
-        for (name, trained), batch in zip(self._kept[layer].items(), (mean, var), strict=True):
-            mixture = recalibrate_report.mixed(self._prior, count, trained.to(batch.dtype), batch)
-            layer._buffers[name] = mixture.to(trained.dtype)
-
-    def _after(self, layer: Any, given: Any, result: Any) -> None:
-        layer._buffers.update(self._kept.pop(layer, {}))
+    return undo
 
 
 @torch.no_grad()
-def _statistics(layer: Any, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    found = autograd_cpu.composed(x.detach(), None, None, None, Plan(reduced_axes, layer.eps), mask=mask)[1]
-    return found.mean, found.var
-
-
-def _samples(x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> int:
-    """How many rows along axis 0 have a value that counts; one if axis 0 is not reduced."""
-    if x.numel() == 0:
-        return 0
-    if mask is None:
-        return x.shape[0] if 0 in reduced_axes else 1
-    kept = formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes)
-    return int(kept.flatten(1).any(1).sum()) if 0 in reduced_axes else int(kept.any())
+def _mixture(
+    layer: Any, prior: float, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """The mean and variance to normalize a batch by: new tensors by the names of the layer's buffers."""
+    space = array_ops.of(x)
+    mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
+    seen = autograd_cpu.composed(x.detach(), None, None, None, Plan(reduced_axes, layer.eps), mask=mask)[1]
+    count = shared.samples(space, x, mask, reduced_axes)
+    return {
+        name: shared.mixed(space, prior, count, layer._buffers[name], batch)
+        for name, batch in zip(_RUNNING, (seen.mean, seen.var), strict=True)
+    }

@@ -1,4 +1,4 @@
-"""A layer's calls with inputs of one form, each in one step of compiled code: sums, then the running statistics."""
+"""One compiled call per batch and layer: adds the input to the exact sums, then writes the running statistics."""
 
 from typing import Any
 
@@ -11,24 +11,24 @@ from gammabeta.torch.networks import stat_layers
 
 
 class CalibrationStep:
-    """Adds inputs of the form of x to a total, and leaves its mean and variance in the layer, if `adapting`."""
+    """Adds inputs of one shape to a total in one compiled call; if `adapting`, writes the layer's statistics too."""
 
     def __init__(
         self, total: MomentsAccumulator, layer: Any, x: torch.Tensor, sums: CalibrationPlan, adapting: bool
     ) -> None:
         self._total, self._shape, self._sums = total, x.shape, sums
         self._mean, self._var = layer._buffers["running_mean"], layer._buffers["running_var"]
-        self._run = openmp.run if x.numel() > openmp.GRAIN else openmp.alone
+        self._run = openmp.call_on_torch_threads if x.numel() > openmp.GRAIN else openmp.call_here
         self._places = (self._mean.data_ptr(), self._var.data_ptr()) if adapting else (0, 0)
 
     def fits(self, layer: Any, x: Any) -> bool:
-        """Whether a call is of the form for which this step was made."""
+        """Whether the step may take x: same layer buffers, shape and type as those that it was made for."""
         buffers = layer._buffers
         same = buffers["running_mean"] is self._mean and buffers["running_var"] is self._var
         return same and _plain(x) and x.shape == self._shape and self._total.in_runs
 
     def take(self, x: torch.Tensor) -> bool:
-        """Add x; whether that was all that had to be done."""
+        """Add x (its memory is read, not kept); return whether mean and variance were written too."""
         mean, var = self._places
         return self._sums.add(x.data_ptr(), mean, var, self._run)
 
@@ -36,7 +36,7 @@ class CalibrationStep:
 def step(
     total: MomentsAccumulator, name: str, layer: Any, x: Any, adapting: bool, place: Workspace
 ) -> CalibrationStep | None:
-    """The step for calls like this one, if there is one."""
+    """A `CalibrationStep` for calls with inputs like x; None unless x and the statistics are contiguous CPU float32."""
     statistics = layer._buffers["running_mean"], layer._buffers["running_var"]
     if not (_plain(x) and all(_plain(buffer) for buffer in statistics)):
         return None
@@ -47,5 +47,5 @@ def step(
 
 
 def _plain(x: Any) -> bool:
-    """Whether x is float32 in one piece of the host's memory."""
+    """Whether x is a plain contiguous float32 tensor on the CPU."""
     return type(x) is torch.Tensor and x.dtype is torch.float32 and x.is_cpu and x.is_contiguous()

@@ -1,4 +1,4 @@
-"""How a model is called with a batch of any kind, and what is said if that fails."""
+"""Calls a torch model with a batch of any kind."""
 
 from collections.abc import Iterator, Mapping
 from inspect import Parameter, signature

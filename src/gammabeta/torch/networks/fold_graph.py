@@ -1,11 +1,16 @@
-"""From a norm to the layers around it, along a graph: past what changes no value, and never past a second reader."""
+"""torch's `LayerGraph`: the calls of a model traced by torch.fx, from a norm to the layers around it."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from gammabeta.affine import Affine
+from gammabeta.networks.fold import planner
+from gammabeta.networks.fold.planner import LayerLink
+from gammabeta.norm.linear_map import Features, Linear
+from gammabeta.torch.networks import linear, modules, norm_affine
 from gammabeta.torch.networks.folded_norm import RefusalError
 from gammabeta.torch.networks.trace import Trace, mutates
 
@@ -22,32 +27,29 @@ _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", 
 _SHAPES = ("size", "dim", "shape", "ndim", "dtype", "device")
 
 
-class Link(NamedTuple):
-    """A call at the end of a chain, and what happens to the value on the way there."""
-
-    node: fx.Node
-    swapped: bool = False
-    """The last two axes of three are swapped."""
-    flat: bool = False
-    """All axes after the first are one."""
-
-
-class Chains:
-    """The chains of a traced model.
+class LayerGraph(planner.LayerGraph):
+    """The graph of a traced model's calls; a site is a node of torch.fx.
 
     Attributes:
-        gone: paths of the norms that were folded away and let values pass.
+        places: what stands in the place of each norm that was folded away.
     """
 
-    def __init__(self, model: nn.Module, trace: Trace) -> None:
+    def __init__(self, model: nn.Module, trace: Trace, example: Any) -> None:
         self.model, self.trace = model, trace
+        self.norms = [path for path, layer in model.named_modules() if modules.is_norm(layer)]
         self.gone: set[str] = set()
-        self.sites: dict[str, list[fx.Node]] = {}
+        self.places: dict[str, nn.Module] = {}
+        self.sites: dict[str, list[Any]] = {}
         for node, path in trace.paths.items():
             self.sites.setdefault(path, []).append(node)
+        self._seen_ranks = {} if example is None else norm_affine.ranks(model, self.norms, example)
+        self._ranks: set[int] | None = None  # for which the folding that is being planned is right; None: for any
 
-    def source(self, site: fx.Node) -> Link:
-        """The call whose value reaches a norm, which alone reads it."""
+    def features(self, norm: str) -> Features:
+        self._ranks = None
+        return norm_affine.features(self.model, norm, self.sites.get(norm, []), self.trace)
+
+    def source(self, site: fx.Node) -> LayerLink:
         reader, swapped = site, False
         while True:
             node = fed(reader)
@@ -56,30 +58,94 @@ class Chains:
             self._read_once(node, reader)
             way = self._way(node)
             if way not in ("same", "swap"):
-                return Link(node, swapped)
+                return LayerLink(node, self._layer(node), swapped=swapped)
             swapped ^= way == "swap"
             reader = node
 
-    def sinks(self, site: fx.Node) -> Iterator[Link]:
-        """The calls that a value reaches, all of them."""
-        waiting = [Link(site)]
+    def sinks(self, site: fx.Node) -> Sequence[LayerLink]:
+        """site: a call of a norm, or one of the model's inputs."""
+        norm = self.trace.paths.get(site)
+        if norm is not None and norm_affine.does_more(self.model.get_submodule(norm), self.sites[norm]):
+            raise RefusalError("a ReLU or a residual follows within it")
+        found: list[LayerLink] = []
+        waiting = [LayerLink(site, "", start=site)]
         while waiting:
             link = waiting.pop()
-            readers = [user for user in link.node.users if not _asks_shape(user)]
+            readers = [user for user in link.site.users if not _asks_shape(user)]
             if not readers:
                 raise RefusalError("nothing reads its output")
             for user in readers:
                 if user.op == "output":
                     raise RefusalError("its output is the model's, or outlives the call")
-                if occurrences(user, link.node) != 1 or fed(user) is not link.node:
+                if occurrences(user, link.site) != 1 or fed(user) is not link.site:
                     raise RefusalError(f"its output goes to {self.name(user)}")
                 way = self._way(user)
                 if way is None:
-                    yield link._replace(node=user)
+                    found.append(link._replace(site=user, layer=self._layer(user)))
                 elif way != "same" and (link.flat or (way == "flat" and link.swapped)):
                     raise RefusalError(f"its output is rearranged by {self.name(user)}")
                 else:
-                    waiting.append(Link(user, link.swapped ^ (way == "swap"), link.flat or way == "flat"))
+                    flat, swapped = link.flat or int(way == "flat"), link.swapped ^ (way == "swap")
+                    waiting.append(LayerLink(user, "", flat, swapped, site))
+        return found
+
+    def check_linear(self, layer: str, words: str, after: bool) -> None:
+        if layer not in self.sites:
+            raise RefusalError(f"{words} {layer}, which is not linear or not known to be")
+        module: Any = self.model.get_submodule(layer)
+        if why := linear.unusable(module):
+            raise RefusalError(f"{words} {self.words(layer)}, which {why}")
+        if {id(p) for p in module.parameters(recurse=False)} & self.trace.read:
+            raise RefusalError(f"{words} {layer}, whose parameters are also read on their own")
+        if after and type(module) is nn.Embedding:
+            raise RefusalError(f"{words} {self.words(layer)}, which takes no values but indices")
+
+    def uneven(self, layer: str) -> str | None:
+        return linear.uneven(self.model.get_submodule(layer))
+
+    def lies(self, features: Features, link: LayerLink, after: bool) -> Affine:
+        layer = self.model.get_submodule(link.layer)
+        if after:
+            self.unchanged(link.start, link.site)
+        if not link.flat:
+            along = {rank: linear.channel_axis(layer, rank, link.swapped) for rank in range(2, 6)}
+            found = {rank for rank, axis in along.items() if axis is not None and features.axes(rank) == (axis,)}
+            if not found:
+                raise RefusalError(f"its features lie on another axis than those of {link.layer}")
+            self._ranks = found if self._ranks is None else self._ranks & found
+        if not after:
+            return features.affine
+        inputs = linear.read(layer).inputs
+        affine = features.flat(inputs) if link.flat else features.affine
+        if affine is None or affine.shape != (inputs,):
+            raise RefusalError(
+                f"{self.words(link.layer)} takes {inputs} features, and the map has {features.affine.shape}"
+            )
+        return affine
+
+    def read(self, layer: str) -> Linear:
+        return linear.read(self.model.get_submodule(layer))
+
+    def check_written(self, layer: str, linear_: Linear) -> None:
+        linear.written(self.model.get_submodule(layer), linear_)
+
+    def words(self, layer: str) -> str:
+        return f"{layer} ({type(self.model.get_submodule(layer)).__name__})"
+
+    def check_plan(self, norm: str | None, plan: dict[str, Linear]) -> None:
+        """Refuse data of other ranks than those for which the folding is right."""
+        if norm is not None and self._ranks is not None:
+            seen = self._seen_ranks.get(norm, set())
+            if len(self._ranks) != 1 or seen - self._ranks:
+                given = f", which has {', '.join(map(str, sorted(seen)))} axes" if seen else ""
+                raise RefusalError(f"its features lie on another axis of x{given}, than those of {', '.join(plan)}")
+        super().check_plan(norm, plan)
+
+    def remove(self, norm: str) -> None:
+        module = self.model.get_submodule(norm)
+        self.places[norm], passes = norm_affine.left(module, self.sites[norm], self._ranks)
+        if passes:
+            self.gone.add(norm)
 
     def unchanged(self, site: fx.Node, until: fx.Node) -> None:
         """Refuse where a value may be changed in place between two calls: the norm's copy would not be."""
@@ -95,9 +161,12 @@ class Chains:
         if node.op == "output":
             return "the model's output"
         if node in self.trace.paths:
-            path = self.trace.paths[node]
-            return f"{path} ({type(self.model.get_submodule(path)).__name__})"
+            return self.words(self.trace.paths[node])
         return f"the function {_called(node)}" if node.op != "get_attr" else f"the tensor {node.target}"
+
+    def _layer(self, node: fx.Node) -> str:
+        """The path of the module that is called; of anything else the call in words."""
+        return self.trace.paths.get(node) or self.name(node)
 
     def _read_once(self, node: fx.Node, reader: fx.Node) -> None:
         others = [user for user in node.users if user is not reader and not _asks_shape(user)]
@@ -126,7 +195,7 @@ class Chains:
 
 
 def fed(node: fx.Node) -> fx.Node | None:
-    """What a call is given first."""
+    """The node that a call takes as its first argument; None if that is no node."""
     first = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
     return first if isinstance(first, fx.Node) else None
 

@@ -1,4 +1,4 @@
-"""What folding leaves in a norm's place, and how far apart the outputs are."""
+"""The module that takes a folded norm's place, and the difference between two outputs."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ __all__ = ["Difference", "FoldedNorm", "FoldedNormStub", "RefusalError", "Report
 
 
 class FoldedNormStub(nn.Module):
-    """What stands in the place of a batch norm that was folded away: what it did besides.
+    """Takes the place of a folded batch norm that also added a residual, applied an activation or checked x's rank.
 
     Args:
         rank: how many axes x must have for the folding to be right, where the norm took others as well.

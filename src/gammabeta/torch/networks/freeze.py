@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from gammabeta.torch.networks import stat_layers
+from gammabeta.torch.networks.stat_layers import StatLayers
 
 Module = torch.nn.Module
 
@@ -63,7 +64,7 @@ def is_frozen(layer: Module) -> bool:
 
 
 def thawed(model: Module) -> Module:
-    """A copy's frozen layers as their own classes in evaluation, whatever else `unfreeze` would put back."""
+    """Give a copy's frozen layers their own classes back, in evaluation; nothing else that `unfreeze` restores."""
     for layer in model.modules():
         if isinstance(layer, _Frozen):
             del layer.__dict__["_before_freeze"]
@@ -72,7 +73,7 @@ def thawed(model: Module) -> Module:
 
 
 class _Frozen(Module):
-    """What a frozen layer does otherwise than its class, which comes behind this one among its bases."""
+    """The first base of every frozen class: overrides what a frozen layer does differently."""
 
     is_frozen = True
     thawed: Any
@@ -96,7 +97,7 @@ class _Frozen(Module):
 
 
 def _kind(base: type[Module]) -> Any:
-    """The frozen kind of a class: one for each."""
+    """The frozen class of a layer's class, made once."""
     if base not in _KINDS:
         _KINDS[base] = type(f"Frozen{base.__name__}", (_Frozen, base), {"thawed": base, "__module__": base.__module__})
     return _KINDS[base]
@@ -109,9 +110,9 @@ def _rebuilt(base: type[Module]) -> Module:
 
 
 def _freezable(model: Any) -> dict[str, Any]:
-    found = stat_layers.tracked(stat_layers.inside(model))
-    frozen = {n: m for n, m in stat_layers.inside(model).named_modules() if isinstance(m, _Frozen)}
-    return found.layers | frozen or stat_layers.some(model, "freeze").layers
+    found = StatLayers(stat_layers.inside(model))
+    frozen = {n: m for n, m in found.model.named_modules() if isinstance(m, _Frozen)}
+    return found.layers | frozen or found.some("freeze").layers
 
 
 def _gradients(layer: Module) -> dict[str, bool]:

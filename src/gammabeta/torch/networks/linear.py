@@ -1,4 +1,4 @@
-"""torch's linear layers as `folding.Linear`, and back: how each kind lays out its weight, where its channels lie."""
+"""torch's linear layers as `linear_map.Linear`, and back: each kind's weight layout, and the axis of its channels."""
 
 from typing import Any
 
@@ -128,8 +128,8 @@ def _floats(tensor: torch.Tensor) -> Any:
 
 def _rounded(values: Any, like: torch.Tensor) -> torch.Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(values)).to(like.device, like.dtype)
-    least = torch.finfo(like.dtype).smallest_normal
+    min_normal = torch.finfo(like.dtype).smallest_normal
     size = np.abs(values[values != 0])
-    if not bool(torch.isfinite(tensor).all()) or (size.size and size.max() < least):
+    if not bool(torch.isfinite(tensor).all()) or (size.size and size.max() < min_normal):
         raise RefusalError(f"the folded weights are beyond {like.dtype}: up to {size.max(initial=0):.3g}")
     return tensor

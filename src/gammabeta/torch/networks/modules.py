@@ -1,4 +1,4 @@
-"""A model's modules: which are one step, and how a model is called and copied."""
+"""Checks of torch models, which modules a trace enters, and how a model is called and copied."""
 
 import copy
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _WRAPPERS = ("DataParallel", "DistributedDataParallel", "OptimizedModule", "Scri
 
 
 def check(model: Any) -> None:
-    """Refuse what is no module, or not yet or no longer one whose layers can be changed."""
+    """Raise unless `model` is a module that is neither lazy, compiled, scripted nor spread over devices."""
     if not isinstance(model, Module):
         raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if {kind.__name__ for kind in type(model).__mro__} & {*_WRAPPERS}:
@@ -33,7 +33,7 @@ def check(model: Any) -> None:
 
 
 def check_values(model: Module) -> None:
-    """Refuse parameters and buffers that have no values."""
+    """Raise if a parameter or buffer lies on the meta device."""
     empty = [name for name, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]
     if empty:
         raise DataError(
@@ -43,13 +43,13 @@ def check_values(model: Module) -> None:
 
 
 def is_norm(layer: Module) -> bool:
-    """Whether a module is a batch norm, whosoever: it has a running mean and variance, or could have."""
+    """Whether a module is a batch norm of any library: it has, or could have, a running mean and variance."""
     held = layer._buffers.keys() >= {"running_mean", "running_var"}
     return isinstance(layer, _BatchNorm) or (held and not isinstance(layer, _InstanceNorm))
 
 
 def leaf(module: Module) -> bool:
-    """Whether a module is one step, whatever it is made of: a norm, torch's own, and this library's."""
+    """Whether a trace records a module as one call: a norm, torch's own modules and this library's."""
     if is_norm(module) or linear.kind(module) in linear.KINDS:
         return True
     home = type(module).__module__

@@ -1,18 +1,16 @@
-"""torch's and this library's batch norms as affine maps, and what is left of one that was folded away."""
+"""Batch norms of torch and of this library as affine maps, and what replaces one that was folded away."""
 
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx, nn
 
-from gammabeta.affine import Affine
 from gammabeta.backends import arrays
+from gammabeta.networks.fold import planner
 from gammabeta.norm.linear_map import Features, feature_axes_at
 from gammabeta.torch.networks import modules, trace
 from gammabeta.torch.networks.convert import SOURCES
-from gammabeta.torch.networks.fold_graph import Chains
 from gammabeta.torch.networks.folded_norm import FoldedNormStub, RefusalError
 from gammabeta.torch.networks.linear import hooked
 from gammabeta.torch.norm.layer import BatchNorm
@@ -20,8 +18,8 @@ from gammabeta.torch.norm.layer import BatchNorm
 _EXACT_RANK = (nn.BatchNorm2d, nn.BatchNorm3d)  # they refuse data of another rank themselves
 
 
-def features(model: nn.Module, path: str, chains: Chains, traced: trace.Trace) -> Features:
-    """A norm's map in evaluation, and where its features lie.
+def features(model: nn.Module, path: str, sites: list[fx.Node], traced: trace.Trace) -> Features:
+    """A norm's map in evaluation, and where its features lie. sites: where it is called.
 
     Raises:
         RefusalError: it is no such map, or not its own.
@@ -33,21 +31,16 @@ def features(model: nn.Module, path: str, chains: Chains, traced: trace.Trace) -
         raise RefusalError("it normalizes by each batch's own statistics (track_running_stats=False)")
     if hooked(layer):
         raise RefusalError("it has hooks: remove them first")
-    if path not in chains.sites:
+    if not sites:
         raise RefusalError("it is not called")
     if {id(t) for t in (*layer.parameters(), *layer.buffers())} & traced.read:
         raise RefusalError("its parameters or buffers are also read on their own")
-    if any(_argument(site, 1, "mask") is not None for site in chains.sites[path]):
+    if any(_argument(site, 1, "mask") is not None for site in sites):
         raise RefusalError("it is called with a mask, where its output is 0")
     mean, var, gamma, beta = (_floats(t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + layer.eps)
-    affine = Affine(mean, scale, 0.0 if beta is None else beta)
-    if not all(np.isfinite(p).all() for p in (affine.center, affine.scale, affine.shift)):
-        raise RefusalError("its running statistics or parameters are not finite")
-    if len(affine.shape) != 1:
-        raise RefusalError(f"it has features of shape {affine.shape}, not one for each channel")
-    return Features(affine, feature_axes_at(getattr(layer, "axis", None)))
+    return Features(
+        planner.norm_affine(mean, var, gamma, beta, layer.eps), feature_axes_at(getattr(layer, "axis", None))
+    )
 
 
 def does_more(layer: Any, sites: list[fx.Node]) -> bool:
@@ -57,7 +50,7 @@ def does_more(layer: Any, sites: list[fx.Node]) -> bool:
 
 
 def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.Module, bool]:
-    """What stands in a norm's place, and whether it lets values pass as they are."""
+    """The module that replaces a folded norm, and whether it is the identity for all x that it takes."""
     more = does_more(layer, sites)
     rank = None if ranks is None or type(layer) in _EXACT_RANK else next(iter(ranks))
     if rank is None and not more:
@@ -66,7 +59,7 @@ def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.M
 
 
 def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:
-    """Calls of batch norm as a function, which stay."""
+    """Yield (name, reason) for each call of batch norm as a function, which is not folded."""
     for graph in traced.graphs:
         for node in graph.nodes:
             if node.op == "call_function" and "batch_norm" in getattr(node.target, "__name__", ""):
@@ -74,7 +67,7 @@ def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:
 
 
 def ranks(model: nn.Module, paths: list[str], example: Any) -> dict[str, set[int]]:
-    """How many axes the data have that norms are given, for an example."""
+    """The ranks of the inputs that each norm is given in a run on an example."""
     own, found = modules.skeleton(model), {path: set[int]() for path in paths}
     for path in paths:
         own.get_submodule(path).register_forward_pre_hook(

@@ -1,22 +1,16 @@
 """The population's exact mean and variance at every batch-norm layer, in the place of what training left there."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from gammabeta.errors import DataError
-from gammabeta.networks import batches as feeds
-from gammabeta.networks import recalibrate_report
-from gammabeta.networks.batches import Call, Progress, quiet
-from gammabeta.networks.recalibrate_report import LayerReport, Recalibration
+from gammabeta.networks import recalibrate as shared
+from gammabeta.networks.batches import BatchFeed, Call, Progress, no_progress
+from gammabeta.networks.recalibrate_report import Recalibration
 from gammabeta.torch.networks import call_model, stat_layers
-from gammabeta.torch.networks.calibrate_pass import BatchFeed, Mask, Seen, through, together
+from gammabeta.torch.networks.calibrate_pass import CalibratedLayers, Mask
 from gammabeta.torch.norm import sync as processes
-
-Statistics = dict[str, tuple[Any, Any]]
 
 
 def recalibrate(
@@ -27,7 +21,7 @@ def recalibrate(
     mask: Mask | None = None,
     sequential: bool = False,
     sync: Any = False,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Recalibration:
     """Replace every batch-norm layer's running statistics by the exact ones of its inputs over all batches.
 
@@ -73,74 +67,6 @@ def recalibrate(
     >>> model[0].running_mean.item(), model[0].running_var.item()
     (3.0, 7.0)
     """
-    feeds.iterable(batches, "sequential=True" if sequential else "")
-    model = stat_layers.inside(model)
-    found = stat_layers.some(model, "recalibrate")
+    tracked = CalibratedLayers(stat_layers.inside(model), None if sync is False else processes.group(sync))
     feed = BatchFeed(batches, call or call_model.called, mask, progress)
-    group = None if sync is False else processes.group(sync)
-    old = {name: stat_layers.statistics(layer) for name, layer in found.layers.items()}
-    with _undone_on_error(found.layers):
-        new, passes, settled = old, 0, False
-        while not settled and passes < (len(found.layers) if sequential else 1):
-            before = new
-            seen = together(group, partial(through, model, found.layers, feed, adapting=passes == 0))
-            new = _settle(found.layers, seen, old)
-            passes += 1
-            settled = passes > 1 and _same(before, new)
-        alone = all(calls <= seen.batches for calls in seen.calls.values())
-        settled = settled or (alone and passes >= len(seen.calls))
-        _count(found.layers, seen)
-    return Recalibration(_reports(model, found, seen, old, new), passes, settled)
-
-
-def _settle(layers: dict[str, Any], seen: Seen, old: Statistics) -> Statistics:
-    """Give each layer the statistics of what it has seen."""
-    feeds.some(seen.batches)
-    if not seen.moments:
-        raise DataError(
-            f"a batch must reach a layer with running statistics, {seen.batches} reached none of {', '.join(layers)}: "
-            f"call the model itself in call=; within a scripted model no hook runs, recalibrate it before"
-        )
-    new = dict(old)
-    for name, layer in layers.items():
-        if name in seen.moments:
-            new[name] = recalibrate_report.statistics(seen.moments[name], stat_layers.unbiased(layer), old[name])
-        stat_layers.put(layer, new[name])
-    return new
-
-
-def _same(before: Statistics, after: Statistics) -> bool:
-    """Whether no statistic moved by a bit."""
-    return all((a == b).all() for name in after for a, b in zip(before[name], after[name], strict=True))
-
-
-def _count(layers: dict[str, Any], seen: Seen) -> None:
-    for name, calls in seen.calls.items():
-        counter = getattr(layers[name], "num_batches_tracked", None)
-        if isinstance(counter, torch.Tensor):
-            counter.fill_(calls)
-
-
-def _reports(
-    model: Any, found: stat_layers.StatLayers, seen: Seen, old: Statistics, new: Statistics
-) -> tuple[LayerReport, ...]:
-    reports = {name: LayerReport(name, reason) for name, reason in found.others.items()}
-    for name in found.layers:
-        reports[name] = LayerReport(name, "not reached")
-        if name in seen.moments:
-            reports[name] = recalibrate_report.report(name, seen.moments[name], seen.calls[name], old[name], new[name])
-    return tuple(reports[name] for name, _ in model.named_modules() if name in reports)
-
-
-@contextmanager
-def _undone_on_error(layers: dict[str, Any]) -> Iterator[None]:
-    """After an error, every statistic as it was, to the bit."""
-    before = {name: (layer.running_mean.clone(), layer.running_var.clone()) for name, layer in layers.items()}
-    try:
-        yield
-    except BaseException:
-        with torch.no_grad():
-            for name, layer in layers.items():
-                layer.running_mean.copy_(before[name][0])
-                layer.running_var.copy_(before[name][1])
-        raise
+    return shared.recalibrate(tracked.some("recalibrate"), feed, sequential)

@@ -1,9 +1,9 @@
-"""Which layers of a model keep running statistics, whoever wrote them, and which of a call's values count there."""
+"""torch's `StatLayers`: modules with running statistics, of any library, and the moments of their inputs."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from gammabeta import axes
 from gammabeta.backends import array_ops, arrays
 from gammabeta.errors import DataError, KindError
+from gammabeta.networks import recalibrate
+from gammabeta.networks.recalibrate import Before, Pair
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
 from gammabeta.statistics.accumulator import MomentsAccumulator
@@ -20,18 +22,10 @@ from gammabeta.torch.norm import validation
 from gammabeta.torch.norm.layer import BatchNorm
 
 Module = nn.Module
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class StatLayers(NamedTuple):
-    """The layers of a model whose statistics may move, by name; and why those of others may not."""
-
-    layers: dict[str, Any]
-    others: dict[str, str]
-
-
-def tracked(model: Any) -> StatLayers:
-    """Every module that carries the buffers `running_mean` and `running_var`, of one shape, is a batch-norm layer.
+class StatLayers(recalibrate.StatLayers):
+    """The modules with the buffers `running_mean` and `running_var`, of one shape, that may move.
 
     One whose γ is a buffer as well was written to be frozen (torchvision's, detectron2's, transformers'); an instance
     norm's statistics are not those of its values.
@@ -40,17 +34,78 @@ def tracked(model: Any) -> StatLayers:
         KindError: model is no nn.Module.
         DataError: a layer is lazy and has no statistics yet, or lies on the meta device.
     """
-    if not isinstance(model, Module):
-        raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    layers: dict[str, Any] = {}
-    others: dict[str, str] = {}
-    for name, layer in model.named_modules():
-        if "running_mean" in layer._buffers and "running_var" in layer._buffers:
-            if reason := _barred(name, layer):
-                others[name] = reason
+
+    which = "running_mean and running_var"
+    none_left = ": batch norm that was folded away or quantized has none left"
+    unseen = "within a scripted model no hook runs, recalibrate it before"
+    mask_type = torch.Tensor
+
+    def __init__(self, model: Any) -> None:
+        if not isinstance(model, Module):
+            raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        layers: dict[str, Any] = {}
+        others: dict[str, str] = {}
+        for name, layer in model.named_modules():
+            if "running_mean" in layer._buffers and "running_var" in layer._buffers:
+                if reason := _barred(name, layer):
+                    others[name] = reason
+                else:
+                    layers[name] = layer
+        super().__init__(model, layers, others)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.model.named_modules() if name in self.layers or name in self.others]
+
+    def variables(self, layer: Any) -> tuple[torch.Tensor, ...]:
+        return layer.running_mean, layer.running_var
+
+    def read(self, variable: torch.Tensor) -> torch.Tensor:
+        return variable.detach().clone()
+
+    @torch.no_grad()
+    def write(self, variable: torch.Tensor, value: torch.Tensor) -> None:
+        variable.copy_(value)
+
+    def write_stats(self, layer: Any, values: Pair) -> None:
+        for place, value in zip(self.variables(layer), values, strict=True):
+            if place.is_cpu and place.dtype is torch.float32:  # NumPy writes there in a third of the time
+                np.copyto(place.detach().numpy(), value, casting="same_kind")
             else:
-                layers[name] = layer
-    return StatLayers(layers, others)
+                self.write(place, torch.tensor(value))
+
+    def counted(self, layer: Any, calls: int) -> None:
+        counter = getattr(layer, "num_batches_tracked", None)
+        if isinstance(counter, torch.Tensor):
+            counter.fill_(calls)
+
+    def add(self, total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: Any) -> None:
+        reduced_axes = reduced(name, layer, x)
+        with _named(name):
+            if mask is None:
+                total.add(x.detach(), reduced_axes)
+            else:
+                total.join(exact(x.detach(), reduced_axes, mask))
+        refuse(total, name)
+
+    @contextmanager
+    def watching(self, before: Before) -> Iterator[None]:
+        handles = []
+        try:
+            for name, layer in self.layers.items():
+                handles.append(layer.register_forward_pre_hook(_hook(name, before), with_kwargs=True))
+            with evaluating(self.model):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def unbiased(self, layer: Any) -> bool:
+        """As torch's layers do, unless the layer says otherwise."""
+        return unbiased(layer)
+
+    def statistics(self, layer: Any) -> Pair:
+        return statistics(layer)
 
 
 def inside(model: Any) -> Any:
@@ -66,20 +121,8 @@ def inside(model: Any) -> Any:
 
 
 def uncompiled() -> Any:
-    """Where compiled modules run as they were written, so that hooks run; the compiler takes seconds to import."""
+    """A context in which compiled modules run uncompiled, so that hooks run; the compiler itself is not imported."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
-def some(model: Any, verb: str) -> StatLayers:
-    """`tracked`, of a model that has layers whose statistics may move."""
-    found = tracked(model)
-    if not found.layers:
-        why = "".join(f"; {name or 'the model'}: {reason}" for name, reason in found.others.items())
-        raise DataError(
-            f"{verb} needs a layer with running statistics (running_mean and running_var), {type(model).__name__} has "
-            f"none: batch norm that was folded away or quantized has none left{why}"
-        )
-    return found
 
 
 def _barred(name: str, layer: Any) -> str:
@@ -99,7 +142,7 @@ def _barred(name: str, layer: Any) -> str:
 
 
 def frozen(layer: Any) -> bool:
-    """Whether its statistics are meant to stay, by `freeze` or by its author."""
+    """Whether a layer's statistics must not move: frozen by `freeze` or by its author."""
     return getattr(layer, "is_frozen", False) is True or "weight" in layer._buffers
 
 
@@ -122,21 +165,6 @@ def reduced(name: str, layer: Any, x: Any) -> tuple[int, ...]:
             f"features, got {type(x).__name__} {shape}: only gammabeta.torch.BatchNorm may have its features elsewhere"
         )
     return (0, *range(2, x.ndim))
-
-
-def add(total: MomentsAccumulator, name: str, layer: Any, x: Any, mask: torch.Tensor | None) -> None:
-    """Add the values of a call that count.
-
-    Raises:
-        DataError: one of them is NaN or infinite; the message says in which layer.
-    """
-    reduced_axes = reduced(name, layer, x)
-    with _named(name):
-        if mask is None:
-            total.add(x.detach(), reduced_axes)
-        else:
-            total.join(exact(x.detach(), reduced_axes, mask))
-    refuse(total, name)
 
 
 def refuse(total: MomentsAccumulator, name: str) -> None:
@@ -165,33 +193,23 @@ def exact(
     """The exact moments of x over the reduced axes, where the mask says that a value counts; on a GPU where it lies."""
     if mask is None:
         return Moments.of(x, axis=reduced_axes, nan=nan)
-    kept = formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes)
+    mask = formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes)
     features = axes.feature_axes(reduced_axes, x.ndim)
-    if any(kept.stride(i) and kept.shape[i] > 1 for i in features):
-        return Moments.of(arrays.to_numpy(x), axis=reduced_axes, weights=arrays.to_numpy(kept), nan=nan)
-    rows = kept[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
+    if any(mask.stride(i) and mask.shape[i] > 1 for i in features):
+        return Moments.of(arrays.to_numpy(x), axis=reduced_axes, weights=arrays.to_numpy(mask), nan=nan)
+    rows = mask[tuple(0 if i in features else slice(None) for i in range(x.ndim))]
     return Moments.of(x.movedim(features, tuple(range(-len(features), 0)))[rows], axis=0, nan=nan)
 
 
-def statistics(layer: Any) -> tuple[Floats, Floats]:
+def statistics(layer: Any) -> Pair:
     """The running mean and variance, copies in float64."""
     mean, var = (v.detach().to("cpu", torch.float64).numpy().copy() for v in (layer.running_mean, layer.running_var))
     return mean, var
 
 
-def put(layer: Any, values: tuple[Floats, Floats]) -> None:
-    """Write the running mean and variance."""
-    for place, value in zip((layer.running_mean, layer.running_var), values, strict=True):
-        if place.is_cpu and place.dtype is torch.float32:  # NumPy writes there in a third of the time
-            np.copyto(place.detach().numpy(), value, casting="same_kind")
-        else:
-            with torch.no_grad():
-                place.copy_(torch.tensor(value))
-
-
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Every module in evaluation mode, without gradients and compiled code; afterwards each in the mode it was in."""
+    """Run the block with every module in evaluation mode, without gradients and uncompiled; then restore the modes."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in modes:
@@ -203,20 +221,7 @@ def evaluating(model: Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextmanager
-def watching(layers: dict[str, Any], before: Callable[[str, Any, Any, Any], None]) -> Iterator[None]:
-    """Call `before(name, layer, x, mask)` before each call of a layer."""
-    handles = []
-    try:
-        for name, layer in layers.items():
-            handles.append(layer.register_forward_pre_hook(_hook(name, before), with_kwargs=True))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(name: str, before: Callable[[str, Any, Any, Any], None]) -> Any:
+def _hook(name: str, before: Before) -> Any:
     def hook(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         before(name, layer, *call(layer, given, named))
 

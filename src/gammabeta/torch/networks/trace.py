@@ -1,4 +1,4 @@
-"""What a model does with its input, as a graph of calls: symbolically, for any values, or on an example."""
+"""Traces a torch model to a graph of calls: symbolically, for any values, or on an example."""
 
 import inspect
 import sys

@@ -1,4 +1,4 @@
-"""torch's models as `networks.Network`, and back: what a model has learned, to and from other frameworks."""
+"""torch's models as `NetworkSnapshot`, and back: what a model has learned, to and from other frameworks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,17 +10,16 @@ from torch import nn
 from gammabeta import axes
 from gammabeta.backends import arrays
 from gammabeta.networks.transfer import snapshot
+from gammabeta.networks.transfer.layout import Layout, norm_rules
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, Layer, Network
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
 from gammabeta.torch.networks import linear, modules
 from gammabeta.torch.networks.convert import SOURCES
 from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
 from gammabeta.torch.norm.layer import BatchNorm
 
-_NAMES = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
 
-
-def learned(model: nn.Module, example: Any) -> Network:
+def learned(model: nn.Module, example: Any) -> NetworkSnapshot:
     """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
 
     Args:
@@ -34,7 +33,7 @@ def learned(model: nn.Module, example: Any) -> Network:
     """
     modules.check(model)
     modules.check_values(model)
-    own, seen = modules.skeleton(model), dict[str, Layer]()
+    own, seen = modules.skeleton(model), dict[str, LayerSnapshot]()
 
     def watch(path: str, layer: Any) -> None:
         def write_down(layer: Any, args: Any, y: torch.Tensor) -> None:
@@ -44,7 +43,7 @@ def learned(model: nn.Module, example: Any) -> Network:
         layer.register_forward_hook(write_down)
 
     for path, layer in own.named_modules():
-        if _kind(layer) is not None:
+        if _LAYOUT.kind(layer):
             watch(path, layer)
     with torch.no_grad():
         y = modules.called(own, example)
@@ -53,10 +52,12 @@ def learned(model: nn.Module, example: Any) -> Network:
     given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
     images = any(layer.kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
-    return Network("torch", tuple(seen.values()), example, True, tuple(loose), snapshot.flat(y, _floats))
+    return NetworkSnapshot("torch", tuple(seen.values()), example, True, tuple(loose), snapshot.flat(y, _floats))
 
 
-def adopt(model: nn.Module, network: Network, example: Any = None, *, names: Mapping[str, str] | None = None) -> Parity:
+def adopt(
+    model: nn.Module, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
+) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
 
     Layers match in the order of their use; where branches are run in another order, by what each layer is given.
@@ -86,13 +87,12 @@ def adopt(model: nn.Module, network: Network, example: Any = None, *, names: Map
     def write(path: str, weights: dict[str, Array]) -> None:
         layer = model.get_submodule(path)
         for name, value in weights.items():
-            place = getattr(layer, name if _kind(layer) in _PLAIN else _NAMES[name])
+            place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float64)))
 
     return adopted(network, lambda: learned(model, example), write, names)
 
 
-_PLAIN = (snapshot.DENSE, snapshot.CONVOLUTION, snapshot.TRANSPOSED, snapshot.EMBEDDING)
 _KINDS = {
     nn.Linear: snapshot.DENSE,
     nn.Embedding: snapshot.EMBEDDING,
@@ -105,34 +105,33 @@ _KINDS = {
 }
 
 
-def _kind(layer: Any) -> str | None:
-    return _KINDS.get(_class(layer))
-
-
 def _class(layer: Any) -> type:
-    """The class of a layer, if it is frozen that of before, and of a subclass without a forward pass torch's."""
+    """The class of a layer before it was frozen; of a subclass that computes as torch's layer does, torch's."""
     return getattr(type(layer), "thawed", None) or linear.kind(layer)
 
 
-def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> Layer:
-    kind = _KINDS[_class(layer)]
-    names = {"weight": "weight", "bias": "bias"} if kind in _PLAIN else _NAMES
-    weights = {
-        name: _floats(getattr(layer, own)) for name, own in names.items() if getattr(layer, own, None) is not None
-    }
+_LAYOUT = Layout(
+    _KINDS,
+    {"weight": "weight"},
+    {"weight": "weight", "bias": "bias"},
+    {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"},
+    _class,
+)
+
+
+def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> LayerSnapshot:
+    kind = _LAYOUT.kind(layer)
+    weights = {name: _floats(value) for name, value in _LAYOUT.variables(layer).items()}
     given, gave = (_last(t, _axis(layer, kind, t.ndim)) for t in (x, y))
-    return Layer(path, kind, weights, _rules(layer, kind), given if kind != snapshot.EMBEDDING else _floats(x), gave)
+    return LayerSnapshot(
+        path, kind, weights, _rules(layer, kind), given if kind != snapshot.EMBEDDING else _floats(x), gave
+    )
 
 
 def _rules(layer: Any, kind: str) -> dict[str, Any]:
-    rules: dict[str, Any] = {}
-    if kind in (snapshot.BATCH, snapshot.LAYER, snapshot.GROUP):
-        rules["eps"] = layer.eps
-    if kind == snapshot.BATCH:
-        decay = None if layer.momentum is None else round(1 - layer.momentum, 15)
-        rules |= {"decay": decay, "unbiased": getattr(layer, "unbiased", True)}
-    if kind == snapshot.GROUP:
-        rules["groups"] = layer.num_groups
+    momentum = getattr(layer, "momentum", None)
+    decay = None if momentum is None else round(1 - momentum, 15)
+    rules = norm_rules(layer, kind, eps="eps", groups="num_groups", decay=decay, unbiased=True)
     if kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED):
         rules |= {"groups": layer.groups, "strides": layer.stride, "dilation": layer.dilation}
     if kind == snapshot.CONVOLUTION and not isinstance(layer.padding, str):

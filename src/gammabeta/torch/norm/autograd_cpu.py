@@ -1,4 +1,4 @@
-"""Batch norm of CPU tensors on the kernels, with its gradients; a tensor is a view of NumPy memory and back."""
+"""Batch norm of CPU tensors by the kernels, with gradients; tensors and NumPy arrays share memory."""
 
 from math import prod
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ Axes = tuple[int, ...]
 
 
 class Plan(NamedTuple):
-    """What is not a tensor: the reduced axes, eps, and the activation that follows, "relu", "silu" or None."""
+    """The arguments that are no tensors: reduced axes, eps, and the activation: "relu", "silu" or None."""
 
     reduced_axes: Axes
     eps: float
@@ -44,9 +44,9 @@ def composed(
     space, features = array_ops.of(x), axes.feature_axes(plan.reduced_axes, x.ndim)
     named = zip(("gamma", "beta", "mean", "var"), (gamma, beta, *(given or (None, None))), strict=True)
     gamma, beta, mean, var = (formula.broadcast_like(space, name, value, x, features) for name, value in named)
-    kept = None if mask is None else formula.broadcast_mask(space, mask, x, plan.reduced_axes)
+    mask = None if mask is None else formula.broadcast_mask(space, mask, x, plan.reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
-        seen = functional.by_operations(space, x, plan.reduced_axes, plan.eps, gamma, beta, mean, var, kept)
+        seen = functional.by_operations(space, x, plan.reduced_axes, plan.eps, gamma, beta, mean, var, mask)
         return finished(seen.y, residual, plan), seen
 
 
@@ -147,7 +147,7 @@ def _evaluated(
     plan: Plan,
     given: tuple[Tensor, Tensor],
 ) -> tuple[Array, _Constants]:
-    """The output with given statistics."""
+    """The output by given statistics, a new array, and what its backward pass needs."""
     scale, shift = _parameters(gamma, beta, x, plan.reduced_axes)
     mean, var = (_floats(value) for value in given)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -242,7 +242,7 @@ class _ByRunning(torch.autograd.Function):
 
 
 class _Gate:
-    """Lets a gradient through where a ReLU let its values through."""
+    """The mask of a ReLU's gradient, one bit for each value of its output."""
 
     def __init__(self, y: Array) -> None:
         self.bits, self.shape, self.order = relu_mask.signs(y), y.shape, relu_mask.order(y)
@@ -268,12 +268,12 @@ def again(ctx: Any, dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | 
 
 
 def _then(residual: Tensor | None, plan: Plan) -> batchnorm.Then:
-    """What follows the normalization."""
+    """The residual and ReLU that the kernel applies after the normalization."""
     return batchnorm.Then(None if residual is None else _view(residual), plan.relu)
 
 
 def _view(x: Tensor) -> Array:
-    """The memory of a tensor."""
+    """A tensor as a NumPy array in the same memory."""
     view: Array = arrays.to_numpy(x.detach())
     return view
 

@@ -43,12 +43,12 @@ def normalized(
     given: tuple[Tensor, Tensor] | None = None,
     mask: Optional = None,
 ) -> tuple[Tensor, functional.Normalized]:
-    """activation(batch norm + residual) on any device: by kernels where they fit, else as `functions.composed`."""
+    """activation(batch norm + residual) on any device: by kernels where they fit, else by `autograd_cpu.composed`."""
     if not fits(x, plan.reduced_axes) or not autograd_cpu.constant(*(given or ())):
         return autograd_cpu.composed(x, gamma, beta, residual, plan, given, mask)
-    kept = None if mask is None else broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
+    mask = None if mask is None else broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
     features = [x.shape[i] for i in axes.feature_axes(plan.reduced_axes, x.ndim)]
-    parameters = (*(p if p is None else p.contiguous() for p in (gamma, beta)), residual, kept)
+    parameters = (*(p if p is None else p.contiguous() for p in (gamma, beta)), residual, mask)
     options = list(plan.reduced_axes), plan.eps, plan.activation or ""
     if given is not None:
         y = batch_norm_given(x, *(value.contiguous() for value in given), *parameters, *options)
@@ -80,7 +80,7 @@ class _Launch(Tiling):
         self.options |= {"MASKED": mask is not None, "WIDE": wide, "enable_fp_fusion": True}
 
 
-def _beside(x: Tensor, other: Tensor) -> Tensor:
+def _in_layout_of(x: Tensor, other: Tensor) -> Tensor:
     """Another tensor of x's shape, in x's memory layout."""
     return other if other.stride() == x.stride() else torch.empty_like(x, dtype=other.dtype).copy_(other)
 
@@ -89,13 +89,13 @@ def _mask(x: Tensor, mask: Optional, reduced_axes: tuple[int, ...]) -> tuple[Opt
     """A mask, broadcast to x, in x's layout; and whether it differs from feature to feature, else it is that of one."""
     if mask is None:
         return None, False
-    kept = axes.feature_axes(reduced_axes, x.ndim)
-    if any(mask.stride(i) and mask.shape[i] > 1 for i in kept):
-        return _beside(x, mask), True
-    for i in kept:
+    feature_axes = axes.feature_axes(reduced_axes, x.ndim)
+    if any(mask.stride(i) and mask.shape[i] > 1 for i in feature_axes):
+        return _in_layout_of(x, mask), True
+    for i in feature_axes:
         mask = mask.narrow(i, 0, 1)
     down = sorted(reduced_axes, key=x.stride, reverse=True)
-    return mask.permute([*kept, *down]).contiguous(), False
+    return mask.permute([*feature_axes, *down]).contiguous(), False
 
 
 def _flags(count: Any, gamma: Any, beta: Any, residual: Any, activation: str) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _applied(
     activation: str,
 ) -> Tensor:
     y = torch.empty_like(x)
-    added = None if residual is None else _beside(x, residual)
+    added = None if residual is None else _in_layout_of(x, residual)
     given = (x, *launch.mask, mean, spread, count, gamma, beta, added, y, *launch.shape, eps)
     flags = _flags(count, gamma, beta, residual, activation)
     launch.kernels.apply[launch.mapping()](*given, **flags, **launch.options)
@@ -189,8 +189,8 @@ def batch_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, the sums that are dβ and dγ, (2, features), and the gradient of the residual, if an activation follows."""
     launch = _Launch(x, reduced_axes, mask)
-    grid, added = launch.summing(LANE), None if residual is None else _beside(x, residual)
-    given = (_beside(x, dy), x, *launch.mask, mean, spread, count, gamma, beta, added)
+    grid, added = launch.summing(LANE), None if residual is None else _in_layout_of(x, residual)
+    given = (_in_layout_of(x, dy), x, *launch.mask, mean, spread, count, gamma, beta, added)
     options = _flags(count, gamma, beta, residual, activation) | launch.options
     partial = x.new_empty((2, grid[1], launch.shape.features), dtype=torch.float64)
     launch.kernels.slopes[grid](*given, partial, *launch.shape, eps, **options)
@@ -201,7 +201,7 @@ def batch_norm_backward(
 
 
 def _room(x: Tensor, residual: Optional, activation: str) -> Tensor:
-    """Memory for the gradient of the residual, where it is not dy."""
+    """A new tensor for the gradient of the residual; an empty one where that is dy or not asked for."""
     return torch.empty_like(x) if residual is not None and activation else x.new_empty(0)
 
 
@@ -239,7 +239,7 @@ def _remember(ctx: Any, x: Tensor, parameters: list[Optional], plan: Plan, *stat
 
 
 def _gradients(ctx: Any, dy: Tensor, *ignored: Any) -> tuple[Any, ...]:
-    """Those of x, γ, β and the residual."""
+    """The gradients of x, γ, β and the residual, and None for each other argument."""
     x, gamma, beta, residual, mask, *statistics = ctx.saved_tensors
     given = tuple(statistics) if len(statistics) == 2 else None
     if torch.is_grad_enabled():

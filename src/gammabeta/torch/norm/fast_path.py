@@ -1,4 +1,4 @@
-"""Contiguous tensors: one kernel call for all, since around a small one every microsecond counts."""
+"""The layer on a contiguous CPU tensor in one kernel call: for small batches every microsecond counts."""
 
 from typing import Any, NamedTuple
 
@@ -22,11 +22,11 @@ _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Call(NamedTuple):
-    """What a kernel needs to know of a layer and its batch."""
+    """The arguments of a kernel call for one layer and batch."""
 
     form: tuple[int, int, int, int, int, int]
     """The kinds of x and of the parameters, how many threads; runs, features, width."""
-    most: float
+    max_stat: float
     """Below which a variance can be kept, the unbiased one being twice as much at most, and gone back from."""
     plan: Plan
     held: tuple[Tensor | None, ...]
@@ -63,10 +63,10 @@ def call(layer: Any, x: Any) -> Call | None:
     if sizes is None:
         return None
     many = 1 if x.numel() < SPLIT else openmp.count()
-    reduced_axes = _AWAY[x.ndim] if x.ndim < len(_AWAY) else (0, *range(2, x.ndim))
-    most = min(_GREATEST[dtype], SAFE) if x.itemsize == 2 else _GREATEST[dtype]
+    reduced_axes = _REDUCED_AXES[x.ndim] if x.ndim < len(_REDUCED_AXES) else (0, *range(2, x.ndim))
+    max_stat = min(_GREATEST[dtype], SAFE) if x.itemsize == 2 else _GREATEST[dtype]
     held = (gamma, beta, mean, var, buffers["num_batches_tracked"])
-    return Call((kind, as_, many, *sizes), most, Plan(reduced_axes, layer.eps), held)
+    return Call((kind, as_, many, *sizes), max_stat, Plan(reduced_axes, layer.eps), held)
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int] | None:
@@ -78,7 +78,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int] | None:
     return (x.numel() // x.shape[1], x.shape[1], 1) if last and x.is_contiguous(memory_format=last) else None
 
 
-_AWAY = tuple((0, *range(2, ndim)) for ndim in range(6))
+_REDUCED_AXES = tuple((0, *range(2, ndim)) for ndim in range(6))
 
 
 def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
@@ -98,7 +98,7 @@ def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
 
 def by_running(x: Tensor, how: Call) -> Tensor:
     """The output in evaluation; it has no gradient."""
-    y, room = _beside(x), _room(how)
+    y, room = _empty_like(x), _room(how)
     batchnorm_contiguous.evaluate(room, *how.form, *map(_address, (x, y, *how.held[:4])), how.plan.eps)
     _ended(room, how)
     return y
@@ -109,7 +109,7 @@ def _room(how: Call) -> NDArray[np.float64]:
 
 
 def _ended(room: NDArray[np.float64], how: Call) -> bool:
-    """Do what a call has laid down for several threads; whether the running statistics have moved."""
+    """Run a prepared call on its threads; return whether the running statistics have moved."""
     many = how.form[2]
     if many == 1:
         return True
@@ -117,8 +117,8 @@ def _ended(room: NDArray[np.float64], how: Call) -> bool:
     return bool(batchnorm_contiguous.settle(room))
 
 
-def _beside(x: Tensor) -> Tensor:
-    """A tensor like x, with memory that is kept where the system would take it back."""
+def _empty_like(x: Tensor) -> Tensor:
+    """A new tensor of x's shape and layout; a large one from the buffer cache."""
     if x.numel() * x.itemsize < buffer_cache.LEAST:
         return torch.empty_like(x)
     flat = torch.from_numpy(buffer_cache.empty(x.numel() * x.itemsize, np.uint8)).view(x.dtype)
@@ -130,10 +130,10 @@ class _ByBatch(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Any, rule: Any, how: Call, stats: Any
     ) -> Tensor | None:
-        y, room = _beside(x), _room(how)
+        y, room = _empty_like(x), _room(how)
         places = map(_address, (x, y, gamma, beta, *running))
         if not batchnorm_contiguous.forward(
-            room, *how.form, *places, stats, how.plan.eps, how.most, *rule
+            room, *how.form, *places, stats, how.plan.eps, how.max_stat, *rule
         ) or not _ended(room, how):
             return None
         ctx.save_for_backward(x, gamma, beta)
@@ -145,7 +145,7 @@ class _ByBatch(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *again(ctx, dy, x, gamma, beta, None), None, None, None, None
-        dx, room, how = _beside(x), _room(ctx.how), ctx.how
+        dx, room, how = _empty_like(x), _room(ctx.how), ctx.how
         if dy.stride() != dx.stride() or dy.is_neg():
             dy = torch.empty_like(x).copy_(dy)
         dgamma = torch.empty_like(gamma) if ctx.needs_input_grad[1] else None

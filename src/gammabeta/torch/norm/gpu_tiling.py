@@ -1,4 +1,4 @@
-"""Whether the GPU's kernels can have a tensor, and how they see its memory: as (outer, features, width)."""
+"""Whether a tensor can go to the GPU's kernels, and its memory as (outer, features, width) in tiles."""
 
 import os
 from functools import cache
@@ -84,9 +84,9 @@ class Tiling:
         self.options: dict[str, Any] = {"RUNS": runs, "ROWS": rows, "COLUMNS": columns, "num_warps": 8}
         self._wanted = -(-PROGRAMS * _processors(x.device) // self.blocks)
 
-    def summing(self, most: int) -> tuple[int, int]:
+    def summing(self, max_tiles: int) -> tuple[int, int]:
         """The grid of a kernel that sums at most so many tiles a program: features, and parts of their values."""
-        return self.blocks, max(1, min(max(self._wanted, -(-self.tiles // most)), self.tiles, MOST))
+        return self.blocks, max(1, min(max(self._wanted, -(-self.tiles // max_tiles)), self.tiles, MOST))
 
     def mapping(self) -> tuple[int, int]:
         """The grid of a kernel that maps."""

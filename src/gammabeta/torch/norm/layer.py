@@ -1,6 +1,7 @@
 """Batch norm as an `nn.Module`: y = γ · (x − mean) / √(var + eps) + β, in the place of `torch.nn.BatchNorm*`.
 
-The layer chooses the statistics and keeps the running ones; `functions` computes.
+The layer chooses the statistics and keeps the running ones. `fast_path`, `autograd_cpu`, `autograd_gpu` and `sync`
+compute.
 """
 
 from contextlib import AbstractContextManager
@@ -16,10 +17,11 @@ from gammabeta.backends import array_ops
 from gammabeta.conventions import Convention
 from gammabeta.errors import DataError, StateError
 from gammabeta.norm import formula
+from gammabeta.norm.running_stats import RunningStats, renormalized, scale_and_shift
 from gammabeta.norm.state import BatchNormState
 from gammabeta.torch.norm import autograd_cpu, autograd_gpu, fast_path, running_stats, sync, validation
 from gammabeta.torch.norm.autograd_cpu import Plan
-from gammabeta.torch.norm.running_stats import Seen
+from gammabeta.torch.norm.running_stats import BatchStats
 
 Tensor = torch.Tensor
 
@@ -106,7 +108,7 @@ class BatchNorm(_BatchNorm):
         for name, value in extras.items():
             setattr(self, name, value)
         self.features = validation.features(self.num_features, self.axis)
-        self._waiting: Seen | tuple[()] | None = None
+        self._waiting: BatchStats | tuple[()] | None = None
         device = None if self.running_mean is None else self.running_mean.device
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long, device=device), persistent=False)
 
@@ -124,7 +126,7 @@ class BatchNorm(_BatchNorm):
             if y is not None:
                 return y
         reduced_axes = validation.reduced(self, x)
-        validation.beside(x, residual)
+        validation.check_residual(x, residual)
         plan = Plan(reduced_axes, self.eps, self.activation)
         if not self.training and self.running_mean is not None:
             return self._evaluate(x, mask, residual, plan)
@@ -178,7 +180,7 @@ class BatchNorm(_BatchNorm):
         mask: Tensor | None,
         residual: Tensor | None,
         plan: Plan,
-    ) -> tuple[Tensor, Seen]:
+    ) -> tuple[Tensor, BatchStats]:
         """The output, and the batch's statistics."""
         if self._synchronized and (group := sync.group(self.sync)).size() > 1:
             return sync.normalized(x, gamma, beta, residual, plan, mask, group)
@@ -187,28 +189,24 @@ class BatchNorm(_BatchNorm):
         if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
             y, batch = autograd_cpu.by_batch(x, gamma, beta, residual, plan)
             mean, var = (torch.from_numpy(value).view(self.features) for value in (batch.mean, batch.var))
-            return y, Seen(mean, var, batch.values)
+            return y, BatchStats(mean, var, batch.values)
         y, found = autograd_gpu.normalized(x, gamma, beta, residual, plan, mask=mask)
-        return y, Seen(found.mean, found.var, found.count)
+        return y, BatchStats(found.mean, found.var, found.count)
 
-    def _renormalized(self, normal: Tensor, seen: Seen, mask: Tensor | None, reduced_axes: tuple[int, ...]) -> Tensor:
+    def _renormalized(
+        self, normal: Tensor, seen: BatchStats, mask: Tensor | None, reduced_axes: tuple[int, ...]
+    ) -> Tensor:
         """γ · (x̂ · r + d) + β: the running statistics' output, as far as the bounds of r and d allow (Ioffe 2017)."""
-        r_max, d_max = self.renorm or (1.0, 0.0)
-        with torch.no_grad():
-            deviation = torch.sqrt(self.running_var.double() + self.eps)
-            r = (torch.sqrt(seen.var.double() + self.eps) / deviation).clamp(1 / r_max, r_max)
-            d = ((seen.mean.double() - self.running_mean.double()) / deviation).clamp(-d_max, d_max)
+        space = array_ops.of(normal)
+        running = RunningStats(self.running_mean.double(), self.running_var.double(), None)
+        r, d = renormalized(space, seen, running, self.eps, self.renorm or (1.0, 0.0))
         computing = torch.promote_types(normal.dtype, torch.float32)
         shape = axes.parameter_shape(reduced_axes, tuple(normal.shape))
-        scale, shift = r.to(computing), d.to(computing)
-        if self.weight is not None:
-            scale, shift = scale * self.weight, shift * self.weight
-        if self.bias is not None:
-            shift = shift + self.bias
+        scale, shift = scale_and_shift(r.to(computing), d.to(computing), self.weight, self.bias)
         y = normal * scale.reshape(shape) + shift.reshape(shape)
         if mask is not None:
-            kept = formula.broadcast_mask(array_ops.of(normal), mask, normal, reduced_axes)
-            y = torch.where(kept, y, torch.zeros((), dtype=y.dtype, device=y.device))
+            mask = formula.broadcast_mask(space, mask, normal, reduced_axes)
+            y = torch.where(mask, y, torch.zeros((), dtype=y.dtype, device=y.device))
         return y.to(normal.dtype)
 
     def _parts(

@@ -1,4 +1,4 @@
-"""The running statistics: moved by a batch that can be trusted, once, or by several batches as by one."""
+"""Updates of the torch layer's running statistics: by one finite batch, or by several as by one."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,23 +11,23 @@ import torch
 _NUMPY = (torch.float32, torch.float64)  # the types that NumPy adds up itself
 
 
-class Seen(NamedTuple):
+class BatchStats(NamedTuple):
     """The statistics of a batch, of the shape of the features; var is biased."""
 
     mean: torch.Tensor
     var: torch.Tensor
     values: torch.Tensor | int
 
-    def joined(self, other: "Seen") -> "Seen":
-        """Those of both batches together (Chan, Golub and LeVeque 1979)."""
+    def joined(self, other: "BatchStats") -> "BatchStats":
+        """The statistics of both batches together, float64 (Chan, Golub and LeVeque 1979)."""
         count = self.values + other.values
         weight = other.values / torch.clamp(torch.as_tensor(count), min=1).double()
         # What has no values may have any mean: it must not come in as 0 · NaN.
-        apart = torch.where(weight > 0, other.mean.double() - self.mean.double(), 0.0)
+        difference = torch.where(weight > 0, other.mean.double() - self.mean.double(), 0.0)
         theirs = torch.where(weight > 0, other.var.double(), 0.0)
-        mean = self.mean.double() + apart * weight
-        var = self.var.double() + (theirs - self.var.double()) * weight + apart**2 * weight * (1 - weight)
-        return Seen(mean, var, count)
+        mean = self.mean.double() + difference * weight
+        var = self.var.double() + (theirs - self.var.double()) * weight + difference**2 * weight * (1 - weight)
+        return BatchStats(mean, var, count)
 
 
 def recomputing() -> bool:
@@ -36,12 +36,12 @@ def recomputing() -> bool:
 
 
 def held(layer: Any, mean: Any, var: Any) -> Any:
-    """Where statistics, float64, are finite in the running ones' type; the unbiased variance is at most twice var."""
+    """Where float64 statistics stay finite in the running ones' type, (f,); unbiased, a variance is at most doubled."""
     return torch.isfinite(mean.to(layer.running_mean.dtype) + (2 * var).to(layer.running_var.dtype))
 
 
 @torch.no_grad()
-def move(layer: Any, seen: Seen) -> None:
+def move(layer: Any, seen: BatchStats) -> None:
     """running ← running + weight · (batch − running) for each feature with two values or more, all finite."""
     compiling = torch.compiler.is_compiling()
     if not compiling and recomputing():
@@ -54,12 +54,13 @@ def move(layer: Any, seen: Seen) -> None:
     if silent or not finite.all():
         _skip(layer, finite, silent)
     if layer._waiting is not None and not compiling:
-        layer._waiting = _join(layer._waiting, Seen(mean, var, seen.values), finite)
+        layer._waiting = _join(layer._waiting, BatchStats(mean, var, seen.values), finite)
     else:
-        _move(layer, Seen(mean, var, seen.values), finite)
+        _move(layer, BatchStats(mean, var, seen.values), finite)
 
 
-def _move(layer: Any, seen: Seen, finite: torch.Tensor) -> None:
+# Apart from `norm.running_stats.moved`: in float64 and in place, and on the host in a tenth of the time.
+def _move(layer: Any, seen: BatchStats, finite: torch.Tensor) -> None:
     count = seen.values
     if not isinstance(count, torch.Tensor):
         count = torch.full((), count, device=seen.mean.device)
@@ -73,7 +74,7 @@ def _move(layer: Any, seen: Seen, finite: torch.Tensor) -> None:
         running.copy_(torch.where(moved, old + (batch - old) * weight, old))
 
 
-def _moved_on_host(layer: Any, seen: Seen) -> bool:
+def _moved_on_host(layer: Any, seen: BatchStats) -> bool:
     """`_move` of finite statistics in NumPy's operations, a tenth of the time of torch's; or False, nothing done."""
     places = layer.running_mean, layer.running_var
     if not isinstance(seen.values, int) or any(p.dtype not in _NUMPY or not p.is_cpu for p in places):
@@ -81,8 +82,8 @@ def _moved_on_host(layer: Any, seen: Seen) -> bool:
     if seen.values < 2 or seen.var.dtype != torch.float64 or type(seen.var) is not torch.Tensor or not seen.var.is_cpu:
         return False
     mean, var = seen.mean.numpy(), seen.var.numpy()
-    most = torch.finfo(places[1].dtype).max / 2  # the unbiased variance is at most twice the biased one
-    if not (np.abs(mean) < most).all() or not (var < most).all():
+    limit = torch.finfo(places[1].dtype).max / 2  # the unbiased variance is at most twice the biased one
+    if not (np.abs(mean) < limit).all() or not (var < limit).all():
         return False
     layer.num_batches_tracked.add_(1)
     weight = 1 / int(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
@@ -106,10 +107,12 @@ def _skip(layer: Any, finite: torch.Tensor, silent: bool) -> None:
     layer.skipped.add_(~finite.all())
 
 
-def _join(before: Seen | tuple[()], seen: Seen, finite: torch.Tensor) -> Seen:
+def _join(before: BatchStats | tuple[()], seen: BatchStats, finite: torch.Tensor) -> BatchStats:
     count = torch.where(finite, torch.as_tensor(seen.values), 0)
     mean, var = (torch.where(finite, value, 0.0) for value in seen[:2])
-    return before.joined(Seen(mean, var, count)) if isinstance(before, Seen) else Seen(mean, var, count)
+    return (
+        before.joined(BatchStats(mean, var, count)) if isinstance(before, BatchStats) else BatchStats(mean, var, count)
+    )
 
 
 @contextmanager

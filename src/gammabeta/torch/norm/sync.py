@@ -1,4 +1,4 @@
-"""One batch over all processes of a group: sums are added up over them, and so are the gradients of sums."""
+"""Batch norm over all processes of a group: all-reduced sums, whose gradients are all-reduced too."""
 
 from math import prod
 from typing import Any
@@ -10,7 +10,7 @@ from gammabeta.backends import array_ops
 from gammabeta.errors import DataError, StateError
 from gammabeta.norm import formula
 from gammabeta.torch.norm.autograd_cpu import Plan, finished
-from gammabeta.torch.norm.running_stats import Seen
+from gammabeta.torch.norm.running_stats import BatchStats
 
 Tensor = torch.Tensor
 
@@ -33,46 +33,46 @@ def normalized(
     plan: Plan,
     mask: Tensor | None,
     processes: Any,
-) -> tuple[Tensor, Seen]:
+) -> tuple[Tensor, BatchStats]:
     """activation(batch norm + residual) by the statistics of every process's values, each counting once.
 
     In float64. The mean is of two parts, the sum's and what its rounding left, as in `formula`.
     """
     reduced_axes, space = plan.reduced_axes, array_ops.of(x)
-    kept = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
+    mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
     with torch.autocast(x.device.type, enabled=False):
-        values = x.double() if kept is None else torch.where(kept, x, 0).double()
+        values = x.double() if mask is None else torch.where(mask, x, 0).double()
         count = (
             values.new_full((1,) * x.ndim, prod([x.shape[i] for i in reduced_axes])).expand(
                 values.sum(reduced_axes, True).shape
             )
-            if kept is None
-            else kept.sum(reduced_axes, True).double()
+            if mask is None
+            else mask.sum(reduced_axes, True).double()
         )
         total, count = _Sum.apply(torch.stack([values.sum(reduced_axes, True), count]), processes)
-        mean, most = total / count.clamp(min=1), count.clamp(min=1)
-        centred = _only(kept, values - mean)
-        rest, squares = (
+        mean, divisor = total / count.clamp(min=1), count.clamp(min=1)
+        centred = _only(mask, values - mean)
+        mean_lo, squares = (
             _Sum.apply(torch.stack([centred.sum(reduced_axes, True), (centred**2).sum(reduced_axes, True)]), processes)
-            / most
+            / divisor
         )
-        var = squares - rest**2
-        if kept is None and not bool((count > 1).all()):
+        var = squares - mean_lo**2
+        if mask is None and not bool((count > 1).all()):
             raise DataError(
                 f"training needs more than 1 value of each feature over all processes, got {int(count.min())}: "
                 f"use a larger batch, or layer.eval()"
             )
         scale = torch.rsqrt(var + plan.eps)
         shape = scale.shape
-        y = (centred - rest) * (scale if gamma is None else scale * gamma.reshape(shape))
-        y = _only(kept, y if beta is None else y + beta.reshape(shape)).to(x.dtype)
+        y = (centred - mean_lo) * (scale if gamma is None else scale * gamma.reshape(shape))
+        y = _only(mask, y if beta is None else y + beta.reshape(shape)).to(x.dtype)
         features = [n for i, n in enumerate(x.shape) if i not in reduced_axes]
-        seen = Seen(*((v.detach().reshape(features)) for v in (mean + rest, var, count)))
+        seen = BatchStats(*((v.detach().reshape(features)) for v in (mean + mean_lo, var, count)))
         return finished(y, residual, plan), seen
 
 
-def _only(kept: Tensor | None, values: Tensor) -> Tensor:
-    return values if kept is None else torch.where(kept, values, 0.0)
+def _only(mask: Tensor | None, values: Tensor) -> Tensor:
+    return values if mask is None else torch.where(mask, values, 0.0)
 
 
 class _Sum(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""What a layer refuses, at construction, at each call and when it loads a state: before anything is updated."""
+"""The torch layer's checks of its arguments, inputs and loaded states, made before anything is updated."""
 
 from collections.abc import Mapping
 from math import prod
@@ -9,7 +9,7 @@ import torch
 from gammabeta import axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
-from gammabeta.norm.running_stats import check_ghost, check_renorm
+from gammabeta.norm.running_stats import check_count, check_ghost, check_renorm
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -27,7 +27,7 @@ def features(num_features: Any, axis: axes.Axis | None) -> tuple[int, ...]:
 
 
 def options(eps: float, momentum: float | None, activation: Any, ghost: Any, renorm: Any, tracked: bool) -> None:
-    """The other arguments of a layer."""
+    """Check the layer's other arguments."""
     check_eps(eps)
     if momentum is not None and not 0 <= momentum <= 1:
         raise DataError(
@@ -73,17 +73,12 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
 
 
 def enough(x: torch.Tensor, reduced_axes: tuple[int, ...]) -> None:
-    """Two values of each feature, or more, where the batch's own statistics are taken."""
-    count = prod([x.shape[i] for i in reduced_axes])
-    if count < 2:
-        raise DataError(
-            f"training needs more than 1 value of each feature, got {count} in shape {tuple(x.shape)}: a single value "
-            f"is its own mean, and y would be β whatever it is; use a larger batch, or layer.eval()"
-        )
+    """Raise unless x has two values of each feature, for the batch's own statistics."""
+    check_count(prod([x.shape[i] for i in reduced_axes]), x.shape, "layer.eval()")
 
 
-def beside(x: torch.Tensor, residual: torch.Tensor | None) -> None:
-    """A residual of x's shape and type."""
+def check_residual(x: torch.Tensor, residual: torch.Tensor | None) -> None:
+    """Raise unless a residual has x's shape and dtype."""
     if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
         raise DataError(
             f"residual must have x's shape {tuple(x.shape)} and dtype {x.dtype}, got {tuple(residual.shape)} and "
@@ -92,7 +87,7 @@ def beside(x: torch.Tensor, residual: torch.Tensor | None) -> None:
 
 
 def shapes(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the shapes in a state_dict for a layer."""
+    """Messages on entries of a state_dict whose shapes are not the layer's; [] if all fit."""
     return [
         f"{prefix}{name} must have shape {tuple(value.shape)}, got {tuple(state[prefix + name].shape)}: the state is "
         f"that of a layer with other features, and nothing of it was loaded here"

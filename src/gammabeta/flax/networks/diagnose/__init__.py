@@ -8,7 +8,7 @@ from flax import nnx
 from gammabeta.flax.networks import call_model as kinds
 from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.diagnose.hooks import Watch
-from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, no_progress
 from gammabeta.networks.diagnose import Diagnosis
 
 __all__ = ["diagnose"]
@@ -21,7 +21,7 @@ def diagnose(
     call: Call | None = None,
     mask: Mask | None = None,
     training_step: bool = True,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Diagnosis:
     """Look at every batch-norm layer of a model on data, in evaluation, and say what to watch.
 
@@ -63,5 +63,5 @@ def _layers(model: Any) -> dict[str, Any]:
     """The layers with running statistics, the frozen ones too."""
     layers = stat_layers.normalizing(model)
     if not layers:
-        stat_layers.StatLayers(model).some("diagnose", stat_layers.WHICH)
+        stat_layers.StatLayers(model).some("diagnose")
     return layers

@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer, batch after batch."""
+"""flax' `DiagnosisSession`: exchanged calls of classes, and activations read from the model's jaxpr."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,12 +11,12 @@ from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.diagnose import next_activation, nonfinite, training_step
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, numpy_measures
-from gammabeta.networks.diagnose.accumulator import Moves, Own
+from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run, reason
 
 
 class Watch(DiagnosisSession):
-    """Layers that are watched while a model runs in evaluation."""
+    """A diagnosis of a Flax model."""
 
     framework = "flax"
 
@@ -46,14 +46,14 @@ class Watch(DiagnosisSession):
     def checked(self, masks: Any) -> Any:
         return recalibrate.masked(masks, self.layers)
 
-    def own(self, layer: Any) -> Own:
+    def parameters(self, layer: Any) -> LayerParameters:
         gamma, beta = (None if v is None else np.asarray(v[...]) for v in (layer.scale, layer.bias))
         mean, var = np.asarray(layer.mean[...]), np.asarray(layer.var[...])
         counter = getattr(layer, "batches", None)
         count = 0 if not mean.any() and (var == 1).all() else None
         frozen = bool(getattr(layer, "is_frozen", False))
         batches = count if counter is None else int(counter[...])
-        return Own(type(layer).__name__, layer.epsilon, gamma, beta, mean, var, frozen, batches)
+        return LayerParameters(type(layer).__name__, layer.epsilon, gamma, beta, mean, var, frozen, batches)
 
     def weights(self) -> Iterable[tuple[str, Any]]:
         return ((name, variable.get_value()) for name, variable in training_step.variables(self.model))
@@ -72,7 +72,7 @@ class Watch(DiagnosisSession):
             return {}
 
     def _watched(self, kind: Any) -> Any:
-        def told(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
+        def intercept(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
             stat_layers.visible(x)
             if id(layer) not in self._names or type(layer) is not kind:
                 return call(layer, x, use_running_average, **given)
@@ -80,13 +80,13 @@ class Watch(DiagnosisSession):
             self._called(self._names[id(layer)], layer, x, y, given.get("mask"))
             return y
 
-        return told
+        return intercept
 
     def _called(self, name: str, layer: Any, x: Any, y: Any, mask: Any) -> None:
-        values_, reduced_axes, kept = stat_layers.counting(name, layer, x, self.mask(name, mask))
-        self.given(name, *numpy_measures.moments(values_, reduced_axes, kept))
+        values_, reduced_axes, mask = stat_layers.counting(name, layer, x, self.mask(name, mask))
+        self.given(name, *numpy_measures.moments(values_, reduced_axes, mask))
         kinds = (self._following or {}).get(name, [])
         at = self._calls[name]
         self._calls[name] += 1
         if at < len(kinds) and kinds[at]:
-            self.followed(name, kinds[at], numpy_measures.measured(np.asarray(y), reduced_axes, kept))
+            self.followed(name, kinds[at], numpy_measures.measured(np.asarray(y), reduced_axes, mask))

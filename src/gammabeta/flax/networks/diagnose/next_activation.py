@@ -22,14 +22,14 @@ def found(model: Any, run: Run) -> dict[str, list[str]]:
     calls: list[str] = []
 
     def marking(kind: Any, names: dict[int, str]) -> Any:
-        def told(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
+        def intercept(call: Any, layer: Any, x: Any, use_running_average: Any = None, **given: Any) -> Any:
             if id(layer) not in names or type(layer) is not kind:
                 return call(layer, x, use_running_average, **given)
             calls.append(names[id(layer)])
             mark = f"{_MARK}{len(calls) - 1}"
             return checkpoint_name(call(layer, x, True, **given), mark)
 
-        return told
+        return intercept
 
     def traced() -> Any:
         own = nnx.clone(model)

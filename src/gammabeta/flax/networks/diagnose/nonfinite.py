@@ -15,18 +15,18 @@ from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.diagnose.training_step import restored
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, numpy_measures
-from gammabeta.networks.diagnose.nonfinite import Trace
+from gammabeta.networks.diagnose.nonfinite import NonfiniteTracer
 from gammabeta.networks.diagnose.session import Run
 
 
 def found(model: Any, run: Run, batch: int) -> tuple[Origin, ...]:
     """Run the model again, looking at each module: where an infinity first arose, and where a NaN did."""
-    trace = Trace(has, batch)
+    trace = NonfiniteTracer(has, batch)
 
-    def told(call: Any, name: str, module: Any, given: Any, named: Any) -> Any:
+    def intercept(call: Any, name: str, module: Any, given: Any, named: Any) -> Any:
         return trace.around(name, (given, named), lambda: call(module, *given, **named))
 
-    with _modules(model, told):
+    with _modules(model, intercept):
         run(model)
     return tuple(_searched(model, run, origin) for origin in trace.origins.values())
 
@@ -35,7 +35,7 @@ def _searched(model: Any, run: Run, origin: Origin) -> Origin:
     """The origin with the operation where JAX' own search stops, if that is in the same module."""
     places: list[str] = []
 
-    def told(call: Any, name: str, module: Any, given: Any, named: Any) -> Any:
+    def intercept(call: Any, name: str, module: Any, given: Any, named: Any) -> Any:
         try:
             return call(module, *given, **named)
         except FloatingPointError:
@@ -44,7 +44,7 @@ def _searched(model: Any, run: Run, origin: Origin) -> Origin:
 
     search = jax.debug_nans if origin.what == "NaN" else jax.debug_infs
     try:
-        with _modules(model, told), search(True), redirect_stdout(StringIO()):  # JAX prints that it looks closer
+        with _modules(model, intercept), search(True), redirect_stdout(StringIO()):  # JAX prints that it looks closer
             run(model)
     except FloatingPointError as error:
         name = re.search(r"encountered in (\w+)", str(error))
@@ -55,15 +55,15 @@ def _searched(model: Any, run: Run, origin: Origin) -> Origin:
 
 
 @contextmanager
-def _modules(model: Any, told: Any) -> Iterator[None]:
-    """The model in evaluation, each module's call told(call, name, module, given, named); afterwards as it was."""
+def _modules(model: Any, intercept: Any) -> Iterator[None]:
+    """The model in evaluation, each module's call intercept(call, name, module, given, named); afterwards as it was."""
     names = {id(module): f"{name or 'the model'} ({type(module).__name__})" for name, module in _called(model).items()}
 
     def telling(kind: Any) -> Any:
         def own(call: Any, module: Any, *given: Any, **named: Any) -> Any:
             if id(module) not in names or type(module) is not kind:
                 return call(module, *given, **named)
-            return told(call, names[id(module)], module, given, named)
+            return intercept(call, names[id(module)], module, given, named)
 
         return own
 

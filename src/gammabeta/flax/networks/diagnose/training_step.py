@@ -12,12 +12,12 @@ from gammabeta.networks.diagnose.session import Run
 
 
 def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
-    """What a pass in training does to each layer."""
+    """Run one forward pass in training; return how often it moved each layer's statistics."""
     counts = dict.fromkeys(layers, 0)
     names = {id(layer): name for name, layer in layers.items()}
 
     def counting(kind: Any) -> Any:
-        def told(call: Any, layer: Any, *given: Any, **named: Any) -> Any:
+        def intercept(call: Any, layer: Any, *given: Any, **named: Any) -> Any:
             if id(layer) not in names or type(layer) is not kind:
                 return call(layer, *given, **named)
             before = layer.mean.get_raw_value()
@@ -25,7 +25,7 @@ def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
             counts[names[id(layer)]] += layer.mean.get_raw_value() is not before
             return y
 
-        return told
+        return intercept
 
     with ExitStack() as stack:
         stack.enter_context(restored(model))
@@ -38,7 +38,7 @@ def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
 
 @contextmanager
 def restored(model: Any) -> Iterator[None]:
-    """Afterwards every variable as it was: parameters, statistics, random streams. JAX' arrays never change."""
+    """Restore every variable at the end of the block: parameters, statistics, random streams."""
     before = [(variable, variable.get_raw_value()) for _, variable in variables(model)]
     try:
         yield

@@ -8,7 +8,7 @@ import keras
 from gammabeta.keras.networks import call_model as kinds
 from gammabeta.keras.networks import stat_layers
 from gammabeta.keras.networks.diagnose.hooks import Watch
-from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Mask, Progress, no_progress
 from gammabeta.networks.diagnose import Diagnosis
 
 __all__ = ["diagnose"]
@@ -21,7 +21,7 @@ def diagnose(
     call: Call | None = None,
     mask: Mask | None = None,
     training_step: bool = True,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Diagnosis:
     """Look at every batch-norm layer of a model on data, in evaluation, and say what to watch.
 
@@ -62,5 +62,5 @@ def _layers(model: Any) -> dict[str, Any]:
     found = stat_layers.StatLayers(model)  # refuses layers that are not built
     layers = stat_layers.normalizing(model)
     if not layers:
-        found.some("diagnose", stat_layers.WHICH)
+        found.some("diagnose")
     return layers

@@ -1,4 +1,4 @@
-"""What Keras' operations end in, be they called as functions, by layers or by a graph: the backend's functions."""
+"""Replaces the backend functions in which all of Keras' operations end, to watch their calls."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,28 +17,28 @@ from gammabeta.networks.diagnose import numpy_measures
 
 _MODULES = ("nn", "numpy", "math")
 
-Told = Callable[[str, Callable[[], Any], tuple[Any, ...]], Any]
-"""told(function, run, arguments), in the place of a call that is run()."""
+Intercept = Callable[[str, Callable[[], Any], tuple[Any, ...]], Any]
+"""intercept(function, run, arguments), in the place of a call that is run()."""
 
 
 @contextmanager
-def functions(told: Told, wanted: Callable[[str], Any] = bool) -> Iterator[None]:
-    """Within the block `told` stands in the place of the backend's functions whose names are wanted."""
+def functions(intercept: Intercept, wanted: Callable[[str], Any] = bool) -> Iterator[None]:
+    """Call `intercept` in the place of the backend's functions whose names are wanted, within the block."""
     with ExitStack() as stack:
         for name in _MODULES:
             module = getattr(backend, name)
             for function, value in list(vars(module).items()):
                 if isinstance(value, FunctionType) and not function.startswith("_") and wanted(function):
-                    stack.enter_context(stat_layers.exchanged(module, function, _telling(told, function, value)))
+                    stack.enter_context(stat_layers.exchanged(module, function, _calling(intercept, function, value)))
         yield
 
 
-def _telling(told: Told, name: str, function: Any) -> Any:
+def _calling(intercept: Intercept, name: str, function: Any) -> Any:
     @wraps(function)
-    def telling(*given: Any, **named: Any) -> Any:
-        return told(name, partial(function, *given, **named), (*given, *named.values()))
+    def called(*given: Any, **named: Any) -> Any:
+        return intercept(name, partial(function, *given, **named), (*given, *named.values()))
 
-    return telling
+    return called
 
 
 def has(value: Any) -> set[str]:

@@ -47,7 +47,7 @@ def _outputs(result: Any) -> list[Any]:
 
 
 def _total(outputs: Any) -> Any:
-    """Their sum, None of none."""
+    """The sum of all outputs in float32; None if there is none."""
     total = None
     for y in outputs:
         part = ops.sum(ops.cast(y, "float32"))
@@ -56,4 +56,4 @@ def _total(outputs: Any) -> Any:
 
 
 def _nothing() -> None:
-    """No gradients."""
+    """The backward pass where there is none: does nothing."""

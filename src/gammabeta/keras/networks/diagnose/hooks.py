@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer, batch after batch."""
+"""Keras' `DiagnosisSession`: exchanged calls of layers, and the backend functions that the model calls."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,13 +10,13 @@ from gammabeta.keras.networks import stat_layers
 from gammabeta.keras.networks.diagnose import backend_hooks, training_step
 from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin, activations, numpy_measures
-from gammabeta.networks.diagnose.accumulator import Moves, Own
-from gammabeta.networks.diagnose.nonfinite import Trace
+from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves
+from gammabeta.networks.diagnose.nonfinite import NonfiniteTracer
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 
 
 class Watch(DiagnosisSession):
-    """Layers that are watched while a model runs in evaluation."""
+    """A diagnosis of a Keras model."""
 
     framework = "keras"
 
@@ -42,18 +42,20 @@ class Watch(DiagnosisSession):
     def checked(self, masks: Any) -> Any:
         return recalibrate.masked(masks, self.layers)
 
-    def own(self, layer: Any) -> Own:
+    def parameters(self, layer: Any) -> LayerParameters:
         gamma, beta = (None if v is None else stat_layers.array("", v) for v in (layer.gamma, layer.beta))
         mean, var = stat_layers.array("", layer.moving_mean), stat_layers.array("", layer.moving_variance)
         frozen = not layer.trainable or bool(getattr(layer, "is_frozen", False))
         untouched = not mean.any() and bool((var == 1).all())
-        return Own(type(layer).__name__, layer.epsilon, gamma, beta, mean, var, frozen, 0 if untouched else None)
+        return LayerParameters(
+            type(layer).__name__, layer.epsilon, gamma, beta, mean, var, frozen, 0 if untouched else None
+        )
 
     def weights(self) -> Iterable[tuple[str, Any]]:
         return ((variable.path, variable) for variable in training_step.variables(self.model))
 
     def arising(self, run: Run, batch: int) -> tuple[Origin, ...]:
-        trace = Trace(self.has, batch)
+        trace = NonfiniteTracer(self.has, batch)
 
         def operation(function: str, called: Callable[[], Any], given: Any) -> Any:
             before = self.has(given)
@@ -80,9 +82,9 @@ class Watch(DiagnosisSession):
 
         def called(inputs: Any, training: Any = None, mask: Any = None) -> Any:
             y = call(inputs, training=False, mask=mask)
-            x, reduced_axes, kept = stat_layers.counting(name, layer, inputs, self.mask(name, mask))
-            self.given(name, *numpy_measures.moments(x, reduced_axes, kept))
-            self.gave(name, y, numpy_measures.measured(stat_layers.array(name, y), reduced_axes, kept))
+            x, reduced_axes, mask = stat_layers.counting(name, layer, inputs, self.mask(name, mask))
+            self.given(name, *numpy_measures.moments(x, reduced_axes, mask))
+            self.gave(name, y, numpy_measures.measured(stat_layers.array(name, y), reduced_axes, mask))
             return y
 
         return called
@@ -101,13 +103,13 @@ class Watch(DiagnosisSession):
 
 
 def _of_two(layer: Any) -> str:
-    """A layer made of two activations, which is neither of them."""
+    """The kind of an activation layer that Keras computes by two functions; "" for any other layer."""
     if isinstance(layer, layers.PReLU):
         return "prelu"
     return "leaky_relu" if isinstance(layer, layers.ReLU) and layer.negative_slope else ""
 
 
-def _traced(trace: Trace, name: str, layer: Any) -> Any:
+def _traced(trace: NonfiniteTracer, name: str, layer: Any) -> Any:
     call, place = layer.call, f"{name or 'the model'} ({type(layer).__name__})"
 
     def called(*given: Any, **named: Any) -> Any:

@@ -16,7 +16,7 @@ from gammabeta.networks.diagnose.session import Run
 
 
 def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
-    """What a step in training does to each layer."""
+    """Run one step in training; return how often it moved each layer's statistics."""
     counts = dict.fromkeys(layers, 0)
 
     def counting(name: str, assign: Any) -> Any:
@@ -40,7 +40,7 @@ def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
 
 @contextmanager
 def restored(model: Any) -> Iterator[None]:
-    """Afterwards every weight, statistic and seed of the model as it was, and Keras' own seed."""
+    """Restore every weight, statistic and seed of the model, and Keras' own seed, at the end of the block."""
     before = [(variable, stat_layers.array("", variable).copy()) for variable in variables(model)]
     own = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
     if own is not None:
@@ -54,14 +54,14 @@ def restored(model: Any) -> Iterator[None]:
 
 
 def variables(model: Any) -> list[Any]:
-    """All that a model and its layers hold, each once."""
+    """All variables of a model and its layers, each once."""
     found = {id(v): v for layer in stat_layers.inside(model).values() for v in layer.variables}
     return list(found.values())
 
 
 @contextmanager
 def _training() -> Iterator[None]:
-    """Each call from outside is one in training, whatever it says; what a layer tells the layers in it holds."""
+    """Set training=True in every outermost call of a layer; calls within a layer keep what it passes on."""
     call, depth = keras.layers.Layer.__call__, 0
 
     @wraps(call)
@@ -84,7 +84,7 @@ def _training() -> Iterator[None]:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Errors in their own words, without the call around them."""
+    """Turn off Keras' traceback filtering, which would wrap errors."""
     filtering = keras.config.is_traceback_filtering_enabled()
     keras.config.disable_traceback_filtering()
     try:

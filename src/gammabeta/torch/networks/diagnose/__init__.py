@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from gammabeta.networks.batches import BatchFeed, Call, Progress, quiet
+from gammabeta.networks.batches import BatchFeed, Call, Progress, no_progress
 from gammabeta.networks.diagnose import Diagnosis
 from gammabeta.torch.networks import call_model as kinds
 from gammabeta.torch.networks import stat_layers
@@ -22,7 +22,7 @@ def diagnose(
     call: Call | None = None,
     mask: Mask | None = None,
     training_step: bool = True,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Diagnosis:
     """Look at every batch-norm layer of a model on data, in evaluation, and say what to watch.
 
@@ -59,7 +59,7 @@ def diagnose(
 
 def _layers(model: Any) -> dict[str, Any]:
     """The layers with running statistics, the frozen ones too."""
-    found = stat_layers.tracked(model)
+    found = stat_layers.StatLayers(model)
     frozen = {name for name, reason in found.others.items() if reason == "frozen"}
     layers = {name: layer for name, layer in model.named_modules() if name in found.layers or name in frozen}
-    return layers or stat_layers.some(model, "diagnose").layers
+    return layers or found.some("diagnose").layers

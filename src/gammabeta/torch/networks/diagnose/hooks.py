@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer, batch after batch."""
+"""torch's `DiagnosisSession`: hooks on layers, and the functions that the model calls."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,19 +10,20 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gammabeta.backends import array_ops
+from gammabeta.networks import recalibrate
 from gammabeta.networks.diagnose import Origin
-from gammabeta.networks.diagnose.accumulator import Moves, Own, Shares
+from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves, Shares
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
-from gammabeta.torch.networks import calibrate_pass, stat_layers
+from gammabeta.torch.networks import stat_layers
 from gammabeta.torch.networks.diagnose import nonfinite, training_step
 
 Axes = tuple[int, ...]
 
 
 class Watch(DiagnosisSession):
-    """Layers that are watched while a model runs in evaluation."""
+    """A diagnosis of a torch model."""
 
     framework = "torch"
 
@@ -46,11 +47,11 @@ class Watch(DiagnosisSession):
         return nonfinite.has(value)
 
     def checked(self, masks: Any) -> Any:
-        return calibrate_pass.masks(masks, self.layers)
+        return recalibrate.masked(masks, self.layers, torch.Tensor)
 
-    def own(self, layer: Any) -> Own:
+    def parameters(self, layer: Any) -> LayerParameters:
         counter = getattr(layer, "num_batches_tracked", None)
-        return Own(
+        return LayerParameters(
             layer._get_name(),
             getattr(layer, "eps", 0.0),
             _floats(layer, "weight"),
@@ -97,14 +98,15 @@ def _moments(x: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None) -> 
 
 
 def _shares(y: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None, low: float, high: float) -> Shares:
-    kept = torch.ones((), dtype=torch.bool, device=y.device)
-    if mask is not None:
-        kept = formula.broadcast_mask(array_ops.of(y), mask, y, reduced_axes)
-    return Shares(*(_each(flags & kept, reduced_axes) for flags in (kept.expand(y.shape), y <= low, y >= high)))
+    if mask is None:
+        mask = torch.ones((), dtype=torch.bool, device=y.device)
+    else:
+        mask = formula.broadcast_mask(array_ops.of(y), mask, y, reduced_axes)
+    return Shares(*(_each(flags & mask, reduced_axes) for flags in (mask.expand(y.shape), y <= low, y >= high)))
 
 
 def _each(flags: torch.Tensor, reduced_axes: Axes) -> Any:
-    """How many there are of each feature, (f,)."""
+    """The number of True flags of each feature, float64 (f,)."""
     return flags.sum(reduced_axes).reshape(-1).cpu().double().numpy()
 
 
@@ -114,7 +116,7 @@ def _floats(layer: Any, name: str) -> Any:
 
 
 class _Activations(TorchFunctionMode):
-    """Tells of each function that is called, with its first argument."""
+    """Calls tell(name, first argument) for each torch function that is called."""
 
     def __init__(self, tell: Callable[[str, Any], None]) -> None:
         super().__init__()

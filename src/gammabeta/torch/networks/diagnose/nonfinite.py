@@ -8,7 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from gammabeta.networks.diagnose import Origin
-from gammabeta.networks.diagnose.nonfinite import Trace
+from gammabeta.networks.diagnose.nonfinite import NonfiniteTracer
 from gammabeta.networks.diagnose.session import Run
 from gammabeta.torch.networks import stat_layers
 from gammabeta.torch.networks.call_model import tensors
@@ -16,16 +16,16 @@ from gammabeta.torch.networks.call_model import tensors
 
 def found(model: Any, run: Run, batch: int) -> tuple[Origin, ...]:
     """Run the model again, looking at each operation: where an infinity first arose, and where a NaN did."""
-    trace = Trace(has, batch)
+    trace = NonfiniteTracer(has, batch)
     with stat_layers.evaluating(model), _modules(model, trace), _Operations(trace):
         run(model)
     return tuple(trace.origins.values())
 
 
 class _Operations(TorchFunctionMode):
-    """Looks at what goes into each operation and what comes out."""
+    """Compares the inputs and the output of each torch operation."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: NonfiniteTracer) -> None:
         super().__init__()
         self.trace = trace
 
@@ -38,7 +38,7 @@ class _Operations(TorchFunctionMode):
 
 
 @contextmanager
-def _modules(model: Any, trace: Trace) -> Iterator[None]:
+def _modules(model: Any, trace: NonfiniteTracer) -> Iterator[None]:
     handles: list[Any] = []
     inputs: list[set[str]] = []
 

@@ -15,7 +15,7 @@ from gammabeta.torch.norm.running_stats import recomputing
 
 
 def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
-    """What a step in training mode does to each layer."""
+    """Run one step in training mode; return how often it moved each layer's statistics."""
     calls = {name: [0, 0] for name in layers}
 
     def counting(name: str) -> Any:
@@ -39,14 +39,14 @@ def tried(model: Any, layers: dict[str, Any], run: Run) -> dict[str, Moves]:
 
 
 def _moves(layer: Any, first: int, again: int) -> Moves:
-    """This library's layer does not move in a repetition."""
+    """The `Moves` of a layer: this library's does not move when checkpointing repeats a call."""
     again = 0 if isinstance(layer, BatchNorm) else again
     return Moves(first + again, again)
 
 
 @contextmanager
 def _put_back(model: Any) -> Iterator[None]:
-    """Modes, buffers, gradients and random state, as they were."""
+    """Restore modes, buffers, gradients and random state at the end of the block."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(b, b.detach().clone()) for b in model.buffers()]
     gradients = [(p, p.grad) for p in model.parameters()]
