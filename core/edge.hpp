@@ -108,7 +108,7 @@ struct Edge;
 template <class... P, Result (*Kernel)(P...)>
 struct Edge<Kernel> {
     template <size_t... I>
-    static Object *run(Object *const *args, std::index_sequence<I...>) {
+    static Object *run([[maybe_unused]] Object *const *args, std::index_sequence<I...>) {
         struct All : Slot<I, P>... {} all;
         const bool taken = (static_cast<Slot<I, P> &>(all).argument.take(args[I]) && ...);
         Result result;

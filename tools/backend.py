@@ -100,19 +100,20 @@ def _compiler_requires() -> list[str]:
 
 @contextmanager
 def _compiler() -> Iterator[None]:
-    """Let CMake find a compiler: the machine's, or Zig's."""
-    before = os.environ.get("CXX")
-    if found := _compilers():
-        os.environ["CXX"] = found[0]
-    else:
-        os.environ["CXX"] = _zig()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CXX"]
+    """Let CMake find a compiler: the machine's, or Zig's, which keeps what it builds for itself in a temporary folder."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory() as cache:
+        if found := _compilers():
+            os.environ["CXX"] = found[0]
         else:
-            os.environ["CXX"] = before
+            os.environ["CXX"] = _zig()
+            os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", cache)  # a home may be missing or not writable
+            os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", cache)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _zig() -> str:

@@ -54,7 +54,7 @@ GB_INLINE uint64_t word_of(const I *y) {
 
 template <class I>
 GB_INLINE void let(const I *dy, uint64_t word, I *out) {
-#pragma GCC ivdep
+GB_INDEPENDENT
     for (int64_t j = 0; j < WORD; j++) out[j] = word >> j & 1 ? dy[j] : 0;
 }
 #endif

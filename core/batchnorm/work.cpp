@@ -198,7 +198,7 @@ struct Typed {
         Mapped<T> *GB_RESTRICT center = p.center, *GB_RESTRICT scale = p.scale, *GB_RESTRICT shift = p.shift, *GB_RESTRICT factor = p.factor;
         const int64_t width = job.width, size = job.features * width;
         for (int64_t i = 0; i < width; i++)
-#pragma GCC ivdep
+GB_INDEPENDENT
             for (int64_t f = 0; f < job.features; f++) {
                 const Map m = map_as<OPERATION>(f);
                 const Parameters<T> found(m.mean, m.rest, m.scale, m.shift);

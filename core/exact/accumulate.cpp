@@ -52,11 +52,20 @@ Result table(View<const T> x, int64_t columns, int64_t several, int64_t first, i
     alignas(LINE) T tile[TILE];
     const auto features = [&](int64_t block) { return Features{block * LANES, to.sums.lanes}; };
     for (int64_t block = 0; block < blocks; block++) state[block].clear();
+    // Memory is asked for 2 KB ahead, and no less than the next rows of a fold: farther has been slower.
+    const int64_t ahead = most(DEPTH, (2048 / static_cast<int64_t>(sizeof(T))) / lanes / DEPTH * DEPTH) * lanes;
     for (int64_t row = 0; row < rows; row += ROWS)
-        for (int64_t block = 0; block < blocks; block++) {
+        for (int64_t block = 0; block < blocks;) {
             const T *at = x.data + row * lanes + first + block * LANES;
-            const Place<T> place = {at, lanes, DEPTH * lanes, least(ROWS, rows - row), ROWS * lanes};
-            add_tile(state[block], place, least(LANES, width - block * LANES), tile, features(block), to);
+            const Place<T> place = {at, lanes, DEPTH * lanes, least(ROWS, rows - row), ahead};
+            const int64_t whole = place.rows % DEPTH == 0 ? least(ABREAST, width / LANES - block) : 0;
+            if (whole > 0) {
+                add_tiles(state + block, whole, place, tile, features(block), to);
+                block += whole;
+            } else {
+                add_tile(state[block], place, least(LANES, width - block * LANES), tile, features(block), to);
+                block++;
+            }
         }
     const int64_t left = (all - rows * several) * columns;  // lanes of a last row that is not full
     for (int64_t block = 0; block * LANES < left; block++) {

@@ -92,7 +92,7 @@ GB_INLINE void fold_rows(const float *GB_RESTRICT x, int64_t stride, Sweep<float
     double *GB_RESTRICT pa = w.parts[0], *GB_RESTRICT pr = w.parts[1], *GB_RESTRICT ps = w.parts[2];
     uint32_t *GB_RESTRICT least = w.least;
     const float *row[DEPTH] = {x, x + stride, x + 2 * stride, x + 3 * stride};
-#pragma GCC ivdep
+GB_INDEPENDENT
     for (int64_t j = 0; j < LANES; j++) {
         double a = pa[j], r = pr[j], s = ps[j];
         uint32_t low = least[j];
@@ -122,7 +122,7 @@ GB_INLINE void fold_rows(const double *GB_RESTRICT x, int64_t stride, Sweep<doub
     double *GB_RESTRICT pe = w.parts[3], *GB_RESTRICT ps = w.parts[4], *GB_RESTRICT pt = w.parts[5];
     uint64_t *GB_RESTRICT least = w.least;
     const double *row[DEPTH] = {x, x + stride, x + 2 * stride, x + 3 * stride};
-#pragma GCC ivdep
+GB_INDEPENDENT
     for (int64_t j = 0; j < LANES; j++) {
         double a = pa[j], r = pr[j], d = pd[j], e = pe[j], s = ps[j], rest = pt[j];
         uint64_t low = least[j];
@@ -188,7 +188,7 @@ void measure(const T *GB_RESTRICT tile, int64_t rows, Extent<T> &out) {
     double scale[LANES], total[LANES];
     for (int64_t j = 0; j < LANES; j++) high[j] = 0, low[j] = static_cast<WordOf<T>>(-1), total[j] = 0;
     for (int64_t row = 0; row < rows; row++)
-#pragma GCC ivdep
+GB_INDEPENDENT
         for (int64_t j = 0; j < LANES; j++) {
             const WordOf<T> word = as<WordOf<T>>(tile[row * LANES + j]) & SIZE_BITS<T>, less = word - 1;
             high[j] = word > high[j] ? word : high[j];
@@ -199,7 +199,7 @@ void measure(const T *GB_RESTRICT tile, int64_t rows, Extent<T> &out) {
         scale[j] = power(-(m < -1000 ? -1000 : m > 1000 ? 1000 : m));
     }
     for (int64_t row = 0; row < rows; row++)
-#pragma GCC ivdep
+GB_INDEPENDENT
         for (int64_t j = 0; j < LANES; j++) {
             const double y = static_cast<double>(tile[row * LANES + j]) * scale[j];
             total[j] += y * y;

@@ -56,7 +56,7 @@ Result exponents(View<const T> x, int64_t first, int64_t stride, int64_t width, 
     WordOf<T> lows[LANES], highs[LANES];
     for (int64_t j = 0; j < LANES; j++) lows[j] = static_cast<WordOf<T>>(-1), highs[j] = 0;
     const auto widen = [&](const T *GB_RESTRICT at, int64_t count) {
-#pragma GCC ivdep
+GB_INDEPENDENT
         for (int64_t j = 0; j < count; j++) {
             const WordOf<T> word = as<WordOf<T>>(at[j]) & SIZE_BITS<T>, finite = word < INFINITE<T> ? word : 0;
             const WordOf<T> less = word - 1;

@@ -25,7 +25,7 @@ struct alignas(LINE) Range {
 template <int64_t N, class T>
 GB_INLINE void extend(const T *GB_RESTRICT x, int64_t stride, int64_t width, T *GB_RESTRICT low, T *GB_RESTRICT high,
                       CountOf<T> *GB_RESTRICT missing) {
-#pragma GCC ivdep
+GB_INDEPENDENT
     for (int64_t j = 0; j < width; j++) {
         T least = low[j], most = high[j];
         CountOf<T> none = missing[j];
