@@ -88,8 +88,9 @@ def test_a_broken_contract_is_found(tmp_path, module, line, contract):
     result = contracts(source)
     assert result.returncode == 1, result.stdout + result.stderr
     broken = [text for text in result.stdout.splitlines() if " BROKEN" in text]
-    assert len(broken) == 1, result.stdout
-    assert contract in broken[0]
+    others = [text for text in broken if contract not in text]
+    assert len(broken) - len(others) == 1, result.stdout
+    assert all("No cycle" in text for text in others), result.stdout  # an import from a higher room may close one
 
 
 def python(code: str) -> str:
