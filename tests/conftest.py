@@ -25,7 +25,7 @@ FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax")
 
 # The first call of a kernel compiles it, which takes seconds: no example has a deadline.
 settings.register_profile("dev", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

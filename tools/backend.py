@@ -100,7 +100,7 @@ def _compiler_requires() -> list[str]:
 
 @contextmanager
 def _compiler() -> Iterator[None]:
-    """Let CMake find a compiler: the machine's, or Zig's, which keeps what it builds for itself in a temporary folder."""
+    """Let CMake find a compiler: the machine's, or Zig's, whose cache is a temporary folder."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as cache:
         if found := _compilers():
