@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-LIMIT = 500  # MB, resident, with the interpreter, NumPy, Arrow and the compiled kernels
+LIMIT = 500  # MB, resident, with the interpreter, NumPy and Arrow
 SIZE = 600_000_000  # bytes of numbers
 
 TOLD = """
@@ -44,17 +44,10 @@ def peak(*arguments: object, code: str = SCALE + TOLD) -> int:
     return int(result.stderr.split()[-1]) // 1024
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compiled(tmp_path_factory):
-    """Compile the kernels first, which takes memory of its own, once."""
+@pytest.fixture(autouse=True)
+def _told_by_proc():
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process is read from /proc, which this system lacks")
-    folder = tmp_path_factory.mktemp("compiled")
-    numbers = {str(kind): np.zeros(3, kind) for kind in (np.float32, np.float64)}
-    pq.write_table(pa.table(numbers), folder / "in.parquet")
-    peak(folder / "in.parquet", "-o", folder / "out.parquet")
-    np.save(folder / "in.npy", np.zeros((3, 100), np.float32))
-    peak(folder / "in.npy", "-o", folder / "out.npy")
 
 
 def parquet(path: Path, columns: int, group: int | None, **options: object) -> Path:
@@ -68,8 +61,13 @@ def parquet(path: Path, columns: int, group: int | None, **options: object) -> P
 
 @pytest.mark.parametrize(
     ("columns", "group"),
-    [(50, 1 << 20), (50, None), (1, None), (2000, None), (2000, 5000)],
-    ids=["row groups", "one row group", "one column", "wide, one row group", "wide, row groups"],
+    [
+        pytest.param(50, 1 << 20, id="row groups", marks=pytest.mark.long),
+        pytest.param(50, None, id="one row group"),
+        pytest.param(1, None, id="one column", marks=pytest.mark.long),
+        pytest.param(2000, None, id="wide, one row group"),
+        pytest.param(2000, 5000, id="wide, row groups", marks=pytest.mark.long),
+    ],
 )
 def test_parquet(tmp_path, columns, group):
     source = parquet(tmp_path / "in.parquet", columns, group)
@@ -78,7 +76,10 @@ def test_parquet(tmp_path, columns, group):
     assert (tmp_path / "out.parquet").stat().st_size > LIMIT * 2**20
 
 
-@pytest.mark.parametrize("group", [1 << 20, None], ids=["row groups", "one row group"])
+@pytest.mark.parametrize(
+    "group",
+    [pytest.param(1 << 20, id="row groups", marks=pytest.mark.long), pytest.param(None, id="one row group")],
+)
 def test_a_dataset(tmp_path, group):
     """Statistics of what Arrow reads: it decodes row groups whole, and would keep of a file all that it has read."""
     parquet(tmp_path / "in.parquet", 50, group)
@@ -91,7 +92,9 @@ data.measure(pyarrow.dataset.dataset(sys.argv[1]))
     assert peak(tmp_path / "in.parquet", code=code + TOLD) < LIMIT
 
 
-@pytest.mark.parametrize("batch", [1 << 16, None], ids=["batches", "one batch"])
+@pytest.mark.parametrize(
+    "batch", [pytest.param(1 << 16, id="batches", marks=pytest.mark.long), pytest.param(None, id="one batch")]
+)
 def test_arrow(tmp_path, batch):
     rng = np.random.default_rng(0)
     table = pa.table({f"c{i}": rng.standard_normal(SIZE // 400, np.float32) for i in range(100)})
@@ -101,7 +104,7 @@ def test_arrow(tmp_path, batch):
     assert peak(tmp_path / "in.arrow", "-o", tmp_path / "out.arrow") < LIMIT
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("order", [pytest.param("C", marks=pytest.mark.long), "F"])
 def test_npy(tmp_path, order):
     shape = (SIZE // 400, 100)
     x = np.lib.format.open_memmap(tmp_path / "in.npy", "w+", np.float32, shape, fortran_order=order == "F")

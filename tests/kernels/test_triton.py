@@ -31,6 +31,7 @@ def test_interpreted(framework):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_interpreted_on_the_hostile_columns(framework):
     framework("torch"), framework("triton")
     quiet = ["-W", "ignore::RuntimeWarning"]  # of the infinities that a GPU computes with in silence

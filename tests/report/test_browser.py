@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_report_page import HOSTILE, _cache, _own_cache, cancer, hostile, written  # noqa: F401
 
 from gammabeta import data, report
+from report_tables import HOSTILE, cancer, hostile, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
