@@ -1,8 +1,8 @@
 """The fixtures themselves: a kind keeps the values, and what is lacking is a skip or a failure as it should be."""
 
-import conftest
 import numpy as np
 import pytest
+from tests import conftest
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.bool_])
