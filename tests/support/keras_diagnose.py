@@ -11,7 +11,9 @@ import gammabeta as gb
 from gammabeta import report
 from gammabeta.errors import DataError, KindError
 from gammabeta.keras import BatchNormalization, diagnose, freeze, recalibrate
-from keras_backend import BACKEND, float64, to_numpy
+from keras_backend import BACKEND, compile_quickly, float64, to_numpy
+
+compile_quickly()
 
 Theirs = layers.BatchNormalization
 

@@ -10,7 +10,9 @@ import pytest
 
 from gammabeta.errors import StateError
 from gammabeta.keras import adapt, adopt, fold, freeze, learned, recalibrate, unfreeze
-from keras_backend import BACKEND, float64, to_numpy
+from keras_backend import BACKEND, compile_quickly, float64, to_numpy
+
+compile_quickly()
 
 SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
 """The side of the smallest picture, where it is not 32."""
