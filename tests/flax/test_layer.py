@@ -222,7 +222,7 @@ def test_what_torchs_layer_adds_has_the_same_numbers(wide, framework, options, m
 
     rng = np.random.default_rng(1)
     x, dy, mask = rng.normal(3, 2, (2, 7, 5, 4)), rng.normal(0, 1, (7, 5, 4)), rng.random((7, 5)) < 0.8
-    ours = layer_for(param_dtype="float64", **{"momentum": 0.9, **options})
+    ours = layer_for(param_dtype="float64", zero_masked=True, **{"momentum": 0.9, **options})
     added = {name: value for name, value in options.items() if name in ("ghost", "renorm")}
     theirs = Torch.from_state(ours.state(), dtype=torch.float64, **added)
     for batch in x:
@@ -244,7 +244,7 @@ def test_gradients_are_those_of_the_definition(wide):
 
     for mask in (None, MASK):
         for training in (True, False):
-            layer = layer_for(param_dtype="float64", use_running_average=not training)
+            layer = layer_for(param_dtype="float64", use_running_average=not training, zero_masked=True)
             definition = Definition.from_state(layer.state())
             same(layer(X, mask=mask), definition.forward(X, training, mask))
             parameters, dx = slopes(layer, X, DY, mask=mask)

@@ -20,10 +20,10 @@ else:
     import torch
 
 
-def compile_quickly():
+def compile_quickly(now=True):
     """Let XLA compile without optimizing, in half the time, where nothing is asked of its arithmetic."""
     if BACKEND == "jax":
-        jax.config.update("jax_disable_most_optimizations", True)
+        jax.config.update("jax_disable_most_optimizations", now)
 
 
 def long_but_on(*backends):
@@ -32,7 +32,10 @@ def long_but_on(*backends):
 
 
 def some(cases, **places):
-    """All cases on torch, which compiles nothing; elsewhere those at the backend's places, and the rest is long."""
+    """The cases at the places that are named for this backend, or all; the rest is long.
+
+    Torch compiles nothing and has nearly all. JAX compiles each operation and shape, and has one case of each kind.
+    """
     chosen = places.get(BACKEND, range(len(cases)))
     rows = [case if isinstance(case, tuple) else (case,) for case in cases]
     return [pytest.param(*row, marks=() if i in chosen else pytest.mark.long) for i, row in enumerate(rows)]

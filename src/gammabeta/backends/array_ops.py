@@ -83,8 +83,8 @@ class ArrayOps:
     def moments(self, x: Any, reduced_axes: Axes, largest: float, power: int) -> Any:
         """A power of two for each feature; and the mean, its lower digits and the variance of x times that.
 
-        Differentiable. None where one operation after the other must find them. The power is 2^power where values beyond `largest` have
-        squares that overflow, else 1.
+        Differentiable. None where one operation after the other must find them. The power is 2^power where values
+        beyond `largest` have squares that overflow, else 1.
         """
         return None
 

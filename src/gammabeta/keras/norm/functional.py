@@ -36,7 +36,7 @@ def by_moving(layer: Any, batch: Batch) -> Any:
 def by_batch(layer: Any, batch: Batch) -> tuple[Any, Values]:
     """y in training, and the moving statistics after it."""
     old = running_stats.values(layer)
-    if 0 in batch.x.shape:
+    if 0 in batch.x.shape and not layer.synchronized:  # which waits for all replicas
         return _empty(layer, batch), old
     if layer.ghost is not None:
         return _by_parts(layer, batch, old)
