@@ -181,6 +181,7 @@ def test_masks_of_keras_and_of_the_caller():
         recalibrate(model, [x], mask=lambda batch: [1])
 
 
+@long_but_on("torch", "tensorflow")
 def test_axes_types_renorm_and_nested_models():
     x = np.random.default_rng(0).normal(3, 1, (24, 4, 5)).astype(np.float32)
     recalibrate(layer := built(BatchNormalization(axis=(1, 2)), (4, 5)), split(x, 7))
