@@ -9,7 +9,7 @@ have no place yet, everywhere); GPUs add in trees.
 """
 
 import sys
-from functools import cache, partial
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -255,7 +255,13 @@ def _jax_moments() -> Any:
                 low = (whole - high).astype(x.dtype)
                 var = mean((x - high - low) ** 2)
                 plain = jnp.ones_like(high), high, low, var.astype(x.dtype)
-                return jax.lax.cond(jnp.isfinite(var).all(), lambda x: plain, partial(guarded, mean), x)
+                fits = jnp.isfinite(var)
+
+                def rescaled(x: Any) -> Any:
+                    """Those features alone whose squares overflow: a bad one moves no bit of another."""
+                    return tuple(jnp.where(fits, *pair) for pair in zip(plain, guarded(mean, x), strict=True))
+
+                return jax.lax.cond(fits.all(), lambda x: plain, rescaled, x)
 
         def elsewhere(x: Any) -> Any:
             return guarded(lambda of: of.sum(reduced_axes, keepdims=True) / n, x)
