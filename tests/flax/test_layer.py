@@ -526,7 +526,7 @@ def test_a_mean_of_all_batches_needs_its_count():
         layer(jnp.ones((4, 4)))
 
 
-@pytest.mark.parametrize("options", [{}, {"ghost": 2}, {"momentum": None}, {"use_running_average": True}], ids=str)
+@pytest.mark.parametrize("options", [{"ghost": 2, "momentum": None}, {"use_running_average": True}], ids=str)
 def test_an_empty_batch_is_empty(options):
     layer, x = layer_for(3, **options), jnp.ones((0, 5, 3))
     parameters, dx = slopes(layer, x, jnp.ones((0, 5, 3)))
@@ -535,7 +535,7 @@ def test_an_empty_batch_is_empty(options):
     assert (layer.mean[...] == 0).all() and (layer.var[...] == 1).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"ghost": 1}, {"ghost": 4}, {"unbiased": True}, {"momentum": None}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"ghost": 1}, {"unbiased": True, "momentum": None}], ids=str)
 def test_a_batch_of_one_is_beta_and_moves_nothing(options):
     layer, x = layer_for(3, **options), jnp.asarray(RNG.normal(50, 4, (1, 3)), "float32")
     same(layer(x), layer.bias[...][None], 0)
@@ -567,8 +567,9 @@ def test_no_axis_beside_the_features():
     near(two(x[:4]), two.scale[...] * x[:4] / np.sqrt(1 + 1e-5) + two.bias[...])
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": None, "unbiased": True}, {"renorm": (1.5, 0.5)}], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("options", "masked"), [({}, False), ({"momentum": None, "unbiased": True}, True), ({"renorm": (1.5, 0.5)}, True)]
+)
 def test_training_is_exported_with_a_symbolic_batch(options, masked):
     from jax import export
 
@@ -597,13 +598,14 @@ def test_ghost_batches_need_a_known_number_of_samples():
         export.export(jax.jit(lambda x: nnx.merge(definition, state, copy=True)(x)))(given)
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 1, 1), (1, 5, 1), (4,), (5, 4), (1, 4), (6, 5, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(6, 5), (6, 1, 1), (4,), (5, 4), (1, 4), (6, 5, 4)], ids=str)
 def test_masks_are_flaxs(wide, shape):
     """Those that broadcast against x as NumPy's do, and (6, 5), along the reduced axes, which flax refuses."""
     mask = np.arange(np.prod(shape)).reshape(shape) % 3 != 1
     theirs_mask = mask[..., None] if shape == (6, 5) else mask
     options = {"param_dtype": "float64", "momentum": 0.5}
     ours, theirs = layer_for(**options), layer_for(kind=nnx.BatchNorm, use_fast_variance=False, **options)
+    theirs.mean.set_value(jnp.zeros(4)), theirs.var.set_value(jnp.ones(4))  # in float64, as ours
     counts = np.broadcast_to(theirs_mask, X.shape).any((0, 1))
     y, z = ours(X, mask=mask), theirs(X, mask=theirs_mask)
     same(y[..., counts], z[..., counts])
@@ -611,13 +613,14 @@ def test_masks_are_flaxs(wide, shape):
         same(a[counts], b[counts])
     assert (ours.mean[...][~counts] == 0).all() and jnp.isfinite(y).all()
     theirs = layer_for(kind=nnx.BatchNorm, **options)
-    theirs.mean[...], theirs.var[...] = statistics(ours)
+    theirs.mean.set_value(ours.mean[...]), theirs.var.set_value(ours.var[...])
     same(ours(X, True, mask=mask), theirs(X, True, mask=theirs_mask))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("param_dtype", ["float32", "float16"])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "param_dtype", "masked"),
+    [("float32", "float32", True), ("float32", "float16", False), ("float16", "float32", True)],
+)
 def test_flaxs_own_test_of_its_batch_norm(dtype, param_dtype, masked):
     """tests/nnx/nn/normalization_test.py, which the wheel leaves out: beside linen's layer.
 

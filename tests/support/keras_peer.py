@@ -35,7 +35,7 @@ def case(name):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Keras' own, of its tests
-@pytest.mark.parametrize("name", map(case, NAMES))
+@pytest.mark.parametrize("name", list(map(case, NAMES)))
 def test_keras_own_tests(name, monkeypatch):
     monkeypatch.setattr(layers, "BatchNormalization", BatchNormalization)
     result = run(name)
