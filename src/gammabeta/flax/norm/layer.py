@@ -186,7 +186,7 @@ class BatchNorm(nnx.BatchNorm):
         group = sync.group(self.axis_name, self.axis_index_groups)
         batches = jnp.zeros((), jnp.int32) if self.batches is None else self.batches[...]
         running = RunningStats(self.mean[...], self.var[...], batches)
-        if 0 in x.shape and group.devices == 1:
+        if 0 in x.shape:
             return self._empty(x, scale, bias, reduced_axes), running
         parts = self._parts(x, reduced_axes)
         if mask is None:
