@@ -340,7 +340,7 @@ def test_the_mixture_is_by_count(kind, jit):
 
 
 def test_adaptation_by_masks_and_in_training():
-    layer = BatchNorm(2, use_running_average=True, rngs=rngs())
+    layer = BatchNorm(2, use_running_average=True, zero_masked=True, rngs=rngs())
     x = np.random.default_rng(0).normal(1, 0.5, (6, 3, 2)).astype(np.float32)
     mask = np.zeros((6, 3), bool)
     with adapt(layer, prior=0):

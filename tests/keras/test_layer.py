@@ -8,8 +8,16 @@ from keras_processes import check, inside, run
 
 
 @pytest.mark.slow
-@inside("keras_layer.py", "keras_devices.py")
+@inside("keras_layer.py", "keras_devices.py", "keras_peer.py")
 def test_keras(framework, request, subtests, backend, file, name, options):
+    framework(backend), framework("keras")
+    check(request, subtests)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@inside("keras_layer.py", "keras_devices.py", "keras_peer.py", whole=True)
+def test_keras_whole(framework, request, subtests, backend, file, name, options):
     framework(backend), framework("keras")
     check(request, subtests)
 

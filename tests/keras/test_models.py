@@ -6,7 +6,7 @@ from keras_processes import check, inside
 
 
 @pytest.mark.slow
-@inside("keras_models.py", backends=("torch",), options=("-m", "not long"))
+@inside("keras_models.py", backends=("torch",))
 def test_keras(framework, request, subtests, backend, file, name, options):
     framework(backend), framework("keras")
     check(request, subtests)
@@ -14,7 +14,7 @@ def test_keras(framework, request, subtests, backend, file, name, options):
 
 @pytest.mark.slow
 @pytest.mark.long
-@inside("keras_models.py", options=("-m", "long or not long"))
+@inside("keras_models.py", whole=True)
 def test_keras_whole(framework, request, subtests, backend, file, name, options):
     framework(backend), framework("keras")
     check(request, subtests)

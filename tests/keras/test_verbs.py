@@ -10,3 +10,11 @@ from keras_processes import check, inside
 def test_keras(framework, request, subtests, backend, file, name, options):
     framework(backend), framework("keras")
     check(request, subtests)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@inside("keras_verbs.py", whole=True)
+def test_keras_whole(framework, request, subtests, backend, file, name, options):
+    framework(backend), framework("keras")
+    check(request, subtests)

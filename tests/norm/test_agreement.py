@@ -264,7 +264,7 @@ def test_no_error_is_more_than_four_times_the_best(framework, way, rows, dtype, 
     run, name = WAYS[way]
     framework(name)
     if training and rows == 1:
-        pytest.skip("one row has no batch statistics: each layer refuses it, as its own tests show")
+        pytest.skip("one row has no batch statistics: y is β, or it is refused, as each layer's tests show")
     given = batch(dtype, rows, training)
     for quantity, found in errors(run(given), given).items():
         assert (found <= MOST).all(), f"{quantity}: {found.round(2).tolist()} units"

@@ -104,6 +104,20 @@ def test_a_mask_equals_slicing(array, shape):
         assert np.asarray(count)[c] == len(values)
 
 
+def test_what_is_masked_is_normalized_by_the_others_statistics(array):
+    """As Keras and flax do, with values in the padding whose squares overflow; a NaN there stays where it is."""
+    mask = np.arange(30).reshape(6, 1, 5) % 4 > 0
+    x = np.where(mask, X, 1e200)
+    x[0, 1, 0] = np.nan
+    y, mean, var, _ = functional.normalized(array(x), axis=(0, 2), mask=array(mask), zero_masked=False)
+    alone = functional.normalized(array(x), axis=(0, 2), mask=array(mask))
+    counted = np.broadcast_to(mask, x.shape)
+    np.testing.assert_array_equal(to_numpy(y)[counted], to_numpy(alone.y)[counted])
+    np.testing.assert_array_equal(to_numpy(mean), to_numpy(alone.mean))
+    want = (x - to_numpy(mean)[:, None]) / np.sqrt(to_numpy(var)[:, None] + 1e-5)
+    np.testing.assert_allclose(to_numpy(y), want, rtol=1e-12, atol=1e-12)
+
+
 def test_a_wholly_masked_batch_is_finite(array):
     y, mean, var, count = (to_numpy(a) for a in functional.normalized(array(X * np.nan), mask=array(np.zeros(6, bool))))
     assert (y == 0).all() and (mean == 0).all() and (var == 0).all() and (count == 0).all()

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 BACKEND = keras.config.backend()
@@ -17,6 +18,27 @@ elif BACKEND == "jax":
     import jax
 else:
     import torch
+
+
+def compile_quickly(now=True):
+    """Let XLA compile without optimizing, in half the time, where nothing is asked of its arithmetic."""
+    if BACKEND == "jax":
+        jax.config.update("jax_disable_most_optimizations", now)
+
+
+def long_but_on(*backends):
+    """Mark a test as long on other backends: it asks nothing of them, or little, and they compile what it runs."""
+    return (lambda test: test) if BACKEND in backends else pytest.mark.long
+
+
+def some(cases, **places):
+    """The cases at the places that are named for this backend, or all; the rest is long.
+
+    Torch compiles nothing and has nearly all. JAX compiles each operation and shape, and has one case of each kind.
+    """
+    chosen = places.get(BACKEND, range(len(cases)))
+    rows = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*row, marks=() if i in chosen else pytest.mark.long) for i, row in enumerate(rows)]
 
 
 def to_numpy(x):

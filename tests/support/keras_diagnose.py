@@ -11,7 +11,9 @@ import gammabeta as gb
 from gammabeta import report
 from gammabeta.errors import DataError, KindError
 from gammabeta.keras import BatchNormalization, diagnose, freeze, recalibrate
-from keras_backend import BACKEND, float64, to_numpy
+from keras_backend import BACKEND, compile_quickly, float64, long_but_on, some, to_numpy
+
+compile_quickly()
 
 Theirs = layers.BatchNormalization
 
@@ -119,6 +121,7 @@ def test_stale_statistics_are_found_and_recalibration_cures_them():
     assert not kinds(diagnose(model, split(images(), 16)))
 
 
+@long_but_on("torch")
 def test_effective_values():
     x = np.repeat(normal(), 25, axis=0).reshape(400, 25, 4)  # 25 copies of each
     found = diagnose(settled(x=x), split(x, 10))
@@ -128,6 +131,7 @@ def test_effective_values():
     assert np.isnan(diagnose(settled(x=x), [x])[""].effective).all()
 
 
+@long_but_on("torch")
 def test_a_mean_that_costs_digits_an_epsilon_and_a_constant():
     x = normal() * np.float32([1, 1, 1e-3, 0]) + np.float32([0, 1e4, 0, 0.1])
     found = diagnose(settled(BatchNormalization, x), split(x))
@@ -140,6 +144,7 @@ def test_a_mean_that_costs_digits_an_epsilon_and_a_constant():
 # What follows a layer.
 
 
+@long_but_on("torch")
 def test_a_dead_channel_and_what_its_beta_gives():
     layer = settled()
     put(layer.gamma, [1, 2], 1e-6)
@@ -181,7 +186,7 @@ def test_never_active_channels(way):
     assert 0.4 < below < 0.6 and below == round(below * 400) / 400
 
 
-@pytest.mark.parametrize("function", ["sigmoid", "tanh", "hard_tanh", "relu6", "hard_sigmoid"])
+@pytest.mark.parametrize("function", some(["sigmoid", "tanh", "hard_tanh", "relu6", "hard_sigmoid"], jax=(0, 3)))
 def test_saturated_channels(function):
     layer = settled()
     put(layer.beta, 0, 50)
@@ -189,6 +194,7 @@ def test_saturated_channels(function):
     assert f"1 of 4 channels (0) lie where {function.replace('_', '')} is flat" in said(found, "saturated")
 
 
+@long_but_on("torch")
 @pytest.mark.parametrize("bend", [layers.PReLU(), layers.ReLU(negative_slope=0.1), layers.ReLU(6, negative_slope=0.1)])
 def test_a_leaky_one_is_no_relu(bend):
     layer = settled()
@@ -215,7 +221,7 @@ class Log(keras.Model):
         return self.inner(self.first(x) + ops.log(x))
 
 
-@pytest.mark.parametrize("kind", ["NaN", "infinity"])
+@pytest.mark.parametrize("kind", some(["NaN", "infinity"], jax=(0,)))
 def test_where_it_first_arose(kind):
     x, model = np.abs(normal()) + 1, Log()
     model(x)
@@ -253,7 +259,7 @@ def test_a_layer_of_the_backends_own_operations():
 # What moves the statistics.
 
 
-@pytest.mark.parametrize("kind", [Theirs, BatchNormalization])
+@pytest.mark.parametrize("kind", some([Theirs, BatchNormalization], jax=(1,)))
 def test_a_layer_that_is_used_twice(kind):
     norm = settled(kind)
     found = diagnose(chain(norm, layers.Dense(4), norm), split(normal()))
@@ -303,6 +309,7 @@ def test_never_updated_frozen_and_not_reached():
     assert kinds(diagnose(Spare(), [normal()]), "spare") == {"unreached"}
 
 
+@long_but_on("torch")
 def test_all_frozen_is_no_reason_for_a_note():
     model = freeze(chain(settled()))
     assert diagnose(model, [normal()]).notes == ()
@@ -311,6 +318,7 @@ def test_all_frozen_is_no_reason_for_a_note():
 # Batches.
 
 
+@long_but_on("torch", "tensorflow")
 def test_masks_of_keras_and_of_the_caller():
     x = normal(60).reshape(4, 15, 4)
     kept = np.arange(15) < np.array([15, 3, 1, 0])[:, None]
@@ -333,6 +341,7 @@ def test_masks_of_keras_and_of_the_caller():
     assert (masked.below == np.round(masked.below * 19) / 19).all()
 
 
+@long_but_on("torch", "tensorflow")
 def test_other_axes_and_types():
     x = normal(400, 20).reshape(400, 4, 5)
     layer = settled(BatchNormalization, x, axis=(1, 2))
@@ -342,6 +351,7 @@ def test_other_axes_and_types():
     assert not kinds(diagnose(Own(half, keras.activations.tanh), split(normal()))) - {"gap"}
 
 
+@long_but_on("torch")
 def test_batches_by_name_and_progress():
     inputs, heard = keras.Input((4,), name="values"), []
     model = keras.Model(inputs, settled()(inputs))

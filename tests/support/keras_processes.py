@@ -25,24 +25,28 @@ Outcomes = dict[str, dict[str, str]]
 _known: dict[tuple[Path, str, tuple[str, ...]], tuple[Outcomes, str]] = {}
 
 
-def inside(*files: str, backends: tuple[str, ...] = BACKENDS, options: tuple[str, ...] = ()) -> Any:
+def inside(*files: str, backends: tuple[str, ...] = BACKENDS, whole: bool = False) -> Any:
     """Parametrize a test by backend and by the test functions that the inner files define there.
 
-    options: the inner pytest's.
+    whole: whether functions and cases that are long on a backend are among them.
     """
+    options = ("-m", "long or not long") if whole else ("-m", "not long")
     cases = [
         pytest.param(
             *(backend, file, name, options), id=f"{backend}-{name}", marks=pytest.mark.xdist_group(f"{files} {backend}")
         )
         for backend in backends
         for file in files
-        for name in functions(SUPPORT / file, backend)
+        for name in functions(SUPPORT / file, backend, whole)
     ]
     return pytest.mark.parametrize(("backend", "file", "name", "options"), cases)
 
 
-def functions(file: Path, backend: str) -> Iterator[str]:
-    """The names of a file's test functions; those below `if BACKEND == …` where that is so."""
+def functions(file: Path, backend: str, whole: bool = False) -> Iterator[str]:
+    """The names of a file's test functions; those below `if BACKEND == …` where that is so.
+
+    whole: whether those are among them that `@long_but_on(…)` makes long on that backend.
+    """
     waiting = list(ast.parse(file.read_text()).body)
     while waiting:
         node = waiting.pop(0)
@@ -50,7 +54,13 @@ def functions(file: Path, backend: str) -> Iterator[str]:
             holds = eval(ast.unparse(node.test), {"BACKEND": backend})
             waiting = [*(node.body if holds else node.orelse), *waiting]
         elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            yield node.name
+            quick = [d.args for d in node.decorator_list if isinstance(d, ast.Call) and _name(d.func) == "long_but_on"]
+            if whole or all(backend in map(ast.literal_eval, names) for names in quick):
+                yield node.name
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def run(backend: str, *arguments: str) -> tuple[Outcomes, str]:

@@ -142,9 +142,18 @@ def counted(space: ArrayOps, x: Any, reduced_axes: Axes, mask: Any = None, add: 
 
 
 def standardized(
-    space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, mask: Any = None, add: Add | None = None
+    space: ArrayOps,
+    x: Any,
+    reduced_axes: Axes,
+    eps: float,
+    mask: Any = None,
+    add: Add | None = None,
+    unmasked: Any = None,
 ) -> Standardized:
-    """The statistics of x, which is of a computing type, 0 where `mask` is False; of all processes, with `add`."""
+    """The statistics of x, which is of a computing type, 0 where `mask` is False; of all processes, with `add`.
+
+    unmasked: x with its values where `mask` is False, which are then centred too; None to centre x.
+    """
     count = counted(space, x, reduced_axes, mask, add)
     alone = mask is None and add is None
     total = None if alone else space.cast(space.xp.where(count > 0, count, space.xp.ones_like(count)), x.dtype)
@@ -155,12 +164,20 @@ def standardized(
         part = space.sum(of if mask is None else space.xp.where(mask, of, space.constant(0.0, x)), reduced_axes)
         return (part if add is None else add(part)) / total
 
-    shrunk, back, floor = in_range(space, x, reduced_axes, eps, add)
-    mean = average(shrunk)
-    centred = shrunk - mean
-    mean_lo = average(centred)
-    centred = centred - mean_lo
-    var = average(centred * centred)
+    largest, power, least = _RANGE[arrays.dtype_name(x)]
+    if alone and (found := space.moments(x, reduced_axes, largest, power)) is not None:
+        scale, mean, mean_lo, var = found
+        back, floor = 1 / scale, space.xp.where(scale < 1, space.constant(least, x), space.constant(max(eps, least), x))
+        centred = x * scale - mean - mean_lo
+    else:
+        shrunk, back, floor = in_range(space, x, reduced_axes, eps, add)
+        mean = average(shrunk)
+        centred = shrunk - mean
+        mean_lo = average(centred)
+        centred = centred - mean_lo
+        var = average(centred * centred)
+    if unmasked is not None:
+        centred = unmasked * (1 / back) - mean - mean_lo
     return Standardized(centred, space.xp.sqrt(var + floor), (mean + mean_lo) * back, var * back * back, count)
 
 

@@ -85,10 +85,12 @@ def normalized(
     var: Any = None,
     mask: Any = None,
     add: formula.Add | None = None,
+    zero_masked: bool = True,
 ) -> Normalized:
     """`batch_norm` with the statistics that it took, from which a layer updates its running ones.
 
     add: what makes one batch of all processes' batches, or None.
+    zero_masked: whether y is 0 where `mask` is False; if not, x is normalized there like everywhere.
     """
     space, x, reduced_axes = formula.checked(x, axis, eps)
     if (mean is None) != (var is None):
@@ -104,7 +106,7 @@ def normalized(
         if by_kernels is not None:
             return by_kernels(x, reduced_axes, eps, gamma, beta, mean, var)
     with formula.ignore_fp_warnings(space):
-        return by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, mask, add)
+        return by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, mask, add, zero_masked)
 
 
 def by_operations(
@@ -118,23 +120,26 @@ def by_operations(
     var: Any,
     mask: Any = None,
     add: formula.Add | None = None,
+    zero_masked: bool = True,
 ) -> Normalized:
     """`normalized` in the framework's own operations, of what it has checked and shaped.
 
     gamma, beta, mean, var: broadcast against x. mask: True at x's positions that count, or None for all.
     """
     values = space.cast(x, formula.computing(space, x))
-    if mask is not None:
+    unmasked = None if mask is None or zero_masked else values
+    if mask is not None and (zero_masked or mean is None):
         # Before anything else: a NaN in the padding must not reach a gradient, where 0 · NaN would be NaN.
         values = space.xp.where(mask, values, space.constant(0.0, values))
     if mean is None:
-        centred, root, mean, var, count = formula.standardized(space, values, reduced_axes, eps, mask, add)
+        centred, root, mean, var, count = formula.standardized(space, values, reduced_axes, eps, mask, add, unmasked)
     else:
         centred, root = values - mean, space.xp.sqrt(var + eps)
         count = formula.counted(space, values, reduced_axes, mask)
     y = formula.affine(centred, root, gamma, beta)
     if mask is not None:
         count = space.squeeze(count, reduced_axes)
+    if mask is not None and zero_masked:
         y = space.xp.where(mask, y, space.constant(0.0, y))
     return Normalized(
         space.cast(y, x.dtype), space.squeeze(mean, reduced_axes), space.squeeze(var, reduced_axes), count

@@ -11,10 +11,10 @@ from gammabeta.backends import array_ops
 from gammabeta.errors import DataError
 from gammabeta.flax.networks import stat_layers
 from gammabeta.flax.networks.stat_layers import StatLayers
-from gammabeta.flax.norm import validation
+from gammabeta.flax.norm import masks, validation
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
-from gammabeta.norm import formula, functional
+from gammabeta.norm import functional
 
 
 def adapt(model: nnx.Module, *, prior: float = 16.0) -> Adaptation:
@@ -84,7 +84,7 @@ def _kind(base: Any, prior: float) -> Any:
 def _mixture(layer: Any, prior: float, x: Any, mask: Any) -> list[Any]:
     """The mean and variance to normalize a batch by: new arrays of the features' shape."""
     space, reduced_axes = array_ops.of(x), validation.reduced(layer, x)
-    mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
+    mask = None if mask is None else masks.broadcast_mask(space, mask, x, reduced_axes)
     seen = functional.normalized(x, axis=reduced_axes, eps=layer.epsilon, mask=mask)
     count = shared.samples(space, x, mask, reduced_axes)
     return [

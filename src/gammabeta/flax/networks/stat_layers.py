@@ -13,10 +13,9 @@ from jax import numpy as jnp
 from gammabeta.backends import array_ops
 from gammabeta.backends.array_ops import Axes
 from gammabeta.errors import DataError, KindError
-from gammabeta.flax.norm import validation
+from gammabeta.flax.norm import masks, validation
 from gammabeta.networks import recalibrate
 from gammabeta.networks.recalibrate import Before, Pair
-from gammabeta.norm import formula
 from gammabeta.statistics.accumulator import MomentsAccumulator
 
 WHICH = "mean and var, of flax.nnx.BatchNorm"
@@ -75,9 +74,7 @@ def counting(name: str, layer: Any, x: Any, mask: Any) -> tuple[Any, Axes, Any]:
     try:
         reduced_axes = validation.reduced(layer, values)
         mask = (
-            None
-            if mask is None
-            else formula.broadcast_mask(array_ops.of(values), np.asarray(mask), values, reduced_axes)
+            None if mask is None else masks.broadcast_mask(array_ops.of(values), np.asarray(mask), values, reduced_axes)
         )
     except (DataError, KindError) as error:
         raise type(error)(f"{name or 'the model'}: {error}") from None

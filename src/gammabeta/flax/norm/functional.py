@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 from jax import lax
 from jax import numpy as jnp
 
-from gammabeta import axes
 from gammabeta.backends import array_ops
 from gammabeta.conventions import Convention
-from gammabeta.norm import formula, running_stats
+from gammabeta.norm import running_stats
 from gammabeta.norm.formula import Add
 from gammabeta.norm.functional import Normalized, normalized
 from gammabeta.norm.running_stats import RunningStats
@@ -20,12 +19,14 @@ class Plan(NamedTuple):
     reduced_axes: tuple[int, ...]
     convention: Convention
     renorm: tuple[float, float] | None
+    zero_masked: bool
     add: Add | None
 
 
 def by_batch(x: Any, gamma: Any, beta: Any, running: RunningStats, mask: Any, plan: Plan) -> tuple[Any, RunningStats]:
     """y by the batch's own statistics, and the running ones after it."""
     given = {"axis": plan.reduced_axes, "eps": plan.convention.eps, "mask": mask, "add": plan.add}
+    given["zero_masked"] = plan.zero_masked
     if plan.renorm is None:
         batch = normalized(x, gamma, beta, **given)
         y = batch.y
@@ -38,9 +39,10 @@ def by_batch(x: Any, gamma: Any, beta: Any, running: RunningStats, mask: Any, pl
 def by_parts(
     x: Any, gamma: Any, beta: Any, running: RunningStats, mask: Any, plan: Plan, parts: int
 ) -> tuple[Any, RunningStats]:
-    """`by_batch` of parts along axis 0, one after the other and about equally long: the first ones by one sample."""
-    if mask is not None:
-        mask = formula.broadcast_mask(array_ops.of(x), mask, x, plan.reduced_axes)
+    """`by_batch` of parts along axis 0, one after the other and about equally long: the first ones by one sample.
+
+    mask: of x's shape.
+    """
 
     def step(running: RunningStats, part: Any) -> tuple[RunningStats, Any]:
         y, running = by_batch(part[0], gamma, beta, running, part[1], plan)
@@ -62,6 +64,6 @@ def _renormalized(
     normal, space = batch.y, array_ops.of(batch.y)
     r, d = running_stats.renormalized(space, batch, running, plan.convention.eps, bounds)
     scale, shift = running_stats.scale_and_shift(r, d, gamma, beta)
-    shape = axes.parameter_shape(plan.reduced_axes, normal.shape)
+    shape = [1 if i in plan.reduced_axes else n for i, n in enumerate(normal.shape)]
     y = normal * scale.reshape(shape) + shift.reshape(shape)
-    return y if mask is None else jnp.where(formula.broadcast_mask(space, mask, normal, plan.reduced_axes), y, 0)
+    return jnp.where(mask, y, 0) if mask is not None and plan.zero_masked else y

@@ -13,10 +13,12 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 from jax import numpy as jnp
 
+from gammabeta.backends import array_ops
 from gammabeta.conventions import FLAX, Convention
 from gammabeta.errors import DataError, StateError
-from gammabeta.flax.norm import functional, sync, validation
+from gammabeta.flax.norm import functional, masks, sync, validation
 from gammabeta.flax.norm.functional import Plan
+from gammabeta.norm import formula
 from gammabeta.norm.functional import normalized
 from gammabeta.norm.running_stats import RunningStats
 from gammabeta.norm.state import BatchNormState
@@ -31,7 +33,7 @@ class BatchNorm(nnx.BatchNorm):
     bfloat16 are computed in float32, and the running statistics kept in float32, or in `param_dtype` where wider.
 
     A batch does not move the running statistics of a feature of which it has fewer than two values, or a NaN or an
-    infinity.
+    infinity. Of a single value y is β, as in flax; of an empty batch y is empty.
 
     Args:
         num_features: the length of the feature axis; with a tuple as `axis` a tuple of lengths, in x's order.
@@ -51,9 +53,12 @@ class BatchNorm(nnx.BatchNorm):
         ghost: how many samples are normalized together (Hoffer, Hubara and Soudry 2017); of a batch there are as many
             such parts as fit whole, about equally long. Each moves the running statistics.
         renorm: (r_max, d_max), batch renormalization (Ioffe 2017): y = γ · (x̂ · r + d) + β.
+        zero_masked: whether y is 0 where a mask is False, whatever x is there, and no gradient flows there. If not, as
+            in flax, x is normalized there like everywhere: of a NaN y is NaN, and so are the gradients.
 
     Raises:
-        DataError: an argument is out of its range; at a call, x has other features, or too few values in training.
+        DataError: an argument is out of its range; at a call, x has other features, a mask does not fit, or ghost
+            batches have one value each.
         KindError: a type is not float16, bfloat16, float32 or float64.
         StateError: `axis_name` is that of no axis around the call. On any error nothing is updated.
 
@@ -90,6 +95,7 @@ class BatchNorm(nnx.BatchNorm):
         unbiased: bool = False,
         ghost: int | None = None,
         renorm: tuple[float, float] | None = None,
+        zero_masked: bool = False,
     ) -> None:
         self.features = validation.features(num_features, axis)
         validation.options(momentum, epsilon, dtype, param_dtype, ghost, renorm)
@@ -120,30 +126,36 @@ class BatchNorm(nnx.BatchNorm):
         self.unbiased = unbiased
         self.ghost = ghost
         self.renorm = renorm
+        self.zero_masked = zero_masked
 
     def __call__(self, x: Any, use_running_average: bool | None = None, *, mask: Any = None) -> jax.Array:
         """Normalize a batch.
 
         Args:
-            x: float16, bfloat16, float32 or float64.
+            x: float16, bfloat16, float32 or float64; one sample where it has the axes of the features alone, as under
+                `jax.vmap`.
             use_running_average: whether this is evaluation; None for what the layer says.
-            mask: boolean, True where a value counts: of x's shape with lengths of 1 allowed, or of the shape of the
-                reduced axes, such as (n, t) for x (n, t, c). Elsewhere y is 0, whatever x is.
+            mask: boolean, True where a value counts in the statistics: of the shape of the reduced axes, such as (n, t)
+                for x (n, t, c), or any that broadcasts to x's, as in flax.
 
         Returns:
             y, of x's shape.
         """
         x = jnp.asarray(x)
-        reduced_axes = validation.reduced(self, x)
+        reduced_axes = validation.reduced(self, x, one_sample=True)
         scale, bias = (None if p is None else p[...] for p in (self.scale, self.bias))
         result = self._result(x, scale, bias)
         values = x.astype(jnp.promote_types(jnp.promote_types(x.dtype, result), jnp.float32))
+        mask = None if mask is None else masks.broadcast_mask(array_ops.of(x), mask, x, reduced_axes)
+        one_sample = not reduced_axes
+        if one_sample:
+            values, mask, reduced_axes = values[None], None if mask is None else mask[None], (0,)
         if self._evaluating(use_running_average):
             y = self._by_running(values, scale, bias, reduced_axes, mask)
         else:
             y, running = self._by_batch(values, scale, bias, reduced_axes, mask)
             self._keep(running)
-        return y.astype(result)
+        return (y[0] if one_sample else y).astype(result)
 
     def _evaluating(self, asked: bool | None) -> bool:
         if asked is None and self.use_running_average is None:
@@ -163,24 +175,32 @@ class BatchNorm(nnx.BatchNorm):
         return jax.eval_shape(promoted, x, self.mean[...], self.var[...], scale, bias).dtype
 
     def _by_running(self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any) -> Any:
-        if x.size == 0:
-            return x
-        given = {"mean": self.mean[...], "var": self.var[...], "mask": mask}
+        if 0 in x.shape:
+            return self._empty(x, scale, bias, reduced_axes)
+        given = {"mean": self.mean[...], "var": self.var[...], "mask": mask if self.zero_masked else None}
         return normalized(x, scale, bias, axis=reduced_axes, eps=self.epsilon, **given).y
 
     def _by_batch(
         self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any
     ) -> tuple[Any, RunningStats]:
         group = sync.group(self.axis_name, self.axis_index_groups)
+        batches = jnp.zeros((), jnp.int32) if self.batches is None else self.batches[...]
+        running = RunningStats(self.mean[...], self.var[...], batches)
+        if 0 in x.shape:
+            return self._empty(x, scale, bias, reduced_axes), running
         parts = self._parts(x, reduced_axes)
         if mask is None:
             validation.enough(x, reduced_axes, parts, group.devices)
-        plan = Plan(reduced_axes, self.convention, self.renorm, group.add)
-        batches = jnp.zeros((), jnp.int32) if self.batches is None else self.batches[...]
-        running = RunningStats(self.mean[...], self.var[...], batches)
+        plan = Plan(reduced_axes, self.convention, self.renorm, self.zero_masked, group.add)
         if parts == 1:
             return functional.by_batch(x, scale, bias, running, mask, plan)
         return functional.by_parts(x, scale, bias, running, mask, plan, parts)
+
+    def _empty(self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...]) -> Any:
+        """y of a batch without values, from which γ and β take gradients of 0."""
+        space, along = array_ops.of(x), tuple(i for i in range(x.ndim) if i not in reduced_axes)
+        named = ("scale", scale), ("bias", bias)
+        return formula.affine(x, 1.0, *(formula.broadcast_like(space, name, value, x, along) for name, value in named))
 
     def _parts(self, x: Any, reduced_axes: tuple[int, ...]) -> int:
         """In how many ghost batches x is normalized."""
@@ -188,6 +208,8 @@ class BatchNorm(nnx.BatchNorm):
             return 1
         if 0 not in reduced_axes:
             raise DataError(f"ghost= splits axis 0, the samples, which axis={self.axis} keeps")
+        if not isinstance(x.shape[0], int):
+            raise DataError(f"ghost= needs a known number of samples, got {x.shape[0]}: export with ghost=None")
         return max(1, x.shape[0] // self.ghost)
 
     def _keep(self, running: RunningStats) -> None:

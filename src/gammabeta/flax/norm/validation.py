@@ -48,15 +48,19 @@ def options(momentum: float | None, epsilon: float, dtype: Any, param_dtype: Any
         check_renorm(renorm)
 
 
-def reduced(layer: Any, x: Any) -> tuple[int, ...]:
-    """The reduced axes of x, which must be of a floating type and have the layer's features."""
+def reduced(layer: Any, x: Any, *, one_sample: bool = False) -> tuple[int, ...]:
+    """The reduced axes of x, which must be of a floating type and have the layer's features.
+
+    one_sample: whether x may have the axes of the features alone.
+    """
     if arrays.dtype_name(x) not in FLOATS:
         raise KindError(
             f"x must be float16, bfloat16, float32 or float64, got {arrays.dtype_name(x)}: convert it to one of these"
         )
     along = named(layer.axis)
-    if x.ndim <= len(along):
-        raise DataError(f"x must have at least one axis beside those of the features, {along}, got shape {x.shape}")
+    if x.ndim + one_sample <= len(along):
+        wanted = "the axes" if one_sample else "at least one axis beside those"
+        raise DataError(f"x must have {wanted} of the features, {along}, got shape {x.shape}")
     reduced_axes = axes.feature_axes(along, x.ndim)
     found = tuple(n for i, n in enumerate(x.shape) if i not in reduced_axes)
     features = tuple(layer.mean.shape)
@@ -69,7 +73,10 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
 
 
 def enough(x: Any, reduced_axes: tuple[int, ...], parts: int, devices: int) -> None:
-    """Raise unless every ghost batch has two values of each feature over all devices."""
-    samples = x.shape[0] // parts if 0 in reduced_axes else 1
-    count = samples * prod(x.shape[i] for i in reduced_axes if i != 0) * devices
-    check_count(count, x.shape, "layer.eval()", parts)
+    """Raise if several ghost batches have one value each of a feature, over all devices.
+
+    A batch that is no more than one part is as flax has it: of a single value y is β, and no statistic moves.
+    """
+    if parts > 1:
+        count = x.shape[0] // parts * prod(x.shape[i] for i in reduced_axes if i != 0) * devices
+        check_count(count, x.shape, "a larger ghost=", parts)

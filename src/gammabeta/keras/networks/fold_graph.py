@@ -81,7 +81,7 @@ class LayerGraph(planner.LayerGraph):
         for site in self.sites[norm]:
             if _training(site) and layer.trainable and not getattr(layer, "is_frozen", False):
                 raise RefusalError("it is called with training=True, and normalizes by each batch's own statistics")
-            if kind is BatchNormalization and _masked(site):
+            if getattr(layer, "zero_masked", False) and _masked(site):
                 raise RefusalError("it is called with a mask, where its output is 0")
         return Features(_affine(layer), _axes(layer))
 

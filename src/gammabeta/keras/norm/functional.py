@@ -25,16 +25,19 @@ class Batch(NamedTuple):
 def by_moving(layer: Any, batch: Batch) -> Any:
     """y by the moving statistics, as in evaluation."""
     if 0 in batch.x.shape:
-        return batch.x
+        return _empty(layer, batch)
     gamma, beta = _affine(layer)
     mean, var = running_stats.values(layer)[:2]
-    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask}
+    mask = batch.mask if layer.zero_masked else None
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": mask}
     return functional.normalized(batch.x, gamma, beta, mean=mean, var=var, **given).y
 
 
 def by_batch(layer: Any, batch: Batch) -> tuple[Any, Values]:
     """y in training, and the moving statistics after it."""
     old = running_stats.values(layer)
+    if 0 in batch.x.shape and not layer.synchronized:  # which waits for all replicas
+        return _empty(layer, batch), old
     if layer.ghost is not None:
         return _by_parts(layer, batch, old)
     if layer.renorm is not False:
@@ -51,11 +54,19 @@ def _by_parts(layer: Any, batch: Batch, old: Values) -> tuple[Any, Values]:
     parts = ghost.split(space, batch.x, layer.ghost)
     masks = [None] * len(parts) if batch.mask is None else ghost.split(space, batch.mask, layer.ghost)
     groups = [Batch(space, x, reduced_axes, mask) for x, mask in zip(parts, masks, strict=True)]
+    for group in groups:
+        validation.enough(group.x, reduced_axes, group.mask)
     seen = [_standardized(layer, group) for group in groups]
     new, before = running_stats.moved_by_parts(layer, space, old, ghost.statistics(space, seen))
     olds = ghost.divided(space, before, seen)
     outputs = [_finished(layer, *one) for one in zip(groups, seen, olds, strict=True)]
     return ghost.joined(space, outputs), new
+
+
+def _empty(layer: Any, batch: Batch) -> Any:
+    """y of a batch without values, from which γ and β take gradients of 0."""
+    x = batch.space.cast(batch.x, formula.computing(batch.space, batch.x))
+    return _scaled(batch, x, *_affine(layer))
 
 
 def _affine(layer: Any) -> tuple[Any, Any]:
@@ -66,10 +77,8 @@ def _affine(layer: Any) -> tuple[Any, Any]:
 
 def _normalized(layer: Any, batch: Batch, x: Any, gamma: Any = None, beta: Any = None) -> Normalized:
     """x by its own statistics, and these; x is the batch's, in its type or in a wider one."""
-    if batch.mask is None and not layer.synchronized:
-        validation.enough(x, batch.reduced_axes)
     add = sync.over_replicas() if layer.synchronized else None
-    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask}
+    given = {"axis": batch.reduced_axes, "eps": layer.epsilon, "mask": batch.mask, "zero_masked": layer.zero_masked}
     return functional.normalized(x, gamma, beta, add=add, **given)
 
 
@@ -79,14 +88,21 @@ def _standardized(layer: Any, batch: Batch) -> Normalized:
 
 
 def _finished(layer: Any, batch: Batch, seen: Normalized, before: Values) -> Any:
-    """γ · (x̂ · r + d) + β, where values count; r and d are 1 and 0 without renorm."""
+    """γ · (x̂ · r + d) + β; r and d are 1 and 0 without renorm."""
     space, normal = batch.space, seen.y
     scale, shift = _affine(layer)
     if layer.renorm is not False:
         r, d = renorm.correction(layer, space, seen, before)
         scale, shift = scale_and_shift(r, d, scale, shift)
+    y = _scaled(batch, normal, scale, shift)
+    return ops.where(batch.mask, y, space.constant(0.0, y)) if batch.mask is not None and layer.zero_masked else y
+
+
+def _scaled(batch: Batch, normal: Any, scale: Any, shift: Any) -> Any:
+    """scale · x̂ + shift, of values that vary with the statistics."""
     along = axes.feature_axes(batch.reduced_axes, len(normal.shape))
     named = ("gamma", scale), ("beta", shift)
-    scale, shift = (formula.broadcast_like(space, name, value, normal, along, broadcast=True) for name, value in named)
-    y = formula.affine(normal, 1.0, scale, shift)
-    return y if batch.mask is None else ops.where(batch.mask, y, space.constant(0.0, y))
+    scale, shift = (
+        formula.broadcast_like(batch.space, name, value, normal, along, broadcast=True) for name, value in named
+    )
+    return formula.affine(normal, 1.0, scale, shift)

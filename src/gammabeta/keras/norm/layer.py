@@ -1,4 +1,4 @@
-"""Batch norm as a `keras.layers.Layer`: y = γ · (x − mean) / √(var + ε) + β, on TensorFlow, JAX and torch.
+"""Batch norm as a `keras.layers.BatchNormalization`: y = γ · (x − mean) / √(var + ε) + β, on TensorFlow, JAX and torch.
 
 The layer chooses the statistics and keeps the moving ones; `functional` computes, in the backend's own operations.
 """
@@ -31,12 +31,12 @@ SERIALIZED = {
 }
 """The arguments that Keras takes as names, configurations or objects."""
 
-EXTRAS = {"ghost": None, "unbiased": False}
+EXTRAS = {"ghost": None, "unbiased": False, "zero_masked": False}
 """The arguments that Keras' layer does not have, and what makes a layer do as that does."""
 
 
 @keras.saving.register_keras_serializable(package="gammabeta")
-class BatchNormalization(keras.layers.Layer):
+class BatchNormalization(keras.layers.BatchNormalization):
     """y = γ · (x − mean) / √(var + ε) + β, with the arguments, weights and call of `keras.layers.BatchNormalization`.
 
     In training the mean and the biased variance are the batch's, and the moving ones follow: momentum · moving +
@@ -44,7 +44,7 @@ class BatchNormalization(keras.layers.Layer):
     float32 or wider, of differences, and rounded to the compute dtype once.
 
     A batch does not move the moving statistics of a feature of which it has fewer than two values, or a NaN or an
-    infinity.
+    infinity. Of a single value y is β, as in Keras; of an empty batch y is empty.
 
     Args:
         axis: the axis that is **kept**, or a tuple of them: -1 for a statistic of each channel of (n, …, c); (1, 2) for
@@ -57,18 +57,20 @@ class BatchNormalization(keras.layers.Layer):
         ghost: how many samples are normalized together (Hoffer, Hubara and Soudry 2017); of a batch there are as many
             such parts as fit whole, about equally long. Each moves the moving statistics.
         unbiased: whether the moving variance takes Σ(x − mean)² / (n − 1), as torch does, or / n, as Keras.
+        zero_masked: whether y is 0 where a mask is False, whatever x is there, and no gradient flows there. If not, as
+            in Keras, x is normalized there like everywhere: of a NaN y is NaN, and so are the gradients.
         **kwargs: name, dtype, trainable, …, as of any Keras layer.
 
     Call arguments:
         inputs: float16, bfloat16, float32 or float64.
         training: which statistics.
-        mask: boolean, True where a value counts: of the shape of the reduced axes, such as (n, t) for (n, t, c); or of
-            inputs' leading axes; or of inputs' shape with lengths of 1 allowed. Elsewhere y is 0, whatever the input.
+        mask: True, or a number other than 0, where a value counts in the statistics: of the shape of the reduced axes,
+            such as (n, t) for (n, t, c); or of inputs' leading axes; or of inputs' shape; lengths of 1 allowed.
 
     Raises:
-        DataError: an argument is out of its range; at a call, inputs have other features, or too few values in
-            training, as far as the shape is known.
-        KindError: inputs are not of a floating type, or mask is not boolean. On any error nothing is updated.
+        DataError: an argument is out of its range; at a call, inputs have other features, a mask does not fit, or ghost
+            batches have one value each, as far as the shape is known.
+        KindError: inputs are not of a floating type. On any error nothing is updated.
 
     Ioffe and Szegedy (2015), algorithms 1 and 2: https://arxiv.org/abs/1502.03167
 
@@ -108,6 +110,7 @@ class BatchNormalization(keras.layers.Layer):
         *,
         ghost: int | None = None,
         unbiased: bool = False,
+        zero_masked: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,10 +123,9 @@ class BatchNormalization(keras.layers.Layer):
                 setattr(self, name, kind.get(given[name]))
         self.renorm = tuple(renorm) if isinstance(renorm, list) else renorm
         self.renorm_clipping = (renorm_clipping or {}) if renorm is True else renorm_clipping
-        self.synchronized, self.ghost, self.unbiased = synchronized, ghost, unbiased
+        self.synchronized, self.ghost = synchronized, ghost
+        self.unbiased, self.zero_masked = unbiased, zero_masked
         validation.options(self)
-        self.supports_masking = True
-        self.gamma = self.beta = self.moving_mean = self.moving_variance = None
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs of that shape."""
@@ -212,11 +214,7 @@ class BatchNormalization(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Keras', and the arguments that Keras' layer does not have where they are used."""
-        names = ("momentum", "epsilon", "center", "scale", "synchronized", "renorm_clipping", "renorm_momentum")
-        config = {name: getattr(self, name) for name in names}
-        for kind, arguments in SERIALIZED.items():
-            config |= {name: kind.serialize(getattr(self, name)) for name in arguments}
-        config |= {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in ("axis", "renorm")}
+        config = {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in ("axis", "renorm")}
         extras = {name: getattr(self, name) for name in EXTRAS if getattr(self, name) != EXTRAS[name]}
         return {**super().get_config(), **config, **extras}
 

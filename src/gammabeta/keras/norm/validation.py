@@ -59,10 +59,14 @@ def _clipping(layer: Any) -> None:
         raise DataError("renorm=True keeps moving deviations, which are biased: unbiased=True needs (r_max, d_max)")
     bounds = layer.renorm_clipping or {}
     if not set(bounds) <= set(CLIPPING):
-        raise DataError(f"renorm_clipping must have no other keys than {CLIPPING}, got {bounds}")
+        raise DataError(
+            f"Received invalid keys for renorm_clipping: it must have no other keys than {CLIPPING}, got {bounds}"
+        )
     r_min, r_max, d_max = bounds.get("rmin") or 0, bounds.get("rmax"), bounds.get("dmax") or 0
-    if r_min < 0 or d_max < 0 or (r_max is not None and r_max < r_min):
-        raise DataError(f"renorm_clipping must have 0 ≤ rmin ≤ rmax and 0 ≤ dmax, got {bounds}")
+    if r_min < 0 or (r_max is not None and r_max < r_min):
+        raise DataError(f"rmax should be at least rmin and rmin at least 0 in renorm_clipping, got {bounds}")
+    if d_max < 0:
+        raise DataError(f"dmax should be non-negative in renorm_clipping, got {bounds}")
 
 
 def feature_axes(layer: Any, shape: tuple[int | None, ...]) -> Axes:
@@ -123,9 +127,11 @@ def samples(layer: Any, reduced_axes: Axes) -> None:
         raise DataError(f"ghost= splits axis 0, the samples, which axis={layer.axis} keeps")
 
 
-def enough(x: Any, reduced_axes: Axes) -> None:
-    """Raise unless x has two values of each feature, as far as its shape is known."""
-    lengths = [x.shape[i] for i in reduced_axes]
-    if 0 not in lengths and None in lengths:
-        return
-    check_count(prod(lengths), x.shape, "training=False")
+def enough(parts: Any, reduced_axes: Axes, mask: Any) -> None:
+    """Raise if ghost batches (parts, samples, …) have one value each, as far as their shape is known.
+
+    A batch that is no more than one part is as Keras has it: of a single value y is β, and no statistic moves.
+    """
+    many, lengths = parts.shape[0], [parts.shape[i] for i in reduced_axes]
+    if mask is None and many not in (None, 1) and None not in lengths:
+        check_count(prod(lengths), parts.shape[1:], "a larger ghost=", many)
