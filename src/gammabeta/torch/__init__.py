@@ -6,7 +6,7 @@ model = convert(model)          # every torch.nn.BatchNorm* in it; parameters, h
 layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
-from gammabeta.torch.networks.adapt import adapt
+from gammabeta.torch.networks.adapt import adapt, unadapt
 from gammabeta.torch.networks.convert import convert, revert
 from gammabeta.torch.networks.diagnose import diagnose
 from gammabeta.torch.networks.fold import fold
@@ -28,5 +28,6 @@ __all__ = [
     "learned",
     "recalibrate",
     "revert",
+    "unadapt",
     "unfreeze",
 ]
