@@ -80,6 +80,8 @@ def _may_be(layer: Module, kind: type[Module]) -> bool:
 
 _BY_RANK = SOURCES[:3]
 
+_RANKS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
+
 _APPROXIMATE = {
     True: "GroupNorm takes the place of batch norm approximately: γ, β and eps stay, but each sample is now normalized "
     "by its own statistics, and the outputs are others: train the model on",
@@ -127,6 +129,7 @@ def _ours(layer: Any) -> BatchNorm:
     if isinstance(layer, nn.SyncBatchNorm):
         extras["sync"] = layer.process_group or True
     new._extend(**extras)
+    new._ranks = _RANKS.get(type(layer))
     new.__dict__["_source"] = type(layer)
     return new
 
@@ -134,10 +137,9 @@ def _ours(layer: Any) -> BatchNorm:
 def _theirs(layer: BatchNorm, kind: Any) -> Module:
     new: Module = kind.__new__(kind)
     new.__dict__.update(
-        {k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "features", "_waiting", "_source")}
+        {k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "_waiting", "_ranks", "_skipped", "_source")}
     )
-    new._buffers = {name: value for name, value in layer._buffers.items() if name != "skipped"}
-    new._non_persistent_buffers_set = set()
+    new._buffers = dict(layer._buffers)
     return _with_group(new, layer.sync if layer.sync is not True and layer.sync is not False else None)
 
 

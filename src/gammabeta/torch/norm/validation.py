@@ -56,6 +56,11 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
         )
     else:
         reduced_axes = (0, *range(2, x.ndim))
+    if layer._ranks is not None and x.ndim not in layer._ranks:
+        raise DataError(
+            f"x must have {' or '.join(map(str, layer._ranks))} axes, as the layer that this one was converted from "
+            f"takes them, got shape {tuple(x.shape)}: batch it with x.unsqueeze(0), or use gammabeta.torch.BatchNorm"
+        )
     found = tuple(x.shape[i] for i in range(x.ndim) if i not in reduced_axes)
     if found != layer.features:
         raise DataError(
@@ -92,5 +97,10 @@ def shapes(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> lis
         f"{prefix}{name} must have shape {tuple(value.shape)}, got {tuple(state[prefix + name].shape)}: the state is "
         f"that of a layer with other features, and nothing of it was loaded here"
         for name, value in own.items()
-        if value is not None and prefix + name in state and state[prefix + name].shape != value.shape
+        if value is not None and prefix + name in state and not _loads(state[prefix + name].shape, value.shape)
     ]
+
+
+def _loads(given: Any, own: Any) -> bool:
+    """Whether `Module.load_state_dict` takes that shape: it makes a scalar of the first of (n,)."""
+    return bool(given == own) or (len(own) == 0 and len(given) == 1 and given[0] > 0)
