@@ -754,3 +754,17 @@ def test_gradients_by_torch_func_with_buffers_passed_in(dtype):
         same(got[name], value.grad, bound)
     for name, value in layer.named_buffers():
         same(buffers[name].double(), value.double(), 1e-5)
+
+
+@pytest.mark.parametrize("features", [np.int64(4), np.int32(4)])
+def test_a_number_of_features_of_numpys(features):
+    layer = BatchNorm(features)
+    assert layer.num_features == 4 and type(layer.num_features) is int and layer(torch.ones(3, 4)).shape == (3, 4)
+
+
+def test_exported_in_evaluation_it_is_one_operation():
+    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), BatchNorm(8)).eval(), torch.randn(2, 3, 6, 6)
+    program = torch.export.export(model, (x,))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert called[0].startswith("aten.conv2d") and called[1].startswith("aten.batch_norm") and len(called) == 2
+    torch.testing.assert_close(program.module()(x), model(x), rtol=1e-5, atol=1e-5)

@@ -7,7 +7,7 @@ layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
 from gammabeta.torch.networks.adapt import adapt, unadapt
-from gammabeta.torch.networks.convert import convert, revert
+from gammabeta.torch.networks.convert import convert, left_alone, revert
 from gammabeta.torch.networks.diagnose import diagnose
 from gammabeta.torch.networks.fold import fold
 from gammabeta.torch.networks.freeze import freeze, unfreeze
@@ -26,6 +26,7 @@ __all__ = [
     "fold",
     "freeze",
     "learned",
+    "left_alone",
     "recalibrate",
     "revert",
     "unadapt",

@@ -96,10 +96,10 @@ class BatchNorm(_BatchNorm):
         sync: Any = False,
         unbiased: bool = True,
     ) -> None:
-        validation.features(num_features, axis)
+        features = validation.features(num_features, axis)
         validation.options(eps, momentum, activation, ghost, renorm, track_running_stats)
         named = {} if bias else {"bias": False}  # an older torch does not know the name
-        shape: Any = num_features
+        shape: Any = features if isinstance(num_features, tuple | list) else features[0]
         super().__init__(shape, eps, momentum, affine, track_running_stats, device, dtype, **named)
         self._extend(axis=axis, activation=activation, ghost=ghost, renorm=renorm, sync=sync, unbiased=unbiased)
 
@@ -172,7 +172,9 @@ class BatchNorm(_BatchNorm):
 
     def _evaluate(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
         given = self.running_mean, self.running_var
-        if torch.onnx.is_in_onnx_export() and mask is None and self.axis is None:
+        exporting = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+        if exporting and mask is None and self.axis is None:
+            # One operation, which runtimes and fusion passes know.
             y = torch.nn.functional.batch_norm(x, *given, self.weight, self.bias, False, 0.0, self.eps)
             return autograd_cpu.finished(y, residual, plan)
         if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
