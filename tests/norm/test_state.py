@@ -13,7 +13,7 @@ from gammabeta.norm.state import BatchNormState
 def state(x, convention, gamma=None):
     """What a layer has that measured x."""
     found = gb.Moments.of(x, axis=0)
-    return BatchNormState(gamma, None, found.mean, found.variance(int(convention.unbiased)), 1, convention)
+    return BatchNormState(gamma, None, found.mean, found.var * len(x) / (len(x) - convention.unbiased), 1, convention)
 
 
 @pytest.mark.parametrize("convention", [gb.TORCH, gb.KERAS])
@@ -38,14 +38,10 @@ def test_clients_together_are_all_data(convention):
 def test_it_is_rounded_once():
     random = np.random.default_rng(1)
     means, variances, counts = random.normal(1e8, 1, 3), random.uniform(1e-8, 1, 3), [3, 5, 9]
-    states = [
-        BatchNormState(None, None, np.array(m), np.array(v), 0, gb.KERAS) for m, v in zip(means, variances, strict=True)
-    ]
-    mean = sum(n * Fraction(m) for n, m in zip(counts, means, strict=True)) / 17
-    var = (
-        sum(n * (Fraction(v) + (Fraction(m) - mean) ** 2) for n, m, v in zip(counts, means, variances, strict=True))
-        / 17
-    )
+    parts = list(zip(counts, means, variances, strict=True))
+    states = [BatchNormState(None, None, np.array(m), np.array(v), 0, gb.KERAS) for _, m, v in parts]
+    mean = sum(n * Fraction(m) for n, m, _ in parts) / 17
+    var = sum(n * (Fraction(v) + (Fraction(m) - mean) ** 2) for n, m, v in parts) / 17
     pooled = BatchNormState.pooled(states, counts)
     assert (pooled.mean, pooled.var) == (float(mean), float(var)) and pooled.mean.shape == ()
 

@@ -71,8 +71,11 @@ class BatchNormState:
             StateError: the states or counts do not fit together, or a number is not finite.
 
         >>> from gammabeta import KERAS
-        >>> parts = [BatchNormState(None, None, np.array([m]), np.array([v]), 1, KERAS) for m, v in ((0.0, 1.0), (3.0, 4.0))]
-        >>> BatchNormState.pooled(parts, [200, 100]).mean, BatchNormState.pooled(parts, [200, 100]).var
+        >>> one, other = (
+        ...     BatchNormState(None, None, np.array([m]), np.array([v]), 1, KERAS) for m, v in ((0.0, 1.0), (3.0, 4.0))
+        ... )
+        >>> together = BatchNormState.pooled([one, other], [200, 100])
+        >>> together.mean, together.var
         (array([1.]), array([4.]))
         """
         states, counts = list(states), list(counts)
