@@ -293,7 +293,10 @@ def test_values_kept_in_an_unknown_structure_are_seen_in_a_run():
 
 LAYERS = {
     "no statistics": (lambda: [conv(), norm(track_running_stats=False)], "track_running_stats=False"),
-    "a subclass": (lambda: [conv(), type("Mine", (nn.BatchNorm2d,), {})(3)], "Mine has a forward pass of its own"),
+    "a subclass": (
+        lambda: [conv(), type("Mine", (nn.BatchNorm2d,), {"forward": lambda self, x: 2 * x})(3)],
+        "Mine has a forward pass of its own",
+    ),
     "a subclass before": (
         lambda: [type("Mine", (nn.Conv2d,), {"forward": lambda self, x: x.relu()})(3, 3, 1), norm()],
         "not linear or not known to be",

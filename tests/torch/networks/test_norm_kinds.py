@@ -211,3 +211,38 @@ def test_weights_of_checkpoints_and_wrappers(tmp_path, nested, prefix):
     assert torch.equal(other[0].weight, model[0].weight)
     with pytest.raises(FileError, match="does not hold the weights of here:model"):
         load.weigh(nn.Linear(2, 2), tmp_path / "weights.pt", "here:model")
+
+
+class LinearNorm(nn.Module):
+    """As LeViT's: a linear layer of (n, l, c), normalized as (n · l, c)."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.linear, self.norm, self.how = nn.Linear(8, 8), nn.BatchNorm1d(8), how
+
+    def forward(self, x):
+        x = self.linear(x)
+        if self.how == "like":
+            return self.norm(x.flatten(0, 1)).reshape_as(x)
+        if self.how == "shape":
+            return self.norm(torch.flatten(x, 0, end_dim=1)).reshape(x.shape)
+        if self.how == "swapped":
+            return self.norm(x.transpose(1, 2).flatten(0, 1)).reshape_as(x)
+        return self.norm(x.flatten(0, 1)).reshape_as(x) + x
+
+
+@pytest.mark.parametrize("how", ["like", "shape"])
+def test_rows_that_are_flattened_before_a_norm(how):
+    model = network(LinearNorm(how), LinearNorm(how))[1::2].eval()
+    x = images()[:, 0, :8, :8]
+    folded, report = fold(model, example=x)
+    assert len(report.folded) == 2 and not report.skipped
+    close(folded(x), model(x))
+
+
+@pytest.mark.parametrize("how", ["swapped", "read twice"])
+def test_rows_that_are_something_else(how):
+    model, x = network(LinearNorm(how))[1::2].eval(), images()[:, 0, :8, :8]
+    folded, report = fold(model, example=x)
+    assert len(report.skipped) == 1
+    close(folded(x), model(x))
