@@ -52,7 +52,8 @@ def move(layer: Any, seen: BatchStats) -> None:
     else:
         finite = torch.isfinite(seen.mean + seen.var)
         layer._waiting = _join(layer._waiting, seen, finite)
-    if not transformed and (silent or not finite.all()):
+    # An exported program cannot count in what is no buffer.
+    if not transformed and not torch.compiler.is_exporting() and (silent or not finite.all()):
         _skip(layer, finite, silent)
 
 
