@@ -49,6 +49,11 @@ def work(rank, port):
             check(rank, masked, SHARES[rank], activation="relu", renorm=(1.5, 0.5))
             # One process may have nothing at all.
             check(rank, masked, (slice(0, 0), slice(0, 7))[rank])
+        empty, layer = torch.empty(0, 3, requires_grad=True), BatchNorm(3, sync=True)
+        y = layer(empty)  # nobody has anything
+        y.sum().backward()
+        assert y.shape == empty.grad.shape == (0, 3) and layer.num_batches_tracked == 1
+        assert (layer.weight.grad == 0).all() and (layer.running_var == 1).all()
         group = distributed.new_group([0, 1])
         layer = copy.deepcopy(BatchNorm(3, sync=group))
         assert layer.sync is group

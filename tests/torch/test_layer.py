@@ -431,7 +431,6 @@ BAD_BATCHES = [
     ({}, torch.ones(4, 3, dtype=torch.int32), {}, KindError, "torch.int32: convert it with"),
     ({}, np.ones((4, 3)), {}, KindError, "ndarray: use torch.as_tensor"),
     ({}, torch.ones(1, 3), {}, DataError, "more than 1 value of each feature, got 1"),
-    ({}, torch.ones(0, 3), {}, DataError, "got 0"),
     ({}, torch.ones(4, 3), {"mask": torch.ones(5, dtype=torch.bool)}, DataError, "mask must have"),
     ({}, torch.ones(4, 3), {"mask": torch.ones(4)}, KindError, "mask must be boolean"),
     ({}, torch.ones(4, 3), {"residual": torch.ones(3)}, DataError, "residual must have x's shape"),
@@ -558,3 +557,214 @@ def test_a_pickle_of_a_whole_model_that_names_the_old_module_loads():
     assert old != pickled and type(again) is BatchNorm
     assert again.state_dict().keys() == layer.state_dict().keys()
     assert all((again.state_dict()[name] == value).all() for name, value in layer.state_dict().items())
+
+
+# What callbacks, pruners, loaders and transformations do to a layer.
+
+
+def twins(features=3, **options):
+    """Our layer in training and torch's, with the same γ, β and statistics."""
+    ours = layer_for(features, **options)
+    torchs = torch.nn.BatchNorm1d(features, dtype=torch.float64)
+    torchs.load_state_dict(ours.state_dict())
+    return ours, torchs
+
+
+def same_state(ours, torchs):
+    for (name, a), (other, b) in zip(ours.state_dict().items(), torchs.state_dict().items(), strict=True):
+        assert name == other
+        same(a.double(), b.double())
+
+
+@pytest.mark.parametrize("strided", [False, True])
+def test_tracking_switched_off_later_stops_the_statistics(strided):
+    """As fastai and torchvision's callbacks do to every `_BatchNorm`."""
+    for layer in (pair := twins()):
+        layer(random(5, 3))
+        layer.track_running_stats = False
+    x = random(6, 5, seed=1).T[:, :3] if strided else random(5, 3, seed=1)
+    same(*(layer(x) for layer in pair))
+    same_state(*pair)
+    assert pair[0].num_batches_tracked == 1
+    for layer in pair:
+        layer.eval()
+    same(*(layer(x) for layer in pair))  # by the statistics that are there
+    for layer in pair:
+        layer.train().track_running_stats = True
+        layer(x)
+    same_state(*pair)
+    assert pair[0].num_batches_tracked == 2
+
+
+@pytest.mark.parametrize("options", [{"ghost": 2}, {"renorm": (3.0, 5.0)}, {"activation": "relu"}, {"momentum": None}])
+def test_tracking_switched_off_in_every_way(options):
+    layer = layer_for(**options)
+    layer.track_running_stats = False
+    before = copy.deepcopy(layer.state_dict())
+    layer(random(5, 3), mask=torch.arange(5) < 4)
+    layer(random(5, 3))
+    assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
+
+
+def test_the_count_of_bad_batches_is_no_buffer():
+    layer, peer = BatchNorm(3), torch.nn.BatchNorm1d(3)
+    assert [name for name, _ in layer.named_buffers()] == [name for name, _ in peer.named_buffers()]
+    with torch.device("meta"):
+        empty = BatchNorm(3)
+    filled = empty.to_empty(device="cpu")
+    filled.load_state_dict(peer.state_dict())
+    assert filled.skipped == 0
+    with pytest.warns(RuntimeWarning, match="their running statistics stay"):
+        filled(torch.full((4, 3), torch.inf))
+    assert filled.skipped == 1 == copy.deepcopy(filled).skipped == pickle.loads(pickle.dumps(filled)).skipped
+    assert filled.to(torch.float64).skipped == 1
+    with torch.device("meta"):
+        assigned = BatchNorm(3)
+    assigned.load_state_dict(peer.state_dict(), assign=True)  # as from_pretrained does
+    assert assigned.to("cpu").skipped == 0 and assigned(torch.ones(4, 3)).shape == (4, 3)
+
+
+@pytest.mark.parametrize("keep", [[0, 2], [1]])
+def test_pruned_in_place(keep):
+    """As structural pruners do: num_features, γ, β and the statistics replaced."""
+    pair = twins()
+    for layer in pair:
+        layer.num_features = len(keep)
+        for name in ("weight", "bias"):
+            setattr(layer, name, torch.nn.Parameter(getattr(layer, name).data[keep]))
+        for name in ("running_mean", "running_var"):
+            setattr(layer, name, getattr(layer, name)[keep])
+    x = random(5, 3)[:, keep]
+    for training in (True, False):
+        same(*(layer.train(training)(x) for layer in pair))
+    same_state(*pair)
+    assert pair[0].features == (len(keep),)
+    with pytest.raises(DataError, match=rf"x must have features \({len(keep)},\)"):
+        pair[0](random(5, 3))
+
+
+def test_pruned_without_a_word_to_num_features():
+    layer = layer_for()
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(layer, name).data = getattr(layer, name).data[:2]
+    assert layer(random(5, 2)).shape == (5, 2) and layer.features == (2,)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("options", [{}, {"ghost": 4}, {"momentum": None}, {"renorm": (3.0, 5.0)}])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (2, 3, 0)], ids=str)
+def test_an_empty_batch_gives_an_empty_output(shape, training, options, affine):
+    """As torch has it, gradients and count too."""
+    ours, torchs = BatchNorm(3, affine=affine, **options), torch.nn.BatchNorm1d(3, affine=affine)
+    for layer in (ours, torchs):
+        x = torch.empty(shape, requires_grad=True)
+        y = layer.train(training)(x)
+        assert y.shape == shape and y.dtype == x.dtype
+        y.sum().backward()
+        assert x.grad.shape == shape
+        assert not affine or ((layer.weight.grad == 0).all() and (layer.bias.grad == 0).all())
+    same_state(ours, torchs)
+
+
+def test_an_empty_batch_among_others():
+    layer = BatchNorm(3, track_running_stats=False)
+    assert layer(torch.empty(0, 3)).shape == (0, 3)
+    layer = BatchNorm(3, activation="relu", dtype=torch.bfloat16)
+    empty = torch.empty(0, 3, dtype=torch.bfloat16)
+    assert layer(empty, torch.empty(0, dtype=torch.bool), empty).dtype == torch.bfloat16
+    with accumulate(layer):
+        for part in (empty, torch.ones(4, 3, dtype=torch.bfloat16), empty):
+            layer(part)
+    assert layer.num_batches_tracked == 2
+    with pytest.raises(DataError, match="more than 1 value"):
+        layer(torch.ones(1, 3, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("rows", [8, 2**15])
+@pytest.mark.parametrize("given", [torch.float16, torch.float32])
+def test_16_bit_statistics_hold_what_the_mixture_is(given, rows):
+    """std 200: the batch's variance of 40,000 doubled is beyond float16, 0.9 · 1 + 0.1 · 40,000 is not."""
+    layer, wide = BatchNorm(2).half(), BatchNorm(2, dtype=torch.float64)
+    x = random(rows, 2, dtype=torch.float32).mul(100).to(given)
+    layer(x)
+    wide(x.double())
+    assert 1000 < layer.running_var.max() < 10_000 and layer.skipped == 0
+    torch.testing.assert_close(layer.running_var.double(), wide.running_var, rtol=2e-3, atol=0)  # two roundings
+    layer.momentum = 1.0
+    with pytest.warns(RuntimeWarning, match="or a variance beyond torch.float16"):
+        layer(torch.linspace(-600, 600, 8).reshape(4, 2).to(given))
+    assert layer.running_var.max() < 10_000 and layer.skipped == 1
+
+
+def test_what_accumulates_is_held_by_the_mixture_too():
+    layer = BatchNorm(1).half()
+    with accumulate(layer):
+        for part in (torch.linspace(-600, 0, 8), torch.linspace(0, 600, 8)):
+            layer(part.reshape(8, 1))
+    assert 10_000 < layer.running_var.item() < 20_000
+
+
+def test_a_counter_of_shape_1():
+    """As quantization and older files have it."""
+    layer, x = layer_for(momentum=None), random(5, 3)
+    old = {**layer.state_dict(), "num_batches_tracked": torch.tensor([4])}
+    layer.load_state_dict(old)
+    assert layer.num_batches_tracked == 4
+    layer.num_batches_tracked = torch.tensor([4])
+    for given in (x, random(3, 5).T):
+        layer(given)
+    assert layer.num_batches_tracked == 6 and layer.state().batches == 6
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_ensemble_under_vmap_is_its_members(dtype, training):
+    layers = [layer_for(dtype=dtype).train(training) for _ in range(4)]
+    with torch.no_grad():
+        for i, layer in enumerate(layers):
+            layer.weight.mul_(i + 1)
+    parameters, buffers = torch.func.stack_module_state(copy.deepcopy(layers))
+    base, x = copy.deepcopy(layers[0]).to("meta"), random(4, 5, 3, dtype=dtype)
+
+    def one(parameters, buffers, x):
+        return torch.func.functional_call(base, (parameters, buffers), (x,))
+
+    y = torch.func.vmap(one)(parameters, buffers, x)
+    bound = 1e-12 if dtype == torch.float64 else 1e-5
+    for i, layer in enumerate(layers):
+        same(y[i], layer(x[i]), bound)
+        for name, value in layer.named_buffers():
+            same(buffers[name][i].double(), value.double(), bound)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_by_torch_func_with_buffers_passed_in(dtype):
+    layer, x = layer_for(dtype=dtype), random(5, 3, dtype=dtype)
+    parameters = {name: value.detach() for name, value in layer.named_parameters()}
+    buffers = {name: value.clone() for name, value in layer.named_buffers()}
+
+    def loss(parameters, buffers, x):
+        return (torch.func.functional_call(layer, (parameters, buffers), (x,)) ** 3).mean()
+
+    got = torch.func.grad(loss)(parameters, buffers, x)
+    (layer(x) ** 3).mean().backward()
+    bound = 1e-11 if dtype == torch.float64 else 1e-3
+    for name, value in layer.named_parameters():
+        same(got[name], value.grad, bound)
+    for name, value in layer.named_buffers():
+        same(buffers[name].double(), value.double(), 1e-5)
+
+
+@pytest.mark.parametrize("features", [np.int64(4), np.int32(4)])
+def test_a_number_of_features_of_numpys(features):
+    layer = BatchNorm(features)
+    assert layer.num_features == 4 and type(layer.num_features) is int and layer(torch.ones(3, 4)).shape == (3, 4)
+
+
+def test_exported_in_evaluation_it_is_one_operation():
+    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), BatchNorm(8)).eval(), torch.randn(2, 3, 6, 6)
+    program = torch.export.export(model, (x,))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert called[0].startswith("aten.conv2d") and called[1].startswith("aten.batch_norm") and len(called) == 2
+    torch.testing.assert_close(program.module()(x), model(x), rtol=1e-5, atol=1e-5)

@@ -6,7 +6,7 @@ docstring on purpose: each names its own layers and defaults, and `help()` shows
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, Self
 
@@ -59,12 +59,15 @@ class StatLayers(ABC):
         none_left: why a model may have lost such layers, for messages.
         unseen: where a layer's calls are not seen, for messages.
         mask_type: the type of a mask; None for any array.
+        read_elsewhere: whether a pass found statistics that are read outside their layer, whose input may then depend
+            on them.
     """
 
     which: str
     none_left = ""
     unseen = "within a compiled function no call is seen"
     mask_type: type | None = None
+    read_elsewhere = False
 
     def __init__(self, model: Any, layers: dict[str, Any], others: dict[str, str]) -> None:
         self.model, self.layers, self.others = model, layers, others
@@ -125,6 +128,10 @@ class StatLayers(ABC):
 
         return add
 
+    def looking(self, count: int) -> AbstractContextManager[Any]:
+        """Look in a batch, the first of which has the number 1, for statistics that are read outside their layer."""
+        return nullcontext()
+
     def over_processes(self, run: Callable[[], CalibrationPass]) -> CalibrationPass:
         """The pass that `run` makes, joined with those of the other processes, if there are any."""
         return run()
@@ -152,7 +159,7 @@ def recalibrate(tracked: StatLayers, feed: BatchFeed, sequential: bool) -> Recal
             new = _settle(tracked, reached(seen, tracked), old)
             passes += 1
             settled = passes > 1 and _same(before, new)
-        alone = all(calls <= seen.batches for calls in seen.calls.values())
+        alone = all(calls <= seen.batches for calls in seen.calls.values()) and not tracked.read_elsewhere
         settled = settled or (alone and passes >= len(seen.calls))
         for name, calls in seen.calls.items():
             tracked.counted(layers[name], calls)
@@ -187,7 +194,8 @@ def run_calibration(tracked: StatLayers, feed: BatchFeed, adapting: bool) -> Cal
         for count, batch in feeds.numbered(feed.batches, feed.progress):
             with feeds.in_batch(count):
                 masks = None if feed.mask is None else masked(feed.mask(batch), tracked.layers, tracked.mask_type)
-                feed.call(tracked.model, batch)
+                with tracked.looking(count):
+                    feed.call(tracked.model, batch)
     return CalibrationPass({name: total.moments() for name, total in totals.items()}, calls, count)
 
 

@@ -1,7 +1,9 @@
 """The state of a batch-norm layer in no framework's terms, by which a layer moves from one to another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +52,85 @@ class BatchNormState:
             raise StateError(f"gamma, beta and var must have mean's shape {np.shape(self.mean)}, got {shapes}")
         if np.any(np.asarray(self.var) < 0):
             raise StateError(f"var must not be negative, got {float(np.min(self.var))}")
+
+    @classmethod
+    def pooled(cls, states: Sequence[Self], counts: Sequence[int]) -> Self:
+        """The state of all data together, of the states of disjoint parts: federated learning's clients, say.
+
+            mean = Σ nᵢ · meanᵢ / n,    var · (n − d) = Σ (nᵢ − d) · varᵢ + Σ nᵢ · meanᵢ² − n · mean²
+
+        in rational arithmetic, rounded once; d is 1 where the convention's variance is unbiased, else 0. The variance
+        between the parts' means is so part of it, which a mean of variances lacks. γ and β are means by count, and
+        `batches` are added up.
+
+        Args:
+            states: of one shape and one convention.
+            counts: how many values of each feature each state is of, 1 or more.
+
+        Raises:
+            StateError: the states or counts do not fit together, or a number is not finite.
+
+        >>> from gammabeta import KERAS
+        >>> one, other = (
+        ...     BatchNormState(None, None, np.array([m]), np.array([v]), 1, KERAS) for m, v in ((0.0, 1.0), (3.0, 4.0))
+        ... )
+        >>> together = BatchNormState.pooled([one, other], [200, 100])
+        >>> together.mean, together.var
+        (array([1.]), array([4.]))
+        """
+        states, counts = list(states), list(counts)
+        _check_pool(states, counts)
+        total, ddof = sum(map(int, counts)), int(states[0].convention.unbiased)
+        shape = np.shape(states[0].mean)
+
+        def mean_of(values: list[Any]) -> Any:
+            if values[0] is None:
+                return None
+            columns = zip(*(np.ravel(value).tolist() for value in values), strict=True)
+            found = [
+                sum(int(n) * Fraction(v) for n, v in zip(counts, column, strict=True)) / total for column in columns
+            ]
+            return np.array(list(map(float, found)), np.float64).reshape(shape)
+
+        means, variances = (
+            list(zip(*(np.ravel(v).tolist() for v in values), strict=True))
+            for values in zip(*((state.mean, state.var) for state in states), strict=True)
+        )
+        pooled = []
+        for column in zip(means, variances, strict=True):
+            parts = [(int(n), Fraction(m), Fraction(v)) for n, m, v in zip(counts, *column, strict=True)]
+            mean = sum(n * m for n, m, _ in parts) / total
+            scatter = sum((n - ddof) * v + n * (m - mean) ** 2 for n, m, v in parts)
+            pooled.append(float(scatter / (total - ddof)))
+        return cls(
+            mean_of([s.gamma for s in states]),
+            mean_of([s.beta for s in states]),
+            mean_of([s.mean for s in states]),
+            np.array(pooled, np.float64).reshape(shape),
+            sum(int(s.batches) for s in states),
+            states[0].convention,
+        )
+
+
+def _check_pool(states: list[Any], counts: list[Any]) -> None:
+    """Raise unless these are states of one layer, and as many counts."""
+    if not states or len(states) != len(counts):
+        raise StateError(f"pooled takes one state or more and as many counts, got {len(states)} and {len(counts)}")
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in counts):
+        raise StateError(f"counts must be integers, 1 or more, how many values each state is of, got {counts!r:.200}")
+    first = states[0]
+    if sum(map(int, counts)) <= int(first.convention.unbiased):
+        raise StateError(f"an unbiased variance must be of 2 values or more, got {sum(map(int, counts))} in all")
+    for at, state in enumerate(states):
+        for name in ("gamma", "beta", "mean", "var"):
+            one, other = getattr(first, name), getattr(state, name)
+            if (one is None) != (other is None) or np.shape(one) != np.shape(other):
+                raise StateError(
+                    f"states must be of one layer, and {name} of state {at} has another shape than state 0's"
+                )
+            if other is not None and not np.isfinite(other).all():
+                raise StateError(f"states must be finite, and {name} of state {at} is not")
+        if state.convention != first.convention:
+            raise StateError(
+                f"states must follow one convention, got {first.convention} in state 0 and {state.convention} in {at}"
+            )

@@ -6,8 +6,8 @@ model = convert(model)          # every torch.nn.BatchNorm* in it; parameters, h
 layer = BatchNorm(64)           # state_dict as torch's, both ways
 """
 
-from gammabeta.torch.networks.adapt import adapt
-from gammabeta.torch.networks.convert import convert, revert
+from gammabeta.torch.networks.adapt import adapt, unadapt
+from gammabeta.torch.networks.convert import convert, left_alone, revert
 from gammabeta.torch.networks.diagnose import diagnose
 from gammabeta.torch.networks.fold import fold
 from gammabeta.torch.networks.freeze import freeze, unfreeze
@@ -26,7 +26,9 @@ __all__ = [
     "fold",
     "freeze",
     "learned",
+    "left_alone",
     "recalibrate",
     "revert",
+    "unadapt",
     "unfreeze",
 ]

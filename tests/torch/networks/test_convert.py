@@ -74,7 +74,9 @@ def test_what_is_not_torchs_own_is_left_alone():
 
     kept = nn.Sequential(Own(3), nn.LazyBatchNorm2d(), nn.InstanceNorm2d(3), nn.GroupNorm(1, 3))
     before = list(kept)
-    assert all(a is b for a, b in zip(before, convert(kept), strict=True))
+    with pytest.warns(UserWarning, match=r"left alone: 0 \(Own has a forward pass of its own\), 1 \(it is lazy"):
+        convert(kept)
+    assert all(a is b for a, b in zip(before, kept, strict=True))
 
 
 def test_synchronized_layers_keep_that():
@@ -102,3 +104,23 @@ def test_what_torch_cannot_do_is_not_reverted(extra):
 def test_a_model_is_a_module():
     with pytest.raises(KindError, match=r"model must be a torch.nn.Module, got list"):
         convert([nn.BatchNorm1d(3)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "wrong"),
+    [
+        (nn.BatchNorm1d, [(5, 8), (4, 8, 5)], [(4, 8, 5, 5), (8,)]),
+        (nn.BatchNorm2d, [(4, 8, 5, 5)], [(8, 8, 5), (4, 8), (4, 8, 5, 5, 5)]),
+        (nn.BatchNorm3d, [(4, 8, 2, 2, 2)], [(8, 8, 5, 5), (4, 8)]),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_rank_that_a_class_promises_survives(kind, shapes, wrong, training):
+    """An image without its batch axis, whose rows happen to be as many as the channels."""
+    layer = convert(kind(8)).train(training)
+    for shape in shapes:
+        assert layer(torch.randn(shape)).shape == shape
+    for shape in wrong:
+        with pytest.raises(DataError, match=r"x must (have|be)"):
+            layer(torch.randn(shape))
+    assert BatchNorm(8)(torch.randn(8, 8, 5)).shape == (8, 8, 5)

@@ -97,3 +97,12 @@ def test_nothing_is_changed_where_something_cannot_be():
     with pytest.raises(DataError, match=r"1 must do what torch's layers do"):
         convert(fused, to=nn.BatchNorm2d)
     assert type(fused[0]) is nn.SyncBatchNorm
+
+
+def test_groups_by_the_features_of_each_layer():
+    model = nn.Sequential(nn.BatchNorm2d(16), nn.BatchNorm2d(48), BatchNorm(32))
+    with pytest.warns(UserWarning, match="GroupNorm takes the place"):
+        convert(model, to=nn.GroupNorm, groups=lambda features: features // 8)
+    assert [layer.num_groups for layer in model] == [2, 6, 4]
+    with pytest.raises(DataError, match="groups must divide the 12 features of 0, got 0"):
+        convert(nn.Sequential(nn.BatchNorm2d(12)), to=nn.GroupNorm, groups=lambda features: features // 16)

@@ -293,7 +293,10 @@ def test_values_kept_in_an_unknown_structure_are_seen_in_a_run():
 
 LAYERS = {
     "no statistics": (lambda: [conv(), norm(track_running_stats=False)], "track_running_stats=False"),
-    "a subclass": (lambda: [conv(), type("Mine", (nn.BatchNorm2d,), {})(3)], "Mine has a forward pass of its own"),
+    "a subclass": (
+        lambda: [conv(), type("Mine", (nn.BatchNorm2d,), {"forward": lambda self, x: 2 * x})(3)],
+        "Mine has a forward pass of its own",
+    ),
     "a subclass before": (
         lambda: [type("Mine", (nn.Conv2d,), {"forward": lambda self, x: x.relu()})(3, 3, 1), norm()],
         "not linear or not known to be",
@@ -678,3 +681,51 @@ def test_trained_networks_stay_as_good(network, ours):
     assert error(folded, x, wide) <= 4 * error(model, x, wide)
     assert accuracy(folded, x, labels) == accuracy(model, x, labels) > 0.9
     assert report.difference.ulps < 2**10 and "largest difference on the example" in str(report)
+
+
+class Counting(nn.Module):
+    """Counts its calls in a buffer, in a parameter and in a list, and keeps the largest value."""
+
+    def __init__(self, branching):
+        super().__init__()
+        self.branching = branching
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.register_buffer("calls", torch.zeros(()))
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.largest, self.seen = torch.zeros(()), [0]
+
+    def forward(self, x):
+        self.calls.add_(1)
+        self.scale.data.add_(1)
+        self.largest.add_(1)
+        self.seen[0] += 1
+        if self.branching and len(x) == 0:
+            return x
+        return torch.relu(self.norm(self.conv(x)))
+
+
+@pytest.mark.parametrize("branching", [False, True])
+def test_trial_runs_move_nothing_of_the_users(branching):
+    model, x = Counting(branching), torch.randn(4, 3, 8, 8)
+    held = [*model.parameters(), *model.buffers(), model.largest]
+    before = [t.detach().clone() for t in held]
+    folded, report = fold(model, example=x)
+    assert report.traced == ("on the example" if branching else "symbolically") and len(report.folded) == 1
+    assert folded.calls == 0 and folded.seen == [0]
+    assert all(torch.equal(a, b) for a, b in zip(before, held, strict=True)) and model.seen == [0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_trial_runs_do_not_move_observers():
+    """Observers of quantization-aware training watch in evaluation too."""
+    from torch.ao.quantization import MovingAverageMinMaxObserver
+
+    model = nn.Sequential(MovingAverageMinMaxObserver(), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))).eval()
+    x = torch.randn(8, 3)
+    model(x)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(DataError, match="must not depend on its input"):  # the observer's way does
+        fold(model, example=100 * x)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    assert len(fold(model, example=100 * x, within=["1"])[1].folded) == 1
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from calibration import digits, everything, norms, residual, seeded, trained, unchanged  # noqa: E402
-from gammabeta.torch import BatchNorm, adapt, freeze, recalibrate, unfreeze  # noqa: E402
+from gammabeta.torch import BatchNorm, adapt, freeze, recalibrate, unadapt, unfreeze  # noqa: E402
 
 KINDS = [nn.BatchNorm1d, nn.SyncBatchNorm, BatchNorm]
 
@@ -238,6 +238,74 @@ def test_training_masks_and_empty_batches():
         assert (got[:30].mean(0).abs() < 1e-5).all()
         assert torch.equal(layer(x, mask=torch.zeros(40, dtype=torch.bool)), torch.zeros(40, 3))
         assert layer(x[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Foreign])
+def test_adapting_twice_never_touches_trained_statistics(kind):
+    model, x = nn.Sequential(kind(1)).eval(), torch.tensor([[8.0], [12.0]])
+    want = model(x)
+    first = adapt(model, prior=0)
+    once = model(x)
+    second = adapt(model)
+    assert not torch.equal(model(x), once)
+    second.undo()
+    assert torch.equal(model(x), once)
+    second = adapt(model)
+    first.undo()  # in the other order
+    with adapt(nn.Sequential(kind(1)).eval()):
+        assert not torch.equal(model(x), want)
+    second.undo()
+    assert torch.equal(model(x), want) and not model[0]._forward_hooks
+    assert (model[0].running_mean, model[0].running_var) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lost_adaptation_is_undone_by_the_model(kind):
+    """As in a notebook whose cell ran twice."""
+    model, x = nn.Sequential(kind(3), nn.Linear(3, 3)).eval(), batch()
+    want = model(x)
+    for prior in (0, 16):
+        adapt(model, prior=prior)
+    assert unadapt(model) is model
+    assert torch.equal(model(x), want)
+
+
+def test_adapted_models_run_in_many_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = nn.Sequential(*(BatchNorm(3) if i % 2 else nn.BatchNorm1d(3) for i in range(6))).eval()
+    batches = [batch(shift=i, rows=20 + i) for i in range(24)]
+    with adapt(model), torch.no_grad():
+        want = [model(x) for x in batches]
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(model, batches * 4))
+    for y, right in zip(got, want * 4, strict=True):
+        torch.testing.assert_close(y, right, rtol=1e-6, atol=1e-6)
+    assert all((layer.running_mean == 0).all() and (layer.running_var == 1).all() for layer in model)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("kind", [*KINDS, Foreign])
+def test_copies_of_an_adapted_model_are_adapted_and_can_be_undone(kind, copied):
+    model, x = nn.Sequential(kind(3)).eval(), batch()
+    want = model(x)
+    with adapt(model, prior=4):
+        new, adapted = copied(model), model(x)
+        assert torch.equal(new(x), adapted)
+        unadapt(new)
+        assert torch.equal(new(x), want)
+        assert torch.equal(model(x), adapted)  # the copy's is undone there alone
+    new = copied(model)
+    assert torch.equal(new(x), want)
+
+
+def test_other_hooks_see_the_adapted_output():
+    layer, x = nn.BatchNorm1d(3).eval(), batch()
+    layer.register_forward_hook(lambda layer, given, y: 2 * y)
+    layer.register_forward_pre_hook(lambda layer, given: (given[0] + 1,))
+    with adapt(layer, prior=0):
+        got = layer(x)
+    torch.testing.assert_close(got, 2 * nn.BatchNorm1d(3)(x))  # adding 1 changes nothing
 
 
 @pytest.mark.parametrize("prior", [-1, float("nan"), float("inf")])

@@ -14,6 +14,7 @@ from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.kernels import thread_pool
 
 torch = pytest.importorskip("torch")
+import torch.nn.functional as F  # noqa: E402, N812
 from torch import distributed, multiprocessing, nn  # noqa: E402
 from torch.optim.swa_utils import update_bn  # noqa: E402
 
@@ -596,3 +597,28 @@ def test_a_later_batch_that_is_not_finite_is_refused_with_its_layer(value):
     with pytest.raises(DataError, match=r"^0\b.*7"):
         recalibrate(model, batches)
     assert unchanged(before, everything(model))
+
+
+class ConvBn(nn.Module):
+    """As quantization-aware training folds: the convolution's weights are scaled by the norm's own deviation."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.conv, self.bn, self.how = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), how
+
+    def forward(self, x):
+        std = torch.sqrt(self.bn.running_var.data + 1e-5) if self.how == "data" else (self.bn.running_var + 1e-5).sqrt()
+        scale = (self.bn.weight / std).reshape(-1, 1, 1, 1)
+        return self.bn(F.conv2d(x, self.conv.weight * scale, self.conv.bias))
+
+
+@pytest.mark.parametrize("how", ["itself", "data"])
+def test_settled_only_where_the_statistics_are_those_of_the_input(how):
+    torch.manual_seed(0)
+    batches = [2 + 3 * torch.randn(8, 3, 4, 4) for _ in range(3)]
+    model = ConvBn(how)
+    assert not recalibrate(model, batches).settled
+    assert not recalibrate(model, batches, sequential=True).settled
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert recalibrate(plain, batches).settled
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*model.modules(), *plain.modules()))

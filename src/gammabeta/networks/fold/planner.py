@@ -35,6 +35,8 @@ class LayerLink(NamedTuple):
     """Whether the last two axes of three are swapped."""
     start: Any = None
     """Where the way begins, if the graph asks for that."""
+    rows: int = 0
+    """How often the first two axes became one: a layer's output (n, l, c) as the norm's input (n · l, c)."""
 
 
 class LayerGraph(ABC):

@@ -1,6 +1,5 @@
 """`adapt` for PyTorch: trained statistics mixed with the test batch's by count, while the adaptation lasts."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,8 +27,9 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
     alone counts (Li et al.: AdaBN); the larger, the less it does. For data that have moved, as photographs in fog,
     that come in batches. Layers in training and frozen ones are left alone.
 
-    The mixture is there during a layer's call alone: running statistics, `state_dict` and modes are those of before
-    at any time between.
+    The mixture never lies in a layer's buffers: running statistics, `state_dict` and modes are those of before at any
+    time, and the model may be called from many threads. Of several adaptations of a layer the last that is not undone
+    counts. A model may be copied and pickled while it is adapted, and the copy is adapted too: `unadapt` undoes that.
 
     Returns:
         an `Adaptation`: call its `undo()`, or use it in a `with` statement.
@@ -50,39 +50,53 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
     """
     shared.check_prior(prior)
     found = StatLayers(stat_layers.inside(model)).some("adapt")
-    return Adaptation(prior, [_begun(name, layer, prior) for name, layer in found.layers.items()])
+    return Adaptation(prior, [_Mixing(name, layer, prior).handle.remove for name, layer in found.layers.items()])
 
 
-def _begun(name: str, layer: Any, prior: float) -> Callable[[], None]:
-    """Register hooks that exchange a layer's statistics during its calls; return what removes them.
+def unadapt(model: torch.nn.Module) -> torch.nn.Module:
+    """Undo every `adapt` of a model, or of what it was copied or unpickled from: the layers normalize as before it.
 
-    Other tensors take the buffers' places: those of before stay what a backward pass may need them to be.
+    In place; returns the model.
+
+    >>> from copy import deepcopy
+    >>> layer = torch.nn.BatchNorm1d(1).eval()
+    >>> with adapt(layer, prior=0):
+    ...     copied = unadapt(deepcopy(layer))
+    >>> copied(torch.tensor([[8.0], [12.0]])).detach().round(decimals=3).tolist()
+    [[8.0], [12.0]]
     """
-    trained: dict[str, Tensor] = {}
+    for layer in stat_layers.inside(model).modules():
+        for hook in list(layer._forward_hooks.values()):
+            if isinstance(hook, _Mixing):
+                hook.handle.remove()
+    return model
 
-    def before(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if layer.training or stat_layers.frozen(layer):
-            return
+
+class _Mixing:
+    """A forward hook that normalizes by the mixture what the layer has normalized by its trained statistics.
+
+    It computes with a shallow copy of the layer that has other buffers, so that no thread sees them. Of several the
+    newest counts, which is the first: each is put before those that are there.
+    """
+
+    def __init__(self, name: str, layer: Any, prior: float) -> None:
+        self.name, self.prior = name, prior
+        # A copy of the layer, or what pickle makes of it, has a copy of the handle too, which removes it there.
+        self.handle = layer.register_forward_hook(self, prepend=True, with_kwargs=True)
+
+    def __call__(self, layer: Any, given: tuple[Any, ...], named: dict[str, Any], y: Any) -> Any:
+        newest = next(hook for hook in layer._forward_hooks.values() if isinstance(hook, _Mixing))
+        if newest is not self or layer.training or stat_layers.frozen(layer):
+            return None
         x, mask = stat_layers.call(layer, given, named)
-        reduced_axes = stat_layers.reduced(name, layer, x)
-        if x.numel():
-            trained.update({name: layer._buffers[name] for name in _RUNNING})
-            layer._buffers.update(_mixture(layer, prior, x, mask, reduced_axes))
-
-    def after(layer: Any, given: Any, result: Any) -> None:
-        layer._buffers.update(trained)
-        trained.clear()
-
-    handles = (
-        layer.register_forward_pre_hook(before, with_kwargs=True),
-        layer.register_forward_hook(after, always_call=True),
-    )
-
-    def undo() -> None:
-        for handle in handles:
-            handle.remove()
-
-    return undo
+        reduced_axes = stat_layers.reduced(self.name, layer, x)
+        if not x.numel():
+            return None
+        kind = type(layer)
+        mixing = kind.__new__(kind)
+        mixing.__dict__.update(layer.__dict__)
+        mixing._buffers = {**layer._buffers, **_mixture(layer, self.prior, x, mask, reduced_axes)}
+        return kind.forward(mixing, *given, **named)
 
 
 @torch.no_grad()

@@ -1,36 +1,45 @@
 """torch's batch-norm layers in a model replaced by this library's, and back; what they hold stays the same objects."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from gammabeta.errors import DataError, KindError
+from gammabeta.torch.networks import modules, norm_kinds
+from gammabeta.torch.networks.norm_kinds import SOURCES
 from gammabeta.torch.norm import validation
 from gammabeta.torch.norm.layer import EXTRAS, BatchNorm
+from gammabeta.torch.norm.norm_act import NormAct
 
 Module = nn.Module
 
-SOURCES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
 
 def convert(
-    model: Module, to: type[Module] = BatchNorm, *, of: type[Module] | None = None, groups: int | None = None
+    model: Module,
+    to: type[Module] = BatchNorm,
+    *,
+    of: type[Module] | None = None,
+    groups: int | Callable[[int], int] | None = None,
 ) -> Module:
     """Put a `gammabeta.torch.BatchNorm`, or another norm, in the place of every batch norm. In place.
 
     Parameters and buffers stay the same objects, so that an optimizer keeps them; training flag, hooks and attributes
-    stay too. Subclasses with a forward pass of their own are left alone, and so are lazy layers that have not yet seen
-    a batch. A SyncBatchNorm keeps its process group.
+    stay too. A SyncBatchNorm keeps its process group, and timm's BatchNormAct2d its dropout and activation. Subclasses
+    with a forward pass of their own are left alone, and so are frozen layers and lazy ones that have not yet seen a
+    batch: `left_alone` names them, and a warning those that are not frozen.
 
     Args:
-        model: with torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm or `gammabeta.torch.BatchNorm`.
+        model: with torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm, subclasses of these that only change defaults, timm's
+            BatchNormAct2d, or `gammabeta.torch.BatchNorm`.
         to: one of these, or `torch.nn.GroupNorm`. A BatchNorm2d takes the place of those that may be 2d. A GroupNorm is
             an approximation, and a warning says so: γ, β and eps stay, but each sample is normalized by its own
             statistics, so that the model must be trained on.
         of: `torch.nn.GroupNorm`, to exchange these instead: the approximation the other way, whose running statistics
             are those of a new layer.
-        groups: how many groups a GroupNorm has; it must divide every layer's features.
+        groups: how many groups a GroupNorm has, or a function that gives that for a layer's features, such as
+            `lambda features: features // 16`; it must divide every layer's features.
 
     Returns:
         model, or its replacement if it is such a layer itself.
@@ -53,15 +62,18 @@ def convert(
     sources = (*SOURCES, BatchNorm) if of is None else (of,)
 
     def change(path: str, layer: Any) -> Module:
-        if type(layer) is to or type(layer) not in sources or not _may_be(layer, to):
+        known = norm_kinds.kind(layer)
+        if known is to or known not in sources or not _may_be(layer, to):
+            return layer
+        if to is BatchNorm and known is not nn.GroupNorm:
+            return _ours(layer)
+        if norm_kinds.has_activation(layer):
             return layer
         if to is nn.GroupNorm:
             return _grouped(path, layer, groups)
-        if type(layer) is nn.GroupNorm:
+        if known is nn.GroupNorm:
             return _ungrouped(layer, to)
-        if to is BatchNorm:
-            return _ours(layer)
-        if type(layer) is BatchNorm:
+        if known is BatchNorm:
             _check_same(path, layer, to)
             return _theirs(layer, to)
         return _exchanged(layer, to)
@@ -69,16 +81,52 @@ def convert(
     new = _replaced(model, change)
     if (to is nn.GroupNorm) != (of is nn.GroupNorm):
         warnings.warn(_APPROXIMATE[to is nn.GroupNorm], UserWarning, stacklevel=2)
+    if of is None:
+        _warn(left_alone(new, to))
     return new
+
+
+def left_alone(model: Module, to: type[Module] = BatchNorm) -> dict[str, str]:
+    """The batch norms of a model that `convert(model, to)` leaves alone, by name, each with the reason.
+
+    >>> left_alone(nn.Sequential(nn.BatchNorm1d(3), nn.LazyBatchNorm1d()))
+    {'1': 'it is lazy: run the model on one batch first'}
+    """
+    if not isinstance(model, Module):
+        raise KindError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    found = {}
+    for path, layer in model.named_modules():
+        if modules.is_norm(layer) and norm_kinds.kind(layer) is not to:
+            reason = norm_kinds.reason(layer)
+            if not reason and to is not BatchNorm and norm_kinds.has_activation(layer):
+                reason = f"{type(layer).__name__} has an activation inside, and {to.__name__} has none"
+            if not reason and not _may_be(layer, to):
+                reason = f"{to.__name__} takes data of other ranks"
+            if reason:
+                found[path or "the model"] = reason
+    return found
+
+
+def _warn(left: dict[str, str]) -> None:
+    """Name what was left alone though nobody wanted it to be."""
+    named = [f"{path} ({reason})" for path, reason in left.items() if "frozen" not in reason and "ranks" not in reason]
+    if named:
+        more = f", and {len(named) - 3} more: left_alone(model) names them" if len(named) > 3 else ""
+        warnings.warn(f"left alone: {', '.join(named[:3])}{more}", UserWarning, stacklevel=3)
 
 
 def _may_be(layer: Module, kind: type[Module]) -> bool:
     """Whether a norm may be of that kind: not if both are for data of so many axes, and of others."""
-    known = getattr(layer, "_source", type(layer))
+    known = getattr(layer, "_source", norm_kinds.kind(layer))
+    known = next((kind for kind in _BY_RANK if issubclass(known, kind)), known)
     return known not in _BY_RANK or kind not in _BY_RANK or known is kind
 
 
 _BY_RANK = SOURCES[:3]
+
+_OURS = (BatchNorm, NormAct)
+
+_RANKS: dict[type, tuple[int, ...]] = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
 
 _APPROXIMATE = {
     True: "GroupNorm takes the place of batch norm approximately: γ, β and eps stay, but each sample is now normalized "
@@ -96,11 +144,11 @@ def revert(model: Module, to: type[Module] | None = None) -> Module:
             is changed.
     """
     for path, layer in model.named_modules():
-        if type(layer) is BatchNorm:
+        if type(layer) in _OURS:
             _check(path or "the model", layer, to)
 
     def change(path: str, layer: Any) -> Module:
-        return _theirs(layer, getattr(layer, "_source", None) or to) if type(layer) is BatchNorm else layer
+        return _theirs(layer, getattr(layer, "_source", None) or to) if type(layer) in _OURS else layer
 
     return _replaced(model, change)
 
@@ -120,13 +168,15 @@ def _replaced(model: Module, change: Any) -> Module:
 
 def _ours(layer: Any) -> BatchNorm:
     validation.options(layer.eps, layer.momentum, None, None, None, layer.track_running_stats)
-    new = BatchNorm.__new__(BatchNorm)
+    kind = NormAct if norm_kinds.has_activation(layer) else BatchNorm
+    new = kind.__new__(kind)
     new.__dict__.update(layer.__dict__)
     new._buffers = dict(layer._buffers)
     extras = dict(EXTRAS)
     if isinstance(layer, nn.SyncBatchNorm):
         extras["sync"] = layer.process_group or True
     new._extend(**extras)
+    new._ranks = _RANKS.get(norm_kinds.kind(layer))
     new.__dict__["_source"] = type(layer)
     return new
 
@@ -134,10 +184,9 @@ def _ours(layer: Any) -> BatchNorm:
 def _theirs(layer: BatchNorm, kind: Any) -> Module:
     new: Module = kind.__new__(kind)
     new.__dict__.update(
-        {k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "features", "_waiting", "_source")}
+        {k: v for k, v in layer.__dict__.items() if k not in (*EXTRAS, "_waiting", "_ranks", "_skipped", "_source")}
     )
-    new._buffers = {name: value for name, value in layer._buffers.items() if name != "skipped"}
-    new._non_persistent_buffers_set = set()
+    new._buffers = dict(layer._buffers)
     return _with_group(new, layer.sync if layer.sync is not True and layer.sync is not False else None)
 
 
@@ -162,6 +211,7 @@ def _grouped(path: str, layer: Any, groups: Any) -> Module:
     other = {name: getattr(layer, name, None) for name in ("axis", "activation")}
     if any(value is not None for value in other.values()):
         raise DataError(f"{path} must do what GroupNorm does, and it has {other}. Nothing is changed")
+    groups = groups(layer.num_features) if callable(groups) else groups
     if not isinstance(groups, int) or groups < 1 or layer.num_features % groups:
         raise DataError(
             f"groups must divide the {layer.num_features} features of {path}, got {groups}. Nothing is changed"
@@ -190,7 +240,7 @@ def _taking(new: Any, layer: Any) -> Module:
 def _check(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
     source = getattr(layer, "_source", None) or to
     _check_same(path, layer, source)
-    if source not in SOURCES:
+    if source is None or not issubclass(source, SOURCES):
         raise DataError(
             f"{path} was not converted from one of torch's layers, and to={source!r} does not say which it should be: "
             f"give to=torch.nn.BatchNorm1d, BatchNorm2d or BatchNorm3d"
@@ -199,7 +249,7 @@ def _check(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
 
 def _check_same(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
     used = {name: getattr(layer, name) for name in EXTRAS if getattr(layer, name) != EXTRAS[name]}
-    if to is nn.SyncBatchNorm:
+    if to is not None and issubclass(to, nn.SyncBatchNorm):
         used.pop("sync", None)
     if used:
         raise DataError(f"{path} must do what torch's layers do, and it has {used}: torch has no such layer")

@@ -93,7 +93,8 @@ def fold(
     report = Report(tuple(work.done), skipped, traced.how, notes=notes)
     if example is not None:
         with torch.no_grad():
-            outputs = modules.called(result, example), modules.called(modules.skeleton(model), scaled)
+            trials = modules.skeleton(result), modules.skeleton(model)
+            outputs = modules.called(trials[0], example), modules.called(trials[1], scaled)
         found = difference(*outputs)
         notes = notes if found else (*notes, "the output has no tensors to be compared")
         report = replace(report, difference=found, notes=notes)

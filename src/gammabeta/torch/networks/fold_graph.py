@@ -50,16 +50,17 @@ class LayerGraph(planner.LayerGraph):
         return norm_affine.features(self.model, norm, self.sites.get(norm, []), self.trace)
 
     def source(self, site: fx.Node) -> LayerLink:
-        reader, swapped = site, False
+        reader, swapped, rows = site, False, 0
         while True:
             node = fed(reader)
             if node is None or node.op == "placeholder":
                 raise RefusalError("it normalizes the model's input" if node is not None else "its input is no tensor")
             self._read_once(node, reader)
             way = self._way(node)
-            if way not in ("same", "swap"):
-                return LayerLink(node, self._layer(node), swapped=swapped)
+            if way not in ("same", "swap", "rows") or (rows and way == "swap") or (swapped and way == "rows"):
+                return LayerLink(node, self._layer(node), swapped=swapped, rows=rows)
             swapped ^= way == "swap"
+            rows += way == "rows"
             reader = node
 
     def sinks(self, site: fx.Node) -> Sequence[LayerLink]:
@@ -71,7 +72,7 @@ class LayerGraph(planner.LayerGraph):
         waiting = [LayerLink(site, "", start=site)]
         while waiting:
             link = waiting.pop()
-            readers = [user for user in link.site.users if not _asks_shape(user)]
+            readers = [user for user in link.site.users if not _asks_shape(user, link.site)]
             if not readers:
                 raise RefusalError("nothing reads its output")
             for user in readers:
@@ -80,7 +81,7 @@ class LayerGraph(planner.LayerGraph):
                 if occurrences(user, link.site) != 1 or fed(user) is not link.site:
                     raise RefusalError(f"its output goes to {self.name(user)}")
                 way = self._way(user)
-                if way is None:
+                if way in (None, "rows"):
                     found.append(link._replace(site=user, layer=self._layer(user)))
                 elif way != "same" and (link.flat or (way == "flat" and link.swapped)):
                     raise RefusalError(f"its output is rearranged by {self.name(user)}")
@@ -108,8 +109,9 @@ class LayerGraph(planner.LayerGraph):
         if after:
             self.unchanged(link.start, link.site)
         if not link.flat:
-            along = {rank: linear.channel_axis(layer, rank, link.swapped) for rank in range(2, 6)}
-            found = {rank for rank, axis in along.items() if axis is not None and features.axes(rank) == (axis,)}
+            along = {rank: linear.channel_axis(layer, rank + link.rows, link.swapped) for rank in range(2, 6)}
+            lies = {rank: axis - link.rows for rank, axis in along.items() if axis is not None and axis > link.rows}
+            found = {rank for rank, axis in lies.items() if features.axes(rank) == (axis,)}
             if not found:
                 raise RefusalError(f"its features lie on another axis than those of {link.layer}")
             self._ranks = found if self._ranks is None else self._ranks & found
@@ -169,14 +171,14 @@ class LayerGraph(planner.LayerGraph):
         return self.trace.paths.get(node) or self.name(node)
 
     def _read_once(self, node: fx.Node, reader: fx.Node) -> None:
-        others = [user for user in node.users if user is not reader and not _asks_shape(user)]
+        others = [user for user in node.users if user is not reader and not _asks_shape(user, node)]
         if others:
             raise RefusalError(f"{self.name(node)}, before it, also goes to {self.name(others[0])}")
         if occurrences(reader, node) != 1:
             raise RefusalError(f"{self.name(node)}, before it, is given to it twice")
 
     def _way(self, node: fx.Node) -> str | None:
-        """How a value passes a call unchanged: "same", "swap", "flat"; or None."""
+        """How a value passes a call unchanged: "same", "swap", "flat", "rows"; or None."""
         if node in self.trace.paths:
             path = self.trace.paths[node]
             module: Any = self.model.get_submodule(path)
@@ -191,6 +193,8 @@ class LayerGraph(planner.LayerGraph):
             return "swap"
         if called == "permute" and rest in ((0, 2, 1), ((0, 2, 1),), ([0, 2, 1],)):
             return "swap"
+        if _flattened(called, node) == (0, 1):
+            return "rows"
         return "flat" if _flattens(called, node) else None
 
 
@@ -209,7 +213,13 @@ def _called(node: fx.Node) -> str:
     return str(node.target) if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
 
 
-def _asks_shape(node: fx.Node) -> bool:
+_LIKE = ("reshape_as", "view_as", "expand_as")
+
+
+def _asks_shape(node: fx.Node, of: fx.Node) -> bool:
+    """Whether a call asks no more of a value than its shape, type or device."""
+    if _called(node) in _LIKE:
+        return fed(node) is not of and occurrences(node, of) == 1
     if node.op == "call_method":
         return node.target in _SHAPES
     return node.op == "call_function" and _called(node) == "getattr" and node.args[1] in _SHAPES
@@ -220,13 +230,20 @@ def _idle(node: fx.Node) -> bool:
     return (node.kwargs["training"] if "training" in node.kwargs else (*node.args, True, True)[2]) is False
 
 
+def _flattened(called: str, node: fx.Node) -> Any:
+    """The first and the last axis that `flatten` makes one of; None for another function."""
+    if called != "flatten":
+        return None
+    rest: Any = node.args[1:]
+    start = node.kwargs.get("start_dim", rest[0] if rest else 0)
+    return start, node.kwargs.get("end_dim", rest[1] if len(rest) > 1 else -1)
+
+
 def _flattens(called: str, node: fx.Node) -> bool:
     """Whether a function makes (n, …) into (n, rest)."""
     rest: Any = node.args[1:]
     if called == "flatten":
-        start = node.kwargs.get("start_dim", rest[0] if rest else 0)
-        end = node.kwargs.get("end_dim", rest[1] if len(rest) > 1 else -1)
-        return bool((start, end) == (1, -1))
+        return bool(_flattened(called, node) == (1, -1))
     if called not in ("view", "reshape"):
         return False
     sizes = rest[0] if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest

@@ -19,11 +19,12 @@ class FoldedNormStub(nn.Module):
     Args:
         rank: how many axes x must have for the folding to be right, where the norm took others as well.
         activation: what was fused into it: "relu", "silu" or None.
+        then: the modules that it called after it had normalized; None for none.
     """
 
-    def __init__(self, rank: int | None, activation: str | None) -> None:
+    def __init__(self, rank: int | None, activation: str | None, then: nn.Module | None = None) -> None:
         super().__init__()
-        self.rank, self.activation = rank, activation
+        self.rank, self.activation, self.then = rank, activation, then
 
     def forward(self, x: torch.Tensor, mask: None = None, residual: torch.Tensor | None = None) -> torch.Tensor:
         if self.rank is not None:
@@ -31,7 +32,8 @@ class FoldedNormStub(nn.Module):
                 x.ndim == self.rank, f"x must have {self.rank} axes, for which a batch norm was folded away here"
             )
         y = x if residual is None else x + residual
-        return y if self.activation is None else getattr(torch.nn.functional, self.activation)(y)
+        y = y if self.activation is None else getattr(torch.nn.functional, self.activation)(y)
+        return y if self.then is None else self.then(y)
 
     def extra_repr(self) -> str:
         """What it does."""

@@ -112,7 +112,8 @@ def _rebuilt(base: type[Module]) -> Module:
 def _freezable(model: Any) -> dict[str, Any]:
     found = StatLayers(stat_layers.inside(model))
     frozen = {n: m for n, m in found.model.named_modules() if isinstance(m, _Frozen)}
-    return found.layers | frozen or found.some("freeze").layers
+    # Where all is frozen by its author there is nothing to do, and what was asked for is so.
+    return found.layers | frozen or ({} if "frozen" in found.others.values() else found.some("freeze").layers)
 
 
 def _gradients(layer: Module) -> dict[str, bool]:

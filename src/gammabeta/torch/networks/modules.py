@@ -71,8 +71,10 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def skeleton(model: Module) -> Module:
-    """A copy in evaluation mode whose parameters and buffers are the model's own."""
-    held = {id(t): t for t in chain(model.parameters(), model.buffers())}
+    """A copy in evaluation mode for trial runs: what they move, such as counters and observers, is not the model's."""
+    # A tensor that was computed cannot be copied with its history.
+    computed = (t for t in chain(model.parameters(), model.buffers()) if not t.is_leaf)
+    held = {id(t): t.detach().clone() for t in computed}
     try:
         return copy.deepcopy(model, held).eval()
     except (RuntimeError, TypeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Batch norms of torch and of this library as affine maps, and what replaces one that was folded away."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,9 @@ from torch import fx, nn
 from gammabeta.backends import arrays
 from gammabeta.networks.fold import planner
 from gammabeta.norm.linear_map import Features, feature_axes_at
-from gammabeta.torch.networks import modules, trace
-from gammabeta.torch.networks.convert import SOURCES
+from gammabeta.torch.networks import modules, norm_kinds, trace
 from gammabeta.torch.networks.folded_norm import FoldedNormStub, RefusalError
 from gammabeta.torch.networks.linear import hooked
-from gammabeta.torch.norm.layer import BatchNorm
 
 _EXACT_RANK = (nn.BatchNorm2d, nn.BatchNorm3d)  # they refuse data of another rank themselves
 
@@ -25,8 +24,9 @@ def features(model: nn.Module, path: str, sites: list[fx.Node], traced: trace.Tr
         RefusalError: it is no such map, or not its own.
     """
     layer: Any = model.get_submodule(path)
-    if type(layer) not in (*SOURCES, BatchNorm):
-        raise RefusalError(f"{type(layer).__name__} has a forward pass of its own")
+    frozen_eps = norm_kinds.frozen_eps(layer)
+    if frozen_eps is None and (reason := norm_kinds.reason(layer)):
+        raise RefusalError(reason)
     if layer.running_mean is None or layer.running_var is None:
         raise RefusalError("it normalizes by each batch's own statistics (track_running_stats=False)")
     if hooked(layer):
@@ -39,23 +39,26 @@ def features(model: nn.Module, path: str, sites: list[fx.Node], traced: trace.Tr
         raise RefusalError("it is called with a mask, where its output is 0")
     mean, var, gamma, beta = (_floats(t) for t in (layer.running_mean, layer.running_var, layer.weight, layer.bias))
     return Features(
-        planner.norm_affine(mean, var, gamma, beta, layer.eps), feature_axes_at(getattr(layer, "axis", None))
+        planner.norm_affine(mean, var, gamma, beta, layer.eps if frozen_eps is None else frozen_eps),
+        feature_axes_at(getattr(layer, "axis", None)),
     )
 
 
 def does_more(layer: Any, sites: list[fx.Node]) -> bool:
-    """Whether a norm adds a residual or applies a ReLU."""
+    """Whether a norm adds a residual, or applies an activation or a dropout."""
     residual = any(_argument(site, 2, "residual") is not None for site in sites)
-    return residual or getattr(layer, "activation", None) is not None
+    return residual or getattr(layer, "activation", None) is not None or bool(norm_kinds.follows(layer))
 
 
 def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.Module, bool]:
     """The module that replaces a folded norm, and whether it is the identity for all x that it takes."""
     more = does_more(layer, sites)
-    rank = None if ranks is None or type(layer) in _EXACT_RANK else next(iter(ranks))
+    exact = norm_kinds.kind(layer) in _EXACT_RANK or norm_kinds.frozen_eps(layer) is not None
+    rank = None if ranks is None or exact else next(iter(ranks))
     if rank is None and not more:
         return nn.Identity(), True
-    return FoldedNormStub(rank, getattr(layer, "activation", None)), not more
+    then = nn.Sequential(*(copy.deepcopy(part) for part in norm_kinds.follows(layer)))
+    return FoldedNormStub(rank, getattr(layer, "activation", None), then or None), not more
 
 
 def functions(traced: trace.Trace) -> Iterator[tuple[str, str]]:

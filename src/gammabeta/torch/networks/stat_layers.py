@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.overrides import TorchFunctionMode
 
 from gammabeta import axes
 from gammabeta.backends import array_ops, arrays
@@ -88,6 +89,10 @@ class StatLayers(recalibrate.StatLayers):
                 total.join(exact(x.detach(), reduced_axes, mask))
         refuse(total, name)
 
+    def looking(self, count: int) -> AbstractContextManager[Any]:
+        """In the first batch: a reading of a layer's statistics in another module's code, as QAT's ConvBn does it."""
+        return _Reading(self) if count == 1 else nullcontext()
+
     @contextmanager
     def watching(self, before: Before) -> Iterator[None]:
         handles = []
@@ -123,6 +128,38 @@ def inside(model: Any) -> Any:
 def uncompiled() -> Any:
     """A context in which compiled modules run uncompiled, so that hooks run; the compiler itself is not imported."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+class _Reading(TorchFunctionMode):
+    """Sets `found.read_elsewhere` when a function is given a layer's statistics and no call of that layer is going on.
+
+    A layer's first hook and its last are this mode's own, so that its other hooks are within its call.
+    """
+
+    def __init__(self, found: StatLayers) -> None:
+        super().__init__()
+        self._found, self._handles = found, list[Any]()
+        self._owners: dict[int, Any] = {id(v): layer for layer in found.layers.values() for v in found.variables(layer)}
+        self._within: list[Any] = []
+
+    def __enter__(self) -> Any:
+        for layer in self._found.layers.values():
+            self._handles += (
+                layer.register_forward_pre_hook(lambda layer, given: self._within.append(layer), prepend=True),
+                layer.register_forward_hook(lambda layer, given, y: self._within.remove(layer)),
+            )
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for handle in self._handles:
+            handle.remove()
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if not self._found.read_elsewhere:
+            given = (self._owners.get(id(value)) for value in (*args, *(kwargs or {}).values()))
+            self._found.read_elsewhere = any(layer is not None and layer not in self._within for layer in given)
+        return func(*args, **(kwargs or {}))
 
 
 def _barred(name: str, layer: Any) -> str:

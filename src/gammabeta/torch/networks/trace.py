@@ -36,7 +36,7 @@ class Trace(NamedTuple):
     paths: dict[fx.Node, str]
     """The module that each "call_module" calls, by its first name in the model."""
     read: set[int]
-    """Parameters and buffers that are read otherwise than by the module that holds them, by `id`."""
+    """The model's parameters and buffers that are read otherwise than by the module that holds them, by `id`."""
     how: str
 
     def steps(self) -> list[tuple[str, str]]:
@@ -58,13 +58,15 @@ def traced(model: Module, example: Any = None, within: Iterable[str] = ()) -> Tr
         if unknown := set(within) - {path for path, _ in own.named_modules()}:
             raise DataError(f"within must name submodules of the model, got {sorted(unknown)}")
         parts = [(f"{path}.", own.get_submodule(path)) for path in within]
-        return _joined(own, [(prefix, _symbolic(part, None)) for prefix, part in parts], "each part symbolically")
+        return _joined(
+            model, own, [(prefix, _symbolic(part, None)) for prefix, part in parts], "each part symbolically"
+        )
     try:
-        return _joined(own, [("", _symbolic(own, example))], "symbolically")
+        return _joined(model, own, [("", _symbolic(own, example))], "symbolically")
     except Exception as error:  # whatever the model's code raises for a stand-in
         if example is None:
             raise _untraceable(model, _line(error), _first(error), "give example=, an input to run, or ") from None
-    return _joined(own, [("", _Run(model, own).graph_of(example))], "on the example")
+    return _joined(model, own, [("", _Run(model, own).graph_of(example))], "on the example")
 
 
 class _Symbolic(fx.Tracer):
@@ -202,7 +204,7 @@ def _read_by_output(graph: fx.Graph, nodes: Iterable[fx.Node]) -> None:
     output.args = (*output.args, tuple(node for node in nodes if node.op in calls))
 
 
-def _joined(own: Module, graphs: list[tuple[str, fx.Graph]], how: str) -> Trace:
+def _joined(model: Module, own: Module, graphs: list[tuple[str, fx.Graph]], how: str) -> Trace:
     paths: dict[fx.Node, str] = {}
     read: set[int] = set()
     first = {module: path for path, module in own.named_modules()}
@@ -212,7 +214,7 @@ def _joined(own: Module, graphs: list[tuple[str, fx.Graph]], how: str) -> Trace:
                 paths[node] = first[own.get_submodule(prefix + str(node.target))]
             elif node.op == "get_attr" and node.target != "constant":
                 holder, _, name = (prefix + str(node.target)).rpartition(".")
-                read.add(id(getattr(own.get_submodule(holder), name)))
+                read.add(id(getattr(model.get_submodule(holder), name, None)))  # fx gives its copy constants
     return Trace([graph for _, graph in graphs], paths, read, how)
 
 

@@ -13,9 +13,9 @@ from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.layout import Layout, norm_rules
 from gammabeta.networks.transfer.load import Parity, adopted
 from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
-from gammabeta.torch.networks import linear, modules
-from gammabeta.torch.networks.convert import SOURCES
+from gammabeta.torch.networks import linear, modules, norm_kinds
 from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
+from gammabeta.torch.networks.norm_kinds import SOURCES
 from gammabeta.torch.norm.layer import BatchNorm
 
 
@@ -107,7 +107,10 @@ _KINDS = {
 
 def _class(layer: Any) -> type:
     """The class of a layer before it was frozen; of a subclass that computes as torch's layer does, torch's."""
-    return getattr(type(layer), "thawed", None) or linear.kind(layer)
+    thawed: type | None = getattr(type(layer), "thawed", None)
+    if thawed is None and norm_kinds.known(layer) and not norm_kinds.follows(layer):
+        return norm_kinds.kind(layer)
+    return thawed or linear.kind(layer)
 
 
 _LAYOUT = Layout(

@@ -39,6 +39,8 @@ def call(layer: Any, x: Any) -> Call | None:
         return None
     if layer.axis is not None or layer.activation is not None or x.shape[1] != layer.num_features:
         return None
+    if layer._ranks is not None and x.ndim not in layer._ranks:
+        return None
     # Past `Module.__getattr__`, at 0.4 µs each.
     parameters, buffers = layer._parameters, layer._buffers
     if "weight" not in parameters or "bias" not in parameters:  # pruned, or parametrized
@@ -86,7 +88,7 @@ def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
     if layer._waiting is not None or recomputing() or how.form[3] * how.form[5] < 2:
         return None
     gamma, beta, *running = how.held
-    if not layer.training:
+    if not (layer.training and layer.track_running_stats):
         running = [None, None, None]
     weight = layer.momentum
     if weight is None:

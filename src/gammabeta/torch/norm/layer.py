@@ -38,7 +38,8 @@ class BatchNorm(_BatchNorm):
     the same. Elsewhere, compiled for a CPU and exported it is the formula in torch's operations, in float32 or wider.
 
     A batch does not move the running statistics of a feature of which it has fewer than two values, or a NaN or an
-    infinity (`skipped` counts the latter), nor when activation checkpointing computes it a second time.
+    infinity (`skipped` counts the latter), nor when activation checkpointing computes it a second time, nor while
+    `track_running_stats` is False, also where that was set later. An empty batch gives an empty output.
 
     Args:
         num_features: c; with `axis` the shape of the features, an int or a tuple.
@@ -76,7 +77,6 @@ class BatchNorm(_BatchNorm):
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
-    skipped: Tensor
 
     def __init__(
         self,
@@ -96,10 +96,10 @@ class BatchNorm(_BatchNorm):
         sync: Any = False,
         unbiased: bool = True,
     ) -> None:
-        validation.features(num_features, axis)
+        features = validation.features(num_features, axis)
         validation.options(eps, momentum, activation, ghost, renorm, track_running_stats)
         named = {} if bias else {"bias": False}  # an older torch does not know the name
-        shape: Any = num_features
+        shape: Any = features if isinstance(num_features, tuple | list) else features[0]
         super().__init__(shape, eps, momentum, affine, track_running_stats, device, dtype, **named)
         self._extend(axis=axis, activation=activation, ghost=ghost, renorm=renorm, sync=sync, unbiased=unbiased)
 
@@ -107,10 +107,25 @@ class BatchNorm(_BatchNorm):
         """Set what torch's layers do not have."""
         for name, value in extras.items():
             setattr(self, name, value)
-        self.features = validation.features(self.num_features, self.axis)
         self._waiting: BatchStats | tuple[()] | None = None
-        device = None if self.running_mean is None else self.running_mean.device
-        self.register_buffer("skipped", torch.zeros((), dtype=torch.long, device=device), persistent=False)
+        self._ranks: tuple[int, ...] | None = None  # those that x may have; None for any
+        # No buffer: those are moved, emptied and zipped with a peer's by code that knows the peer's alone.
+        self._skipped = torch.zeros((), dtype=torch.long, device=self._statistics_device())
+
+    def _statistics_device(self) -> torch.device:
+        return torch.device("cpu") if self.running_mean is None else self.running_mean.device
+
+    @property
+    def skipped(self) -> int:
+        """How many batches had a feature whose running statistics could not follow. In no `state_dict`."""
+        return 0 if self._skipped.is_meta else int(self._skipped)
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The shape of γ, β and the running statistics, also of those that have been exchanged, as by pruning."""
+        named = validation.features(self.num_features, self.axis)
+        held = [tuple(v.shape) for v in (self.running_mean, self.running_var, self.weight, self.bias) if v is not None]
+        return named if not held or named in held else held[0]
 
     def forward(self, x: Tensor, mask: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """Normalize a batch, then add `residual`, then apply the activation.
@@ -148,29 +163,49 @@ class BatchNorm(_BatchNorm):
 
     @property
     def _synchronized(self) -> bool:
-        return self.sync is not False and self.training
+        return self.sync is not False and self.training and sync.group(self.sync).size() > 1
+
+    @property
+    def _moving(self) -> bool:
+        """Whether a batch moves the running statistics: callbacks set `track_running_stats` to False to stop that."""
+        return self.training and self.track_running_stats and self.running_mean is not None
 
     def _evaluate(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
         given = self.running_mean, self.running_var
-        if torch.onnx.is_in_onnx_export() and mask is None and self.axis is None:
+        exporting = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+        if exporting and mask is None and self.axis is None:
+            # One operation, which runtimes and fusion passes know.
             y = torch.nn.functional.batch_norm(x, *given, self.weight, self.bias, False, 0.0, self.eps)
             return autograd_cpu.finished(y, residual, plan)
         if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
             return autograd_cpu.by_running(x, self.weight, self.bias, residual, plan, given)
         if x.numel() == 0:
-            return autograd_cpu.finished(x.clone(), residual, plan)
+            return self._empty(x, residual, plan)
         return autograd_gpu.normalized(x, self.weight, self.bias, residual, plan, given, mask)[0]
 
     def _normalize(self, x: Tensor, mask: Tensor | None, residual: Tensor | None, plan: Plan) -> Tensor:
         """By the batch's statistics, which then move the running ones."""
+        if x.numel() == 0 and not self._synchronized:
+            if self._moving:
+                running_stats.count_empty(self)
+            return self._empty(x, residual, plan)
         if self.renorm is not None and self.training:
             y, seen = self._by_batch(x, None, None, mask, None, plan._replace(activation=None))
             y = autograd_cpu.finished(self._renormalized(y, seen, mask, plan.reduced_axes), residual, plan)
         else:
             y, seen = self._by_batch(x, self.weight, self.bias, mask, residual, plan)
-        if self.training and self.running_mean is not None:
+        if self._moving and x.numel() == 0 and not (torch.as_tensor(seen.values) > 0).any():
+            running_stats.count_empty(self)
+        elif self._moving:
             running_stats.move(self, seen)
         return y
+
+    def _empty(self, x: Tensor, residual: Tensor | None, plan: Plan) -> Tensor:
+        """The output for a batch without values; γ and β have the gradient 0."""
+        y = x.clone()
+        y = y if self.weight is None else y * self.weight.sum()
+        y = y if self.bias is None else y + self.bias.sum()
+        return autograd_cpu.finished(y.to(x.dtype), residual, plan)
 
     def _by_batch(
         self,
@@ -182,8 +217,8 @@ class BatchNorm(_BatchNorm):
         plan: Plan,
     ) -> tuple[Tensor, BatchStats]:
         """The output, and the batch's statistics."""
-        if self._synchronized and (group := sync.group(self.sync)).size() > 1:
-            return sync.normalized(x, gamma, beta, residual, plan, mask, group)
+        if self._synchronized:
+            return sync.normalized(x, gamma, beta, residual, plan, mask, sync.group(self.sync))
         if mask is None:
             validation.enough(x, plan.reduced_axes)
         if mask is None and not torch.compiler.is_compiling() and autograd_cpu.fits(x):
@@ -268,6 +303,11 @@ class BatchNorm(_BatchNorm):
         decay = None if self.momentum is None else 1 - self.momentum
         return Convention(eps=self.eps, decay=decay, unbiased=self.unbiased, feature_axis=1)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        running_stats.count_there(self, self._statistics_device())
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         memo[id(self.sync)] = self.sync  # a process group cannot be copied: the copy belongs to the same one
         new = type(self).__new__(type(self))
@@ -291,7 +331,6 @@ class BatchNorm(_BatchNorm):
         errors: Any,
     ) -> None:
         own = {**self._parameters, **self._buffers}
-        own.pop("skipped")
         if wrong := validation.shapes(state_dict, prefix, own):
             errors.extend(wrong)
         else:

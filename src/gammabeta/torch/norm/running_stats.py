@@ -35,43 +35,53 @@ def recomputing() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def held(layer: Any, mean: Any, var: Any) -> Any:
-    """Where float64 statistics stay finite in the running ones' type, (f,); unbiased, a variance is at most doubled."""
-    return torch.isfinite(mean.to(layer.running_mean.dtype) + (2 * var).to(layer.running_var.dtype))
-
-
 @torch.no_grad()
 def move(layer: Any, seen: BatchStats) -> None:
-    """running ← running + weight · (batch − running) for each feature with two values or more, all finite."""
+    """running ← running + weight · (batch − running) for each feature with two values or more, if that is finite."""
     compiling = torch.compiler.is_compiling()
     if not compiling and recomputing():
         return
-    if not compiling and layer._waiting is None and _moved_on_host(layer, seen):
+    transformed = not compiling and torch._C._are_functorch_transforms_active()
+    # Only what is on the host and nobody's stand-in may be asked for values.
+    silent = compiling or transformed or not seen.mean.is_cpu
+    if not silent and layer._waiting is None and _moved_on_host(layer, seen):
         return
-    mean, var = seen.mean.detach().double(), seen.var.detach().double()
-    finite = held(layer, mean, var)
-    silent = compiling or not mean.is_cpu  # a GPU would have to be waited for
-    if silent or not finite.all():
-        _skip(layer, finite, silent)
-    if layer._waiting is not None and not compiling:
-        layer._waiting = _join(layer._waiting, BatchStats(mean, var, seen.values), finite)
+    seen = BatchStats(seen.mean.detach().double(), seen.var.detach().double(), seen.values)
+    if layer._waiting is None or compiling:
+        finite = _move(layer, seen)
     else:
-        _move(layer, BatchStats(mean, var, seen.values), finite)
+        finite = torch.isfinite(seen.mean + seen.var)
+        layer._waiting = _join(layer._waiting, seen, finite)
+    # An exported program cannot count in what is no buffer.
+    if not transformed and not torch.compiler.is_exporting() and (silent or not finite.all()):
+        _skip(layer, finite, silent)
+
+
+def count_empty(layer: Any) -> None:
+    """Count a batch without values, as torch does; it moves nothing else."""
+    if torch.compiler.is_compiling() or not (recomputing() or layer._waiting is not None):
+        layer.num_batches_tracked.add_(1)
 
 
 # Apart from `norm.running_stats.moved`: in float64 and in place, and on the host in a tenth of the time.
-def _move(layer: Any, seen: BatchStats, finite: torch.Tensor) -> None:
+def _move(layer: Any, seen: BatchStats) -> torch.Tensor:
+    """Move the running statistics; return for which features the new ones are finite in their own type, (f,)."""
     count = seen.values
     if not isinstance(count, torch.Tensor):
         count = torch.full((), count, device=seen.mean.device)
     count = count.double()
+    weight = 1 / (layer.num_batches_tracked + 1).double() if layer.momentum is None else layer.momentum
+    var = seen.var * (count / (count - 1).clamp(min=1)) if layer.unbiased else seen.var
+    places = layer.running_mean, layer.running_var
+    old = [running.double() for running in places]
+    new = [was + (batch - was) * weight for was, batch in zip(old, (seen.mean, var), strict=True)]
+    rounded = [value.to(running.dtype) for value, running in zip(new, places, strict=True)]
+    finite = torch.isfinite(rounded[0]) & torch.isfinite(rounded[1])
     moved = finite & (count > 1)
     layer.num_batches_tracked.add_(moved.any())
-    weight = 1 / layer.num_batches_tracked.clamp(min=1).double() if layer.momentum is None else layer.momentum
-    var = seen.var * (count / (count - 1).clamp(min=1)) if layer.unbiased else seen.var
-    for running, batch in ((layer.running_mean, seen.mean), (layer.running_var, var)):
-        old = running.double()
-        running.copy_(torch.where(moved, old + (batch - old) * weight, old))
+    for running, value in zip(places, rounded, strict=True):
+        running.copy_(torch.where(moved, value, running))
+    return finite
 
 
 def _moved_on_host(layer: Any, seen: BatchStats) -> bool:
@@ -104,7 +114,14 @@ def _skip(layer: Any, finite: torch.Tensor, silent: bool) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
-    layer.skipped.add_(~finite.all())
+    count_there(layer, finite.device)
+    layer._skipped.add_(~finite.all())
+
+
+def count_there(layer: Any, device: torch.device) -> None:
+    """Let the layer count on that device."""
+    if layer._skipped.device != device:
+        layer._skipped = torch.full((), layer.skipped, dtype=torch.long, device=device)
 
 
 def _join(before: BatchStats | tuple[()], seen: BatchStats, finite: torch.Tensor) -> BatchStats:
@@ -126,7 +143,9 @@ def waiting(layer: Any) -> Iterator[None]:
         layer._waiting = before
     if seen:
         with torch.no_grad():
-            _move(layer, seen, held(layer, seen.mean, seen.var))
+            finite = _move(layer, seen)
+            if not seen.mean.is_cpu or not finite.all():
+                _skip(layer, finite, not seen.mean.is_cpu)
 
 
 @contextmanager

@@ -36,7 +36,8 @@ def normalized(
 ) -> tuple[Tensor, BatchStats]:
     """activation(batch norm + residual) by the statistics of every process's values, each counting once.
 
-    In float64. The mean is of two parts, the sum's and what its rounding left, as in `formula`.
+    In float64. Where no process has any value the output is empty. The mean is of two parts, the sum's and what its
+    rounding left, as in `formula`.
     """
     reduced_axes, space = plan.reduced_axes, array_ops.of(x)
     mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
@@ -57,7 +58,7 @@ def normalized(
             / divisor
         )
         var = squares - mean_lo**2
-        if mask is None and not bool((count > 1).all()):
+        if mask is None and bool((count == 1).any()):
             raise DataError(
                 f"training needs more than 1 value of each feature over all processes, got {int(count.min())}: "
                 f"use a larger batch, or layer.eval()"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import prod
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,14 +17,14 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 def features(num_features: Any, axis: axes.Axis | None) -> tuple[int, ...]:
     """`num_features` as the shape of γ and β."""
-    shape = (num_features,) if isinstance(num_features, int) else tuple(num_features)
-    if not shape or not all(isinstance(n, int) and n > 0 for n in shape):
+    shape = (num_features,) if isinstance(num_features, Integral) else tuple(num_features)
+    if not shape or not all(isinstance(n, Integral) and n > 0 for n in shape):
         raise DataError(f"num_features must be a positive integer, or with axis= a tuple of them, got {num_features!r}")
     if axis is None and len(shape) > 1:
         raise DataError(f"num_features must be one integer, unless axis= names the reduced axes, got {num_features!r}")
     if axis is not None:
         axes.reduced(axis, 64)  # whether these are axes at all, each named once: an array has at most 64
-    return shape
+    return tuple(int(n) for n in shape)
 
 
 def options(eps: float, momentum: float | None, activation: Any, ghost: Any, renorm: Any, tracked: bool) -> None:
@@ -56,6 +57,11 @@ def reduced(layer: Any, x: Any) -> tuple[int, ...]:
         )
     else:
         reduced_axes = (0, *range(2, x.ndim))
+    if layer._ranks is not None and x.ndim not in layer._ranks:
+        raise DataError(
+            f"x must have {' or '.join(map(str, layer._ranks))} axes, as the layer that this one was converted from "
+            f"takes them, got shape {tuple(x.shape)}: batch it with x.unsqueeze(0), or use gammabeta.torch.BatchNorm"
+        )
     found = tuple(x.shape[i] for i in range(x.ndim) if i not in reduced_axes)
     if found != layer.features:
         raise DataError(
@@ -92,5 +98,10 @@ def shapes(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> lis
         f"{prefix}{name} must have shape {tuple(value.shape)}, got {tuple(state[prefix + name].shape)}: the state is "
         f"that of a layer with other features, and nothing of it was loaded here"
         for name, value in own.items()
-        if value is not None and prefix + name in state and state[prefix + name].shape != value.shape
+        if value is not None and prefix + name in state and not _loads(state[prefix + name].shape, value.shape)
     ]
+
+
+def _loads(given: Any, own: Any) -> bool:
+    """Whether `Module.load_state_dict` takes that shape: it makes a scalar of the first of (n,)."""
+    return bool(given == own) or (len(own) == 0 and len(given) == 1 and given[0] > 0)

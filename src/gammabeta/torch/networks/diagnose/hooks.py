@@ -16,7 +16,7 @@ from gammabeta.networks.diagnose.accumulator import LayerParameters, Moves, Shar
 from gammabeta.networks.diagnose.session import DiagnosisSession, Run
 from gammabeta.norm import formula
 from gammabeta.statistics import Moments
-from gammabeta.torch.networks import stat_layers
+from gammabeta.torch.networks import norm_kinds, stat_layers
 from gammabeta.torch.networks.diagnose import nonfinite, training_step
 
 Axes = tuple[int, ...]
@@ -33,6 +33,8 @@ class Watch(DiagnosisSession):
         try:
             for name, layer in self.layers.items():
                 handles.append(layer.register_forward_hook(partial(self._after, name), with_kwargs=True))
+                if follow := norm_kinds.follows(layer):
+                    handles.append(follow[-1].register_forward_pre_hook(partial(self._within, name)))
             with stat_layers.evaluating(self.model):
                 yield
         finally:
@@ -75,12 +77,18 @@ class Watch(DiagnosisSession):
         mask = self.mask(name, mask)
         reduced_axes = stat_layers.reduced(name, layer, x)
         self.given(name, *_moments(x.detach(), reduced_axes, mask))
-        if not isinstance(y, torch.Tensor):
+        if not isinstance(y, torch.Tensor) or norm_kinds.follows(layer):
             return
         if getattr(layer, "activation", None) == "relu":
             self.followed(name, "relu", partial(_shares, y.detach(), reduced_axes, mask))
         else:
             self.gave(name, y, partial(_shares, y.detach(), reduced_axes, mask))
+
+    def _within(self, name: str, act: Any, given: tuple[Any, ...]) -> None:
+        """What a norm with an activation inside gives that activation."""
+        y = given[0]
+        reduced_axes = stat_layers.reduced(name, self.layers[name], y)
+        self.gave(name, y, partial(_shares, y.detach(), reduced_axes, self.mask(name, None)))
 
 
 def _moments(x: torch.Tensor, reduced_axes: Axes, mask: torch.Tensor | None) -> tuple[Moments, int]:
