@@ -1,9 +1,9 @@
-"""Data frames of any library, through narwhals: column by column to NumPy, and back to the same kind.
+"""Data frames of any library, through narwhals: as blocks of columns, as one matrix, and back to the same kind.
 
-A frame is never turned into one array, which would copy it and give all columns one type. Columns come in blocks of one
-type, (rows, columns) each: a long column alone and where it lies, short ones side by side. What is made of them goes
-back into columns as they were: float32 stays float32, a nullable or Arrow type stays one, nulls stay null; integers and
-booleans become the float64 of their library.
+A statistic takes the columns in blocks of one type, (rows, columns) each, so that no type is widened and nothing large
+is copied: a long column alone and where it lies, short ones together. An image is one matrix of floats, as scikit-learn
+makes it of a frame, or it goes back into columns as they were: float32 stays float32, a nullable or Arrow type stays
+one, nulls stay null; integers and booleans become the float64 of their library.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Columns = list[int]
 
 BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
+WHOLE = 2**22  # elements of a frame of one type to copy at once: pandas takes 10 µs to find a column, polars 1
 ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
 _PLAIN = (nw.Float32, nw.Float64, nw.Int32, nw.Int64)
 
@@ -60,7 +61,10 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
         yield list(range(whole.shape[1])), whole, None
         return
     _refuse_odd(frame)
-    for places, series in _groups(frame):
+    plain, rest = _by_type(frame)
+    for places in plain:
+        yield places, _matrix(frame, places), None
+    for places, series in _groups(frame, rest):
         for start in range(0, len(frame), ROWS):
             parts = [s if len(frame) <= ROWS else s[start : start + ROWS] for s in series]
             if len(parts) == 1 and _is_wide_with_nulls(parts[0]):
@@ -69,6 +73,32 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
             else:
                 everything = len(frame) <= ROWS
                 yield places, _beside(parts), None if everything else np.arange(start, start + len(parts[0]))
+
+
+def matrix(x: Any, function: Callable[[Array, Columns, Array], Any]) -> Array:
+    """A new matrix of the images of a frame's blocks, of the floating type that scikit-learn makes of the frame.
+
+    That is the common type of a pandas frame's columns where NumPy has all their types, else float64.
+    `function(block, places, out)` writes the image of a block, in which nulls are NaN, to `out`.
+
+    Raises:
+        DataError: columns that are not numeric, named.
+    """
+    frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
+    whole, dtype = _together(frame), _image_type(frame)
+    if whole is not None:
+        out = np.empty_like(whole, dtype)
+        function(whole, list(range(whole.shape[1])), out)
+        return out
+    _refuse_odd(frame)
+    out = np.empty(frame.shape[::-1], dtype).T
+    for places, block in _numbers(frame):
+        consecutive = places[-1] - places[0] == len(places) - 1
+        part = out[:, places[0] : places[-1] + 1] if consecutive else np.empty_like(block, dtype)
+        function(block, places, part)
+        if not consecutive:
+            out[:, places] = part
+    return out
 
 
 def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
@@ -80,15 +110,14 @@ def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
         return _same_native(x, frame, _pandas_frame(frame, image) if _is_pandas(frame) else _replaced(frame, image))
     _refuse_odd(frame)
     columns: list[Array] = [np.empty(0)] * frame.shape[1]
-    for places, series in _groups(frame):
-        result = function(_beside(series), places)
+    for places, block in _numbers(frame):
+        result = function(block, places)
         for i, place in enumerate(places):
             columns[place] = result[:, i]
+    pairs = zip(frame.iter_columns(), columns, strict=True)
     if _is_pandas(frame):
-        pairs = zip(frame.iter_columns(), columns, strict=True)
         native = _pandas_frame(frame, dict(enumerate(_pandas_column(series, values) for series, values in pairs)))
     else:
-        pairs = zip(frame.iter_columns(), columns, strict=True)
         native = frame.with_columns(*(_column(series, values) for series, values in pairs)).to_native()
     return _same_native(x, frame, native)
 
@@ -103,21 +132,14 @@ def names(x: Any) -> list[Any]:
     return list(nw.from_native(x, eager_only=True).columns)
 
 
-def as_library(x: Any, library: str) -> Any:
-    """A frame as pandas' or polars' own, columns keeping their types."""
-    frame = nw.from_native(x, eager_only=True)
-    if library == "polars":
-        return frame.to_polars()
-    return frame.to_native() if _is_pandas(frame) else frame.to_pandas()
-
-
 def _is_pandas(frame: nw.DataFrame[Any]) -> bool:
     return bool(frame.implementation.is_pandas_like())
 
 
 def _refuse_odd(frame: nw.DataFrame[Any]) -> None:
     """Refuse columns that are not numeric."""
-    odd = [f"{s.name!r} ({_type(s)})" for s in frame.iter_columns() if _is_odd(s)]
+    rest = _by_type(frame)[1]
+    odd = [f"{s.name!r} ({_type(s)})" for s in (frame[:, i] for i in rest) if _is_odd(s)]
     if odd:
         more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
         raise DataError(
@@ -168,42 +190,95 @@ def _beside(series: list[nw.Series[Any]]) -> Array:
     return block.T
 
 
+def _numbers(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, Array]]:
+    """The blocks of a frame of numeric columns, all rows of each, NaN for nulls."""
+    plain, rest = _by_type(frame)
+    for places in plain:
+        yield places, _matrix(frame, places)
+    for places, series in _groups(frame, rest):
+        yield places, _beside(series)
+
+
+def _image_type(frame: nw.DataFrame[Any]) -> np.dtype[Any]:
+    """The floating type that scikit-learn gives to an array made of a frame."""
+    types = set(frame.to_native().dtypes) if _is_pandas(frame) else ()
+    if types and all(isinstance(t, np.dtype) and t.kind in "biuf" for t in types):
+        common = np.result_type(*types)
+        if common.kind == "f" and common.itemsize <= 8:
+            return common
+    return np.dtype(np.float64)
+
+
 def _together(frame: nw.DataFrame[Any]) -> Array | None:
     """A frame's values as one matrix, where all columns are of one type and that costs little.
 
-    A small frame's: one copy takes less time than going from column to column. And that of a pandas frame which is one
-    matrix in memory, row by row: columns that lie apart are best read together.
+    A frame of up to `WHOLE` elements: one copy takes less time than going from column to column. And a pandas frame
+    which is one matrix in memory, whatever its size.
     """
     rows, columns = frame.shape
-    if rows < 2 or columns < 2:
+    if not rows or not columns:
         return None
-    small = rows * columns <= BESIDE
-    if not _is_pandas(frame):
-        types = set(frame.schema.values())
-        plain = small and len(types) == 1 and (types.pop() in _PLAIN) and not any(_nulls(frame))
-        return frame.to_numpy() if plain else None
-    native = frame.to_native()
-    dtypes = set(native.dtypes)
-    if len(dtypes) > 1 or not isinstance(dtype := dtypes.pop(), np.dtype) or dtype.kind not in "biuf":
+    small = rows * columns <= WHOLE
+    native: Any = frame.to_native()
+    if _is_pandas(frame):
+        types = set(native.dtypes)
+        if len(types) > 1 or not isinstance(dtype := types.pop(), np.dtype) or dtype.kind not in "biuf":
+            return None
+        return native.to_numpy() if small or _is_one_matrix(native) else None
+    if not small or columns < 2 or len(types := set(frame.schema.values())) > 1 or types.pop() not in _PLAIN:
         return None
-    first = native.iloc[:, 0].to_numpy()
-    return native.to_numpy() if small or first.strides[0] > first.itemsize else None
+    return None if any(_nulls(frame)) else frame.to_numpy()
+
+
+def _is_one_matrix(native: Any) -> bool:
+    """Whether a pandas frame of one type is one array in memory."""
+    first, last = (native.iloc[:, i].to_numpy() for i in (0, -1))
+    return first.base is not None and first.base is last.base
 
 
 def _nulls(frame: nw.DataFrame[Any]) -> tuple[Any, ...]:
     """How many nulls each column has."""
+    native: Any = frame.to_native()
+    if frame.implementation.is_polars():
+        return tuple(native.null_count().row(0))
     return frame.select(nw.all().null_count()).row(0)
+
+
+def _by_type(frame: nw.DataFrame[Any]) -> tuple[list[Columns], Columns]:
+    """Columns that NumPy has a type for, in blocks of one type that fit `BESIDE`; and the other columns."""
+    native: Any = frame.to_native()
+    if _is_pandas(frame):
+        types = list(native.dtypes)
+        is_plain = [isinstance(t, np.dtype) and t.kind in "biuf" for t in types]
+    elif frame.implementation.is_polars():
+        types = native.dtypes
+        is_plain = [t in _PLAIN and not nulls for t, nulls in zip(frame.schema.values(), _nulls(frame), strict=True)]
+    else:
+        return [], list(range(frame.shape[1]))
+    same: dict[Any, Columns] = {}
+    for place in np.flatnonzero(is_plain).tolist():
+        same.setdefault(types[place], []).append(place)
+    most = max(1, BESIDE // max(1, len(frame)))
+    plain = [places[i : i + most] for places in same.values() for i in range(0, len(places), most)]
+    return plain, np.flatnonzero(~np.array(is_plain, bool)).tolist()
+
+
+def _matrix(frame: nw.DataFrame[Any], places: Columns) -> Array:
+    """Columns that NumPy has one type for, (rows, columns); a single one where it lies."""
+    table: Any = frame.to_native().iloc if _is_pandas(frame) else frame.to_native()
+    values: Array = table[:, places[0]].to_numpy()[:, None] if len(places) == 1 else table[:, places].to_numpy()
+    return values
 
 
 def _is_wide_with_nulls(series: nw.Series[Any]) -> bool:
     return series.dtype in (nw.Int64, nw.UInt64) and series.null_count() > 0
 
 
-def _groups(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
-    """Columns that make a block: of one type, so few that they fit `BESIDE`; a long column alone."""
+def _groups(frame: nw.DataFrame[Any], places_of: Columns) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
+    """Columns, of those named, that make a block: of one type, so few that they fit `BESIDE`; a long column alone."""
     most = max(1, BESIDE // max(1, len(frame)))
     waiting: dict[Any, tuple[Columns, list[nw.Series[Any]]]] = {}
-    for place, series in enumerate(frame.iter_columns()):
+    for place, series in ((place, frame[:, place]) for place in places_of):
         if most == 1 or _is_wide_with_nulls(series):
             yield [place], [series]
             continue

@@ -35,9 +35,9 @@ class MinMaxScaler(Scaler):
         extrema_: the `Extrema`, which add up.
         affine_: the `Affine` map of `transform`.
 
-    What is not as in scikit-learn: frames and tensors come back as in `StandardScaler`; the attributes are float64 for
-    float32 data too, and so is the bound (10 eps) under which a range counts as constant; a feature that was all NaN
-    does not stay NaN when values come.
+    What is not as in scikit-learn: tensors come back as tensors, frames as in `StandardScaler`; the attributes are
+    float64 for float32 data too, and so is the bound (10 eps) under which a range counts as constant; a feature that
+    was all NaN does not stay NaN when values come.
 
     >>> scaler = MinMaxScaler().fit([[-1.0, 2.0], [0.0, 6.0], [1.0, 18.0]])
     >>> scaler.transform([[0.0, 10.0]])
@@ -147,7 +147,7 @@ class MinMaxScaler(Scaler):
         return Affine(np.where(wide, 0.0, data_min), scale, np.where(wide, shift, low))
 
     def transform(self, X: Any) -> Any:
-        """Scale X: what comes in as an array, a frame or a tensor comes out as one of the same type."""
+        """Scale X: an array or a tensor gives one of the same type, a frame what `set_output` asks for."""
         now = self._now()
         return now._applied(X, now.affine_, copy=now.copy, forward=True)
 

@@ -56,9 +56,11 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         moments_: the exact `Moments`, which add up and can be taken away.
         affine_: the `Affine` map of `transform`.
 
-    What is not as in scikit-learn: data frames come back as frames of their own library, columns keeping their types,
-    and tensors as tensors on their device. `set_output(transform="default")` makes arrays of frames, as scikit-learn
-    does without being asked. Negative weights are refused. NaN is left out of the fit and stays in the image.
+    Data frames become arrays, or what `set_output` asks for, as in scikit-learn; `set_output(transform="same")` gives
+    back the same kind of frame, with its types, nulls, index and names.
+
+    What is not as in scikit-learn: tensors come back as tensors on their device. Negative weights are refused. NaN is
+    left out of the fit and stays in the image.
 
     >>> import numpy as np
     >>> scaler = StandardScaler().fit([[0.0, 1.0], [0.0, 3.0], [3.0, 5.0], [3.0, 7.0]])
@@ -200,7 +202,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         return np.broadcast_to(mean, shape), np.broadcast_to(scale, shape)
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:
-        """Standardize X: what comes in as an array, a frame or a tensor comes out as one of the same type.
+        """Standardize X: an array or a tensor gives one of the same type, a frame what `set_output` asks for.
 
         Args:
             X: as in `fit`.
