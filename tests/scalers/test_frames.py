@@ -13,8 +13,9 @@ import sklearn
 import sklearn.preprocessing as theirs
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 
 import gammabeta as gb
@@ -367,6 +368,53 @@ def test_column_transformer_and_union(output):
             np.asarray(got, float), np.asarray(expected, float), atol=60 * np.finfo(np.float32).eps
         )
         assert list(ours.get_feature_names_out()) == list(other.get_feature_names_out())
+
+
+TYPED = pd.DataFrame({"i": [1, 2, None, 4] * 5, "f": [1.5, None, 2.0, 7.0] * 5, "t": [True, False, None, True] * 5})
+KINDS = {
+    "nullable": lambda: TYPED.convert_dtypes(),
+    "pyarrow": lambda: TYPED.convert_dtypes(dtype_backend="pyarrow"),
+    "arrow types": lambda: pd.DataFrame(
+        {
+            str(kind): pd.array([1, 2, None, 4] * 5, dtype=pd.ArrowDtype(kind))
+            for kind in (pa.int8(), pa.uint64(), pa.float32(), pa.decimal128(9, 2))
+        }
+    ),
+    "narrow": lambda: TYPED.convert_dtypes().astype({"i": "UInt8", "f": "Float32"}),
+    "without nulls": lambda: TYPED.dropna().convert_dtypes(),
+    "beside NumPy's": lambda: TYPED.convert_dtypes().assign(g=np.arange(20.0)),
+}
+MODELS = {
+    "columns": lambda k: ColumnTransformer([("s", k.StandardScaler(), [0]), ("m", k.MinMaxScaler(), [1, 2])]),
+    "one column": lambda k: ColumnTransformer([("s", k.StandardScaler(), [0])]),
+    "union": lambda k: make_union(k.StandardScaler(), k.MinMaxScaler()),
+    "pipeline": lambda k: make_pipeline(k.StandardScaler(), SimpleImputer(), k.MinMaxScaler()),
+}
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nullable_columns_become_floats(kind, model, output):
+    frame = KINDS[kind]()
+    got, expected = (MODELS[model](k).set_output(transform=output).fit_transform(frame) for k in (gb, theirs))
+    assert type(got) is type(expected)
+    kinds = [list(x.dtypes) if output == "pandas" else x.dtype for x in (got, expected)]
+    assert kinds[0] == kinds[1]
+    assert np.asarray(got).dtype == np.float64
+    # sums of 20 values of size 7, and quotients by a deviation of 0.4 and more
+    np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=0, atol=1000 * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nullable_columns_are_searched_and_validated(kind):
+    frame, scores = KINDS[kind](), []
+    y = np.arange(len(frame)) % 2
+    for library in (gb, theirs):
+        model = make_pipeline(library.StandardScaler(), SimpleImputer(), LogisticRegression())
+        grid = GridSearchCV(model, {"standardscaler__with_std": [True, False]}, cv=2, error_score="raise").fit(frame, y)
+        scores.append([*grid.cv_results_["mean_test_score"], *cross_val_score(model, frame, y, cv=2)])
+    np.testing.assert_allclose(*scores, rtol=0, atol=1.01 / len(frame))  # one row may differ, as above
 
 
 def test_sample_weight_is_routed():

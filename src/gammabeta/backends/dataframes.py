@@ -143,7 +143,8 @@ def _refuse_odd(frame: nw.DataFrame[Any]) -> None:
     if odd:
         more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
         raise DataError(
-            f"every column must be numeric, got {', '.join(odd[:10])}{more}; leave them out or make numbers of them"
+            f"every column must be numeric, got {', '.join(odd[:10])}{more}; leave them out or make numbers of them, "
+            "of text with pandas.to_numeric or a cast"
         )
 
 
@@ -325,27 +326,3 @@ def _pandas_frame(frame: nw.DataFrame[Any], columns: Any) -> Any:
 def _same_native(x: Any, frame: nw.DataFrame[Any], native: Any) -> Any:
     """What was given as a narwhals frame comes back as one."""
     return nw.from_native(native, eager_only=True) if x is frame or isinstance(x, nw.DataFrame) else native
-
-
-def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array]]:
-    """A CSC matrix's stored values, column by column: places of columns, and by them values and their rows.
-
-    Both are (height, columns), of columns with about as many values; shorter ones are filled up with NaN and row −1.
-    """
-    heights = np.diff(x.indptr)
-    order = np.argsort(heights, kind="stable")
-    rising, at = heights[order], 0
-    while at < len(order):
-        # at most twice the shortest column's height, so that no more than half of a block is filling
-        least = int(rising[at])
-        fitting = int(np.searchsorted(rising, 2 * least, side="right")) - at
-        places = order[at : at + min(fitting, max(1, BESIDE // max(1, 2 * least)), 4096)]
-        at += len(places)
-        if len(places) == 1:
-            column = slice(x.indptr[places[0]], x.indptr[places[0] + 1])
-            yield places, x.data[column, None], x.indices[column, None]
-            continue
-        down = np.arange(heights[places[-1]])[:, None]
-        there = down < heights[places]
-        index = np.where(there, x.indptr[places] + down, 0)
-        yield places, np.where(there, x.data[index], np.nan), np.where(there, x.indices[index], -1)
