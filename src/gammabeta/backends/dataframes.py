@@ -6,7 +6,7 @@ makes it of a frame, or it goes back into columns as they were: float32 stays fl
 one, nulls stay null; integers and booleans become the float64 of their library.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -17,11 +17,12 @@ from gammabeta.errors import DataError, KindError
 
 Array = NDArray[Any]
 Columns = list[int]
+Placed = tuple[int, nw.Series[Any]]  # a column and its place in the frame
 
 BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
 WHOLE = 2**22  # elements of a frame of one type to copy at once: pandas takes 10 µs to find a column, polars 1
 ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
-_PLAIN = (nw.Float32, nw.Float64, nw.Int32, nw.Int64)
+_PLAIN = ("Float32", "Float64", "Int32", "Int64")
 
 
 def is_frame(x: Any) -> bool:
@@ -60,11 +61,10 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
     if whole is not None:
         yield list(range(whole.shape[1])), whole, None
         return
-    _refuse_odd(frame)
     plain, rest = _by_type(frame)
     for places in plain:
         yield places, _matrix(frame, places), None
-    for places, series in _groups(frame, rest):
+    for places, series in _groups(rest, len(frame)):
         for start in range(0, len(frame), ROWS):
             parts = [s if len(frame) <= ROWS else s[start : start + ROWS] for s in series]
             if len(parts) == 1 and _is_wide_with_nulls(parts[0]):
@@ -90,7 +90,6 @@ def matrix(x: Any, function: Callable[[Array, Columns, Array], Any]) -> Array:
         out = np.empty_like(whole, dtype)
         function(whole, list(range(whole.shape[1])), out)
         return out
-    _refuse_odd(frame)
     out = np.empty(frame.shape[::-1], dtype).T
     for places, block in _numbers(frame):
         consecutive = places[-1] - places[0] == len(places) - 1
@@ -108,7 +107,6 @@ def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
     if whole is not None:
         image = function(whole, list(range(whole.shape[1])))
         return _same_native(x, frame, _pandas_frame(frame, image) if _is_pandas(frame) else _replaced(frame, image))
-    _refuse_odd(frame)
     columns: list[Array] = [np.empty(0)] * frame.shape[1]
     for places, block in _numbers(frame):
         result = function(block, places)
@@ -136,10 +134,9 @@ def _is_pandas(frame: nw.DataFrame[Any]) -> bool:
     return bool(frame.implementation.is_pandas_like())
 
 
-def _refuse_odd(frame: nw.DataFrame[Any]) -> None:
+def _refuse_odd(columns: Sequence[nw.Series[Any]]) -> None:
     """Refuse columns that are not numeric."""
-    rest = _by_type(frame)[1]
-    odd = [f"{s.name!r} ({_type(s)})" for s in (frame[:, i] for i in rest) if _is_odd(s)]
+    odd = [f"{s.name!r} ({_type(s)})" for s in columns if _is_odd(s)]
     if odd:
         more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
         raise DataError(
@@ -196,7 +193,7 @@ def _numbers(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, Array]]:
     plain, rest = _by_type(frame)
     for places in plain:
         yield places, _matrix(frame, places)
-    for places, series in _groups(frame, rest):
+    for places, series in _groups(rest, len(frame)):
         yield places, _beside(series)
 
 
@@ -226,9 +223,14 @@ def _together(frame: nw.DataFrame[Any]) -> Array | None:
         if len(types) > 1 or not isinstance(dtype := types.pop(), np.dtype) or dtype.kind not in "biuf":
             return None
         return native.to_numpy() if small or _is_one_matrix(native) else None
-    if not small or columns < 2 or len(types := set(frame.schema.values())) > 1 or types.pop() not in _PLAIN:
+    if not small or columns < 2 or len(types := set(_types(frame))) > 1 or str(types.pop()) not in _PLAIN:
         return None
     return None if any(_nulls(frame)) else frame.to_numpy()
+
+
+def _types(frame: nw.DataFrame[Any]) -> list[Any]:
+    """The types of a frame's columns, its library's own where that is quicker."""
+    return list(frame.to_native().dtypes if frame.implementation.is_polars() else frame.schema.values())
 
 
 def _is_one_matrix(native: Any) -> bool:
@@ -245,23 +247,26 @@ def _nulls(frame: nw.DataFrame[Any]) -> tuple[Any, ...]:
     return frame.select(nw.all().null_count()).row(0)
 
 
-def _by_type(frame: nw.DataFrame[Any]) -> tuple[list[Columns], Columns]:
-    """Columns that NumPy has a type for, in blocks of one type that fit `BESIDE`; and the other columns."""
-    native: Any = frame.to_native()
-    if _is_pandas(frame):
-        types = list(native.dtypes)
-        is_plain = [isinstance(t, np.dtype) and t.kind in "biuf" for t in types]
-    elif frame.implementation.is_polars():
-        types = native.dtypes
-        is_plain = [t in _PLAIN and not nulls for t, nulls in zip(frame.schema.values(), _nulls(frame), strict=True)]
-    else:
-        return [], list(range(frame.shape[1]))
+def _by_type(frame: nw.DataFrame[Any]) -> tuple[list[Columns], list[Placed]]:
+    """Columns that NumPy has a type for, in blocks of one type that fit `BESIDE`; and the other columns, if numeric."""
     same: dict[Any, Columns] = {}
-    for place in np.flatnonzero(is_plain).tolist():
-        same.setdefault(types[place], []).append(place)
+    others: Columns = []
+    if _is_pandas(frame):
+        native: Any = frame.to_native()
+        for place, dtype in enumerate(native.dtypes):
+            is_plain = isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+            (same.setdefault(dtype, []) if is_plain else others).append(place)
+    elif frame.implementation.is_polars():
+        for place, (dtype, nulls) in enumerate(zip(_types(frame), _nulls(frame), strict=True)):
+            is_plain = not nulls and str(dtype) in _PLAIN
+            (same.setdefault(dtype, []) if is_plain else others).append(place)
+    else:
+        others = list(range(frame.shape[1]))
     most = max(1, BESIDE // max(1, len(frame)))
     plain = [places[i : i + most] for places in same.values() for i in range(0, len(places), most)]
-    return plain, np.flatnonzero(~np.array(is_plain, bool)).tolist()
+    columns = list(frame.iter_columns()) if not plain else [frame[:, place] for place in others]
+    _refuse_odd(columns)
+    return plain, list(zip(others, columns, strict=True))
 
 
 def _matrix(frame: nw.DataFrame[Any], places: Columns) -> Array:
@@ -275,11 +280,11 @@ def _is_wide_with_nulls(series: nw.Series[Any]) -> bool:
     return series.dtype in (nw.Int64, nw.UInt64) and series.null_count() > 0
 
 
-def _groups(frame: nw.DataFrame[Any], places_of: Columns) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
-    """Columns, of those named, that make a block: of one type, so few that they fit `BESIDE`; a long column alone."""
-    most = max(1, BESIDE // max(1, len(frame)))
+def _groups(columns: list[Placed], rows: int) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
+    """Columns that make a block: of one type, so few that they fit `BESIDE`; a long column alone."""
+    most = max(1, BESIDE // max(1, rows))
     waiting: dict[Any, tuple[Columns, list[nw.Series[Any]]]] = {}
-    for place, series in ((place, frame[:, place]) for place in places_of):
+    for place, series in columns:
         if most == 1 or _is_wide_with_nulls(series):
             yield [place], [series]
             continue
