@@ -188,8 +188,8 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         """
         if transform is not None:
             # scikit-learn's wrapper reads "transform", and its `clone` copies the whole dictionary
-            frames = transform != _SAME
-            self._sklearn_output_config = {"transform": transform} if frames else {"transform": "default", _SAME: True}
+            config: dict[str, Any] = {"transform": transform}
+            self._sklearn_output_config = {"transform": "default", _SAME: True} if transform == _SAME else config
         return self
 
     def _output(self) -> str:

@@ -46,7 +46,7 @@ class StatisticMixin(BaseEstimator):
     _fitted: ClassVar[tuple[str, ...]]  # the attributes that follow
 
     _peer: ClassVar[Any]  # scikit-learn's class
-    _summary: ClassVar[tuple[str, ...]]  # those of them which, with the rows, say what the statistic says
+    _summary: ClassVar[tuple[str, str]]  # those of them which, with the rows, say what the statistic says
 
     _parameters_read: ClassVar[dict[str, Callable[[Any], bool]]]  # what those that are no flags may be in a document
 
@@ -177,24 +177,22 @@ class StatisticMixin(BaseEstimator):
                 f"this {type(self).__name__} must have been fitted: it lacks {', '.join(needed)}; set them"
             )
         seen = np.asarray(arrays.to_numpy(self.n_samples_seen_))
-        weighted = seen.dtype.kind == "f"
-        if statistic is None or self._is_edited(statistic, weighted):
-            statistic = self._of_attributes(
-                *(np.asarray(arrays.to_numpy(getattr(self, n))) for n in self._summary), seen
-            )
-        return statistic, largest_count(seen), weighted
+        if statistic is None or self._is_edited(statistic):
+            first, second = (np.asarray(arrays.to_numpy(getattr(self, name))) for name in self._summary)
+            statistic = self._of_attributes(first, second, seen)
+        return statistic, largest_count(seen), seen.dtype.kind == "f"
 
-    def _is_edited(self, statistic: Any, weighted: bool) -> bool:
+    def _is_edited(self, statistic: Any) -> bool:
         """Whether an attribute is not the one that follows from the statistic."""
-        following = self._attributes_of(statistic, weighted)
+        following = self._attributes_of(statistic)
         return any(not _same(self.__dict__.get(name), value) for name, value in following.items())
 
-    def _attributes_of(self, statistic: Any, weighted: bool) -> dict[str, Any]:
+    def _attributes_of(self, statistic: Any) -> dict[str, Any]:
         """The attributes that say what the statistic says, as it gives them."""
         raise NotImplementedError
 
-    def _of_attributes(self, *summary: Any) -> Any:
-        """The statistic of attributes that were set by hand: those of `_summary`, and `n_samples_seen_`."""
+    def _of_attributes(self, first: Any, second: Any, seen: Any, /) -> Any:
+        """The statistic of attributes that were set by hand: the two of `_summary`, and `n_samples_seen_`."""
         raise NotImplementedError
 
     def to_sklearn(self) -> Any:
@@ -245,6 +243,7 @@ class StatisticMixin(BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the attributes of a pickle; warn as scikit-learn does if another version of the library made it."""
+        state = state.copy()
         version = state.pop("_gammabeta_version", None) or "before 0.1.0"
         if version != __version__:
             warnings.warn(

@@ -126,10 +126,10 @@ class MinMaxScaler(Scaler):
         self.min_ = self.feature_range[0] - self.data_min_ * self.scale_
         self.n_samples_seen_ = rows
 
-    def _attributes_of(self, e: Extrema, weighted: bool) -> dict[str, Any]:
+    def _attributes_of(self, e: Extrema) -> dict[str, Any]:
         return {"data_min_": e.min, "data_max_": e.max}
 
-    def _of_attributes(self, low: Any, high: Any, seen: Any) -> Extrema:
+    def _of_attributes(self, low: Any, high: Any, seen: Any, /) -> Extrema:
         return Extrema.between(low, high, np.where(np.isnan(low) & np.isnan(high), 0, seen))
 
     @classmethod

@@ -187,11 +187,11 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         first = counts.reshape(-1)[:1]
         self.n_samples_seen_ = first[0] if len(first) and (counts == first).all() else counts
 
-    def _attributes_of(self, m: Moments, weighted: bool) -> dict[str, Any]:
+    def _attributes_of(self, m: Moments) -> dict[str, Any]:
         ddof = self.__dict__.get("_var_ddof", self.ddof)
         return {"mean_": m.mean, "var_": m.with_ddof(ddof).var, "n_samples_seen_": m.count}
 
-    def _of_attributes(self, mean: Any, var: Any, seen: Any) -> Moments:
+    def _of_attributes(self, mean: Any, var: Any, seen: Any, /) -> Moments:
         return Moments.from_statistics(seen, mean, var, ddof=self.__dict__.get("_var_ddof", self.ddof))
 
     @classmethod
