@@ -149,7 +149,9 @@ class Affine(Immutable):
 
     def inverse(self) -> "Affine":
         """The map back: y ↦ (y − shift) / scale + center; where scale is 0, what was lost stays so and 1 divides."""
-        return Affine(self.shift, 1 / np.where(self.scale == 0, 1.0, self.scale), self.center)
+        with np.errstate(over="ignore"):
+            scale = 1 / np.where(self.scale == 0, 1.0, self.scale)  # infinite for what goes beyond float64
+        return Affine(self.shift, scale, self.center)
 
     def then(self, other: "Affine") -> "Affine":
         """This map and then the other, as one map."""

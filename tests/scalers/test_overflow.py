@@ -1,6 +1,7 @@
 """Numbers whose products overflow on the way to a finite result."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import gammabeta as gb
@@ -29,6 +30,12 @@ def test_what_is_constant_stays_so():
 @pytest.mark.parametrize("size", [GREATEST, 1.7e308, 1.2e308])
 @pytest.mark.parametrize("low", [0.0, -1.0])
 def test_a_range_wider_than_float64(size, low):
-    image = gb.MinMaxScaler((low, 1)).fit_transform([[-size], [0], [size]])
+    x = np.array([[-size, 1.0], [0, 2.0], [size, 3.0]])
+    scaler = gb.MinMaxScaler((low, 1)).fit(x)
+    image = scaler.transform(x)
     # the factor is subnormal: multiples of 2^-1074, by up to 2^1024
     np.testing.assert_allclose(image[:, 0], [low, low / 2 + 0.5, 1], rtol=0, atol=2.0**-50)
+    ends = np.array([[low, low], [1.0, 1.0]])
+    for given in (ends, pd.DataFrame(ends)):
+        np.testing.assert_array_equal(scaler.inverse_transform(given), x[::2])
+    assert not any(name == "_unit" for name in vars(scaler))

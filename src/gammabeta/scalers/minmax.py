@@ -17,6 +17,8 @@ from gammabeta.scalers.base import Array, Scaler
 from gammabeta.scalers.fitted_state import largest_count
 from gammabeta.statistics import Extrema, serialization
 
+_UNIT = 2.0**16
+
 
 class MinMaxScaler(Scaler):
     """Scale features to a range: y = (x − min) · (high − low) / (max − min) + low, rounded once to the result's type.
@@ -166,7 +168,26 @@ class MinMaxScaler(Scaler):
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`, but for what was clipped."""
         now = self._now()
-        return now._applied(X, now.affine_.inverse(), copy=now.copy, forward=False)
+        affine = now.affine_
+        wide = (affine.scale > 0) & (affine.scale < np.finfo(np.float64).tiny)
+        back = affine.inverse()
+        if wide.any():
+            back, now._unit = now._back_in_units(back, wide), _UNIT
+        return now._applied(X, back, copy=now.copy, forward=False)
+
+    def _back_in_units(self, back: Affine, wide: Array) -> Affine:
+        """The inverse map to multiples of `_UNIT`, in which a range wider than float64 is finite."""
+        low, high = self.feature_range
+        data_min, data_max = (np.asarray(arrays.to_numpy(v)) / _UNIT for v in (self.data_min_, self.data_max_))
+        width = np.where(wide, (data_max - data_min) / (high - low), back.scale / _UNIT)
+        return Affine(np.where(wide, low, back.center), width, np.where(wide, data_min, back.shift / _UNIT))
+
+    def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
+        image = super()._image(values, affine, out, forward)
+        unit = self.__dict__.get("_unit")
+        if unit is not None:
+            image *= unit
+        return image
 
     def _clipped(self, image: Array) -> Array:
         if not self.clip:
