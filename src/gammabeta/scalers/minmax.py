@@ -182,13 +182,6 @@ class MinMaxScaler(Scaler):
         width = np.where(wide, (data_max - data_min) / (high - low), back.scale / _UNIT)
         return Affine(np.where(wide, low, back.center), width, np.where(wide, data_min, back.shift / _UNIT))
 
-    def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
-        image = super()._image(values, affine, out, forward)
-        unit = self.__dict__.get("_unit")
-        if unit is not None:
-            image *= unit
-        return image
-
     def _clipped(self, image: Array) -> Array:
         if not self.clip:
             return image
