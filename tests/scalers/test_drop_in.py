@@ -97,7 +97,7 @@ _THEIRS = _swapped("sklearn.preprocessing.tests.test_data")
 for _module in COMPOSITIONS:
     _short = _module.rpartition(".")[2]
     _THEIRS |= {f"{_short}__{name.removeprefix('test_')}": test for name, test in _swapped(_module).items()}
-_SLOW = "test_estimator_checks__estimator_with_set_output"  # 28 s: every transformer of scikit-learn in a pipeline
+_SLOW = "test_estimator_checks__estimator_with_set_output"  # half a minute: all checks of an estimator, twice
 _THEIRS[_SLOW] = pytest.mark.long(_THEIRS[_SLOW])
 globals().update({name: test for name, test in _THEIRS.items() if name not in DESELECTED})
 
