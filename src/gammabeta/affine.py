@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
+_FAR = 2.0**1000
 
 
 class Affine(Immutable):
@@ -148,7 +149,9 @@ class Affine(Immutable):
 
     def inverse(self) -> "Affine":
         """The map back: y ↦ (y − shift) / scale + center; where scale is 0, what was lost stays so and 1 divides."""
-        return Affine(self.shift, 1 / np.where(self.scale == 0, 1.0, self.scale), self.center)
+        with np.errstate(over="ignore"):
+            scale = 1 / np.where(self.scale == 0, 1.0, self.scale)  # infinite for what goes beyond float64
+        return Affine(self.shift, scale, self.center)
 
     def then(self, other: "Affine") -> "Affine":
         """This map and then the other, as one map."""
@@ -189,9 +192,7 @@ class Affine(Immutable):
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """The divisor of standardization, float64: `m.with_ddof(ddof).std`, and 1 for constant features."""
-    scale = np.empty(m.shape)
-    rounding.divisors(m.count, m.mean, m.var, m.std, m.with_ddof(ddof).std, scale)
-    return scale
+    return _divisors(m, m.with_ddof(ddof).std)
 
 
 def constant(m: "Moments") -> NDArray[np.bool_]:
@@ -202,9 +203,17 @@ def constant(m: "Moments") -> NDArray[np.bool_]:
     That does not grow with the rows: n stays at 2¹⁴, and the deviation at 2⁻³⁸ of the mean, 6 ms of a Unix time. By
     scikit-learn's bound an hour of timestamps is constant once there are 10¹⁰ of them.
     """
-    scale = np.empty(m.shape)
-    rounding.divisors(m.count, m.mean, m.var, m.std, np.full(m.shape, np.inf), scale)
-    return np.equal(scale, 1)
+    return np.equal(_divisors(m, np.full(m.shape, np.inf)), 1)
+
+
+def _divisors(m: "Moments", deviation: Floats) -> Floats:
+    """`deviation`, and 1 where a feature is constant."""
+    mean, std, out = m.mean, m.std, np.empty(m.shape)
+    far = np.abs(mean) > _FAR
+    if far.any():  # n · mean could overflow: mean and deviation are compared in smaller units, which changes no digit
+        mean, std = (np.where(far, values * 2.0**-64, values) for values in (mean, std))
+    rounding.divisors(m.count, mean, m.var, std, deviation, out)
+    return out
 
 
 def minmax_scale(e: "Extrema") -> Floats:

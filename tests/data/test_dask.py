@@ -189,7 +189,7 @@ def test_a_scaler_of_frames_has_the_cores_bits(scaler, core):
     a, b = scaler().fit(frame), core().fit(FRAME)
     same_fit(a, b)
     image = a.transform(frame)
-    wanted = b.transform(FRAME)
+    wanted = b.set_output(transform="same").transform(FRAME)
     assert isinstance(image, dd.DataFrame) and image.divisions == frame.divisions and image.known_divisions
     pd.testing.assert_frame_equal(image.compute(), wanted, check_exact=True)
     pd.testing.assert_frame_equal(image._meta, wanted.iloc[:0])
@@ -228,7 +228,17 @@ def test_unknown_sizes_and_empty_chunks_stay(scaler, core):
     frame = collection()
     few = frame[frame["whole"] > 50]
     same_fit(scaler().fit(few), core().fit(FRAME[51:]))
-    pd.testing.assert_frame_equal(scaler().fit_transform(few).compute(), core().fit_transform(FRAME[51:]))
+    pd.testing.assert_frame_equal(
+        scaler().fit_transform(few).compute(), core().set_output(transform="same").fit_transform(FRAME[51:])
+    )
+
+
+def test_a_range_wider_than_float64_is_scaled_back():
+    x = np.array([[-1.2e308, 1.0], [0, 2.0], [1.2e308, 3.0]])
+    scaler, ends = ours.MinMaxScaler().fit(da.from_array(x, chunks=2)), np.array([[0.0, 0.0], [1.0, 1.0]])
+    same(scaler.inverse_transform(da.from_array(ends, chunks=1)), x[::2])
+    frame = pd.DataFrame(ends, columns=["a", "b"])
+    same(scaler.inverse_transform(dd.from_pandas(frame, npartitions=2)).compute().to_numpy(), x[::2])
 
 
 @pytest.mark.parametrize("copy", [True, False])

@@ -1,5 +1,6 @@
-"""Data frames through the scalers: the same kind, types, names and index out; and scikit-learn's compositions."""
+"""Data frames through the scalers: arrays as scikit-learn's, or the same kind of frame; scikit-learn's compositions."""
 
+import pickle
 from decimal import Decimal
 
 import narwhals as nw
@@ -12,8 +13,9 @@ import sklearn
 import sklearn.preprocessing as theirs
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 
 import gammabeta as gb
@@ -84,11 +86,16 @@ def floats(frame):
     return {name: dtype if dtype.is_float() else nw.Float64() for name, dtype in schema.items()}
 
 
+def same(scaler):
+    """A clone of a scaler which gives frames of the kind that it is given."""
+    return sklearn.clone(scaler).set_output(transform="same")
+
+
 @BOTH
 def test_same_kind_out(frame, scaler):
     values = as_array(frame)
     plain = sklearn.clone(scaler).fit(values)
-    fitted = sklearn.clone(scaler).fit(frame)
+    fitted = same(scaler).fit(frame)
     np.testing.assert_array_equal(fitted.scale_, plain.scale_)
     out = fitted.transform(frame)
     assert type(out) is type(frame)
@@ -109,19 +116,19 @@ def test_same_kind_out(frame, scaler):
 
 
 def test_pandas_types_and_index_stay():
-    out = gb.StandardScaler().fit_transform(pandas_nullable())
+    out = same(gb.StandardScaler()).fit_transform(pandas_nullable())
     assert [str(t) for t in out.dtypes] == ["Float32", "Float64", "float64"]
-    out = gb.StandardScaler().fit_transform(pandas_arrow())
+    out = same(gb.StandardScaler()).fit_transform(pandas_arrow())
     assert [str(t) for t in out.dtypes] == ["float[pyarrow]", "double[pyarrow]", "double[pyarrow]"]
     frame = FRAMES["pandas-float32"]()
     frame.attrs["kept"] = 1
-    out = gb.MinMaxScaler().fit_transform(frame)
+    out = same(gb.MinMaxScaler()).fit_transform(frame)
     pd.testing.assert_index_equal(out.index, frame.index)
     assert out.attrs == {"kept": 1}
 
 
 def test_arrow_metadata_stays():
-    assert gb.StandardScaler().fit_transform(arrow()).schema.metadata == {b"kept": b"yes"}
+    assert same(gb.StandardScaler()).fit_transform(arrow()).schema.metadata == {b"kept": b"yes"}
 
 
 @pytest.mark.parametrize("rows", [dataframes.ROWS // 8 + 3])
@@ -136,7 +143,7 @@ def test_long_frames_go_column_by_column(rows, monkeypatch):
     by_row = pd.DataFrame(np.ascontiguousarray(x), copy=False)
     np.testing.assert_array_equal(gb.StandardScaler().fit(by_row).mean_, gb.StandardScaler().fit(x).mean_)
     np.testing.assert_array_equal(
-        gb.StandardScaler().fit_transform(by_row).to_numpy(), gb.StandardScaler().fit_transform(x)
+        same(gb.StandardScaler()).fit_transform(by_row).to_numpy(), gb.StandardScaler().fit_transform(x)
     )
 
 
@@ -148,21 +155,21 @@ def test_long_integers_with_nulls_are_exact():
 
 def test_objects_that_are_numbers():
     frame = pd.DataFrame({"o": np.array([1, 2.5, None], dtype=object), "c": pd.Categorical([1, 2, 1])})
-    out = gb.StandardScaler().fit_transform(frame)
+    out = same(gb.StandardScaler()).fit_transform(frame)
     np.testing.assert_array_equal(out.to_numpy(), theirs.StandardScaler().fit_transform(frame))
     money = pl.DataFrame({"d": [Decimal("1.50"), Decimal("2.50")], "n": [None, None]})
-    out = gb.MinMaxScaler().fit_transform(money)
+    out = same(gb.MinMaxScaler()).fit_transform(money)
     assert out["d"].to_list() == [0, 1]
     assert out["n"].null_count() == 2
 
 
 def test_names_that_are_not_text():
-    out = gb.StandardScaler().fit_transform(pd.DataFrame(X))
+    out = same(gb.StandardScaler()).fit_transform(pd.DataFrame(X))
     assert list(out.columns) == [0, 1, 2, 3]
     columns = pd.MultiIndex.from_product([["a", "b"], ["x", "y"]])
     with pytest.raises(Exception, match="unique"):  # narwhals' words, in scikit-learn too
         gb.StandardScaler().fit(pd.DataFrame(X, columns=list("aabb")))
-    assert gb.StandardScaler().fit_transform(pd.DataFrame(X, columns=columns)).columns.equals(columns)
+    assert same(gb.StandardScaler()).fit_transform(pd.DataFrame(X, columns=columns)).columns.equals(columns)
 
 
 # What is refused
@@ -178,7 +185,7 @@ def test_columns_that_are_not_numeric_are_named(scaler, make):
 
 def test_a_column_that_changed_type_is_named():
     frame = pd.DataFrame(X, columns=NAMES)
-    scaler = gb.StandardScaler().fit(frame)
+    scaler = same(gb.StandardScaler()).fit(frame)
     changed = frame.assign(b=["text"] * N)
     with pytest.raises(gb.DataError, match=r"'b' \("):
         scaler.transform(changed)
@@ -236,17 +243,83 @@ def test_infinities(scaler, make):
 # set_output, and scikit-learn's compositions
 
 
-def test_set_output_is_obeyed_in_the_columns_types():
-    frame = FRAMES["pandas-mixed"]()
+@BOTH
+def test_default_output_is_scikit_learns(frame, scaler):
+    ours, other = sklearn.clone(scaler), peer(scaler)
+    got, expected = ours.fit_transform(frame), other.fit_transform(frame)
+    assert type(got) is type(expected) is np.ndarray
+    assert got.dtype == expected.dtype
+    # scikit-learn works in float32 where all columns have it: a sum of 60 values and a quotient, of size 5
+    eps = np.finfo(got.dtype if got.dtype == np.float32 else float).eps
+    np.testing.assert_allclose(got, expected, rtol=0, atol=300 * eps)
+    back, expected = ours.inverse_transform(got), other.inverse_transform(expected)
+    assert type(back) is np.ndarray and back.dtype == expected.dtype
+    np.testing.assert_array_equal(ours.transform(frame), got)
+    np.testing.assert_array_equal(got, ours.transform(as_array(frame)).astype(got.dtype))
+
+
+def peer(scaler):
+    """scikit-learn's scaler of the same name."""
+    return getattr(theirs, type(scaler).__name__)()
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+
+
+def test_arrays_out_do_not_align_by_index():
+    df = pd.DataFrame({"a": [1.0, 2.0, 4.0]}, index=[5, 6, 7])
+    scaler = gb.MinMaxScaler()
+    image = [0, 1 / 3, 1]
+    np.testing.assert_allclose(pd.DataFrame(scaler.fit_transform(df), columns=["a_scaled"])["a_scaled"], image)
+    np.testing.assert_allclose(df.reset_index(drop=True).assign(z=scaler.fit_transform(df))["z"], image)
+    np.testing.assert_allclose(gb.StandardScaler().fit_transform(df).std(axis=0), 1, rtol=1e-15)
+    np.testing.assert_allclose(scaler.fit_transform(df)[:2, 0], image[:2])
+    assert scaler.fit_transform(df).reshape(-1).shape == scaler.fit_transform(df).ravel().shape == (3,)
+    scaler.inverse_transform(scaler.transform(df)).ravel()
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+@pytest.mark.parametrize("globally", [True, False])
+@BOTH
+def test_set_output_gives_scikit_learns_frames(frame, scaler, output, globally):
+    def image(scaler):
+        if globally:
+            with sklearn.config_context(transform_output=output):
+                return scaler.fit_transform(frame)
+        return scaler.set_output(transform=output).fit_transform(frame)
+
+    got, expected = image(sklearn.clone(scaler)), image(peer(scaler))
+    assert type(got) is type(expected)
+    if not isinstance(frame, nw.DataFrame):  # whose names scikit-learn does not know
+        assert list(got.columns) == list(expected.columns)
+    assert list(got.dtypes) == list(expected.dtypes)
+    if output == "pandas":
+        pd.testing.assert_index_equal(got.index, expected.index)
+    np.testing.assert_allclose(got.to_numpy(), expected.to_numpy(), rtol=0, atol=300 * np.finfo(np.float32).eps)
+
+
+def test_set_output_can_change():
+    frame = FRAMES["pandas-nullable"]()
     scaler = gb.StandardScaler().fit(frame)
-    asked = scaler.set_output(transform="polars").transform(frame)
-    assert asked.dtypes == [pl.Float32, pl.Float64, pl.Float64, pl.Float64]
-    assert isinstance(scaler.set_output(transform="default").transform(frame), np.ndarray)
-    asked = scaler.set_output(transform="pandas").transform(nw.from_native(frame).to_polars())
-    assert [str(t) for t in asked.dtypes] == ["float32", "float64", "float64", "float64"]
-    with sklearn.config_context(transform_output="polars"):
-        assert isinstance(gb.StandardScaler().fit_transform(frame), pl.DataFrame)
-    assert isinstance(gb.StandardScaler().fit_transform(frame), pd.DataFrame)
+    assert isinstance(scaler.transform(frame), np.ndarray)
+    assert scaler.set_output() is scaler
+    kinds = {"same": pd.DataFrame, "polars": pl.DataFrame, "default": np.ndarray, "pandas": pd.DataFrame}
+    for transform, kind in kinds.items():
+        scaler.set_output(transform=transform)
+        for copy in (scaler, sklearn.clone(scaler).fit(frame), pickle.loads(pickle.dumps(scaler))):
+            assert type(copy.transform(frame)) is kind
+    with sklearn.config_context(transform_output="pandas"):
+        assert type(scaler.set_output(transform="default").transform(frame)) is np.ndarray
+        assert scaler.set_output(transform="same").transform(frame)["f"].dtype == "Float32"
+        assert scaler.set_output().transform(frame)["f"].dtype == "Float32"
+    with pytest.raises(ValueError, match="output config must be in"):
+        scaler.set_output(transform="excel").transform(frame)
+
+
+def test_a_pipeline_of_scalers_gives_the_same_kind():
+    frame = FRAMES["pandas-nullable"]()
+    model = make_pipeline(gb.StandardScaler(), gb.MinMaxScaler()).set_output(transform="same")
+    assert [str(t) for t in model.fit_transform(frame).dtypes] == ["Float32", "Float64", "float64"]
 
 
 def test_sparse_frames_are_matrices_as_in_scikit_learn():
@@ -295,6 +368,53 @@ def test_column_transformer_and_union(output):
             np.asarray(got, float), np.asarray(expected, float), atol=60 * np.finfo(np.float32).eps
         )
         assert list(ours.get_feature_names_out()) == list(other.get_feature_names_out())
+
+
+TYPED = pd.DataFrame({"i": [1, 2, None, 4] * 5, "f": [1.5, None, 2.0, 7.0] * 5, "t": [True, False, None, True] * 5})
+KINDS = {
+    "nullable": lambda: TYPED.convert_dtypes(),
+    "pyarrow": lambda: TYPED.convert_dtypes(dtype_backend="pyarrow"),
+    "arrow types": lambda: pd.DataFrame(
+        {
+            str(kind): pd.array([1, 2, None, 4] * 5, dtype=pd.ArrowDtype(kind))
+            for kind in (pa.int8(), pa.uint64(), pa.float32(), pa.decimal128(9, 2))
+        }
+    ),
+    "narrow": lambda: TYPED.convert_dtypes().astype({"i": "UInt8", "f": "Float32"}),
+    "without nulls": lambda: TYPED.dropna().convert_dtypes(),
+    "beside NumPy's": lambda: TYPED.convert_dtypes().assign(g=np.arange(20.0)),
+}
+MODELS = {
+    "columns": lambda k: ColumnTransformer([("s", k.StandardScaler(), [0]), ("m", k.MinMaxScaler(), [1, 2])]),
+    "one column": lambda k: ColumnTransformer([("s", k.StandardScaler(), [0])]),
+    "union": lambda k: make_union(k.StandardScaler(), k.MinMaxScaler()),
+    "pipeline": lambda k: make_pipeline(k.StandardScaler(), SimpleImputer(), k.MinMaxScaler()),
+}
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nullable_columns_become_floats(kind, model, output):
+    frame = KINDS[kind]()
+    got, expected = (MODELS[model](k).set_output(transform=output).fit_transform(frame) for k in (gb, theirs))
+    assert type(got) is type(expected)
+    kinds = [list(x.dtypes) if output == "pandas" else x.dtype for x in (got, expected)]
+    assert kinds[0] == kinds[1]
+    assert np.asarray(got).dtype == np.float64
+    # sums of 20 values of size 7, and quotients by a deviation of 0.4 and more
+    np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=0, atol=1000 * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nullable_columns_are_searched_and_validated(kind):
+    frame, scores = KINDS[kind](), []
+    y = np.arange(len(frame)) % 2
+    for library in (gb, theirs):
+        model = make_pipeline(library.StandardScaler(), SimpleImputer(), LogisticRegression())
+        grid = GridSearchCV(model, {"standardscaler__with_std": [True, False]}, cv=2, error_score="raise").fit(frame, y)
+        scores.append([*grid.cv_results_["mean_test_score"], *cross_val_score(model, frame, y, cv=2)])
+    np.testing.assert_allclose(*scores, rtol=0, atol=1.01 / len(frame))  # one row may differ, as above
 
 
 def test_sample_weight_is_routed():

@@ -489,7 +489,7 @@ def test_attributes_set_by_hand_are_obeyed(name):
     np.testing.assert_array_equal(scaler.inverse_transform([[3.0]]), other.inverse_transform([[3.0]]))
     # and one feature is broadcast, as forecasts of several steps are scaled back
     np.testing.assert_array_equal(scaler.inverse_transform([[3.0, 4.0]]), other.inverse_transform([[3.0, 4.0]]))
-    with pytest.raises(gb.StateError, match="attributes were set by hand"):
+    with pytest.raises(gb.StateError, match=r"it lacks .*n_samples_seen_; set them"):
         scaler.to_json()
     fitted = new(name).fit([[1.0], [3.0]])
     fitted.scale_[0] *= 2
@@ -638,7 +638,8 @@ def test_extra_memory(name, kind):
     # what cannot be read where it lies is copied in pieces of 1 MiB, some of them for each of two threads
     pieces = 2**23 if kind in ("integers", "strides") else 0
     assert peak(lambda: scaler.fit(x)) < 0.05 * bytes_in + pieces
-    bytes_out = bytes_in * (2 if kind == "integers" else 1)
+    # scikit-learn's type of a frame that is not of pandas is float64
+    bytes_out = bytes_in * (2 if kind in ("integers", "polars", "pyarrow") else 1)
     assert peak(lambda: scaler.transform(x)) < 1.05 * bytes_out + pieces
     if kind in ("array", "columns"):
         assert peak(lambda: scaler.set_params(copy=False).transform(x)) < 0.05 * bytes_in

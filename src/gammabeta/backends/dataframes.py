@@ -1,12 +1,12 @@
-"""Data frames of any library, through narwhals: column by column to NumPy, and back to the same kind.
+"""Data frames of any library, through narwhals: as blocks of columns, as one matrix, and back to the same kind.
 
-A frame is never turned into one array, which would copy it and give all columns one type. Columns come in blocks of one
-type, (rows, columns) each: a long column alone and where it lies, short ones side by side. What is made of them goes
-back into columns as they were: float32 stays float32, a nullable or Arrow type stays one, nulls stay null; integers and
-booleans become the float64 of their library.
+A statistic takes the columns in blocks of one type, (rows, columns) each, so that no type is widened and nothing large
+is copied: a long column alone and where it lies, short ones together. An image is one matrix of floats, as scikit-learn
+makes it of a frame, or it goes back into columns as they were: float32 stays float32, a nullable or Arrow type stays
+one, nulls stay null; integers and booleans become the float64 of their library.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -17,10 +17,12 @@ from gammabeta.errors import DataError, KindError
 
 Array = NDArray[Any]
 Columns = list[int]
+Placed = tuple[int, nw.Series[Any]]  # a column and its place in the frame
 
 BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
+WHOLE = 2**22  # elements of a frame of one type to copy at once: pandas takes 10 µs to find a column, polars 1
 ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
-_PLAIN = (nw.Float32, nw.Float64, nw.Int32, nw.Int64)
+_PLAIN = ("Float32", "Float64", "Int32", "Int64")
 
 
 def is_frame(x: Any) -> bool:
@@ -59,8 +61,10 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
     if whole is not None:
         yield list(range(whole.shape[1])), whole, None
         return
-    _refuse_odd(frame)
-    for places, series in _groups(frame):
+    plain, rest = _by_type(frame)
+    for places in plain:
+        yield places, _matrix(frame, places), None
+    for places, series in _groups(rest, len(frame)):
         for start in range(0, len(frame), ROWS):
             parts = [s if len(frame) <= ROWS else s[start : start + ROWS] for s in series]
             if len(parts) == 1 and _is_wide_with_nulls(parts[0]):
@@ -71,6 +75,31 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
                 yield places, _beside(parts), None if everything else np.arange(start, start + len(parts[0]))
 
 
+def matrix(x: Any, function: Callable[[Array, Columns, Array], Any]) -> Array:
+    """A new matrix of the images of a frame's blocks, of the floating type that scikit-learn makes of the frame.
+
+    That is the common type of a pandas frame's columns where NumPy has all their types, else float64.
+    `function(block, places, out)` writes the image of a block, in which nulls are NaN, to `out`.
+
+    Raises:
+        DataError: columns that are not numeric, named.
+    """
+    frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
+    whole, dtype = _together(frame), _image_type(frame)
+    if whole is not None:
+        out = np.empty_like(whole, dtype)
+        function(whole, list(range(whole.shape[1])), out)
+        return out
+    out = np.empty(frame.shape[::-1], dtype).T
+    for places, block in _numbers(frame):
+        consecutive = places[-1] - places[0] == len(places) - 1
+        part = out[:, places[0] : places[-1] + 1] if consecutive else np.empty_like(block, dtype)
+        function(block, places, part)
+        if not consecutive:
+            out[:, places] = part
+    return out
+
+
 def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
     """The frame of the same kind, names and index whose blocks are `function(block, places)`, arrays of floats."""
     frame: nw.DataFrame[Any] = nw.from_native(x, eager_only=True)
@@ -78,17 +107,15 @@ def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
     if whole is not None:
         image = function(whole, list(range(whole.shape[1])))
         return _same_native(x, frame, _pandas_frame(frame, image) if _is_pandas(frame) else _replaced(frame, image))
-    _refuse_odd(frame)
     columns: list[Array] = [np.empty(0)] * frame.shape[1]
-    for places, series in _groups(frame):
-        result = function(_beside(series), places)
+    for places, block in _numbers(frame):
+        result = function(block, places)
         for i, place in enumerate(places):
             columns[place] = result[:, i]
+    pairs = zip(frame.iter_columns(), columns, strict=True)
     if _is_pandas(frame):
-        pairs = zip(frame.iter_columns(), columns, strict=True)
         native = _pandas_frame(frame, dict(enumerate(_pandas_column(series, values) for series, values in pairs)))
     else:
-        pairs = zip(frame.iter_columns(), columns, strict=True)
         native = frame.with_columns(*(_column(series, values) for series, values in pairs)).to_native()
     return _same_native(x, frame, native)
 
@@ -103,25 +130,18 @@ def names(x: Any) -> list[Any]:
     return list(nw.from_native(x, eager_only=True).columns)
 
 
-def as_library(x: Any, library: str) -> Any:
-    """A frame as pandas' or polars' own, columns keeping their types."""
-    frame = nw.from_native(x, eager_only=True)
-    if library == "polars":
-        return frame.to_polars()
-    return frame.to_native() if _is_pandas(frame) else frame.to_pandas()
-
-
 def _is_pandas(frame: nw.DataFrame[Any]) -> bool:
     return bool(frame.implementation.is_pandas_like())
 
 
-def _refuse_odd(frame: nw.DataFrame[Any]) -> None:
+def _refuse_odd(columns: Sequence[nw.Series[Any]]) -> None:
     """Refuse columns that are not numeric."""
-    odd = [f"{s.name!r} ({_type(s)})" for s in frame.iter_columns() if _is_odd(s)]
+    odd = [f"{s.name!r} ({_type(s)})" for s in columns if _is_odd(s)]
     if odd:
         more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
         raise DataError(
-            f"every column must be numeric, got {', '.join(odd[:10])}{more}; leave them out or make numbers of them"
+            f"every column must be numeric, got {', '.join(odd[:10])}{more}; leave them out or make numbers of them, "
+            "of text with pandas.to_numeric or a cast"
         )
 
 
@@ -168,42 +188,103 @@ def _beside(series: list[nw.Series[Any]]) -> Array:
     return block.T
 
 
+def _numbers(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, Array]]:
+    """The blocks of a frame of numeric columns, all rows of each, NaN for nulls."""
+    plain, rest = _by_type(frame)
+    for places in plain:
+        yield places, _matrix(frame, places)
+    for places, series in _groups(rest, len(frame)):
+        yield places, _beside(series)
+
+
+def _image_type(frame: nw.DataFrame[Any]) -> np.dtype[Any]:
+    """The floating type that scikit-learn gives to an array made of a frame."""
+    types = set(frame.to_native().dtypes) if _is_pandas(frame) else ()
+    if types and all(isinstance(t, np.dtype) and t.kind in "biuf" for t in types):
+        common = np.result_type(*types)
+        if common.kind == "f" and common.itemsize <= 8:
+            return common
+    return np.dtype(np.float64)
+
+
 def _together(frame: nw.DataFrame[Any]) -> Array | None:
     """A frame's values as one matrix, where all columns are of one type and that costs little.
 
-    A small frame's: one copy takes less time than going from column to column. And that of a pandas frame which is one
-    matrix in memory, row by row: columns that lie apart are best read together.
+    A frame of up to `WHOLE` elements: one copy takes less time than going from column to column. And a pandas frame
+    which is one matrix in memory, whatever its size.
     """
     rows, columns = frame.shape
-    if rows < 2 or columns < 2:
+    if not rows or not columns:
         return None
-    small = rows * columns <= BESIDE
-    if not _is_pandas(frame):
-        types = set(frame.schema.values())
-        plain = small and len(types) == 1 and (types.pop() in _PLAIN) and not any(_nulls(frame))
-        return frame.to_numpy() if plain else None
-    native = frame.to_native()
-    dtypes = set(native.dtypes)
-    if len(dtypes) > 1 or not isinstance(dtype := dtypes.pop(), np.dtype) or dtype.kind not in "biuf":
+    small = rows * columns <= WHOLE
+    native: Any = frame.to_native()
+    if _is_pandas(frame):
+        types = set(native.dtypes)
+        if len(types) > 1 or not isinstance(dtype := types.pop(), np.dtype) or dtype.kind not in "biuf":
+            return None
+        return native.to_numpy() if small or _is_one_matrix(native) else None
+    if not small or columns < 2 or len(types := set(_types(frame))) > 1 or str(types.pop()) not in _PLAIN:
         return None
-    first = native.iloc[:, 0].to_numpy()
-    return native.to_numpy() if small or first.strides[0] > first.itemsize else None
+    return None if any(_nulls(frame)) else frame.to_numpy()
+
+
+def _types(frame: nw.DataFrame[Any]) -> list[Any]:
+    """The types of a frame's columns, its library's own where that is quicker."""
+    return list(frame.to_native().dtypes if frame.implementation.is_polars() else frame.schema.values())
+
+
+def _is_one_matrix(native: Any) -> bool:
+    """Whether a pandas frame of one type is one array in memory."""
+    first, last = (native.iloc[:, i].to_numpy() for i in (0, -1))
+    return first.base is not None and first.base is last.base
 
 
 def _nulls(frame: nw.DataFrame[Any]) -> tuple[Any, ...]:
     """How many nulls each column has."""
+    native: Any = frame.to_native()
+    if frame.implementation.is_polars():
+        return tuple(native.null_count().row(0))
     return frame.select(nw.all().null_count()).row(0)
+
+
+def _by_type(frame: nw.DataFrame[Any]) -> tuple[list[Columns], list[Placed]]:
+    """Columns that NumPy has a type for, in blocks of one type that fit `BESIDE`; and the other columns, if numeric."""
+    same: dict[Any, Columns] = {}
+    others: Columns = []
+    if _is_pandas(frame):
+        native: Any = frame.to_native()
+        for place, dtype in enumerate(native.dtypes):
+            is_plain = isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+            (same.setdefault(dtype, []) if is_plain else others).append(place)
+    elif frame.implementation.is_polars():
+        for place, (dtype, nulls) in enumerate(zip(_types(frame), _nulls(frame), strict=True)):
+            is_plain = not nulls and str(dtype) in _PLAIN
+            (same.setdefault(dtype, []) if is_plain else others).append(place)
+    else:
+        others = list(range(frame.shape[1]))
+    most = max(1, BESIDE // max(1, len(frame)))
+    plain = [places[i : i + most] for places in same.values() for i in range(0, len(places), most)]
+    columns = list(frame.iter_columns()) if not plain else [frame[:, place] for place in others]
+    _refuse_odd(columns)
+    return plain, list(zip(others, columns, strict=True))
+
+
+def _matrix(frame: nw.DataFrame[Any], places: Columns) -> Array:
+    """Columns that NumPy has one type for, (rows, columns); a single one where it lies."""
+    table: Any = frame.to_native().iloc if _is_pandas(frame) else frame.to_native()
+    values: Array = table[:, places[0]].to_numpy()[:, None] if len(places) == 1 else table[:, places].to_numpy()
+    return values
 
 
 def _is_wide_with_nulls(series: nw.Series[Any]) -> bool:
     return series.dtype in (nw.Int64, nw.UInt64) and series.null_count() > 0
 
 
-def _groups(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
+def _groups(columns: list[Placed], rows: int) -> Iterator[tuple[Columns, list[nw.Series[Any]]]]:
     """Columns that make a block: of one type, so few that they fit `BESIDE`; a long column alone."""
-    most = max(1, BESIDE // max(1, len(frame)))
+    most = max(1, BESIDE // max(1, rows))
     waiting: dict[Any, tuple[Columns, list[nw.Series[Any]]]] = {}
-    for place, series in enumerate(frame.iter_columns()):
+    for place, series in columns:
         if most == 1 or _is_wide_with_nulls(series):
             yield [place], [series]
             continue
@@ -250,27 +331,3 @@ def _pandas_frame(frame: nw.DataFrame[Any], columns: Any) -> Any:
 def _same_native(x: Any, frame: nw.DataFrame[Any], native: Any) -> Any:
     """What was given as a narwhals frame comes back as one."""
     return nw.from_native(native, eager_only=True) if x is frame or isinstance(x, nw.DataFrame) else native
-
-
-def sparse_blocks(x: Any) -> Iterator[tuple[Array, Array, Array]]:
-    """A CSC matrix's stored values, column by column: places of columns, and by them values and their rows.
-
-    Both are (height, columns), of columns with about as many values; shorter ones are filled up with NaN and row −1.
-    """
-    heights = np.diff(x.indptr)
-    order = np.argsort(heights, kind="stable")
-    rising, at = heights[order], 0
-    while at < len(order):
-        # at most twice the shortest column's height, so that no more than half of a block is filling
-        least = int(rising[at])
-        fitting = int(np.searchsorted(rising, 2 * least, side="right")) - at
-        places = order[at : at + min(fitting, max(1, BESIDE // max(1, 2 * least)), 4096)]
-        at += len(places)
-        if len(places) == 1:
-            column = slice(x.indptr[places[0]], x.indptr[places[0] + 1])
-            yield places, x.data[column, None], x.indices[column, None]
-            continue
-        down = np.arange(heights[places[-1]])[:, None]
-        there = down < heights[places]
-        index = np.where(there, x.indptr[places] + down, 0)
-        yield places, np.where(there, x.data[index], np.nan), np.where(there, x.indices[index], -1)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn import get_config
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
 from gammabeta import axes
@@ -17,10 +17,13 @@ from gammabeta.backends import arrays, dataframes
 from gammabeta.errors import DataError
 from gammabeta.scalers.fitted_state import StatisticMixin
 from gammabeta.statistics import Extrema, Moments
+from gammabeta.statistics.concat import concat_alike
 
 Array = NDArray[Any]
 
 _INFINITE = "Input X contains infinity or a value too large for {!r}."  # scikit-learn's words
+_SAME = "same"
+_FRAMES = ("pandas", "polars")
 FLOATS = [np.float64, np.float32, np.float16]
 
 
@@ -137,15 +140,16 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
 
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
         """X under the map, in X's kind; `forward` checks names and clips."""
-        container = self._container()
-        if container != "array" and self._is_frame(X):
+        output = self._output()
+        if self._is_frame(X):
             if forward or _permuted(self, X):
                 self._check_frame(X, False)
             if X.shape[1] != len(affine.center):
                 name, wanted = type(self).__name__, len(affine.center)
                 raise ValueError(f"X has {X.shape[1]} features, but {name} is expecting {wanted} features as input.")
-            image = dataframes.mapped(X, lambda block, places: self._image(block, affine[places], None, forward))
-            return dataframes.as_library(image, container) if container and forward else image
+            if output == "same":
+                return dataframes.mapped(X, lambda block, places: self._image(block, affine[places], None, forward))
+            return dataframes.matrix(X, lambda block, places, out: self._image(block, affine[places], out, forward))
         values = self._values(X, self._sparse_out, copy)
         if forward:
             self._check_features(X, values, False)
@@ -153,24 +157,59 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
             return self._sparse_image(values, forward)
         if values is X and not isinstance(X, np.ndarray):
             image = self._image(X, affine, X if X.is_floating_point() and not copy else None, forward)
-            return image if container in ("array", None) or not forward else arrays.to_numpy(image)
+            return arrays.to_numpy(image) if forward and output in _FRAMES else image
         writable = values.flags.writeable and values.dtype in FLOATS
         image = self._image(values, affine, values if writable and not copy else None, forward)
-        if forward and container not in ("array", None):
+        if forward and output in _FRAMES:
             return image  # scikit-learn's wrapper makes the frame
         return image if isinstance(X, np.ndarray) or not arrays.is_tensor(X) else arrays.like(X, image)
 
     _sparse_out: ClassVar[Any] = False
 
-    def _container(self) -> str | None:
-        """What `set_output` asks for: "pandas", "polars", "array" if an array was asked for; None if nothing was."""
-        own = getattr(self, "_sklearn_output_config", {}).get("transform")
-        asked = get_config()["transform_output"] if own is None else own
-        return str(asked) if asked != "default" else None if own is None else "array"
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Say what `transform` and `fit_transform` give for a data frame, as scikit-learn's method does.
+
+        Args:
+            transform: "default", an array; "pandas" or "polars", a frame of theirs; None changes nothing. And "same",
+                which scikit-learn does not know: the kind of frame that is given, with its columns' floating types,
+                nulls, index and names, of `inverse_transform` too.
+
+        Returns:
+            The scaler.
+
+        >>> import pandas as pd
+        >>> from gammabeta import MinMaxScaler
+        >>> frame = pd.DataFrame({"a": [1, None, 4]}, index=[5, 6, 7], dtype="Float32")
+        >>> MinMaxScaler().set_output(transform="same").fit_transform(frame)
+              a
+        5   0.0
+        6  <NA>
+        7   1.0
+        """
+        if transform is not None:
+            # scikit-learn's wrapper reads "transform", and its `clone` copies the whole dictionary
+            config: dict[str, Any] = {"transform": transform}
+            self._sklearn_output_config = {"transform": "default", _SAME: True} if transform == _SAME else config
+        return self
+
+    def _output(self) -> str:
+        """What `set_output`, or scikit-learn's configuration, asks for: "default", "same", "pandas" or "polars"."""
+        own = getattr(self, "_sklearn_output_config", {})
+        return _SAME if _SAME in own else str(own.get("transform", get_config()["transform_output"]))
+
+    _unit: float = 1.0  # what the images of a map are multiples of
+
+    def _rules(self) -> Any:
+        """An unfitted clone by whose `_image` blocks are mapped elsewhere, as by this scaler's."""
+        rules = clone(self)
+        rules._unit = self._unit
+        return rules
 
     def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
         image, infinite = affine._image(values, out, axis=self.axis)
         self._refuse_infinities(infinite, values.dtype)
+        if self._unit != 1:
+            image *= self._unit
         return self._clipped(image) if forward else image
 
     def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:
@@ -198,10 +237,9 @@ def side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
     for places, part in parts:
         key = tuple(places)
         blocks[key] = blocks[key] + part if key in blocks else part
-    if list(blocks) == [tuple(range(columns))]:
-        return blocks[tuple(range(columns))]
-    single = {place: part[i] for places, part in blocks.items() for i, place in enumerate(places)}
-    return type(single[0]).stack([single[place] for place in range(columns)])
+    order = [place for places in blocks for place in places]
+    together = concat_alike(list(blocks.values()))
+    return together if order == list(range(columns)) else together[np.argsort(order)]
 
 
 def _permuted(scaler: Scaler, X: Any) -> bool:

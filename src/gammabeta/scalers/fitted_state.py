@@ -5,8 +5,10 @@ a new `__dict__`; whoever reads more than one attribute reads them of a copy. Ro
 time are all counted.
 """
 
+import copy
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from math import prod
 from typing import Any, ClassVar, Self
@@ -14,9 +16,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
-from gammabeta import axes
+from gammabeta import __version__, axes
 from gammabeta.backends import arrays
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import serialization
@@ -41,6 +44,9 @@ class StatisticMixin(BaseEstimator):
     _statistic: ClassVar[str]  # the attribute that keeps it
     _format: ClassVar[str]  # the name of the document that `to_json` writes
     _fitted: ClassVar[tuple[str, ...]]  # the attributes that follow
+
+    _peer: ClassVar[Any]  # scikit-learn's class
+    _summary: ClassVar[tuple[str, str]]  # those of them which, with the rows, say what the statistic says
 
     _parameters_read: ClassVar[dict[str, Callable[[Any], bool]]]  # what those that are no flags may be in a document
 
@@ -93,7 +99,7 @@ class StatisticMixin(BaseEstimator):
                     new._refuse_others(statistic, getattr(learner, "feature_names_in_", None))
                 else:
                     new._name_features(learner.n_features_in_, getattr(learner, "feature_names_in_", None))
-            if new.__dict__.get(self._statistic) is not None:
+            if hasattr(new, "n_samples_seen_"):
                 before, before_rows, before_weighted = new._state()
                 statistic, rows, weighted = before + statistic, before_rows + rows, before_weighted or weighted
             new._set(statistic, rows, X, weighted=weighted)
@@ -116,7 +122,7 @@ class StatisticMixin(BaseEstimator):
         Raises:
             KindError: the other is of another class.
             DataError: it was fitted on other features.
-            StateError: one of them had its attributes set by hand, and has no statistic to add; or both together have
+            StateError: one of them had its attributes set by hand, and lacks some of them; or both together have
                 seen more than 2⁶² rows.
         """
         if type(other) is not type(self):
@@ -159,13 +165,96 @@ class StatisticMixin(BaseEstimator):
             self.feature_names_in_ = np.asarray(names, dtype=object)
 
     def _state(self) -> tuple[Any, int, bool]:
-        """The statistic, how many rows, and whether weights were among them."""
+        """The statistic, how many rows, and whether weights were among them.
+
+        The statistic is that of the attributes where these were set by hand.
+        """
         check_is_fitted(self)
         statistic = self.__dict__.get(self._statistic)
-        if statistic is None:
-            raise StateError(f"this {type(self).__name__} must have been fitted: its attributes were set by hand")
+        needed = [name for name in (*self._summary, "n_samples_seen_") if self.__dict__.get(name) is None]
+        if needed and (statistic is None or "n_samples_seen_" in needed):
+            raise StateError(
+                f"this {type(self).__name__} must have been fitted: it lacks {', '.join(needed)}; set them"
+            )
         seen = np.asarray(arrays.to_numpy(self.n_samples_seen_))
+        if statistic is None or self._is_edited(statistic):
+            first, second = (np.asarray(arrays.to_numpy(getattr(self, name))) for name in self._summary)
+            statistic = self._of_attributes(first, second, seen)
         return statistic, largest_count(seen), seen.dtype.kind == "f"
+
+    def _is_edited(self, statistic: Any) -> bool:
+        """Whether an attribute is not the one that follows from the statistic."""
+        following = self._attributes_of(statistic)
+        return any(not _same(self.__dict__.get(name), value) for name, value in following.items())
+
+    def _attributes_of(self, statistic: Any) -> dict[str, Any]:
+        """The attributes that say what the statistic says, as it gives them."""
+        raise NotImplementedError
+
+    def _of_attributes(self, first: Any, second: Any, seen: Any, /) -> Any:
+        """The statistic of attributes that were set by hand: the two of `_summary`, and `n_samples_seen_`."""
+        raise NotImplementedError
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's own scaler with the same attributes, for what asks for its class, as converters to ONNX do.
+
+        >>> from gammabeta import MinMaxScaler
+        >>> type(MinMaxScaler().fit([[1.0], [3.0]]).to_sklearn())
+        <class 'sklearn.preprocessing._data.MinMaxScaler'>
+
+        Raises:
+            DataError: it scales along other axes than a table's rows.
+        """
+        now = self._now()
+        check_is_fitted(now)
+        if now.axis not in (None, 0) or len(now._shape) != 1:
+            raise DataError(f"scikit-learn's scalers are of tables: axis must be None, got {now.axis!r}")
+        given = now.get_params(deep=False)
+        theirs = self._peer(**{name: given[name] for name in self._peer().get_params()})
+        _copy_attributes(now, theirs, self._fitted)
+        return theirs
+
+    @classmethod
+    def from_sklearn(cls, scaler: Any) -> Self:
+        """A scaler with the parameters and attributes of a fitted one of scikit-learn's; it can learn on and merge.
+
+        Its statistic is exactly that of the attributes, `Moments.from_statistics`, which scikit-learn has rounded.
+
+        >>> from sklearn.preprocessing import StandardScaler as Theirs
+        >>> from gammabeta import StandardScaler
+        >>> StandardScaler.from_sklearn(Theirs().fit([[1.0], [3.0]])).mean_
+        array([2.])
+
+        Raises:
+            KindError: it is of another class.
+        """
+        if not isinstance(scaler, cls._peer):
+            raise KindError(f"scaler must be scikit-learn's {cls._peer.__name__}, got {type(scaler).__name__}")
+        check_is_fitted(scaler)
+        ours = cls(**scaler.get_params(deep=False))
+        _copy_attributes(scaler, ours, cls._fitted)
+        if all(getattr(ours, name, None) is not None for name in (*cls._summary, "n_samples_seen_")):
+            setattr(ours, cls._statistic, ours._state()[0])
+        return ours
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes and this library's version, for a pickle."""
+        return {**super().__getstate__(), "_gammabeta_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the attributes of a pickle; warn as scikit-learn does if another version of the library made it."""
+        state = state.copy()
+        version = state.pop("_gammabeta_version", None) or "before 0.1.0"
+        if version != __version__:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=f"{__version__} of gammabeta",
+                    original_sklearn_version=version,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
 
     def to_json(self) -> str:
         """The fitted scaler as JSON: parameters, feature names and the exact statistic; `from_json` reads it back.
@@ -231,6 +320,28 @@ class StatisticMixin(BaseEstimator):
     def _impossible(cls, statistic: Any, rows: int, weighted: bool) -> str:
         """Why no scaler can have seen so many rows with this statistic; "" if one can."""
         raise NotImplementedError
+
+
+def _copy_attributes(of: Any, to: Any, names: tuple[str, ...]) -> None:
+    """Copy what a scaler was fitted to, as NumPy's arrays, and the output that it was asked for."""
+    for name in (*names, "n_features_in_", "feature_names_in_"):
+        if hasattr(of, name):
+            setattr(to, name, copy.deepcopy(arrays.to_numpy(getattr(of, name))))
+    output = getattr(of, "_sklearn_output_config", None)
+    if output is not None:
+        to.set_output(transform=output.get("transform"))
+
+
+def _same(value: Any, following: Any) -> bool:
+    """Whether an attribute, None where it was not set, has the values that follow, in its own type."""
+    if value is None:
+        return True
+    value = np.asarray(arrays.to_numpy(value))
+    if value.shape not in ((), following.shape):
+        return False
+    if value.dtype.kind == "f":  # JAX's arrays may have 32 bits
+        following = following.astype(value.dtype)
+    return bool(np.all((value == following) | ((value != value) & (following != following))))
 
 
 def largest_count(counts: Any) -> int:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
+from sklearn import preprocessing
 from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,6 +16,8 @@ from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
 from gammabeta.scalers.fitted_state import largest_count
 from gammabeta.statistics import Extrema, serialization
+
+_UNIT = 2.0**16
 
 
 class MinMaxScaler(Scaler):
@@ -35,9 +38,11 @@ class MinMaxScaler(Scaler):
         extrema_: the `Extrema`, which add up.
         affine_: the `Affine` map of `transform`.
 
-    What is not as in scikit-learn: frames and tensors come back as in `StandardScaler`; the attributes are float64 for
-    float32 data too, and so is the bound (10 eps) under which a range counts as constant; a feature that was all NaN
-    does not stay NaN when values come.
+    Attributes may be set, and what is learned afterwards is added to `data_min_` and `data_max_` as they are.
+
+    What is not as in scikit-learn: tensors come back as tensors, frames as in `StandardScaler`; the attributes are
+    float64 for float32 data too, and so is the bound (10 eps) under which a range counts as constant; a feature that
+    was all NaN does not stay NaN when values come.
 
     >>> scaler = MinMaxScaler().fit([[-1.0, 2.0], [0.0, 6.0], [1.0, 18.0]])
     >>> scaler.transform([[0.0, 10.0]])
@@ -48,6 +53,8 @@ class MinMaxScaler(Scaler):
 
     _statistic, _format, _statistic_type = "extrema_", "gammabeta.minmax_scaler", Extrema
     _fitted = ("scale_", "min_", "n_samples_seen_", "data_min_", "data_max_", "data_range_")
+    _summary = ("data_min_", "data_max_")
+    _peer = preprocessing.MinMaxScaler
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "feature_range": [tuple],
         "copy": ["boolean"],
@@ -121,6 +128,12 @@ class MinMaxScaler(Scaler):
         self.min_ = self.feature_range[0] - self.data_min_ * self.scale_
         self.n_samples_seen_ = rows
 
+    def _attributes_of(self, e: Extrema) -> dict[str, Any]:
+        return {"data_min_": e.min, "data_max_": e.max}
+
+    def _of_attributes(self, low: Any, high: Any, seen: Any, /) -> Extrema:
+        return Extrema.between(low, high, np.where(np.isnan(low) & np.isnan(high), 0, seen))
+
     @classmethod
     def _impossible(cls, e: Extrema, rows: int, weighted: bool) -> str:
         if np.isinf(e.min).any() or np.isinf(e.max).any():
@@ -143,18 +156,31 @@ class MinMaxScaler(Scaler):
         data_min, low = arrays.to_numpy(now.__dict__.get("data_min_")), now.feature_range[0]
         if data_min is None or not np.array_equal(shift, low - data_min * scale, equal_nan=True):
             return Affine(0.0, scale, shift)
-        wide = np.isinf(arrays.to_numpy(now.data_range_))  # than float64, where no difference may be taken
-        return Affine(np.where(wide, 0.0, data_min), scale, np.where(wide, shift, low))
+        wide = np.isinf(arrays.to_numpy(now.data_range_))  # than float64: go by the middle, as `Affine.minmax` does
+        middle, high = data_min / 2 + arrays.to_numpy(now.data_max_) / 2, now.feature_range[1]
+        return Affine(np.where(wide, middle, data_min), scale, np.where(wide, low / 2 + high / 2, low))
 
     def transform(self, X: Any) -> Any:
-        """Scale X: what comes in as an array, a frame or a tensor comes out as one of the same type."""
+        """Scale X: an array or a tensor gives one of the same type, a frame what `set_output` asks for."""
         now = self._now()
         return now._applied(X, now.affine_, copy=now.copy, forward=True)
 
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`, but for what was clipped."""
         now = self._now()
-        return now._applied(X, now.affine_.inverse(), copy=now.copy, forward=False)
+        affine = now.affine_
+        wide = (affine.scale > 0) & (affine.scale < np.finfo(np.float64).tiny)
+        back = affine.inverse()
+        if wide.any():
+            back, now._unit = now._back_in_units(back, wide), _UNIT
+        return now._applied(X, back, copy=now.copy, forward=False)
+
+    def _back_in_units(self, back: Affine, wide: Array) -> Affine:
+        """The inverse map to multiples of `_UNIT`, in which a range wider than float64 is finite."""
+        low, high = self.feature_range
+        data_min, data_max = (np.asarray(arrays.to_numpy(v)) / _UNIT for v in (self.data_min_, self.data_max_))
+        width = np.where(wide, (data_max - data_min) / (high - low), back.scale / _UNIT)
+        return Affine(np.where(wide, low, back.center), width, np.where(wide, data_min, back.shift / _UNIT))
 
     def _clipped(self, image: Array) -> Array:
         if not self.clip:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import preprocessing
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.sparsefuncs import inplace_column_scale
@@ -40,7 +41,8 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     correctly rounded ones, whatever the order, pieces, threads or machines in which the data was seen.
 
     Args:
-        copy: False scales floating arrays in place where they can be written to. Infinities are found on the way, so
+        copy: False scales floating arrays in place where they can be written to; read-only ones, sparse ones too, are
+            copied as in scikit-learn. Infinities are found on the way, so
             that an array refused for them has been written over by then.
         with_mean: center. Sparse matrices are refused then.
         with_std: divide by the standard deviation, or by 1 where a feature is constant.
@@ -56,9 +58,14 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         moments_: the exact `Moments`, which add up and can be taken away.
         affine_: the `Affine` map of `transform`.
 
-    What is not as in scikit-learn: data frames come back as frames of their own library, columns keeping their types,
-    and tensors as tensors on their device. `set_output(transform="default")` makes arrays of frames, as scikit-learn
-    does without being asked. Negative weights are refused. NaN is left out of the fit and stays in the image.
+    Data frames become arrays, or what `set_output` asks for, as in scikit-learn; `set_output(transform="same")` gives
+    back the same kind of frame, with its types, nulls, index and names.
+
+    Attributes may be set: `transform` goes by `mean_` and `scale_`, and as in scikit-learn what is learned afterwards
+    is added to `mean_`, `var_` and `n_samples_seen_` as they are. `moments_` follows with the next rows.
+
+    What is not as in scikit-learn: tensors come back as tensors on their device. Negative weights are refused. NaN is
+    left out of the fit and stays in the image.
 
     >>> import numpy as np
     >>> scaler = StandardScaler().fit([[0.0, 1.0], [0.0, 3.0], [3.0, 5.0], [3.0, 7.0]])
@@ -73,6 +80,8 @@ class StandardScaler(CallbackSupportMixin, Scaler):
 
     _statistic, _format, _statistic_type = "moments_", "gammabeta.standard_scaler", Moments
     _fitted = ("mean_", "var_", "scale_", "n_samples_seen_")
+    _summary = ("mean_", "var_")
+    _peer = preprocessing.StandardScaler
     _sparse_out = "csr"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "copy": ["boolean"],
@@ -166,16 +175,24 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     def _of_sparse(self, values: Any, weights: Array | None) -> Moments:
         if self.with_mean:
             raise ValueError(_CENTER.format("center", "."))
-        moments: Moments = self._finite(sparse_moments(values.tocsc(), weights), values.dtype)
+        moments: Moments = self._finite(sparse_moments(values, weights), values.dtype)
         return moments
 
     def _publish(self, m: Moments, rows: int, weighted: bool) -> None:
         self.mean_ = m.mean.copy() if self.with_mean or self.with_std else None
         self.var_ = m.with_ddof(self.ddof).var.copy() if self.with_std else None
         self.scale_ = standard_scale(m, self.ddof) if self.with_std else None
+        self._var_ddof = self.ddof  # which may be set to another before the next rows come
         counts = m.count.copy() if weighted else m.count.astype(np.int64)
         first = counts.reshape(-1)[:1]
         self.n_samples_seen_ = first[0] if len(first) and (counts == first).all() else counts
+
+    def _attributes_of(self, m: Moments) -> dict[str, Any]:
+        ddof = self.__dict__.get("_var_ddof", self.ddof)
+        return {"mean_": m.mean, "var_": m.with_ddof(ddof).var, "n_samples_seen_": m.count}
+
+    def _of_attributes(self, mean: Any, var: Any, seen: Any, /) -> Moments:
+        return Moments.from_statistics(seen, mean, var, ddof=self.__dict__.get("_var_ddof", self.ddof))
 
     @classmethod
     def _impossible(cls, m: Moments, rows: int, weighted: bool) -> str:
@@ -200,7 +217,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         return np.broadcast_to(mean, shape), np.broadcast_to(scale, shape)
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:
-        """Standardize X: what comes in as an array, a frame or a tensor comes out as one of the same type.
+        """Standardize X: an array or a tensor gives one of the same type, a frame what `set_output` asks for.
 
         Args:
             X: as in `fit`.
@@ -220,6 +237,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
             raise ValueError(_CENTER.format("center", ".") if forward else _CENTER.format("uncenter", ""))
         self._refuse_infinities(np.isinf(values.data).any(), values.dtype)
         if self.scale_ is not None:
+            values = values if values.data.flags.writeable else values.copy()  # shared memory, as joblib's, is not
             inplace_column_scale(values, 1 / self.scale_ if forward else self.scale_)
         return values
 

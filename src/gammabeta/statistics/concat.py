@@ -19,17 +19,20 @@ def concat(parts: Sequence[tuple[Moments, Extrema]]) -> tuple[Moments, Extrema]:
     >>> moments.mean, extrema.max
     (array([2., 1., 5.]), array([3., 1., 5.]))
     """
-    moments, extrema = [m for m, _ in parts], [e for _, e in parts]
-    weight, total, squares = (
-        limbs.concatenate([getattr(m, name) for m in moments]) for name in ("_weight", "_sum", "_squares")
-    )
-    specials, counts = (
-        np.concatenate([m._specials for m in moments], 1),
-        np.concatenate([e._counts for e in extrema], 1),
-    )
-    low, high = (np.concatenate([getattr(e, name).reshape(-1) for e in extrema]) for name in ("_low", "_high"))
-    shape = (counts.shape[1],)
-    return Moments._of_limbs(shape, weight, total, squares, specials), Extrema._of_arrays(shape, low, high, counts)
+    return concat_alike([m for m, _ in parts]), concat_alike([e for _, e in parts])
+
+
+def concat_alike(parts: Sequence[Any]) -> Any:
+    """The statistics, all `Moments` or all `Extrema`, of all the parts' features in a row, as `concat` gives them."""
+    if isinstance(parts[0], Moments):
+        weight, total, squares = (
+            limbs.concatenate([getattr(m, name) for m in parts]) for name in ("_weight", "_sum", "_squares")
+        )
+        specials = np.concatenate([m._specials for m in parts], 1)
+        return Moments._of_limbs((specials.shape[1],), weight, total, squares, specials)
+    counts = np.concatenate([e._counts for e in parts], 1)
+    low, high = (np.concatenate([getattr(e, name).reshape(-1) for e in parts]) for name in ("_low", "_high"))
+    return Extrema._of_arrays((counts.shape[1],), low, high, counts)
 
 
 def of_columns(columns: Sequence[NDArray[Any]]) -> tuple[Moments, Extrema]:

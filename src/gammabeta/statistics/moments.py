@@ -18,6 +18,7 @@ from gammabeta.kernels import limbs, rounding, rounding_reference
 from gammabeta.kernels import moments as kernel
 from gammabeta.kernels.limbs import Limbs
 from gammabeta.statistics import serialization, state_check
+from gammabeta.statistics.summaries import sums_of_statistics
 from gammabeta.statistics.validation import (
     Counts,
     Floats,
@@ -166,6 +167,32 @@ class Moments(Immutable):
         if nan == "omit" and np.count_nonzero(specials[0]):
             specials[0] = 0
         return cls._of_limbs(shape, weight, total, squares, specials)
+
+    @classmethod
+    def from_statistics(cls, count: ArrayLike, mean: ArrayLike, var: ArrayLike, *, ddof: float = 0) -> Self:
+        """The moments of data of which only a summary is left: another tool's JSON, a client's, a layer's.
+
+        They are exactly those of the numbers given, Σw = count, Σw·x = count · mean and
+        Σw·x² = (count − ddof) · var + count · mean², so that `mean` and, with a ddof of 0, `var` are the same bits,
+        and they add up with all others. What was rounded before is not found again.
+
+        Args:
+            count: how many values each feature has, or the sum of their weights; finite and ≥ 0.
+            mean, var: finite, var ≥ 0; not looked at where the count is 0.
+            ddof: the divisor of `var` is count − ddof; 0 is the population's variance, 1 a sample's.
+
+        All three are real numbers, taken as float64, of one shape or broadcast to one: that of the features.
+
+        Raises:
+            DataError: a count, mean or variance that no data has, or shapes that do not go together.
+            KindError: they are not real numbers.
+
+        >>> clients = Moments.from_statistics(2, 1.0, 1.0) + Moments.from_statistics(6, 5.0, 1.0)
+        >>> clients
+        Moments(shape=(), count=8., mean=4., std=2.)
+        """
+        check_ddof(ddof)
+        return cls._of_limbs(*sums_of_statistics(count, mean, var, float(ddof)))
 
     @classmethod
     def stack(cls, parts: Sequence["Moments"]) -> Self:

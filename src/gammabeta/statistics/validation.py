@@ -1,7 +1,8 @@
 """Validation of the arguments of statistics, and sums of counts that refuse to overflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, prod
+from pathlib import PurePath
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -30,10 +31,46 @@ def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
     """x as an array of at least one dimension, the rule for NaN being known; with `stays` x itself, a tensor."""
     if nan_rule not in _RULES:
         raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
+    refuse_no_array(x)
     array = x if stays else np.asarray(arrays.to_numpy(x))
     if array.ndim == 0:
         raise DataError("statistics need an array of at least one dimension, got a single number; wrap it in a list")
     return array
+
+
+def refuse_no_array(x: Any) -> None:
+    """Raise `KindError`, which says what to call, if x is not a dense array, a sequence, a frame or a number."""
+    what = _instead(x)
+    if what:
+        kind = f"{type(x).__module__.partition('.')[0]}'s {type(x).__name__}".removeprefix("builtins's ")
+        raise KindError(f"statistics need a dense array of real numbers, got {kind}; {what}")
+
+
+def _instead(x: Any) -> str:
+    """What to call for data that is no dense array; "" for an array, or what NumPy makes one of."""
+    if isinstance(x, (np.ndarray, np.generic, list, tuple, int, float)):
+        return ""
+    if hasattr(x, "tocsr"):
+        return "take StandardScaler(with_mean=False).fit(x).moments_, or x.toarray()"
+    if isinstance(x, Mapping):
+        return "take the statistics of each of its values"
+    if isinstance(x, (str, bytes, PurePath)):
+        return "for a file call gammabeta.data.measure"
+    if arrays.kind(x) == "torch":
+        nested = getattr(x, "is_nested", False)
+        if nested or str(x.layout) != "torch.strided":
+            return "take x.values(), which are there" if nested else "take x.to_dense()"
+        return ""
+    if hasattr(x, "flat_values"):
+        return "take x.flat_values, which are there"
+    if hasattr(x, "dense_shape"):
+        return "take tensorflow.sparse.to_dense(x)"
+    known = any(hasattr(x, name) for name in ("__array__", "__array_interface__", "__dlpack__", "__buffer__"))
+    if known or isinstance(x, (Sequence, memoryview)) or arrays.kind(x) != "other":
+        return ""
+    if hasattr(x, "__iter__") or hasattr(x, "__getitem__"):
+        return "for a data set, a loader or an iterator of chunks call gammabeta.data.measure"
+    return "make an array of it" if np.asarray(x).dtype.kind == "O" else ""
 
 
 def refuse_nan(counts: Counts) -> None:

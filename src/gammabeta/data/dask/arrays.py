@@ -5,7 +5,6 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from sklearn.base import clone
 
 from gammabeta import axes
 from gammabeta.affine import Affine
@@ -72,7 +71,7 @@ def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.
     shape = [1 if i in reduced_axes else n for i, n in enumerate(x.shape)]
     chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))
     parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.scale, affine.shift)]
-    rules = clone(scaler).set_params(axis=None)  # the parameters' shape says which axes
+    rules = scaler._rules().set_params(axis=None)  # the parameters' shape says which axes
     meta = np.empty((0,) * x.ndim, dtype)
     return x.map_blocks(_image, *parameters, rules=rules, forward=forward, dtype=dtype, meta=meta)
 

@@ -7,7 +7,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pyarrow as pa
-from sklearn.base import clone
 
 from gammabeta.affine import Affine
 from gammabeta.backends import dataframes
@@ -75,7 +74,7 @@ def _refuse_infinity(frame: Any, number: int) -> None:
 
 def image(x: Any, scaler: Scaler, affine: Affine, forward: bool, meta: Any) -> Any:
     """The scaled x, a lazy frame, by a copy of the scaler as it is now. meta: an empty frame like the result."""
-    return x.map_partitions(_image, affine, rules=clone(scaler), forward=forward, meta=meta)
+    return x.map_partitions(_image, affine, rules=scaler._rules(), forward=forward, meta=meta)
 
 
 def _image(frame: Any, affine: Affine, *, rules: Scaler, forward: bool) -> Any:

@@ -53,7 +53,7 @@ class _OnDask(Scaler):
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
         if not (is_array(X) or is_frame(X)):
             return super()._applied(X, affine, copy=copy, forward=forward)
-        if self._container() is not None:
+        if self._output() not in ("default", "same"):
             raise KindError("a Dask collection comes back as one: set_output must be left alone, or compute X first")
         if is_array(X):
             axis = self.axis or 0
@@ -61,7 +61,8 @@ class _OnDask(Scaler):
             like = super()._applied(arrays.template(X, axis), affine, copy=True, forward=forward)
             return arrays.image(X, self, affine, forward, like.dtype)
         self._refuse_axis()
-        meta = super()._applied(X._meta_nonempty, affine, copy=True, forward=forward).iloc[:0]
+        of_frames: Any = self._now().set_output(transform="same")
+        meta = super(_OnDask, of_frames)._applied(X._meta_nonempty, affine, copy=True, forward=forward).iloc[:0]
         return partitions.image(X, self, affine, forward, meta)
 
     def _refuse_axis(self) -> None:
