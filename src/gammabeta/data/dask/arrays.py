@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.data.dask.reduction import Array, Boxes, Kinds, Part, boxed, of
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Scaler
@@ -73,7 +73,8 @@ def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.
     chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))
     parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.scale, affine.shift)]
     rules = clone(scaler).set_params(axis=None)  # the parameters' shape says which axes
-    meta = np.empty((0,) * x.ndim, dtype)
+    empty = np.ma.empty if masked.is_masked(x._meta) else np.empty
+    meta = empty((0,) * x.ndim, dtype)
     return x.map_blocks(_image, *parameters, rules=rules, forward=forward, dtype=dtype, meta=meta)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
+from gammabeta.backends import masked
 from gammabeta.data.core.source import Source
-from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, is_array, native
+from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, dtype_of, is_array, native
 from gammabeta.data.formats.record_batches import speaks_arrow, tables_of
 from gammabeta.data.io.peekable import PeekedIterable
 from gammabeta.errors import DataError, KindError
@@ -70,7 +71,7 @@ class BatchesSource(ArraySource):
         first = self._array(chunks.first, 1)
         if not first.ndim:
             raise DataError(f"each chunk must have at least one dimension, {chunks.name!r} gives single numbers")
-        self.shape, self.dtype = first.shape, first.dtype
+        self.shape, self.dtype = first.shape, dtype_of(first)
         self.rows, self.size = None, 0
 
     def over(self, axis: axes.Axis) -> "BatchesSource":
@@ -91,7 +92,7 @@ class BatchesSource(ArraySource):
         """The chunks as they come."""
         start = 0
         for array, done in self._arrays(range(1, len(self.shape))):
-            yield BlockChunk(array, self.place, start, done)
+            yield BlockChunk(masked.filled(array), self.place, start, done)
             start += len(array)
 
     def _arrays(self, alike: Sequence[int]) -> Iterator[tuple[NDArray[Any], int]]:
@@ -130,7 +131,7 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
     for array, done in chunks:
         unlike = held and (array.dtype != held[0].dtype or array.shape[1:] != held[0].shape[1:])
         if held and (unlike or size + array.nbytes > TOGETHER):
-            yield np.concatenate(held), at
+            yield _concatenated(held), at
             held, size = [], 0
         if array.nbytes > TOGETHER:
             yield array, done
@@ -138,7 +139,12 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
             held.append(array.copy())  # a generator may fill the same array again
             size, at = size + array.nbytes, done
     if held:
-        yield np.concatenate(held), at
+        yield _concatenated(held), at
+
+
+def _concatenated(held: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    joined: NDArray[Any] = (np.ma if any(map(masked.is_masked, held)) else np).concatenate(held)
+    return joined
 
 
 def _picked(chunk: Any, select: Select, name: str) -> Any:

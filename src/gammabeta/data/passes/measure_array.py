@@ -95,7 +95,7 @@ def _flat(part: S, length: int) -> S:
 
 
 def _refuse_infinity(source: ArraySource, part: Part) -> None:
-    at = np.argwhere(np.isinf(part.values))[0]
+    at = np.argwhere(np.isinf(masked.filled(part.values)))[0]
     value = float(part.values[tuple(at)])
     index = tuple(int(i) for i in at + part.start)
     place_among = tuple(index[i] for i in source.feature_axes)
