@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -50,7 +50,8 @@ def array_like(x: Any, path: Place | None = None, *, decode: bool = True) -> "Ar
     path = path or _name(x)
     attributes = getattr(x, "attrs", None)
     heard = decode and isinstance(attributes, Mapping)
-    return ArrayLikeSource(x, path, decoding(dict(attributes), _dtype(x), path) if heard else None)  # type: ignore
+    stored = cast("np.dtype[Any]", _dtype(x))
+    return ArrayLikeSource(x, path, decoding(dict(attributes), stored, path) if heard else None)
 
 
 class ArrayLikeSource(GridSource):
@@ -59,15 +60,15 @@ class ArrayLikeSource(GridSource):
     def __init__(self, array: Any, path: Place, decode: Decoding | None) -> None:
         self._decode = decode
         self._ends = tuple(map(int, array.shape))
-        stored = _dtype(array)
-        cell = _chunks(array) or _contiguous(self._ends, stored.itemsize)  # type: ignore[union-attr]
-        super().__init__(array, path, cell)
+        stored = cast("np.dtype[Any]", _dtype(array))
+        cell = _chunks(array) or _contiguous(self._ends, stored.itemsize)
+        super().__init__(array, path, cell, stored)
         self.dtype = self._dtype_of_values(stored)
 
-    def _dtype_of_values(self, stored: Any) -> np.dtype[Any]:
+    def _dtype_of_values(self, stored: np.dtype[Any]) -> np.dtype[Any]:
         """The type of what is read: netCDF4's variables give other values than those that are stored."""
         if stored.kind not in "iuf":
-            return np.dtype(stored)
+            return stored
         return dtype_of(self._read(tuple(slice(0, 1) for _ in self.shape)))
 
     def _read(self, at: tuple[slice, ...]) -> Any:

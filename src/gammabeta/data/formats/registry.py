@@ -10,7 +10,9 @@ from gammabeta.axes import Axis
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
+from gammabeta.data.formats.array_like import array_like, is_array_like, is_sparse, refuse_group
 from gammabeta.data.formats.csv import CsvSink, CsvSource
+from gammabeta.data.formats.hdf5 import hdf5_at, is_hdf5
 from gammabeta.data.formats.images import holds_images, images
 from gammabeta.data.formats.ipc import ArrowSink, ArrowSource
 from gammabeta.data.formats.iterables import batches
@@ -18,6 +20,7 @@ from gammabeta.data.formats.npy import NpySink, NpySource
 from gammabeta.data.formats.npz import npz_at
 from gammabeta.data.formats.parquet import ParquetSink, ParquetSource
 from gammabeta.data.formats.record_batches import table_of
+from gammabeta.data.formats.samples import is_map_style
 from gammabeta.data.formats.sliced_array import GridSource
 from gammabeta.data.formats.table import TableSource
 from gammabeta.data.formats.zarr import is_store, is_zarr, zarr, zarr_at
@@ -52,10 +55,13 @@ def _source_of(source: Any) -> Source:
         return GridSource(as_array(source), Path(type(source).__name__))
     if is_zarr(source):
         return zarr(source)
-    found = table_of(source)
+    found = table_of(_as_arrow(source))
     if found is not None:
         return found
-    if isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
+    refuse_group(source)
+    if is_array_like(source) or is_sparse(source):
+        return array_like(source)
+    if (isinstance(source, Iterable) or is_map_style(source)) and not isinstance(source, bytes | Mapping):
         return batches(source)
     raise KindError(
         "data must be a file, an array, a table, something that speaks Arrow or an iterable of chunks, "
@@ -63,9 +69,18 @@ def _source_of(source: Any) -> Source:
     )
 
 
+def _as_arrow(x: Any) -> Any:
+    """A column of pandas' as what speaks Arrow; all else as it is."""
+    if hasattr(x, "__arrow_array__"):
+        return pa.array(x)
+    return x.to_frame() if hasattr(x, "to_frame") and not hasattr(x, "__arrow_c_stream__") else x
+
+
 def _source_at(path: Place) -> Source:
     if is_store(path):
         return zarr_at(path)
+    if is_hdf5(path):
+        return hdf5_at(path)
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
         return images(path)
     form = kind_of(existing(path)).format

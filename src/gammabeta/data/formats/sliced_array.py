@@ -18,9 +18,11 @@ REGION_BYTES = 32 << 20  # read at once, but for larger chunks: to add a feature
 class GridSource(ArraySource):
     """An array that gives parts of itself by slices; `cell` is the shape of those that are best read whole."""
 
-    def __init__(self, array: Any, path: Place, cell: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, array: Any, path: Place, cell: Sequence[int] | None = None, dtype: np.dtype[Any] | None = None
+    ) -> None:
         self.path, self._array = path, array
-        self.shape, self.dtype = tuple(map(int, array.shape)), dtype_of(array)
+        self.shape, self.dtype = tuple(map(int, array.shape)), dtype or dtype_of(array)
         if not self.shape:
             raise DataError(f"an array of at least one dimension is needed, {str(path)!r} holds a single number")
         self._cell = tuple(cell or (1,) * len(self.shape))
