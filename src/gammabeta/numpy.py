@@ -97,8 +97,8 @@ class BatchNorm:
         """Normalize a batch: in training by its own statistics, which move the running ones; else by the running ones.
 
         Args:
-            x: float16, bfloat16, float32 or float64. It is kept, not copied, until `backward`. What a masked array hides
-                does not count, and y is masked there.
+            x: float16, bfloat16, float32 or float64. It is kept, not copied, until `backward`. What a masked array
+                hides does not count, and y is masked there.
             training: which statistics.
             mask: boolean, True where a value counts: of the shape of the reduced axes, or of x's with lengths of 1
                 allowed. Elsewhere y is 0. A batch with no value left moves nothing.

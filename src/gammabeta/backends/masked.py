@@ -61,7 +61,7 @@ def is_exact(x: Any) -> bool:
     if x.dtype.kind not in "iu" or x.dtype.itemsize < 8:
         return True
     present = x.compressed()
-    return not present.size or -_EXACT <= int(present.min()) and int(present.max()) <= _EXACT
+    return not present.size or (int(present.min()) >= -_EXACT and int(present.max()) <= _EXACT)
 
 
 def split(x: Any) -> tuple[Any, Array | None]:

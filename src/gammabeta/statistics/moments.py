@@ -161,7 +161,8 @@ class Moments(Immutable):
         if weights is None and present is None:
             sums = (place or kernel).sums(array, axis, nan == "omit")
         else:
-            factors = full_weights(np.broadcast_to(1.0, array.shape) if weights is None else weights, axis, array.shape, present)
+            given = np.broadcast_to(1.0, array.shape) if weights is None else weights
+            factors = full_weights(given, axis, array.shape, present)
             sums = kernel.weighted_sums(array, factors, axis, nan == "omit")
         weight, total, squares, specials = sums
         if nan == "raise":

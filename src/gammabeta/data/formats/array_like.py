@@ -18,11 +18,11 @@ from gammabeta.data.formats.cf import Decoding, decoding
 from gammabeta.data.formats.sliced_array import REGION_BYTES, GridSource, grown
 from gammabeta.data.io.paths import reason
 from gammabeta.data.io.remote import Place
-from gammabeta.errors import DataError, FileError, GammabetaError, KindError
+from gammabeta.errors import DataError, FileError, GammabetaError
 
 
 def is_array_like(x: Any) -> bool:
-    """Whether x has a shape, a dtype that NumPy has too, and `x[…]`; no frame, no column and no dtype of pandas' own."""
+    """Whether x has a shape, a dtype that NumPy has too, and `x[…]`; no frame or column of pandas."""
     if not hasattr(type(x), "__getitem__") or not hasattr(x, "dtype") or hasattr(x, "__arrow_array__"):
         return False
     shape = getattr(x, "shape", None)
@@ -149,5 +149,3 @@ def _chunks(x: Any) -> tuple[int, ...] | None:
 def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """The shape of a stretch of an array that lies row after row."""
     return grown((1,) * len(shape), shape, tuple(reversed(range(len(shape)))), REGION_BYTES // max(itemsize, 1))
-
-

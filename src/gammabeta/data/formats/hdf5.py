@@ -32,7 +32,7 @@ def hdf5_at(path: Place, *, decode: bool = True) -> ArrayLikeSource:
     """
     place, name = _split(path)
     if not isinstance(path, Path):
-        raise FileError(f"HDF5 and netCDF files are read from this machine's disks, {str(path)!r} is elsewhere; copy it")
+        raise FileError(f"HDF5 and netCDF files are read from this machine's disks, copy {str(path)!r}")
     existing(place)
     state = state_of(place)
     opened = _netcdf if place.suffix.lower() in NETCDF else _hdf5
@@ -58,7 +58,11 @@ def _hdf5(path: Path, name: str | None, decode: bool) -> ArrayLikeSource:
     found: list[str] = []
 
     def note(place: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.attrs.get("CLASS") != b"DIMENSION_SCALE":
+        if (
+            isinstance(item, h5py.Dataset)
+            and item.dtype.kind in "iuf"
+            and item.attrs.get("CLASS") != b"DIMENSION_SCALE"
+        ):
             found.append(place)
 
     file.visititems(note)
@@ -79,7 +83,9 @@ def _refuse_links(file: Any, name: str, path: Path, h5py: Any) -> None:
         place = f"{place}/{part}"
         link = file.get(place, getlink=True, default=None)
         if isinstance(link, h5py.ExternalLink):
-            raise DataError(f"{place!r} of {str(path)!r} must be in that file, it is a link to {link.filename!r}; open that")
+            raise DataError(
+                f"{place!r} of {str(path)!r} must be in that file, it is a link to {link.filename!r}; open that one"
+            )
 
 
 def _netcdf(path: Path, name: str | None, decode: bool) -> ArrayLikeSource:

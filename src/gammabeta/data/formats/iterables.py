@@ -41,7 +41,8 @@ def batches(chunks: Iterable[Any], select: Select = None, *, samples: bool | Non
     Raises:
         DataError: there is no chunk, or the first holds several things and `select` says not which; later, chunks
             that are not alike.
-        KindError: the chunks are neither arrays nor tables, or may be samples or batches. What the iterable raises passes through, with a note.
+        KindError: the chunks are neither arrays nor tables, or may be samples or batches. What the iterable raises
+            passes through, with a note.
 
     >>> import numpy as np, gammabeta as gb
     >>> loader = [(np.full((2, 3, 4, 4), 5.0), np.array([0, 1])) for _ in range(10)]
@@ -60,9 +61,9 @@ def batches(chunks: Iterable[Any], select: Select = None, *, samples: bool | Non
     first = pick(peeked.first)
     if samples or (gives == "samples" and _is_sample(first)):
         return SamplesSource(peeked, pick)
-    if is_array(first) or is_numbers(first):
-        if are_samples(sample_array(first, 1, peeked.name), gives, peeked.name):
-            return SamplesSource(peeked, pick)
+    alone = is_array(first) or is_numbers(first)
+    if alone and are_samples(sample_array(first, 1, peeked.name), gives, peeked.name):
+        return SamplesSource(peeked, pick)
     if is_array(first):
         return BatchesSource(peeked, pick)
     if speaks_arrow(first):

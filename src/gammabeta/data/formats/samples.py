@@ -49,9 +49,9 @@ def given_by(x: Any, select: Any) -> Gives:
 
 
 def _given_by_tensorflow(x: Any, select: Any) -> Gives:
-    """What a tf.data.Dataset gives: by the last of its transformations that makes batches or undoes them, or its source.
+    """What a tf.data.Dataset gives: by the last of its steps that makes batches or undoes them, or by its source.
 
-    Where none says it, by the shape that it declares: a vector of a known length is a sample, one of any length a batch.
+    Where none says it, by the shape that it declares: a vector of a known length is a sample, of any length a batch.
     """
     stage = x
     while stage is not None:
@@ -95,8 +95,8 @@ def are_samples(found: NDArray[Any], gives: Gives, name: str) -> bool:
         else (f"one sample of shape {shape}", f"a batch of {shape[0]} samples of shape {shape[1:]}")
     )
     raise KindError(
-        f"it must be known whether {name!r} gives samples or batches: its first item, an array of shape {shape}, may be "
-        f"{one}, or {several}; say which: gammabeta.data.batches(…, samples=True), or samples=False"
+        f"it must be known whether {name!r} gives samples or batches: its first item, an array of shape {shape}, may "
+        f"be {one}, or {several}; say which: gammabeta.data.batches(…, samples=True), or samples=False"
     )
 
 

@@ -31,9 +31,7 @@ FILLED_CHUNKS = 1_000
 FILLED_VALUES = 1 << 21
 
 
-def zarr(
-    store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise", decode: bool = True
-) -> "ZarrSource":
+def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise", decode: bool = True) -> "ZarrSource":
     """A Zarr array, by its folder, its address or itself, to be measured or scanned chunk by chunk.
 
     Args:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.backends import masked
 from gammabeta.data.core.infinities import infinity_error
 from gammabeta.data.formats.array import ArraySource, Part
 from gammabeta.data.io.prefetch import prefetch
