@@ -48,7 +48,7 @@ def test_the_ledger_and_scaling_follow_the_table(table, tmp_path):
 
 def test_patterns_and_folders_above_are_refused(table):
     for where in (table / "*" / "*.parquet", table.parent, table / "**" / "*.parquet"):
-        with pytest.raises(DataError, match="is a Delta table, .* name that folder by itself"):
+        with pytest.raises(DataError, match=r"is a Delta table, .* name that folder by itself"):
             data.moments(where)
     chosen = sorted(table.rglob("*.parquet"))
     assert data.moments(chosen).count.tolist() == [4]  # each named by its own name: as said
