@@ -1,7 +1,8 @@
 """Arrays in HDF5 and netCDF files, by path: "file.h5::/group/name", "file.nc::name", or a file that holds only one.
 
-HDF5 is read with h5py, netCDF with netCDF4, which also reads its classic format. Links and datasets that lead out of an
-HDF5 file are refused, since a file may come from anybody.
+HDF5 is read with h5py, netCDF with netCDF4, which also reads its classic format. AnnData's `.h5ad` is HDF5:
+"cells.h5ad" is its X, "cells.h5ad::layers/counts" a layer. Links and datasets that lead out of an HDF5 file are
+refused, since a file may come from anybody.
 """
 
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 from gammabeta.data.formats.array_like import ArrayLikeSource, array_like
 from gammabeta.data.formats.cf import decoding
+from gammabeta.data.formats.sparse_hdf5 import SparseGroup, is_sparse_group
 from gammabeta.data.io.paths import existing, reason, state_of
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError, FileError
 
-HDF5 = {".h5", ".hdf5", ".he5", ".hdf"}
+HDF5 = {".h5", ".hdf5", ".he5", ".h5ad"}
 NETCDF = {".nc", ".nc4", ".cdf"}
 _SHOWN = 20  # names of arrays in a message
 
@@ -66,9 +68,12 @@ def _hdf5(path: Path, name: str | None, decode: bool) -> ArrayLikeSource:
             found.append(place)
 
     file.visititems(note)
-    chosen = _chosen(path, name, found)
+    ann_data = path.suffix.lower() == ".h5ad"  # whose matrix is X, and the others in layers
+    chosen = "X" if ann_data and name is None else _chosen(path, name, found)
     _refuse_links(file, chosen, path, h5py)
     array = file.get(chosen)
+    if isinstance(array, h5py.Group) and is_sparse_group(array):
+        return array_like(SparseGroup(array, path), path)
     if not isinstance(array, h5py.Dataset):
         raise FileError(_absent(path, chosen, found))
     if array.external:

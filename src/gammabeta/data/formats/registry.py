@@ -10,7 +10,7 @@ from gammabeta.axes import Axis
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
-from gammabeta.data.formats.array_like import array_like, is_array_like, is_sparse, refuse_group
+from gammabeta.data.formats.array_like import array_like, is_ann_data, is_array_like, is_sparse, refuse_group
 from gammabeta.data.formats.csv import CsvSink, CsvSource
 from gammabeta.data.formats.geotiff import geotiff, is_geotiff
 from gammabeta.data.formats.hdf5 import hdf5_at, is_hdf5
@@ -72,6 +72,7 @@ def _source_of(source: Any) -> Source:
     found = table_of(_as_arrow(source))
     if found is not None:
         return found
+    source = source.X if is_ann_data(source) else source
     refuse_group(source)
     if is_array_like(source) or is_sparse(source):
         return array_like(source)
