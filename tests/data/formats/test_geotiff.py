@@ -1,9 +1,9 @@
 """GeoTIFF: pixels without a value are left out, bands are features, scales and offsets are applied."""
 
 import numpy as np
+import PIL.Image
 import pytest
 import rasterio
-from rasterio.transform import from_origin
 
 from gammabeta import Extrema, Moments, data
 from gammabeta.errors import DataError, FileError, KindError
@@ -16,7 +16,7 @@ def written(place, bands, then=lambda file: None, **options):
     """The place of a GeoTIFF of these bands, on which `then` has acted."""
     form = {"driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
     with rasterio.open(
-        place, "w", dtype=bands.dtype, transform=from_origin(0, 0, 1, 1), crs="EPSG:3857", **form, **options
+        place, "w", dtype=bands.dtype, transform=rasterio.Affine(1, 0, 0, 0, -1, 0), crs="EPSG:3857", **form, **options
     ) as file:
         file.write(bands)
         then(file)
@@ -57,6 +57,11 @@ def test_a_mask_of_its_own(tmp_path):
     place = written(tmp_path / "x.tif", BANDS, lambda file: file.write_mask(~NONE[0]))
     hidden = np.broadcast_to(NONE[0], BANDS.shape)
     assert data.moments(place) == Moments.of(np.ma.array(BANDS, mask=hidden), axis=(1, 2))
+
+
+def test_a_tiff_without_a_place_on_earth(tmp_path):
+    PIL.Image.fromarray(BANDS[0]).save(tmp_path / "x.tif")
+    assert data.moments(tmp_path / "x.tif") == Moments.of(BANDS[:1], axis=(1, 2))
 
 
 def test_what_is_no_geotiff(tmp_path):

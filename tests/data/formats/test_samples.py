@@ -138,3 +138,24 @@ def test_tensorflow_data_sets():
 def test_what_is_no_sample(items):
     with pytest.raises(KindError, match="each sample must be a number, numbers in lists or an array, item 1 of"):
         data.moments(batches(items, samples=True))
+
+
+def test_hugging_face():
+    datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets bring a hundred megabytes of others")
+    rows = datasets.Dataset.from_dict({"state": STATES.tolist(), "reward": [1, None, 3]})
+    for items in (rows, rows.with_format("numpy"), rows.with_format("torch")):
+        assert data.moments(batches(items, select="state")) == Moments.of(STATES)
+    assert data.moments(batches(rows, select="reward")).mean == 2
+    stream = rows.to_iterable_dataset()
+    assert data.moments(batches(stream, select="state", samples=True)) == Moments.of(STATES)
+    for items in (stream, stream.with_format("numpy").batch(3)):
+        with pytest.raises(KindError, match="it must be known whether 'IterableDataset' gives samples or batches"):
+            data.moments(batches(items, select="state"))
+
+
+def test_webdataset():
+    webdataset = pytest.importorskip("webdataset", reason="WebDataset is one of many that read tar shards")
+    items = webdataset.DataPipeline([{"state": row} for row in STATES])
+    assert data.moments(batches(items, select="state", samples=True)) == Moments.of(STATES)
+    with pytest.raises(KindError, match="gives samples or batches"):
+        data.moments(batches(items, select="state"))

@@ -4,6 +4,7 @@ GDAL's tags say which number stands for no value, or which pixels have none (a m
 scale and offset numbers become values.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,8 @@ def geotiff(path: str | Path, *, decode: bool = True) -> "GeotiffSource":
         import rasterio
     except ImportError:
         raise FileError(f"{str(path)!r} is read with rasterio: pip install 'gammabeta[raster]'") from None
-    with _reading(place):
+    with _reading(place), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # a place on Earth is not needed
         file = rasterio.open(place, driver="GTiff")
     source = GeotiffSource(file, place, decode)
     source.state = state

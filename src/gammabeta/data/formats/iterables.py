@@ -13,7 +13,15 @@ from gammabeta.backends import masked
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, dtype_of, is_array, native
 from gammabeta.data.formats.record_batches import speaks_arrow, tables_of
-from gammabeta.data.formats.samples import Indexed, are_samples, given_by, is_map_style, is_numbers, sample_array
+from gammabeta.data.formats.samples import (
+    Indexed,
+    are_samples,
+    given_by,
+    is_image,
+    is_map_style,
+    is_numbers,
+    sample_array,
+)
 from gammabeta.data.io.peekable import PeekedIterable, name_of
 from gammabeta.errors import DataError, KindError
 
@@ -33,8 +41,8 @@ def batches(chunks: Iterable[Any], select: Select = None, *, samples: bool | Non
             array, an image, numbers in lists, a number. `axis` then names axes of a sample that are reduced as well,
             `axis=(1, 2)` of images (c, h, w); every other place of a sample is a feature. False says that each item is
             a batch. Without it that is taken from the type of `chunks` where it says so: torch's and Hugging Face's
-            data sets give samples, a DataLoader batches, tf.data what its transformations make. Arrays of two and more
-            axes from other iterables are batches; what could be either is refused.
+            data sets with a length give samples, a DataLoader batches, tf.data what its transformations make. Arrays
+            of two and more axes from other iterables are batches; what could be either is refused.
 
     Chunks are asked for in the caller's thread, and none is kept when the next is asked for.
 
@@ -59,7 +67,7 @@ def batches(chunks: Iterable[Any], select: Select = None, *, samples: bool | Non
         return _picked(chunk, select, peeked.name)
 
     first = pick(peeked.first)
-    if samples or (gives == "samples" and _is_sample(first)):
+    if samples or (gives != "batches" and is_image(first)) or (gives == "samples" and _is_sample(first)):
         return SamplesSource(peeked, pick)
     alone = is_array(first) or is_numbers(first)
     if alone and are_samples(sample_array(first, 1, peeked.name), gives, peeked.name):
@@ -173,7 +181,7 @@ class SamplesSource(BatchesSource):
 
 
 def _is_sample(first: Any) -> bool:
-    return is_array(first) or is_numbers(first) or first is None or hasattr(first, "__array_interface__")
+    return is_array(first) or is_numbers(first) or first is None
 
 
 # Apart from core.batches: arrays are copied as they come, and must be of one type and shape to be joined.

@@ -39,13 +39,14 @@ def is_map_style(x: Any) -> bool:
 
 def given_by(x: Any, select: Any) -> Gives:
     """Whether an iterable gives samples or batches, by its type."""
-    if is_map_style(x) or _is(x, "datasets", "IterableDataset"):
+    if is_map_style(x):
         return "samples"
     if _is(x, "torch.utils.data", "DataLoader"):
         return "batches" if x.batch_sampler is not None else given_by(x.dataset, select)
     if hasattr(x, "element_spec"):
         return _given_by_tensorflow(x, select)
-    return "unknown" if _is(x, "torch.utils.data", "IterableDataset") else "probably batches"
+    streams = (("torch.utils.data", "IterableDataset"), ("datasets", "IterableDataset"))  # which may be batched
+    return "unknown" if any(_is(x, *stream) for stream in streams) else "probably batches"
 
 
 def _given_by_tensorflow(x: Any, select: Any) -> Gives:
@@ -111,7 +112,7 @@ def sample_array(found: Any, number: int, name: str) -> NDArray[Any]:
         return as_array(found)
     if found is None or isinstance(found, Real):
         return np.asarray(np.nan if found is None else found)
-    if hasattr(found, "__array_interface__"):
+    if is_image(found):
         return np.asarray(found)
     if isinstance(found, list | tuple):
         parts = [as_array(part) if is_array(part) else part for part in found]
@@ -125,6 +126,11 @@ def sample_array(found: Any, number: int, name: str) -> NDArray[Any]:
         f"each sample must be a number, numbers in lists or an array, item {number} of {name!r} is "
         f"{type(found).__name__}{inner}"
     )
+
+
+def is_image(x: Any) -> bool:
+    """Whether x is an image such as Pillow's, which no batch is."""
+    return hasattr(x, "__array_interface__") and not is_array(x)
 
 
 def is_numbers(x: Any) -> bool:
