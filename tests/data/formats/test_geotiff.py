@@ -16,7 +16,7 @@ def written(place, bands, then=lambda file: None, **options):
     """The place of a GeoTIFF of these bands, on which `then` has acted."""
     form = {"driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
     with rasterio.open(
-        place, "w", dtype=bands.dtype, transform=rasterio.Affine(1, 0, 0, 0, -1, 0), crs="EPSG:3857", **form, **options
+        place, "w", dtype=bands.dtype, transform=rasterio.Affine(2, 0, 5, 0, -2, 7), crs="EPSG:3857", **form, **options
     ) as file:
         file.write(bands)
         then(file)
