@@ -199,7 +199,7 @@ class GroupedMoments(Grouped[Moments]):
         """The moments of each group of rows of x; arguments and errors are those of `Moments.of`."""
         array = checked(x, nan)
         names, codes, rows, shape = _grouped(array, axis, groups)
-        array, present = without_mask(array, "weighted" if weights is not None else nan)
+        array, present = without_mask(array, fill=weights is None and nan == "omit")
         table = _rows(array, axis)
         if weights is None and present is None:
             sums = groupby_partitioned.sums(table, codes, rows, nan == "omit")

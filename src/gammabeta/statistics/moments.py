@@ -157,7 +157,7 @@ class Moments(Immutable):
         place = arrays.elsewhere(x) if weights is None else None
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.feature_axes(axis, array.ndim))
-        array, present = without_mask(array, "weighted" if weights is not None else nan)
+        array, present = without_mask(array, fill=weights is None and nan == "omit")
         if weights is None and present is None:
             sums = (place or kernel).sums(array, axis, nan == "omit")
         else:

@@ -41,15 +41,18 @@ def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
     return array
 
 
-def without_mask(array: Any, nan_rule: str) -> tuple[Any, Any]:
-    """A masked array as one with NaN where there is no value, and None; or its values, and weights of 0 and 1.
+def without_mask(array: Any, *, fill: bool) -> tuple[Any, Any]:
+    """A masked array as one with NaN where there is no value, and None; or its values, and True where one counts.
 
-    Weights are for what NaN cannot say: that NaN propagates, or is refused, where it is not masked; and for integers
+    The second is for what NaN cannot say: that NaN propagates, or is refused, where it is not masked; and for integers
     that float64 would round. An array without a mask stays itself.
+
+    Args:
+        fill: whether NaN is left out, so that it may stand for a masked value.
     """
     if not masked.is_masked(array):
         return array, None
-    if nan_rule == "omit" and masked.is_exact(array):
+    if fill and masked.is_exact(array):
         return masked.filled(array), None
     values, present = masked.split(array)
     return values, present
