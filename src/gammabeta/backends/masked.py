@@ -24,8 +24,8 @@ def is_masked(x: Any) -> bool:
 def read(x: Any) -> Any:
     """x, with its mask where one would be lost: netCDF4's variables and lists of masked arrays become masked arrays.
 
-    >>> read([np.ma.array([1.0, 2.0], mask=[False, True])]).count()
-    1
+    >>> read([np.ma.array([1.0, 2.0], mask=[False, True])]).tolist()
+    [[1.0, None]]
     """
     if isinstance(x, np.ndarray):
         return x

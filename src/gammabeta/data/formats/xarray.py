@@ -95,7 +95,7 @@ def to_xarray(statistic: Moments | Extrema, array: Any, dim: Dim | None = None) 
 
     >>> import xarray as xr
     >>> t = xr.DataArray([[1.0, 10.0], [3.0, 30.0]], dims=("time", "place"), coords={"place": ["a", "b"]})
-    >>> float(to_xarray(Moments.of(t.values), t, dim="time").mean.sel(place="b"))
+    >>> float(to_xarray(Moments.of(t.values), t, dim="time")["mean"].sel(place="b"))
     20.0
     """
     if not is_data_array(array):
