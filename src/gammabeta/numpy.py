@@ -114,17 +114,17 @@ class BatchNorm:
         x, present = masked.split(given)
         _, values, reduced_axes = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
         self._check(values, reduced_axes, training)
-        mask = None if mask is None else formula.broadcast_mask(array_ops.of(values), mask, values, reduced_axes)
-        mask = mask if present is None else present if mask is None else mask & present
+        valid: Any = None if mask is None else formula.broadcast_mask(array_ops.of(values), mask, values, reduced_axes)
+        valid = valid if present is None else present if valid is None else valid & present
         now = copy(self)  # another thread may move the running statistics, and all four go together
         gamma, beta, mean, var = (now._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
-            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, mask)
+            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, valid)
             self._move(batch, count)
         else:
             batch = Batch(mean, np.zeros(gamma.shape), var, 0)
-            y = self._by_running(values, reduced_axes, gamma, beta, batch, mask)
-        self._saved = _Saved(values, reduced_axes, mask, batch, training)
+            y = self._by_running(values, reduced_axes, gamma, beta, batch, valid)
+        self._saved = _Saved(values, reduced_axes, valid, batch, training)
         return cast(Array, masked.like(given, y))
 
     def backward(self, dy: ArrayLike) -> Gradients:

@@ -103,7 +103,7 @@ class Extrema(Immutable):
         place = arrays.elsewhere(x)
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.feature_axes(axis, array.ndim))
-        hidden = missing_counts(array, axis) if place is None else 0
+        hidden: Any = missing_counts(array, axis) if place is None else 0
         low, high, missing = (place or minmax).extent(masked.filled(array), axis)
         missing = missing - hidden
         if nan == "raise":

@@ -204,7 +204,7 @@ class GroupedMoments(Grouped[Moments]):
         if weights is None and present is None:
             sums = groupby_partitioned.sums(table, codes, rows, nan == "omit")
         else:
-            given = np.broadcast_to(1.0, array.shape) if weights is None else weights
+            given: ArrayLike = np.broadcast_to(1.0, array.shape) if weights is None else weights
             factors = _rows(full_weights(given, axis, array.shape, present), axis)
             sums = groupby_partitioned.weighted_sums(table, factors, codes, nan == "omit")
         specials = sums[3]

@@ -161,7 +161,7 @@ class Moments(Immutable):
         if weights is None and present is None:
             sums = (place or kernel).sums(array, axis, nan == "omit")
         else:
-            given = np.broadcast_to(1.0, array.shape) if weights is None else weights
+            given: ArrayLike = np.broadcast_to(1.0, array.shape) if weights is None else weights
             factors = full_weights(given, axis, array.shape, present)
             sums = kernel.weighted_sums(array, factors, axis, nan == "omit")
         weight, total, squares, specials = sums

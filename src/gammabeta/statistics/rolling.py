@@ -69,7 +69,7 @@ def rolling(
     check_ddof(ddof)
     features = array.shape[1:]
     table = array.reshape(len(array), prod(features))
-    present = None
+    present: NDArray[np.bool_] | None = None
     if masked.is_masked(table):
         if not masked.is_exact(table):
             raise KindError("masked integers must be within ±2^53, got larger ones; subtract a number from all first")

@@ -123,8 +123,8 @@ def full_weights(
 
     present: False where the data are masked, and the weight 0 for that; None for all.
     """
-    weights = masked.read(weights)
-    given = np.asarray(weights.filled(0) if masked.is_masked(weights) else weights)  # type: ignore[union-attr]
+    read: Any = masked.read(weights)
+    given = np.asarray(read.filled(0) if masked.is_masked(read) else read)
     if given.dtype.kind not in "biuf":
         raise KindError(f"weights must be real numbers, got dtype {given.dtype}")
     factors = given.astype(np.float64)

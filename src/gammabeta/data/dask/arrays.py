@@ -73,8 +73,8 @@ def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.
     chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))
     parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.scale, affine.shift)]
     rules = clone(scaler).set_params(axis=None)  # the parameters' shape says which axes
-    empty = np.ma.empty if masked.is_masked(x._meta) else np.empty
-    meta = empty((0,) * x.ndim, dtype)
+    meta: Any = np.empty((0,) * x.ndim, dtype)
+    meta = np.ma.array(meta) if masked.is_masked(x._meta) else meta
     return x.map_blocks(_image, *parameters, rules=rules, forward=forward, dtype=dtype, meta=meta)
 
 

@@ -14,6 +14,7 @@ from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, dtype_of, is_array, native
 from gammabeta.data.formats.record_batches import speaks_arrow, tables_of
 from gammabeta.data.formats.samples import (
+    Gives,
     Indexed,
     are_samples,
     given_by,
@@ -60,7 +61,7 @@ def batches(chunks: Iterable[Any], select: Select = None, *, samples: bool | Non
     >>> gb.data.moments(batches(robot, select="state", samples=True)).mean
     array([  1., 100.])
     """
-    gives = given_by(chunks, select) if samples is None else "samples" if samples else "batches"
+    gives: Gives = given_by(chunks, select) if samples is None else "samples" if samples else "batches"
     peeked = PeekedIterable(Indexed(chunks) if is_map_style(chunks) else chunks, name_of(chunks))
 
     def pick(chunk: Any) -> Any:
@@ -204,8 +205,9 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
 
 
 def _concatenated(held: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    joined: NDArray[Any] = (np.ma if any(map(masked.is_masked, held)) else np).concatenate(held)
-    return joined
+    if any(map(masked.is_masked, held)):
+        return np.asanyarray(np.ma.concatenate(held))
+    return np.concatenate(held)
 
 
 def _picked(chunk: Any, select: Select, name: str) -> Any:

@@ -22,7 +22,7 @@ class GridSource(ArraySource):
         self, array: Any, path: Place, cell: Sequence[int] | None = None, dtype: np.dtype[Any] | None = None
     ) -> None:
         self.path, self._array = path, array
-        self.shape, self.dtype = tuple(map(int, array.shape)), dtype or dtype_of(array)
+        self.shape, self.dtype = tuple(map(int, array.shape)), dtype_of(array) if dtype is None else dtype
         if not self.shape:
             raise DataError(f"an array of at least one dimension is needed, {str(path)!r} holds a single number")
         self._cell = tuple(cell or (1,) * len(self.shape))

@@ -58,8 +58,7 @@ def reduced_axes(array: Any, dim: Dim) -> tuple[int, ...]:
     Raises:
         DataError: there is no such dimension.
     """
-    several = not isinstance(dim, str) and isinstance(dim, Iterable)
-    names = tuple(dim) if several else (dim,)  # type: ignore[arg-type]
+    names: tuple[Any, ...] = tuple(dim) if isinstance(dim, Iterable) and not isinstance(dim, str) else (dim,)
     if names == (...,):
         return tuple(range(len(array.dims)))
     absent = [name for name in names if name not in array.dims]
