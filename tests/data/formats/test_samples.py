@@ -63,6 +63,11 @@ def test_numbers_are_samples(numbers):
     assert data.moments(batches(numbers, samples=True)).mean == 3
 
 
+def test_numbers_are_no_batches():
+    with pytest.raises(DataError, match="each chunk must have at least one dimension, 'list' gives single numbers"):
+        data.moments(batches([np.float64(3)], samples=False))
+
+
 def test_missing_numbers():
     assert data.moments(batches([1.0, None, 3.0], samples=True)).count == 2
     assert data.moments(batches([[1.0, None], [3.0, 4.0]], samples=True)).count.tolist() == [2, 1]
