@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from gammabeta import axes
 from gammabeta._util import charts, html
 from gammabeta._util.immutable import Immutable, frozen, short
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import affine as kernel
 from gammabeta.kernels import rounding
@@ -104,7 +104,7 @@ class Affine(Immutable):
                 parameters broadcast against x as NumPy's rules say.
 
         Returns:
-            `out`, or a new array of x's type if that is a floating one and of float64 if not.
+            `out`, or a new array of x's type if that is a floating one and of float64 if not; masked where x is.
 
         Raises:
             DataError: the features of x are not those of the map, or `out` cannot take the result.
@@ -119,6 +119,10 @@ class Affine(Immutable):
         if place is not None:
             mapped: tuple[Any, int] = place.image(x, parameters, self._constant_axes(tuple(x.shape), axis), out)
             return mapped
+        x = masked.read(x)
+        if masked.is_masked(x):
+            image, infinite = self._image(masked.filled(x), out, axis=axis)
+            return masked.like(x, image), infinite
         array = np.asarray(arrays.to_numpy(x))
         if not (array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"):
             raise KindError(f"an affine map takes real numbers, got dtype {array.dtype}")

@@ -7,14 +7,14 @@ they are the running ones. Every framework's layer is compared with this one.
 import warnings
 from copy import copy
 from math import prod
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
 from gammabeta._util import html
-from gammabeta.backends import array_ops
+from gammabeta.backends import array_ops, masked
 from gammabeta.conventions import TORCH, Convention
 from gammabeta.errors import DataError
 from gammabeta.kernels import batchnorm, reference
@@ -97,7 +97,8 @@ class BatchNorm:
         """Normalize a batch: in training by its own statistics, which move the running ones; else by the running ones.
 
         Args:
-            x: float16, bfloat16, float32 or float64. It is kept, not copied, until `backward`.
+            x: float16, bfloat16, float32 or float64. It is kept, not copied, until `backward`. What a masked array
+                hides does not count, and y is masked there.
             training: which statistics.
             mask: boolean, True where a value counts: of the shape of the reduced axes, or of x's with lengths of 1
                 allowed. Elsewhere y is 0. A batch with no value left moves nothing.
@@ -109,19 +110,22 @@ class BatchNorm:
             DataError: x has other features, no values, or in training one for each feature; the mask another shape.
             KindError: x is not of a floating type, or the mask not boolean. On any error nothing is updated.
         """
+        given = masked.read(x)
+        x, present = masked.split(given)
         _, values, reduced_axes = formula.checked(np.asarray(x), self._axis(np.ndim(x)), self.convention.eps)
         self._check(values, reduced_axes, training)
-        mask = None if mask is None else formula.broadcast_mask(array_ops.of(values), mask, values, reduced_axes)
+        valid: Any = None if mask is None else formula.broadcast_mask(array_ops.of(values), mask, values, reduced_axes)
+        valid = valid if present is None else present if valid is None else valid & present
         now = copy(self)  # another thread may move the running statistics, and all four go together
         gamma, beta, mean, var = (now._shaped(p) for p in ("gamma", "beta", "running_mean", "running_var"))
         if training:
-            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, mask)
+            y, batch, count = self._by_batch(values, reduced_axes, gamma, beta, valid)
             self._move(batch, count)
         else:
             batch = Batch(mean, np.zeros(gamma.shape), var, 0)
-            y = self._by_running(values, reduced_axes, gamma, beta, batch, mask)
-        self._saved = _Saved(values, reduced_axes, mask, batch, training)
-        return y
+            y = self._by_running(values, reduced_axes, gamma, beta, batch, valid)
+        self._saved = _Saved(values, reduced_axes, valid, batch, training)
+        return cast(Array, masked.like(given, y))
 
     def backward(self, dy: ArrayLike) -> Gradients:
         """The gradients of x, γ and β, given that of the last `forward`'s y.

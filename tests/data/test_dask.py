@@ -488,3 +488,18 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bits(tmp_path):
     while any(Path(f"/proc/{process}").exists() for process in running) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [process for process in running if Path(f"/proc/{process}").exists()]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_masked_chunks(dtype):
+    values = np.arange(60).reshape(12, 5).astype(dtype)
+    masked = np.ma.array(values, mask=values % 7 == 3)
+    x = da.from_array(masked, chunks=(5, 2))
+    assert ours.moments(x) == gb.Moments.of(masked)
+    assert ours.extrema(x, axis=(0, 1)) == gb.Extrema.of(masked, axis=(0, 1))
+    scaler = ours.StandardScaler().fit(x)
+    image = scaler.transform(x).compute()
+    wanted = gb.StandardScaler().fit(masked).transform(masked)
+    assert (image.mask == masked.mask).all()
+    assert image.compressed().tolist() == wanted.compressed().tolist()
+    assert (scaler.inverse_transform(scaler.transform(x)).compute().mask == masked.mask).all()

@@ -60,7 +60,11 @@ ALLOWED = {
         "gammabeta.cli.commands -> csv",
     ],
     "a format's library is loaded where a file is of that format": [
+        "gammabeta.data.formats.geotiff -> rasterio*",
+        "gammabeta.data.formats.hdf5 -> h5py",
+        "gammabeta.data.formats.hdf5 -> netCDF4",
         "gammabeta.data.formats.images -> PIL*",
+        "gammabeta.data.formats.lake -> deltalake",
         "gammabeta.data.formats.record_batches -> pyarrow.*",
         "gammabeta.data.formats.zarr* -> zarr*",
         "gammabeta.data.io.remote -> fsspec",

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = {
     "dask": "its frames ask for pandas",
     "spark": "it asks for pandas, and Java",
+    "xarray": "it asks for pandas",
     "docs": "it makes the site",
     "test": "it has the newest of everything, with which all other tests run",
     "torch": "gigabytes; the other tests run with the least",

@@ -99,10 +99,34 @@ def extras(folder: Path) -> None:
     assert data.moments(folder / "images").mean == 7
     command("report", folder / "in.parquet", "-o", folder / "page.html")
     assert "<svg" in (folder / "page.html").read_text(encoding="utf-8")
+    files_of_arrays(folder)
     import fsspec
 
     fsspec.filesystem("memory").pipe("/in.parquet", (folder / "in.parquet").read_bytes())
     assert data.measure("memory://in.parquet").moments == data.measure(folder / "in.parquet").moments
+
+
+def files_of_arrays(folder: Path) -> None:
+    """HDF5, netCDF, GeoTIFF, and a Delta table."""
+    import deltalake
+    import h5py
+    import netCDF4
+    import rasterio
+
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["x"] = X
+    with netCDF4.Dataset(folder / "x.nc", "w") as file:
+        file.createDimension("row", len(X))
+        file.createDimension("column", X.shape[1])
+        file.createVariable("x", "f8", ("row", "column"), fill_value=-1.0)[:] = X
+    assert data.moments(folder / "x.h5") == data.moments(folder / "x.nc") == MOMENTS
+    form = {"driver": "GTiff", "count": 1, "height": 2, "width": 2, "dtype": "int16", "nodata": -1}
+    with rasterio.open(folder / "x.tif", "w", transform=rasterio.Affine(2, 0, 5, 0, -2, 7), **form) as file:
+        file.write(np.array([[[7, -1], [-1, 9]]], np.int16))
+    assert data.moments(folder / "x.tif").mean == 8
+    for values in ([1.0], [3.0]):
+        deltalake.write_deltalake(str(folder / "delta"), pa.table({"x": values}), mode="overwrite")
+    assert data.moments(folder / "delta").mean == 3
 
 
 def lab() -> None:

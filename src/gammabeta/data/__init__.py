@@ -35,9 +35,11 @@ from gammabeta.data.core.source import Chunk, Column
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
 from gammabeta.data.core.statistics_io import load, save
 from gammabeta.data.dataset.discovery import DataSet, Part, data_set
+from gammabeta.data.formats.geotiff import geotiff
 from gammabeta.data.formats.images import images
 from gammabeta.data.formats.iterables import batches
 from gammabeta.data.formats.npz import npz
+from gammabeta.data.formats.xarray import to_xarray
 from gammabeta.data.formats.zarr import zarr
 from gammabeta.data.passes.groupby import GroupStatistics, load_groups, save_groups
 from gammabeta.data.passes.preview import Preview
@@ -61,6 +63,7 @@ __all__ = [
     "extrema",
     "gather",
     "gather_groups",
+    "geotiff",
     "images",
     "invert",
     "load",
@@ -74,6 +77,7 @@ __all__ = [
     "save_groups",
     "scale",
     "scan",
+    "to_xarray",
     "update",
     "zarr",
 ]

@@ -21,6 +21,7 @@ from gammabeta.data.dataset.minmax import ranges_of_set
 from gammabeta.data.dataset.transform import map_folder, scale_folder
 from gammabeta.data.dataset.update import update_set
 from gammabeta.data.formats.registry import Data, open_source
+from gammabeta.data.formats.xarray import Dim
 from gammabeta.data.passes.groupby import GroupStatistics, measure_groups
 from gammabeta.data.passes.measure import measure_source, scan_source, source_moments
 from gammabeta.data.passes.minmax import source_extrema
@@ -73,10 +74,13 @@ def measure(
     return measure_source(open_source(source, axis), columns, exclude, recipe, progress)
 
 
-def moments(source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None) -> Moments:
+def moments(
+    source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None, dim: Dim | None = None
+) -> Moments:
     """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
 
-    Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named.
+    Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named. Of an xarray
+    DataArray `dim` names the dimensions that are reduced; `to_xarray` labels the result by the others.
 
     >>> import pyarrow as pa
     >>> moments(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).mean
@@ -84,18 +88,23 @@ def moments(source: Input, columns: Sequence[str] | None = None, *, axis: Axis |
     """
     if axis is None and is_data_set(source):
         return measure_set(data_set(source), columns, None, None, ignore_progress).moments
-    return source_moments(open_source(source, axis), columns)
+    return source_moments(open_source(source, axis, dim), columns)
 
 
 def extrema(
-    source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None, footers: bool = True
+    source: Input,
+    columns: Sequence[str] | None = None,
+    *,
+    axis: Axis | None = None,
+    dim: Dim | None = None,
+    footers: bool = True,
 ) -> Extrema:
     """The least and greatest values of the numeric columns, or of those named: shape (k,), in the file's order.
 
     Those of an array are in the features' shape, as `Extrema.of(array, axis)`, unless columns are named.
 
     Args:
-        source, columns, axis: as for `measure`.
+        source, columns, axis: as for `measure`; dim as for `moments`.
         footers: go by the footers of Parquet files, and read those columns alone for which they say nothing that can be
             believed. They do not say how many values are NaN: the count of a column of floats is then NaN, not known.
 
@@ -108,7 +117,7 @@ def extrema(
         if footers and found.format == "parquet":
             return ranges_of_set(found, columns, None, None, None).extrema
         return measure_set(found, columns, None, None, ignore_progress).extrema
-    return source_extrema(open_source(source, axis), columns, footers)
+    return source_extrema(open_source(source, axis, dim), columns, footers)
 
 
 def scan(source: Input, columns: Sequence[str] | None = None) -> Iterator[Chunk]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
+from gammabeta.backends import masked
 from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError
 from gammabeta.kernels import batchnorm
@@ -49,7 +50,8 @@ def batch_norm(
     computed in float32, and the result rounded to x's type. A NaN or an infinity makes its whole feature NaN.
 
     Args:
-        x: float16, bfloat16, float32 or float64, of any shape: NumPy, torch, JAX, TensorFlow or CuPy.
+        x: float16, bfloat16, float32 or float64, of any shape: NumPy, torch, JAX, TensorFlow or CuPy. What a masked
+            array hides does not count, and y is masked there.
         gamma, beta: γ and β, of the shape of the features: x's shape without the reduced axes; 1 and 0 if None.
         axis: the axes that are **reduced**, an int or a tuple. 0 gives a statistic for each position; (0, 2, 3) one for
             each channel of (n, c, h, w).
@@ -92,6 +94,8 @@ def normalized(
     add: what makes one batch of all processes' batches, or None.
     zero_masked: whether y is 0 where `mask` is False; if not, x is normalized there like everywhere.
     """
+    x = given_x = masked.read(x)
+    x, present = masked.split(x)
     space, x, reduced_axes = formula.checked(x, axis, eps)
     if (mean is None) != (var is None):
         raise DataError("mean and var must be given together, or neither: then they are those of x")
@@ -99,6 +103,7 @@ def normalized(
     given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
     gamma, beta, mean, var = (formula.broadcast_like(space, name, value, x, features) for name, value in given)
     mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
+    mask = mask if present is None else present if mask is None else mask & present
     if mask is None and add is None:
         by_kernels: Callable[..., Normalized] | None = (
             _by_kernels if space.xp is np and x.size else space.kernels(x, mean, var)
@@ -106,7 +111,8 @@ def normalized(
         if by_kernels is not None:
             return by_kernels(x, reduced_axes, eps, gamma, beta, mean, var)
     with formula.ignore_fp_warnings(space):
-        return by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, mask, add, zero_masked)
+        found = by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, mask, add, zero_masked)
+    return found._replace(y=masked.like(given_x, found.y))
 
 
 def by_operations(
@@ -175,12 +181,20 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis =
     array([[-1.,  1.],
            [-1.,  1.]])
     """
+    x = given_x = masked.read(x)
+    x, present = masked.split(x)
     space, x, reduced_axes = formula.checked(x, axis, eps)
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.broadcast_like(space, name, value, x, reduced_axes, broadcast=True) for name, value in given)
     with formula.ignore_fp_warnings(space):
-        centred, root, *_ = formula.standardized(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
-        return space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype)
+        values = _present(space, space.cast(x, formula.computing(space, x)), present)
+        centred, root, *_ = formula.standardized(space, values, reduced_axes, eps, present)
+        return masked.like(given_x, space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype))
+
+
+def _present(space: ArrayOps, values: Any, present: Any) -> Any:
+    """Values with 0 where they do not count; all of them if `present` is None."""
+    return values if present is None else space.xp.where(present, values, space.constant(0.0, values))
 
 
 def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e-5) -> Any:
@@ -191,12 +205,18 @@ def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e
     >>> rms_norm(np.array([3.0, 4.0]), eps=1e-8).round(3)
     array([0.849, 1.131])
     """
+    x = given_x = masked.read(x)
+    x, present = masked.split(x)
     space, x, reduced_axes = formula.checked(x, axis, eps)
     gamma = formula.broadcast_like(space, "gamma", gamma, x, reduced_axes, broadcast=True)
     with formula.ignore_fp_warnings(space):
-        shrunk, _, floor = formula.in_range(space, space.cast(x, formula.computing(space, x)), reduced_axes, eps)
-        root = space.xp.sqrt(space.mean(shrunk * shrunk, reduced_axes) + floor)
-        return space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype)
+        values = _present(space, space.cast(x, formula.computing(space, x)), present)
+        shrunk, _, floor = formula.in_range(space, values, reduced_axes, eps)
+        square = space.mean(shrunk * shrunk, reduced_axes)
+        if present is not None:
+            square = square / np.mean(present, axis=reduced_axes, keepdims=True)
+        root = space.xp.sqrt(square + floor)
+        return masked.like(given_x, space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype))
 
 
 def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Any:
@@ -238,6 +258,8 @@ def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, eps:
 
 def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> Any:
     """x, (n, c, …), normalized over groups of channels, as many as there are channels if None; γ and β by channel."""
+    x = given_x = masked.read(x)
+    x, present = masked.split(x)
     space, x, _ = formula.checked(x, -1, eps)
     if len(x.shape) < 2:
         raise DataError(f"x must have at least two axes (n, c, …), got shape {tuple(x.shape)}")
@@ -260,8 +282,8 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
         p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
     )
     with formula.ignore_fp_warnings(space):
-        centred, root, *_ = formula.standardized(
-            space, space.cast(apart, formula.computing(space, x)), reduced_axes, eps
-        )
+        present = None if present is None else present.reshape(split)
+        values = _present(space, space.cast(apart, formula.computing(space, x)), present)
+        centred, root, *_ = formula.standardized(space, values, reduced_axes, eps, present)
         y = formula.affine_within(centred, root, gamma, beta)
-        return space.cast(space.xp.reshape(y, space.lengths(x)), x.dtype)
+        return masked.like(given_x, space.cast(space.xp.reshape(y, space.lengths(x)), x.dtype))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import arrays, dataframes
+from gammabeta.backends import arrays, dataframes, masked
 from gammabeta.errors import DataError
 from gammabeta.scalers.fitted_state import StatisticMixin
 from gammabeta.statistics import Extrema, Moments
@@ -37,7 +37,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
 
     def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         """The statistic of X, once X is checked, and the number of its rows."""
-        first = not hasattr(self, "n_samples_seen_")
+        first, X = not hasattr(self, "n_samples_seen_"), masked.read(X)
         if self._is_frame(X):
             self._check_frame(X, first)
             parts = self._frame_parts(X, self._weights(sample_weight, np.broadcast_to(0.0, X.shape)))
@@ -58,6 +58,10 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         if arrays.elsewhere(X) and 0 not in X.shape and (X.ndim == 2 if self.axis is None else X.ndim > 1):
             return X
         values = arrays.to_numpy(X)
+        if masked.is_masked(values):
+            # As it is, once what lies beneath has been found to be fit for it.
+            self._values(masked.filled(values), sparse_formats)
+            return values.copy() if copy else values
         shaped = (
             values.ndim == 2 or (values.ndim > 2 and self.axis is not None) if type(values) is np.ndarray else False
         )
@@ -112,8 +116,11 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
             yield places, self._finite(self._of(block, 0, own), block.dtype)
 
     def _weights(self, sample_weight: Any, values: Any) -> Any:
+        sample_weight = masked.read(sample_weight)
         if sample_weight is None or self.axis not in (None, 0):
             return arrays.to_numpy(sample_weight)
+        if masked.is_masked(sample_weight):
+            sample_weight = sample_weight.filled(0)
         return _check_sample_weight(arrays.to_numpy(sample_weight), values, dtype=np.float64)
 
     def _finite(self, statistic: Any, dtype: np.dtype[Any]) -> Any:
@@ -140,7 +147,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
 
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
         """X under the map, in X's kind; `forward` checks names and clips."""
-        output = self._output()
+        output, X = self._output(), masked.read(X)
         if self._is_frame(X):
             if forward or _permuted(self, X):
                 self._check_frame(X, False)
@@ -158,7 +165,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         if values is X and not isinstance(X, np.ndarray):
             image = self._image(X, affine, X if X.is_floating_point() and not copy else None, forward)
             return arrays.to_numpy(image) if forward and output in _FRAMES else image
-        writable = values.flags.writeable and values.dtype in FLOATS
+        writable = values.flags.writeable and values.dtype in FLOATS and not masked.is_masked(values)
         image = self._image(values, affine, values if writable and not copy else None, forward)
         if forward and output in _FRAMES:
             return image  # scikit-learn's wrapper makes the frame

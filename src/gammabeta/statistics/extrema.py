@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from gammabeta import axes
 from gammabeta._util import html
 from gammabeta._util.immutable import Immutable, frozen, short
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import minmax
 from gammabeta.statistics import serialization, state_check
@@ -23,6 +23,7 @@ from gammabeta.statistics.validation import (
     added,
     checked,
     chosen,
+    missing_counts,
     plus,
     refuse_nan,
     same_features,
@@ -102,11 +103,13 @@ class Extrema(Immutable):
         place = arrays.elsewhere(x)
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.feature_axes(axis, array.ndim))
-        low, high, missing = (place or minmax).extent(array, axis)
+        hidden: Any = missing_counts(array, axis) if place is None else 0
+        low, high, missing = (place or minmax).extent(masked.filled(array), axis)
+        missing = missing - hidden
         if nan == "raise":
             refuse_nan(missing.reshape(shape))
         rows = prod(array.shape) // max(1, prod(shape))
-        counts = np.stack([rows - missing * (nan == "omit"), missing * (nan == "propagate")])
+        counts = np.stack([rows - hidden - missing * (nan == "omit"), missing * (nan == "propagate")])
         return cls._of_arrays(shape, low, high, counts)
 
     @classmethod

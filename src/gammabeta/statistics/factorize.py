@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gammabeta.backends import masked
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.kernels import factorize, groupby_partitioned, one_column
 from gammabeta.kernels.groupby_partitioned import Codes
@@ -29,13 +30,25 @@ _SMALL = 2**16  # a range of integers that is tallied however few rows there are
 
 def as_array(labels: ArrayLike) -> Labels:
     """Labels as a NumPy array: numbers and dates in their dtype, text and all else as objects."""
-    array = np.asarray(labels)
+    labels = masked.read(labels)
+    array = _without_mask(labels) if masked.is_masked(labels) else np.asarray(labels)
     if array.dtype.kind in _FIXED:
         return array
     if array.dtype.kind in "cV":
         raise KindError(f"labels must have an order, got dtype {array.dtype}; use text or integers")
     # of a list's missing labels and numbers among text NumPy would make text
     return array.astype(object) if hasattr(labels, "dtype") else np.array(labels, object)
+
+
+def _without_mask(labels: Any) -> Labels:
+    """Masked labels with the missing label, NaN, NaT or None, where there is none."""
+    if labels.dtype.kind in "mM":
+        return np.where(masked.mask_of(labels), np.array("NaT", labels.dtype), labels.data)
+    if labels.dtype.kind == "f":
+        return np.asarray(masked.filled(labels))
+    objects = labels.data.astype(object)
+    objects[masked.mask_of(labels)] = None
+    return objects
 
 
 def factorized(labels: Labels) -> tuple[Labels, Codes, NDArray[np.int64]]:

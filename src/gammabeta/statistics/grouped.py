@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
 from gammabeta._util.immutable import Immutable
+from gammabeta.backends import masked
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.kernels import groupby_partitioned
 from gammabeta.kernels.groupby_partitioned import Codes
@@ -19,7 +20,15 @@ from gammabeta.statistics import serialization
 from gammabeta.statistics.extrema import Extrema
 from gammabeta.statistics.factorize import Labels
 from gammabeta.statistics.moments import Moments
-from gammabeta.statistics.validation import Counts, MissingRule, checked, full_weights, plus, refuse_nan
+from gammabeta.statistics.validation import (
+    Counts,
+    MissingRule,
+    checked,
+    full_weights,
+    plus,
+    refuse_nan,
+    without_mask,
+)
 
 S = TypeVar("S", Moments, Extrema)
 
@@ -190,11 +199,13 @@ class GroupedMoments(Grouped[Moments]):
         """The moments of each group of rows of x; arguments and errors are those of `Moments.of`."""
         array = checked(x, nan)
         names, codes, rows, shape = _grouped(array, axis, groups)
+        array, present = without_mask(array, fill=weights is None and nan == "omit")
         table = _rows(array, axis)
-        if weights is None:
+        if weights is None and present is None:
             sums = groupby_partitioned.sums(table, codes, rows, nan == "omit")
         else:
-            factors = _rows(full_weights(weights, axis, array.shape), axis)
+            given: ArrayLike = np.broadcast_to(1.0, array.shape) if weights is None else weights
+            factors = _rows(full_weights(given, axis, array.shape, present), axis)
             sums = groupby_partitioned.weighted_sums(table, factors, codes, nan == "omit")
         specials = sums[3]
         if nan == "raise":
@@ -245,10 +256,12 @@ class GroupedExtrema(Grouped[Extrema]):
         """The extrema of each group of rows of x; arguments and errors are those of `Extrema.of`."""
         array = checked(x, nan)
         names, codes, rows, shape = _grouped(array, axis, groups)
-        low, high, missing = groupby_partitioned.extent(_rows(array, axis), codes, rows)
+        low, high, missing = groupby_partitioned.extent(_rows(masked.filled(array), axis), codes, rows)
+        hidden = _hidden(array, axis, codes, rows)
+        missing = missing - hidden
         if nan == "raise":
             refuse_nan(missing.reshape(shape))
-        values = np.repeat(rows, prod(shape[1:])) - missing * (nan == "omit")
+        values = np.repeat(rows, prod(shape[1:])) - hidden - missing * (nan == "omit")
         counts = np.stack([values, missing * (nan == "propagate")])
         return cls(names, rows, Extrema._of_arrays(shape, low, high, counts))
 
@@ -268,6 +281,14 @@ def _rows(x: NDArray[Any], axis: axes.Axis) -> NDArray[Any]:
     reduced_axes, feature_axes = axes.reduced(axis, x.ndim), axes.feature_axes(axis, x.ndim)
     features = prod(x.shape[i] for i in feature_axes)
     return x.transpose(reduced_axes + feature_axes).reshape(prod(x.shape[i] for i in reduced_axes), features)
+
+
+def _hidden(x: Any, axis: axes.Axis, codes: Codes, rows: Counts) -> Any:
+    """How many values of each feature of each group are masked, group after group; 0 where there is no mask."""
+    if not masked.is_masked(x):
+        return 0
+    hidden = np.where(_rows(masked.mask_of(x), axis), np.float32(np.nan), np.float32(0.0))
+    return groupby_partitioned.extent(hidden, codes, rows)[2]
 
 
 def _grouped(x: NDArray[Any], axis: axes.Axis, labels: ArrayLike) -> tuple[Labels, Codes, Counts, tuple[int, ...]]:

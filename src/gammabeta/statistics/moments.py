@@ -31,6 +31,7 @@ from gammabeta.statistics.validation import (
     plus,
     refuse_nan,
     same_features,
+    without_mask,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Moments(Immutable):
 
         Args:
             x: real numbers, of any shape, strides and byte order: float16, bfloat16, float32, float64, integers, bool.
-                A torch tensor on a GPU is read where it lies.
+                A torch tensor on a GPU is read where it lies. What a masked array hides is left out, whatever `nan`.
             axis: an axis or several, as in NumPy.
             groups: a label for each row, or for each place along the reduced axes: the result is then `GroupedMoments`,
                 the moments of each group. Integers, text, dates or what else has an order; None or NaN is a group too.
@@ -157,10 +158,13 @@ class Moments(Immutable):
         place = arrays.elsewhere(x) if weights is None else None
         array = checked(x, nan, stays=place is not None)
         shape = tuple(array.shape[i] for i in axes.feature_axes(axis, array.ndim))
-        if weights is None:
+        array, present = without_mask(array, fill=weights is None and nan == "omit")
+        if weights is None and present is None:
             sums = (place or kernel).sums(array, axis, nan == "omit")
         else:
-            sums = kernel.weighted_sums(array, full_weights(weights, axis, array.shape), axis, nan == "omit")
+            given: ArrayLike = np.broadcast_to(1.0, array.shape) if weights is None else weights
+            factors = full_weights(given, axis, array.shape, present)
+            sums = kernel.weighted_sums(array, factors, axis, nan == "omit")
         weight, total, squares, specials = sums
         if nan == "raise":
             refuse_nan(specials[0].reshape(shape))

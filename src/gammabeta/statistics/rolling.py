@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gammabeta.errors import DataError
+from gammabeta.backends import masked
+from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import rolling as kernel
 from gammabeta.statistics.validation import Floats, MissingRule, check_ddof, checked
 
@@ -43,7 +44,8 @@ def rolling(
         ddof: the variance's divisor is n − ddof: 0 for the population's, 1 for a sample's, which pandas takes.
         nan: "omit" leaves NaN out, window by window; "propagate" makes NaN of windows with one; "raise" refuses.
 
-    Infinities make the mean ±inf or NaN and the variance NaN, in those windows that hold them.
+    What a masked array hides is left out, whatever `nan`. Infinities make the mean ±inf or NaN and the variance NaN, in
+    those windows that hold them.
 
     Raises:
         DataError: a window or a step that is no positive integer, a window longer than x or 2²⁸ rows, or NaN with
@@ -67,15 +69,34 @@ def rolling(
     check_ddof(ddof)
     features = array.shape[1:]
     table = array.reshape(len(array), prod(features))
+    present: NDArray[np.bool_] | None = None
+    if masked.is_masked(table):
+        if not masked.is_exact(table):
+            raise KindError("masked integers must be within ±2^53, got larger ones; subtract a number from all first")
+        present, table = ~masked.mask_of(table), masked.filled(table)
     if nan == "raise":
-        _refuse_nan(table)
-    count, mean, var, std = kernel.statistics(table, int(window), int(step), float(ddof), nan == "omit")
+        _refuse_nan(table, present)
+    omit = nan == "omit" or present is not None
+    count, mean, var, std = kernel.statistics(table, int(window), int(step), float(ddof), omit)
+    if nan == "propagate" and present is not None:
+        _spoil(count, (mean, var, std), np.isnan(table) & present, int(window), int(step))
     shape = (len(count), *features)
     return RollingStatistics(*(part.reshape(shape) for part in (count, mean, var, std)))
 
 
-def _refuse_nan(table: NDArray[Any]) -> None:
+def _spoil(count: Floats, found: tuple[Floats, ...], nan: NDArray[np.bool_], window: int, step: int) -> None:
+    """Count NaN among the values, and make the statistics NaN, of each window with one. nan: where, (n, f)."""
+    before = np.concatenate([np.zeros((1, nan.shape[1]), np.int64), np.cumsum(nan, axis=0)])
+    starts = np.arange(len(count)) * step
+    within = before[starts + window] - before[starts]
+    count += within
+    for values in found:
+        values[within > 0] = np.nan
+
+
+def _refuse_nan(table: NDArray[Any], present: NDArray[np.bool_] | None) -> None:
     missing = np.isnan(table) if table.dtype.kind == "f" else np.zeros(0, bool)
+    missing = missing if present is None else missing & present
     if missing.any():
         first = int(np.argwhere(missing)[0][0])
         raise DataError(f"there must be no NaN with nan='raise', got {missing.sum()}, the first in row {first}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import serialization
 
@@ -28,11 +28,17 @@ class Shaped(Protocol):
 
 
 def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
-    """x as an array of at least one dimension, the rule for NaN being known; with `stays` x itself, a tensor."""
+    """x as an array of at least one dimension, the rule for NaN being known; with `stays` x itself, a tensor.
+
+    A masked array stays one: `without_mask` takes it apart.
+    """
     if nan_rule not in _RULES:
         raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
+    x = masked.read(x)
     refuse_no_array(x)
-    array = x if stays else np.asarray(arrays.to_numpy(x))
+    array = x if stays else np.asanyarray(arrays.to_numpy(x))
+    if not stays and not masked.is_masked(array):
+        array = np.asarray(array)
     if array.ndim == 0:
         raise DataError("statistics need an array of at least one dimension, got a single number; wrap it in a list")
     return array
@@ -71,6 +77,30 @@ def _instead(x: Any) -> str:
     if hasattr(x, "__iter__") or hasattr(x, "__getitem__"):
         return "for a data set, a loader or an iterator of chunks call gammabeta.data.measure"
     return "make an array of it" if np.asarray(x).dtype.kind == "O" else ""
+
+
+def without_mask(array: Any, *, fill: bool) -> tuple[Any, Any]:
+    """A masked array as one with NaN where there is no value, and None; or its values, and True where one counts.
+
+    The second is for what NaN cannot say: that NaN propagates, or is refused, where it is not masked; and for integers
+    that float64 would round. An array without a mask stays itself.
+
+    Args:
+        fill: whether NaN is left out, so that it may stand for a masked value.
+    """
+    if not masked.is_masked(array):
+        return array, None
+    if fill and masked.is_exact(array):
+        return masked.filled(array), None
+    values, present = masked.split(array)
+    return values, present
+
+
+def missing_counts(array: Any, axis: axes.Axis) -> Counts:
+    """How many values of each feature are masked, (f,); 0 where there is no mask."""
+    if not masked.is_masked(array):
+        return np.zeros(1, np.int64)
+    return np.asarray(masked.mask_of(array).sum(axis=axes.reduced(axis, array.ndim), dtype=np.int64)).reshape(-1)
 
 
 def refuse_nan(counts: Counts) -> None:
@@ -124,9 +154,15 @@ def same_features(parts: Sequence[Shaped]) -> None:
         raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
 
 
-def full_weights(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) -> Floats:
-    """Weights as float64, checked and broadcast to the shape of the data: a read-only view."""
-    given = np.asarray(weights)
+def full_weights(
+    weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...], present: NDArray[np.bool_] | None = None
+) -> Floats:
+    """Weights as float64, checked and broadcast to the shape of the data, which need not be writable.
+
+    present: False where the data are masked, and the weight 0 for that; None for all.
+    """
+    read: Any = masked.read(weights)
+    given = np.asarray(read.filled(0) if masked.is_masked(read) else read)
     if given.dtype.kind not in "biuf":
         raise KindError(f"weights must be real numbers, got dtype {given.dtype}")
     factors = given.astype(np.float64)
@@ -138,4 +174,4 @@ def full_weights(weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...]) ->
         factors = factors.reshape([n if i in reduced_axes else 1 for i, n in enumerate(shape)])
     elif factors.shape != shape:
         raise DataError(f"weights must have the data's shape {shape} or its reduced axes' {along}, got {factors.shape}")
-    return np.broadcast_to(factors, shape)
+    return np.broadcast_to(factors, shape) if present is None else np.where(present, factors, 0.0)

@@ -351,12 +351,31 @@ def test_what_is_no_array_of_numbers(x, options, error, message):
         data.moments(x, **options)
 
 
-def test_a_mask_is_not_forgotten():
-    masked = np.ma.masked_greater(np.arange(9.0), 5)
-    for source in (masked, [np.ones(9), masked]):
-        with pytest.raises(KindError, match="an array without a mask is needed; put NaN where there is no value"):
-            data.moments(source)
-    assert data.moments(masked.filled(np.nan)).count == 6
+@pytest.mark.parametrize("kind", ["array", "batches"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int64, ">i4"])
+def test_what_a_mask_hides_is_a_missing_value(tmp_path, kind, dtype):
+    x = np.arange(24).reshape(6, 4).astype(dtype)
+    if dtype is np.int64:
+        x += 2**60
+    masked = np.ma.array(x, mask=rng.random((6, 4)) < 0.3)
+    source = masked if kind == "array" else [x[:0], masked[:2], x[2:4], masked[4:]]
+    if kind == "batches":
+        masked = np.ma.array(x, mask=np.ma.getmaskarray(masked) & (np.array([1, 1, 0, 0, 1, 1])[:, None] == 1))
+    same(source, masked)
+    same(source, masked, axis=(0, 1))
+    assert data.moments(source).count.tolist() == (~masked.mask).sum(0).tolist()
+    filled = masked.astype(float).filled(np.nan)
+    assert np.array_equal(np.concatenate([chunk["1"] for chunk in data.scan(source)]), filled[:, 1], equal_nan=True)
+    if kind == "array":
+        data.scale(source, tmp_path / "scaled.npy")
+        assert (np.isnan(np.load(tmp_path / "scaled.npy")) == masked.mask).all()
+
+
+def test_an_infinity_beneath_a_mask_is_none():
+    masked = np.ma.array([[1.0, np.inf], [3.0, 5.0]], mask=[[False, True], [False, False]])
+    assert data.moments(masked).mean.tolist() == [2, 5]
+    with pytest.raises(DataError, match="inf"):
+        data.moments(np.ma.array([[1.0, np.inf]], mask=[[True, False]]))
 
 
 def test_axis_goes_with_arrays():

@@ -8,7 +8,7 @@ import numpy as np
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.data.dask.reduction import Array, Boxes, Kinds, Part, boxed, of
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Scaler
@@ -72,7 +72,8 @@ def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.
     chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))
     parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.scale, affine.shift)]
     rules = scaler._rules().set_params(axis=None)  # the parameters' shape says which axes
-    meta = np.empty((0,) * x.ndim, dtype)
+    meta: Any = np.empty((0,) * x.ndim, dtype)
+    meta = np.ma.array(meta) if masked.is_masked(x._meta) else meta
     return x.map_blocks(_image, *parameters, rules=rules, forward=forward, dtype=dtype, meta=meta)
 
 

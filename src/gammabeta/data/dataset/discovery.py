@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote
 
 from gammabeta.data.formats.images import holds_images
+from gammabeta.data.formats.lake import delta_files, is_delta, refuse_tables_within
 from gammabeta.data.formats.zarr import is_store
 from gammabeta.data.io.paths import FORMATS, KNOWN, existing, kind_of, reason
 from gammabeta.data.io.remote import located
@@ -82,7 +83,8 @@ def data_set(where: Where) -> DataSet:
     """The files of a folder and of the folders in it, of a pattern (`**` for any folders between), or of a list.
 
     Files and folders whose names begin with "." or "_" are left out below the root, as Arrow's and Spark's are; in a
-    folder or pattern, those too whose extension is not one of data. Hive partitions are read off the folders' names.
+    folder or pattern, those too whose extension is not one of data. Hive partitions are read off the folders' names. Of
+    a Delta table's folder those files are taken that its log says are the table's now.
 
     Raises:
         FileError: no file is found, or one of a list is not there.
@@ -103,6 +105,8 @@ def data_set(where: Where) -> DataSet:
     if _is_pattern(where):
         root = _fixed(Path(where))
         return _found(str(where), root, _below(root, _matching(root, Path(where))))
+    if Path(where).is_dir() and is_delta(Path(where)):
+        return _delta(Path(where))
     if Path(where).is_dir():
         return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))))
     return _listed([where])
@@ -121,6 +125,14 @@ def _listed(where: Iterable[str | Path]) -> DataSet:
     shown = ", ".join(map(str, paths[:3]))
     parts = [_part(path, name) for path, name in zip(paths, names, strict=True)]
     return _of_one_format(shown, root, parts, ())
+
+
+def _delta(root: Path) -> DataSet:
+    """The current files of a Delta table."""
+    names = delta_files(root)
+    if not names:
+        raise FileError(f"at least one data file is needed, the Delta table {str(root)!r} has none now")
+    return _of_one_format(str(root), root, [_part(root / name, name) for name in names], ())
 
 
 def _fixed(pattern: Path) -> Path:
@@ -184,6 +196,7 @@ def _comes_round(root: Path, folder: Path) -> bool:
 def _found(where: str, root: Path, files: dict[str, Path]) -> DataSet:
     """The `DataSet` of the data files among some files."""
     data = {name: path for name, path in files.items() if _is_data(path)}
+    refuse_tables_within(root, data.values())
     if not data:
         here = "; files that begin with . or _ are left out" if not files else f", among {len(files)} files of others"
         raise FileError(f"at least one data file is needed, there is none in {where!r}{here}; data ends in {KNOWN}")

@@ -16,14 +16,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gammabeta import axes
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.core.source import Block, Chunk, Column, Scaling, Source
 from gammabeta.errors import KindError
 
 
 class Part(NamedTuple):
-    """Some of an array's values, with all its axes; `start` is where the first of them is, `done` the bytes read."""
+    """Some of an array's values, with all its axes; `start` is where the first of them is, `done` the bytes read.
+
+    They may be masked, so that integers stay as exact as they are; chunks have NaN there.
+    """
 
     values: NDArray[Any]
     start: tuple[int, ...]
@@ -31,16 +34,13 @@ class Part(NamedTuple):
 
 
 def as_array(x: Any) -> NDArray[Any]:
-    """An array or tensor in memory as a NumPy array: a view wherever NumPy can read its memory.
+    """An array or tensor in memory as a NumPy array, masked if x is: a view wherever NumPy can read its memory."""
+    return np.asanyarray(x) if masked.is_masked(x) else np.asarray(arrays.to_numpy(x))
 
-    Raises:
-        KindError: it is masked: what is hidden in it would be counted.
-    """
-    if isinstance(x, np.ma.MaskedArray):
-        raise KindError(
-            "an array without a mask is needed; put NaN where there is no value: x.astype(float).filled(nan)"
-        )
-    return np.asarray(arrays.to_numpy(x))
+
+def dtype_of(array: NDArray[Any]) -> np.dtype[Any]:
+    """The dtype of an array's values with NaN where they are masked: float64 of masked integers."""
+    return np.dtype(np.float64) if masked.is_masked(array) and array.dtype.kind in "iu" else array.dtype
 
 
 def is_array(x: Any) -> bool:

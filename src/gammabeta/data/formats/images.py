@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _CODED = {"1": "L", "P": "RGB", "PA": "RGBA"}  # modes whose numbers are no intensities, and what to make of them
+_NODATA = 42113  # GDAL's tag in a TIFF
 _DEEP = ("I", "F")  # modes of more than 8 bits begin so
 
 
@@ -143,6 +144,11 @@ class ImageSource(ArraySource):
         return array.reshape(-1, len(self._bands))
 
     def _array(self, path: Path, image: "Image") -> NDArray[Any]:
+        if _NODATA in getattr(image, "tag_v2", ()):
+            raise KindError(
+                f"{str(path)!r} is a GeoTIFF with a number for pixels that have no value; measure such files with "
+                "gammabeta.data.geotiff(path), one by one, and add up their statistics"
+            )
         if image.mode == self._mode:
             return np.asarray(image)
         if self._convert is None:

@@ -1,6 +1,7 @@
 """Sources of iterables of chunks: a torch DataLoader, a generator of arrays or frames, a list of record batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammabeta import axes
+from gammabeta.backends import masked
 from gammabeta.data.core.source import Source
-from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, is_array, native
+from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, as_array, dtype_of, is_array, native
 from gammabeta.data.formats.record_batches import speaks_arrow, tables_of
-from gammabeta.data.io.peekable import PeekedIterable
+from gammabeta.data.formats.samples import (
+    Gives,
+    Indexed,
+    are_samples,
+    given_by,
+    is_image,
+    is_map_style,
+    is_numbers,
+    sample_array,
+)
+from gammabeta.data.io.peekable import PeekedIterable, name_of
 from gammabeta.errors import DataError, KindError
 
 TOGETHER = 4 << 20  # bytes: smaller chunks are put together, since a call costs as much as 100,000 values
@@ -19,32 +31,48 @@ TOGETHER = 4 << 20  # bytes: smaller chunks are put together, since a call costs
 Select = int | str | Callable[[Any], Any] | None
 
 
-def batches(chunks: Iterable[Any], select: Select = None) -> Source:
-    """An iterable of chunks, to be measured: a torch DataLoader, a generator, a list.
+def batches(chunks: Iterable[Any], select: Select = None, *, samples: bool | None = None) -> Source:
+    """An iterable of chunks or of samples, to be measured: a torch DataLoader or Dataset, a generator, a list.
 
     Args:
         chunks: arrays or tensors that are alike but for the reduced axes, or record batches, tables or frames with the
             same columns. An iterator can be read once: it can be measured, and not scaled by its own statistics.
         select: where the data is in a chunk that holds more: an index, a key, or a function of the chunk.
+        samples: True says that each item is one sample, without an axis along which samples follow one another: an
+            array, an image, numbers in lists, a number. `axis` then names axes of a sample that are reduced as well,
+            `axis=(1, 2)` of images (c, h, w); every other place of a sample is a feature. False says that each item is
+            a batch. Without it that is taken from the type of `chunks` where it says so: torch's and Hugging Face's
+            data sets with a length give samples, a DataLoader batches, tf.data what its transformations make. Arrays
+            of two and more axes from other iterables are batches; what could be either is refused.
 
     Chunks are asked for in the caller's thread, and none is kept when the next is asked for.
 
     Raises:
         DataError: there is no chunk, or the first holds several things and `select` says not which; later, chunks
             that are not alike.
-        KindError: the chunks are neither arrays nor tables. What the iterable raises passes through, with a note.
+        KindError: the chunks are neither arrays nor tables, or may be samples or batches. What the iterable raises
+            passes through, with a note.
 
     >>> import numpy as np, gammabeta as gb
     >>> loader = [(np.full((2, 3, 4, 4), 5.0), np.array([0, 1])) for _ in range(10)]
     >>> gb.data.moments(batches(loader, select=0), axis=(0, 2, 3))
     Moments(shape=(3,), count=[320. 320. 320.], mean=[5. 5. 5.], std=[0. 0. 0.])
+    >>> robot = ({"state": [float(i), 100.0 * i]} for i in range(3))
+    >>> gb.data.moments(batches(robot, select="state", samples=True)).mean
+    array([  1., 100.])
     """
-    peeked = PeekedIterable(chunks)
+    gives: Gives = given_by(chunks, select) if samples is None else "samples" if samples else "batches"
+    peeked = PeekedIterable(Indexed(chunks) if is_map_style(chunks) else chunks, name_of(chunks))
 
     def pick(chunk: Any) -> Any:
         return _picked(chunk, select, peeked.name)
 
     first = pick(peeked.first)
+    if samples or (gives != "batches" and is_image(first)) or (gives == "samples" and _is_sample(first)):
+        return SamplesSource(peeked, pick)
+    alone = is_array(first) or is_numbers(first)
+    if alone and are_samples(sample_array(first, 1, peeked.name), gives, peeked.name):
+        return SamplesSource(peeked, pick)
     if is_array(first):
         return BatchesSource(peeked, pick)
     if speaks_arrow(first):
@@ -70,7 +98,7 @@ class BatchesSource(ArraySource):
         first = self._array(chunks.first, 1)
         if not first.ndim:
             raise DataError(f"each chunk must have at least one dimension, {chunks.name!r} gives single numbers")
-        self.shape, self.dtype = first.shape, first.dtype
+        self.shape, self.dtype = first.shape, dtype_of(first)
         self.rows, self.size = None, 0
 
     def over(self, axis: axes.Axis) -> "BatchesSource":
@@ -91,7 +119,7 @@ class BatchesSource(ArraySource):
         """The chunks as they come."""
         start = 0
         for array, done in self._arrays(range(1, len(self.shape))):
-            yield BlockChunk(array, self.place, start, done)
+            yield BlockChunk(masked.filled(array), self.place, start, done)
             start += len(array)
 
     def _arrays(self, alike: Sequence[int]) -> Iterator[tuple[NDArray[Any], int]]:
@@ -114,12 +142,47 @@ class BatchesSource(ArraySource):
                 f"chunks must all be arrays, chunk {number} of {str(self.path)!r} is {type(found).__name__}"
             )
         array = native(as_array(found))
+        self._check_numbers(array, number)
+        return array
+
+    def _check_numbers(self, array: NDArray[Any], number: int) -> None:
         if array.dtype.name != "bfloat16" and (array.dtype.kind not in "iuf" or array.dtype.itemsize > 8):
             raise KindError(
                 f"chunks must be of real numbers of 64 bits at most, chunk {number} of {str(self.path)!r} is of "
                 f"{array.dtype}"
             )
-        return array
+
+
+class SamplesSource(BatchesSource):
+    """A source of samples, each an array of one shape but for the reduced axes."""
+
+    def over(self, axis: axes.Axis) -> "SamplesSource":
+        """The same samples with axes of theirs reduced too.
+
+        Raises:
+            DataError: the axis is the number 0, which may mean the first of a sample's axes or that of the samples.
+        """
+        if isinstance(axis, int) and axis == 0:
+            raise DataError(
+                f"axis counts the axes of a sample of {str(self.path)!r}, and 0 may be meant for that of the samples; "
+                "samples are always reduced: leave axis out for a statistic of each place in a sample, or "
+                "say axis=(0,) to reduce the first axis of each sample too"
+            )
+        within = axes.reduced(axis, len(self.shape) - 1) if axis != () else ()
+        other = copy(self)
+        other.axis = (0, *(i + 1 for i in within))
+        for name in ("names", "place", "columns", "schema"):
+            other.__dict__.pop(name, None)
+        return other
+
+    def _array(self, chunk: Any, number: int) -> NDArray[Any]:
+        array = native(sample_array(self._pick(chunk), number, str(self.path)))
+        self._check_numbers(array, number)
+        return array[None]
+
+
+def _is_sample(first: Any) -> bool:
+    return is_array(first) or is_numbers(first) or first is None
 
 
 # Apart from core.batches: arrays are copied as they come, and must be of one type and shape to be joined.
@@ -130,7 +193,7 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
     for array, done in chunks:
         unlike = held and (array.dtype != held[0].dtype or array.shape[1:] != held[0].shape[1:])
         if held and (unlike or size + array.nbytes > TOGETHER):
-            yield np.concatenate(held), at
+            yield _concatenated(held), at
             held, size = [], 0
         if array.nbytes > TOGETHER:
             yield array, done
@@ -138,7 +201,13 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
             held.append(array.copy())  # a generator may fill the same array again
             size, at = size + array.nbytes, done
     if held:
-        yield np.concatenate(held), at
+        yield _concatenated(held), at
+
+
+def _concatenated(held: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if any(map(masked.is_masked, held)):
+        return np.asanyarray(np.ma.concatenate(held))
+    return np.concatenate(held)
 
 
 def _picked(chunk: Any, select: Select, name: str) -> Any:

@@ -10,7 +10,10 @@ from gammabeta.axes import Axis
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
+from gammabeta.data.formats.array_like import array_like, is_ann_data, is_array_like, is_sparse, refuse_group
 from gammabeta.data.formats.csv import CsvSink, CsvSource
+from gammabeta.data.formats.geotiff import geotiff, is_geotiff
+from gammabeta.data.formats.hdf5 import hdf5_at, is_hdf5
 from gammabeta.data.formats.images import holds_images, images
 from gammabeta.data.formats.ipc import ArrowSink, ArrowSource
 from gammabeta.data.formats.iterables import batches
@@ -18,24 +21,34 @@ from gammabeta.data.formats.npy import NpySink, NpySource
 from gammabeta.data.formats.npz import npz_at
 from gammabeta.data.formats.parquet import ParquetSink, ParquetSource
 from gammabeta.data.formats.record_batches import table_of
+from gammabeta.data.formats.samples import is_map_style
 from gammabeta.data.formats.sliced_array import GridSource
 from gammabeta.data.formats.table import TableSource
+from gammabeta.data.formats.xarray import DataArraySource, Dim, is_data_array, is_dataset, one_array, reduced_axes
 from gammabeta.data.formats.zarr import is_store, is_zarr, zarr, zarr_at
 from gammabeta.data.io.paths import KNOWN, existing, kind_of, state_of
 from gammabeta.data.io.remote import Place, Remote, located
-from gammabeta.errors import FileError, KindError
+from gammabeta.errors import DataError, FileError, KindError
 
 Data: TypeAlias = Any  # whatever `open_source` knows: a type for each would need every library
 
 
-def open_source(source: Data, axis: Axis | None = None) -> Source:
-    """The source for data of any kind. axis: the axes of an array that are reduced.
+def open_source(source: Data, axis: Axis | None = None, dim: Dim | None = None) -> Source:
+    """The source for data of any kind. axis: the axes of an array that are reduced; dim: a DataArray's, by name.
 
     Raises:
+        DataError: there are an axis and a dimension, or no such dimension.
         FileError: there is no such file, its extension is not known, or it is not what it says.
         KindError: it is no kind of data that is known, or there is an axis and no array.
     """
     found = source if isinstance(source, Source) else _source_of(source)
+    if dim is not None:
+        if axis is not None or not isinstance(found, DataArraySource):
+            got = (
+                f"axis={axis!r} too" if axis is not None else f"{type(source).__name__}, whose dimensions have no names"
+            )
+            raise DataError(f"dim names dimensions of an xarray DataArray, in the place of axis, got {got}")
+        return found.over(reduced_axes(found, dim))
     if axis is None:
         return found
     if not isinstance(found, ArraySource):
@@ -50,12 +63,20 @@ def _source_of(source: Any) -> Source:
         return TableSource(source, "table")
     if is_array(source):
         return GridSource(as_array(source), Path(type(source).__name__))
+    if is_data_array(source):
+        return DataArraySource(source)
+    if is_dataset(source):
+        return DataArraySource(one_array(source))
     if is_zarr(source):
         return zarr(source)
-    found = table_of(source)
+    found = table_of(_as_arrow(source))
     if found is not None:
         return found
-    if isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
+    source = source.X if is_ann_data(source) else source
+    refuse_group(source)
+    if is_array_like(source) or is_sparse(source):
+        return array_like(source)
+    if (isinstance(source, Iterable) or is_map_style(source)) and not isinstance(source, bytes | Mapping):
         return batches(source)
     raise KindError(
         "data must be a file, an array, a table, something that speaks Arrow or an iterable of chunks, "
@@ -63,9 +84,20 @@ def _source_of(source: Any) -> Source:
     )
 
 
+def _as_arrow(x: Any) -> Any:
+    """A column of pandas' as what speaks Arrow; all else as it is."""
+    if hasattr(x, "__arrow_array__"):
+        return pa.array(x)
+    return x.to_frame() if hasattr(x, "to_frame") and not hasattr(x, "__arrow_c_stream__") else x
+
+
 def _source_at(path: Place) -> Source:
     if is_store(path):
         return zarr_at(path)
+    if is_hdf5(path):
+        return hdf5_at(path)
+    if isinstance(path, Path) and is_geotiff(path):
+        return geotiff(path)
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
         return images(path)
     form = kind_of(existing(path)).format

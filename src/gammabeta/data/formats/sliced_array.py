@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gammabeta.backends import masked
 from gammabeta.data.core.source import CHUNK_BYTES
-from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, native
+from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, dtype_of, native
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError
 
@@ -17,9 +18,11 @@ REGION_BYTES = 32 << 20  # read at once, but for larger chunks: to add a feature
 class GridSource(ArraySource):
     """An array that gives parts of itself by slices; `cell` is the shape of those that are best read whole."""
 
-    def __init__(self, array: Any, path: Place, cell: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, array: Any, path: Place, cell: Sequence[int] | None = None, dtype: np.dtype[Any] | None = None
+    ) -> None:
         self.path, self._array = path, array
-        self.shape, self.dtype = tuple(map(int, array.shape)), np.dtype(array.dtype)
+        self.shape, self.dtype = tuple(map(int, array.shape)), dtype_of(array) if dtype is None else dtype
         if not self.shape:
             raise DataError(f"an array of at least one dimension is needed, {str(path)!r} holds a single number")
         self._cell = tuple(cell or (1,) * len(self.shape))
@@ -28,7 +31,7 @@ class GridSource(ArraySource):
     def parts(self) -> Iterator[Part]:
         """Boxes of whole cells, which together hold every value once."""
         # the reduced axes first: the more values of a feature come at once, the fewer totals are added
-        box = _grown(self._cell, self.shape, (*self.axis, *self.feature_axes), REGION_BYTES // self.dtype.itemsize)
+        box = grown(self._cell, self.shape, (*self.axis, *self.feature_axes), REGION_BYTES // self.dtype.itemsize)
         yield from self._boxes(box)
 
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[BlockChunk]:
@@ -36,7 +39,7 @@ class GridSource(ArraySource):
         min_rows = -(-CHUNK_BYTES // self.row_bytes)
         rows = max(self._cell[0], min_rows - min_rows % self._cell[0])
         for part in self._boxes((rows, *self.shape[1:])):
-            yield BlockChunk(part.values, self.place, part.start[0], part.done)
+            yield BlockChunk(masked.filled(part.values), self.place, part.start[0], part.done)
 
     def _boxes(self, box: tuple[int, ...]) -> Iterator[Part]:
         done = 0
@@ -48,7 +51,8 @@ class GridSource(ArraySource):
             yield Part(values, start, done)
 
     def _read(self, at: tuple[slice, ...]) -> Any:
-        return np.asarray(self._array[at])
+        values = self._array[at]
+        return values if masked.is_masked(values) else np.asarray(values)
 
 
 def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -64,12 +68,12 @@ def corners(counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
         yield from ((i, *rest) for rest in corners(counts[1:]))
 
 
-def _grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], limit: int) -> tuple[int, ...]:
+def grown(cell: Sequence[int], shape: Sequence[int], order: Sequence[int], limit: int) -> tuple[int, ...]:
     """The shape of a box of whole cells with at most `limit` values, grown along the axes in `order`.
 
-    >>> _grown((10, 10), (1000, 25), (0, 1), 2000)
+    >>> grown((10, 10), (1000, 25), (0, 1), 2000)
     (200, 10)
-    >>> _grown((10, 10), (100, 25), (0, 1), 4000)
+    >>> grown((10, 10), (100, 25), (0, 1), 4000)
     (100, 25)
     """
     box = [min(step, n) for step, n in zip(cell, shape, strict=True)]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gammabeta.data.formats.array import dtype_of
+from gammabeta.data.formats.cf import decoding
 from gammabeta.data.formats.sliced_array import GridSource, corners
 from gammabeta.data.formats.zarr_metadata import MARKS, check, check_place
 from gammabeta.data.io.paths import reason
@@ -29,7 +31,7 @@ FILLED_CHUNKS = 1_000
 FILLED_VALUES = 1 << 21
 
 
-def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise") -> "ZarrSource":
+def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise", decode: bool = True) -> "ZarrSource":
     """A Zarr array, by its folder, its address or itself, to be measured or scanned chunk by chunk.
 
     Args:
@@ -37,6 +39,8 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
         missing_chunks: Zarr writes no chunk that holds nothing but the fill value, and a copy that broke off lacks
             chunks too: nothing tells one from the other. "raise" refuses chunks that are not in the store, unless the
             fill value is NaN, which is left out anyway; "fill" counts them as the fill value.
+        decode: read values as the array's attributes say, by netCDF's conventions: `scale_factor`, `add_offset`,
+            `_FillValue`, `missing_value`, `valid_range`. With False the numbers that are stored are the values.
 
     Raises:
         FileError: there is no Zarr array, or it cannot be read.
@@ -54,15 +58,15 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise")
         raise DataError(f"missing_chunks must be raise or fill, got {missing_chunks!r}")
     fill = missing_chunks == "fill"
     if is_zarr(store):
-        return ZarrSource(store, _name(store), fill)
+        return ZarrSource(store, _name(store), fill, decode)
     if not isinstance(store, str | Path):
         raise KindError(f"a Zarr array is needed, or the place of one, got {type(store).__name__}")
-    return zarr_at(located(store), fill)
+    return zarr_at(located(store), fill, decode)
 
 
-def zarr_at(path: Place, fill: bool = False) -> "ZarrSource":
+def zarr_at(path: Place, fill: bool = False, decode: bool = True) -> "ZarrSource":
     """The Zarr array at a path or address, opened and checked."""
-    return ZarrSource(array_at(path), path, fill)
+    return ZarrSource(array_at(path), path, fill, decode)
 
 
 def is_zarr(x: Any) -> bool:
@@ -115,12 +119,15 @@ def _reading(path: Place, where: str = "") -> Iterator[None]:
 class ZarrSource(GridSource):
     """A Zarr array. A chunk is decoded once for each pass, by Zarr's own threads."""
 
-    def __init__(self, array: Any, path: Place, fill: bool) -> None:
+    def __init__(self, array: Any, path: Place, fill: bool, decode: bool) -> None:
         check(_metadata(array), path)
-        super().__init__(array, path, _cell(array))
-        self._fill = fill or _is_nan(array.fill_value)
+        super().__init__(array, path, _cell(array), np.dtype(array.dtype))
+        self._decode = decoding(_attributes(array), self.dtype, path) if decode else None
+        self._fill = fill or _is_nan(array.fill_value) or self._is_missing(array.fill_value)
         _check_stored(array, path, self._fill)  # before anything is made as large as the array says it is
         self._is_fresh = True
+        if self._decode is not None:
+            self.dtype = dtype_of(self._decode(np.zeros(1, self.dtype)))
 
     def _boxes(self, box: tuple[int, ...]) -> Any:
         if not self._is_fresh:
@@ -130,7 +137,12 @@ class ZarrSource(GridSource):
 
     def _read(self, at: tuple[slice, ...]) -> Any:
         with _reading(self.path, f" near {tuple(part.start for part in at)}"):
-            return super()._read(at)
+            values = super()._read(at)
+        return values if self._decode is None else self._decode(values)
+
+    def _is_missing(self, value: Any) -> bool:
+        """Whether the fill value stands for no value."""
+        return bool(self._decode and np.ma.getmaskarray(self._decode(np.array([value], self.dtype))).all())
 
 
 def _name(array: Any) -> Path:
@@ -144,6 +156,14 @@ def _cell(array: Any) -> Sequence[int] | None:
         return tuple(array.chunks)
     except NotImplementedError:  # chunks of many sizes
         return None
+
+
+def _attributes(array: Any) -> dict[str, Any]:
+    """An array's attributes; xarray writes format 2's `_FillValue` as Zarr's fill value, beside its own mark."""
+    found = dict(array.attrs)
+    if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in found and array.fill_value is not None:
+        found.setdefault("_FillValue", array.fill_value)
+    return found
 
 
 def _is_nan(value: Any) -> bool:

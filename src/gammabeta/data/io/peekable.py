@@ -21,8 +21,8 @@ class PeekedIterable:
         DataError: it has no item.
     """
 
-    def __init__(self, items: Iterable[Any]) -> None:
-        self.name = name_of(items)
+    def __init__(self, items: Iterable[Any], name: str | None = None) -> None:
+        self.name = name or name_of(items)
         self._items, self._begun = items, iter(items)
         self.single_pass = self._begun is items
         try:

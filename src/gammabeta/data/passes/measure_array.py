@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.backends import masked
 from gammabeta.data.core.infinities import infinity_error
 from gammabeta.data.formats.array import ArraySource, Part
 from gammabeta.data.io.prefetch import prefetch
@@ -95,7 +96,7 @@ def _flat(part: S, length: int) -> S:
 
 
 def _refuse_infinity(source: ArraySource, part: Part) -> None:
-    at = np.argwhere(np.isinf(part.values))[0]
+    at = np.argwhere(np.isinf(masked.filled(part.values)))[0]
     value = float(part.values[tuple(at)])
     index = tuple(int(i) for i in at + part.start)
     place_among = tuple(index[i] for i in source.feature_axes)
