@@ -226,7 +226,8 @@ class CsvSource(Source):
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, several blocks at a time."""
-        width = sum(arrow_numpy.width(self.schema.field(name).type) for name in names)
+        schema = self.schema  # made anew at each call
+        width = sum(arrow_numpy.width(schema.field(name).type) for name in names)
         for chunk in gathered(self.chunks(names), PIECE_BYTES // max(width, 1)):
             yield tuple(names), chunk
 
