@@ -3,13 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from glob import glob, has_magic
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote
 
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.formats.images import holds_images
 from gammabeta.data.formats.zarr import is_store
 from gammabeta.data.io.paths import FORMATS, KNOWN, existing, kind_of, reason
@@ -38,18 +39,19 @@ class DataSet:
     """Files of one format, in the order of their names.
 
     `where` is what the data set was asked for by; `root` the folder that all are in; `ignored` the names of those in
-    the folder that are no data by their extension.
+    the folder that are no data by their extension; `read` how the files are read.
     """
 
     where: str
     root: Path
     parts: tuple[Part, ...]
     ignored: tuple[str, ...] = ()
+    read: ReadOptions = PLAIN
 
     @property
     def format(self) -> str:
         """The format of every file: csv, parquet, arrow or npy."""
-        return kind_of(self.parts[0].path).format
+        return _format_of(self.parts[0].path, self.read)
 
 
 Where: TypeAlias = DataSet | str | Path | Sequence[str | Path]
@@ -78,11 +80,12 @@ def _is_pattern(where: str | PurePath) -> bool:
     return has_magic(str(where)) and not Path(where).exists()
 
 
-def data_set(where: Where) -> DataSet:
+def data_set(where: Where, read: ReadOptions | None = None) -> DataSet:
     """The files of a folder and of the folders in it, of a pattern (`**` for any folders between), or of a list.
 
     Files and folders whose names begin with "." or "_" are left out below the root, as Arrow's and Spark's are; in a
     folder or pattern, those too whose extension is not one of data. Hive partitions are read off the folders' names.
+    read: how the files are read; if it names a format, files whose extension is unknown are of that format.
 
     Raises:
         FileError: no file is found, or one of a list is not there.
@@ -97,18 +100,29 @@ def data_set(where: Where) -> DataSet:
     [('year=2023/a.csv', {'year': '2023'}), ('year=2024/a.csv', {'year': '2024'})]
     """
     if isinstance(where, DataSet):
-        return where
+        return where if read is None else replace(where, read=read)
+    options = read or PLAIN
     if not isinstance(where, str | PurePath):
-        return _listed(where)
+        return _listed(where, options)
     if _is_pattern(where):
         root = _fixed(Path(where))
-        return _found(str(where), root, _below(root, _matching(root, Path(where))))
+        return _found(str(where), root, _below(root, _matching(root, Path(where))), options)
     if Path(where).is_dir():
-        return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))))
-    return _listed([where])
+        return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))), options)
+    return _listed([where], options)
 
 
-def _listed(where: Iterable[str | Path]) -> DataSet:
+def _format_of(path: Path, read: ReadOptions) -> str:
+    """A file's format by its name, or by the options where the name does not say it."""
+    try:
+        return kind_of(path).format
+    except FileError:
+        if read.format is None:
+            raise
+        return read.format
+
+
+def _listed(where: Iterable[str | Path], read: ReadOptions) -> DataSet:
     paths = [existing(Path(path)) for path in where]
     if not paths:
         raise DataError("at least one file is needed, got none")
@@ -120,7 +134,7 @@ def _listed(where: Iterable[str | Path]) -> DataSet:
         raise DataError(f"each file must be in a data set once, {twice[0]!r} comes twice")
     shown = ", ".join(map(str, paths[:3]))
     parts = [_part(path, name) for path, name in zip(paths, names, strict=True)]
-    return _of_one_format(shown, root, parts, ())
+    return _of_one_format(shown, root, parts, (), read)
 
 
 def _fixed(pattern: Path) -> Path:
@@ -181,33 +195,35 @@ def _comes_round(root: Path, folder: Path) -> bool:
     return any(step.is_symlink() for step in way[:-1]) and len({step.resolve() for step in way}) < len(way)
 
 
-def _found(where: str, root: Path, files: dict[str, Path]) -> DataSet:
+def _found(where: str, root: Path, files: dict[str, Path], read: ReadOptions) -> DataSet:
     """The `DataSet` of the data files among some files."""
-    data = {name: path for name, path in files.items() if _is_data(path)}
+    data = {name: path for name, path in files.items() if _is_data(path, read)}
     if not data:
         here = "; files that begin with . or _ are left out" if not files else f", among {len(files)} files of others"
         raise FileError(f"at least one data file is needed, there is none in {where!r}{here}; data ends in {KNOWN}")
     ignored = tuple(name for name in files if name not in data)
-    return _of_one_format(where, root, [_part(path, name) for name, path in data.items()], ignored)
+    return _of_one_format(where, root, [_part(path, name) for name, path in data.items()], ignored, read)
 
 
-def _is_data(path: Path) -> bool:
+def _is_data(path: Path, read: ReadOptions) -> bool:
     try:
-        return kind_of(path).format in _DATA
+        return _format_of(path, read) in _DATA
     except FileError:
         return False
 
 
-def _of_one_format(where: str, root: Path, parts: Sequence[Part], ignored: tuple[str, ...]) -> DataSet:
+def _of_one_format(
+    where: str, root: Path, parts: Sequence[Part], ignored: tuple[str, ...], read: ReadOptions
+) -> DataSet:
     first: dict[str, Part] = {}
     for part in parts:
-        first.setdefault(kind_of(part.path).format, part)
+        first.setdefault(_format_of(part.path, read), part)
     if len(first) > 1:
         shown = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
         raise DataError(f"the files of a data set must be of one format, {where!r} has {shown}; choose: '*.parquet'")
     if "statistics" in first:
         raise FileError(f"a data set is of data files, {where!r} is named as statistics are; data ends in {KNOWN}")
-    return DataSet(where, root, tuple(parts), ignored)
+    return DataSet(where, root, tuple(parts), ignored, read)
 
 
 def _part(path: Path, name: str) -> Part:
@@ -216,10 +232,10 @@ def _part(path: Path, name: str) -> Part:
     return Part(path, name, partitions)
 
 
-def files_of(where: str | Path) -> Iterator[tuple[Path, dict[str, str | None]]]:
+def files_of(where: str | Path, read: ReadOptions | None = None) -> Iterator[tuple[Path, dict[str, str | None]]]:
     """The files that a path stands for, each with its Hive partitions: of a data set all, else the path itself."""
     if is_data_set(where):
-        yield from ((part.path, part.partitions) for part in data_set(where).parts)
+        yield from ((part.path, part.partitions) for part in data_set(where, read).parts)
     else:
         yield Path(where), {}
 

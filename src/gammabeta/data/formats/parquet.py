@@ -64,7 +64,7 @@ class ParquetSource(Source):
 
     @contextmanager
     def _reused(self) -> Iterator[pq.ParquetFile]:
-        """An open file that no other thread has: to open one takes 10 µs a column, and there is a share for some 300."""
+        """An open file that no other thread has. To open one costs 10 µs a column, and a share has some 300 of them."""
         try:
             file = self._idle.pop()
         except IndexError:
