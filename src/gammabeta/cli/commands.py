@@ -8,12 +8,13 @@ import typer
 
 from gammabeta.cli.dataset_options import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.diagnose import diagnose
+from gammabeta.cli.read_options import with_read_options
 from gammabeta.cli.stats_by import By
 from gammabeta.cli.terminal import note, say
 from gammabeta.errors import DataError
 
 if TYPE_CHECKING:
-    from gammabeta.data import Recipe
+    from gammabeta.data import ReadOptions, Recipe
 
 app = typer.Typer(
     add_completion=False,
@@ -86,12 +87,13 @@ def gammabeta(
       gammabeta diagnose my.networks:make --data inputs.npy     a network's batch norms, and what to watch
       gammabeta lab                                  see why, in a page that computes
 
-    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2), Parquet, Feather, Arrow IPC, .npy,
+    Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2, .xz, .zip), Parquet, Feather, Arrow IPC, .npy,
     .npz; Zarr and folders of images are measured too; s3://, http:// and the like are read from.
     """
 
 
 @app.command()
+@with_read_options
 def scale(
     source: Annotated[Path | None, typer.Argument(metavar="IN", help=ONE_OR_MANY)] = None,
     output: Annotated[
@@ -115,6 +117,8 @@ def scale(
     skip_bad: SkipBad = False,
     example: Annotated[bool, typer.Option("--example", help="Take scikit-learn's breast cancer table for IN.")] = False,
     json: Json = False,
+    *,
+    read: "ReadOptions | None",
 ) -> None:
     """Scale a file's columns of numbers by their own statistics.
 
@@ -124,6 +128,7 @@ def scale(
       gammabeta scale in.csv -o out.csv --method minmax --feature-range -1 1
       gammabeta scale in.csv -o out.csv --columns age,income --stats s.json
       gammabeta scale in.csv -o out.csv --exclude "id,*_code" --ddof 1
+      gammabeta scale in.csv -o out.csv --missing -9999 --decimal ,
       gammabeta scale folder -o scaled               every file of a folder, by the statistics of all
 
     Other columns pass through untouched. Floats keep their type, integers become float64.
@@ -144,7 +149,7 @@ def scale(
         raise DataError(
             f"a folder is scaled into another: gammabeta scale {source} -o OUT; its statistics: gammabeta stats"
         )
-    table = breast_cancer() if source is None else source if many else open_source(source)
+    table = breast_cancer() if source is None else source if many else open_source(source, read=read)
     name = str(getattr(table, "path", table))
     if getattr(table, "looks_headless", False):
         note("the first line is taken for the columns' names, but it holds numbers")
@@ -163,6 +168,7 @@ def scale(
             recipe=recipe,
             columns=only,
             exclude=but,
+            read=read if many else None,
             stats=stats,
             footers=footers,
             workers=workers,
@@ -174,6 +180,7 @@ def scale(
 
 
 @app.command("stats")
+@with_read_options
 def stats_(
     sources: Annotated[
         list[Path],
@@ -196,6 +203,8 @@ def stats_(
     ] = False,
     seed: Annotated[int, typer.Option(help="Which sample --check takes.", metavar="N")] = 0,
     json: Json = False,
+    *,
+    read: "ReadOptions | None",
 ) -> None:
     """Take the statistics of files and add them up.
 
@@ -228,12 +237,12 @@ def stats_(
         if recipe is not None:
             raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
         stats_update.refuse(skip_bad, check, " and without --by: groups have no ledger")
-        stats_by.stats(sources, by, output, only, but, json)
+        stats_by.stats(sources, by, output, only, but, read, json)
         return
     if output is not None:
         statistics_path(output)
     names = [str(path) for path in sources]
-    found = stats_update.data_set_of(sources)
+    found = stats_update.data_set_of(sources, read)
     if found is not None:
         stats_update.tell_ignored(found, output)
     if found is not None and output is not None:
@@ -242,15 +251,23 @@ def stats_(
         return
     stats_update.refuse(skip_bad, check)
     with Meter() as meter:
-        total = data.gather(list(sources), only, but, recipe=recipe, progress=meter)
+        total = data.gather(list(sources), only, but, recipe=recipe, read=read, progress=meter)
     if output is not None:
         data.save(total, output)
     results.show_statistics(names, total, json, output)
 
 
 @app.command()
+@with_read_options
 def apply(
-    stats: Stats, source: Inputs, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+    stats: Stats,
+    source: Inputs,
+    output: Out,
+    workers: Workers = None,
+    skip_bad: SkipBad = False,
+    json: Json = False,
+    *,
+    read: "ReadOptions | None",
 ) -> None:
     """Scale a file by the statistics of another.
 
@@ -259,7 +276,7 @@ def apply(
       gammabeta apply s.json test.csv -o test-scaled.csv
       gammabeta apply s.json folder -o folder-scaled
 
-    It is scaled in the way that the stats file says. Columns are found by name, in any order;
+    It is read and scaled in the way that the stats file says. Columns are found by name, in any order;
     those without statistics pass through.
     """
     from gammabeta import data
@@ -267,14 +284,29 @@ def apply(
 
     with at_work(is_data_set(source), output) as meter:
         written = data.apply(
-            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, on_file_done=meter.on_file_done
+            stats,
+            source,
+            output,
+            read=read,
+            workers=workers,
+            skip_bad=skip_bad,
+            progress=meter,
+            on_file_done=meter.on_file_done,
         )
     show_written("scaled", str(source), written, json, None)
 
 
 @app.command()
+@with_read_options
 def invert(
-    stats: Stats, source: Inputs, output: Out, workers: Workers = None, skip_bad: SkipBad = False, json: Json = False
+    stats: Stats,
+    source: Inputs,
+    output: Out,
+    workers: Workers = None,
+    skip_bad: SkipBad = False,
+    json: Json = False,
+    *,
+    read: "ReadOptions | None",
 ) -> None:
     """Take a scaled file back to its original units.
 
@@ -289,7 +321,14 @@ def invert(
 
     with at_work(is_data_set(source), output) as meter:
         written = data.invert(
-            stats, source, output, workers=workers, skip_bad=skip_bad, progress=meter, on_file_done=meter.on_file_done
+            stats,
+            source,
+            output,
+            read=read,
+            workers=workers,
+            skip_bad=skip_bad,
+            progress=meter,
+            on_file_done=meter.on_file_done,
         )
     show_written("taken back", str(source), written, json, None)
 

@@ -101,13 +101,16 @@ def show_statistics(
     if as_json:
         of_files = {} if files is None else {"files": _files(files)}
         stats_file = None if output is None else str(output)
-        say_json(_head(list(names), found) | {"columns": _columns(found)} | of_files | {"output": stats_file})
+        left_out = {"left_out": _reasons(found.left_out)}
+        document = _head(list(names), found) | {"columns": _columns(found)} | left_out | of_files
+        say_json(document | {"output": stats_file})
         return
     say(f"{name}: {many(found.rows, 'row')}")
     spread = found.moments.with_ddof(found.recipe.ddof).std
     values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
     rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
     _print_table(found, ["type", "mean", "std", "min", "max"], rows)
+    _tell_left_out(found.left_out)
     if files is not None:
         _tell_files(files)
     if output is not None:
@@ -192,12 +195,29 @@ def _tell_others(found: "Preview | Written") -> None:
         say(f"float64 once scaled: {_listed(found.converted)}")
 
 
+def _tell_left_out(columns: "Sequence[Column]") -> None:
+    """Say which columns have no statistics, and why: first those that only a cell or two make text."""
+    unfit = [column for column in columns if column.skip_reason != "not selected"]
+    unfit.sort(key=lambda column: ":" not in column.skip_reason)
+    if unfit:
+        say(f"left out: {_listed(unfit, reasons=True)}")
+    if len(unfit) < len(columns):
+        say(f"not selected: {many(len(columns) - len(unfit), 'column')}")
+
+
 def _listed(columns: "Sequence[Column]", reasons: bool = False) -> str:
-    parts = [
-        f"{c.name} ({c.type}{f', {c.skip_reason}' if reasons and c.skip_reason.startswith('the') else ''})"
-        for c in columns[:8]
-    ]
+    parts = [f"{c.name} ({c.type}{_reason(c) if reasons else ''})" for c in columns[:8]]
     return ", ".join(parts) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
+
+
+def _reason(column: "Column") -> str:
+    """A column's reason to be left out, if it says more than the type does."""
+    known = ("", "not selected", "not numeric", "empty")
+    return "" if column.skip_reason in known else f", {column.skip_reason.removeprefix('not numeric: ')}"
+
+
+def _reasons(columns: "Sequence[Column]") -> list[dict[str, str]]:
+    return [{"name": c.name, "type": c.type, "reason": c.skip_reason} for c in columns]
 
 
 def _head(name: Any, found: "Statistics | Ranges", rows: int | None = None) -> dict[str, Any]:
@@ -247,5 +267,4 @@ def _tell_outputs(files: "Files") -> None:
 
 
 def _others(found: "Preview | Written") -> dict[str, Any]:
-    passed = [{"name": c.name, "type": c.type, "reason": c.skip_reason or "not selected"} for c in found.passed]
-    return {"passed_through": passed, "converted_to_float64": [c.name for c in found.converted]}
+    return {"passed_through": _reasons(found.passed), "converted_to_float64": [c.name for c in found.converted]}

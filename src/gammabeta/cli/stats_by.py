@@ -11,7 +11,7 @@ from gammabeta.cli import output as results
 from gammabeta.cli.terminal import Heading, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from gammabeta.data import GroupStatistics
+    from gammabeta.data import GroupStatistics, ReadOptions
 
 By = Annotated[
     str | None,
@@ -25,6 +25,7 @@ def stats(
     output: Path | None,
     columns: list[str] | None,
     exclude: list[str] | None,
+    read: "ReadOptions | None",
     json: bool,
 ) -> None:
     """Take the statistics of files by group and add them up."""
@@ -35,7 +36,7 @@ def stats(
     if output is not None:
         statistics_path(output)
     with Meter() as meter:
-        found = data.gather_groups(sources, by, columns, exclude, progress=meter)
+        found = data.gather_groups(sources, by, columns, exclude, read=read, progress=meter)
     if output is not None:
         data.save_groups(found, output)
     show([str(path) for path in sources], found, json, output)

@@ -10,10 +10,10 @@ from gammabeta.cli.terminal import note
 from gammabeta.errors import DataError, GammabetaError
 
 if TYPE_CHECKING:
-    from gammabeta.data import DataSet, Recipe, Updated
+    from gammabeta.data import DataSet, ReadOptions, Recipe, Updated
 
 
-def data_set_of(sources: Sequence[Path]) -> "DataSet | None":
+def data_set_of(sources: Sequence[Path], read: "ReadOptions | None") -> "DataSet | None":
     """The data set named by the arguments: a folder, a pattern, or several data files of one format.
 
     None for anything else that has statistics: stats files among them, one file, files twice or of several formats.
@@ -21,11 +21,11 @@ def data_set_of(sources: Sequence[Path]) -> "DataSet | None":
     from gammabeta.data.dataset.discovery import data_set, is_data_set
 
     if len(sources) == 1:
-        return data_set(sources[0]) if is_data_set(sources[0]) else None
+        return data_set(sources[0], read) if is_data_set(sources[0]) else None
     if any(map(is_data_set, sources)) or any(path.suffix.lower() == ".json" for path in sources):
         return None
     try:
-        return data_set(list(sources))
+        return data_set(list(sources), read)
     except GammabetaError:  # files one by one say best what is wrong with them
         return None
 

@@ -30,6 +30,7 @@ from gammabeta.data.api import (
     scan,
     update,
 )
+from gammabeta.data.core.read_options import ReadOptions
 from gammabeta.data.core.results import Files, Updated, Written
 from gammabeta.data.core.source import Chunk, Column
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
@@ -53,6 +54,7 @@ __all__ = [
     "Part",
     "Preview",
     "Ranges",
+    "ReadOptions",
     "Recipe",
     "Statistics",
     "Updated",

@@ -4,24 +4,27 @@ One source goes to `passes`, many files go to `dataset`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 from gammabeta.affine import Affine
 from gammabeta.axes import Axis
 from gammabeta.data.core.options import FileDoneFn, ProgressFn, RunOptions, ignore_file_done, ignore_progress
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.results import Updated, Written
 from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.core.statistics_io import load
-from gammabeta.data.dataset.discovery import Where, data_set, is_data_set
+from gammabeta.data.dataset.discovery import DataSet, Where, data_set, is_data_set
 from gammabeta.data.dataset.gather import add_up, add_up_groups
 from gammabeta.data.dataset.measure import measure_set, scan_set
 from gammabeta.data.dataset.minmax import ranges_of_set
 from gammabeta.data.dataset.transform import map_folder, scale_folder
 from gammabeta.data.dataset.update import update_set
-from gammabeta.data.formats.registry import Data, open_source
+from gammabeta.data.formats.registry import Data, kept_options, open_source
 from gammabeta.data.formats.xarray import Dim
+from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.groupby import GroupStatistics, measure_groups
 from gammabeta.data.passes.measure import measure_source, scan_source, source_moments
 from gammabeta.data.passes.minmax import source_extrema
@@ -41,6 +44,7 @@ def measure(
     *,
     axis: Axis | None = None,
     recipe: Recipe | None = None,
+    read: ReadOptions | None = None,
     progress: ProgressFn = ignore_progress,
 ) -> Statistics:
     """The exact count, mean, variance, minimum and maximum of numeric columns of a file, or of many, in bounded memory.
@@ -54,10 +58,12 @@ def measure(
         exclude: the columns to leave out, names or patterns.
         axis: of an array, the axes that are reduced, as in NumPy; the first without it. The columns are what is left.
         recipe: how the columns are to be scaled, kept with the statistics; standardization without it.
+        read: how the file is written, where neither name nor content says it: `ReadOptions`, kept with the statistics.
         progress: called with the bytes read so far and the bytes to read, 0 where they are not known.
 
     Columns are found by name, and must be of numbers in every file if they are in one, of whatever type.
     Missing values (nulls, NaN, empty cells) are left out, column by column. Decimals count as the nearest float64.
+    The columns that are not measured are in `left_out`, each with the reason: of CSV the first cell that is no number.
 
     Raises:
         FileError: the file cannot be read as what its name says.
@@ -70,12 +76,17 @@ def measure(
     (('height',), array([2.]), array([2.]))
     """
     if axis is None and is_data_set(source):
-        return measure_set(data_set(source), columns, exclude, recipe, progress)
-    return measure_source(open_source(source, axis), columns, exclude, recipe, progress)
+        return measure_set(data_set(source, read), columns, exclude, recipe, progress)
+    return measure_source(open_source(source, axis, read=read), columns, exclude, recipe, progress)
 
 
 def moments(
-    source: Input, columns: Sequence[str] | None = None, *, axis: Axis | None = None, dim: Dim | None = None
+    source: Input,
+    columns: Sequence[str] | None = None,
+    *,
+    axis: Axis | None = None,
+    dim: Dim | None = None,
+    read: ReadOptions | None = None,
 ) -> Moments:
     """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
 
@@ -87,8 +98,8 @@ def moments(
     array([ 2., 15.])
     """
     if axis is None and is_data_set(source):
-        return measure_set(data_set(source), columns, None, None, ignore_progress).moments
-    return source_moments(open_source(source, axis, dim), columns)
+        return measure_set(data_set(source, read), columns, None, None, ignore_progress).moments
+    return source_moments(open_source(source, axis, dim, read), columns)
 
 
 def extrema(
@@ -98,13 +109,14 @@ def extrema(
     axis: Axis | None = None,
     dim: Dim | None = None,
     footers: bool = True,
+    read: ReadOptions | None = None,
 ) -> Extrema:
     """The least and greatest values of the numeric columns, or of those named: shape (k,), in the file's order.
 
     Those of an array are in the features' shape, as `Extrema.of(array, axis)`, unless columns are named.
 
     Args:
-        source, columns, axis: as for `measure`; dim as for `moments`.
+        source, columns, axis, read: as for `measure`; dim as for `moments`.
         footers: go by the footers of Parquet files, and read those columns alone for which they say nothing that can be
             believed. They do not say how many values are NaN: the count of a column of floats is then NaN, not known.
 
@@ -113,14 +125,14 @@ def extrema(
     array([ 3., 20.])
     """
     if axis is None and is_data_set(source):
-        found = data_set(source)
+        found = data_set(source, read)
         if footers and found.format == "parquet":
             return ranges_of_set(found, columns, None, None, None).extrema
         return measure_set(found, columns, None, None, ignore_progress).extrema
-    return source_extrema(open_source(source, axis, dim), columns, footers)
+    return source_extrema(open_source(source, axis, dim, read), columns, footers)
 
 
-def scan(source: Input, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+def scan(source: Input, columns: Sequence[str] | None = None, *, read: ReadOptions | None = None) -> Iterator[Chunk]:
     """The rows of a file, or of a data set's files, in order, in chunks that fit in memory.
 
     `chunk[name]` is a numeric column as a NumPy array of shape (rows,), float64 with NaN where integers are missing;
@@ -133,9 +145,9 @@ def scan(source: Input, columns: Sequence[str] | None = None) -> Iterator[Chunk]
     array(2.)
     """
     if is_data_set(source):
-        yield from scan_set(data_set(source), columns)
+        yield from scan_set(data_set(source, read), columns)
     else:
-        yield from scan_source(open_source(source), columns)
+        yield from scan_source(open_source(source, read=read), columns)
 
 
 def measure_by(
@@ -144,12 +156,13 @@ def measure_by(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
+    read: ReadOptions | None = None,
     progress: ProgressFn = ignore_progress,
 ) -> GroupStatistics:
     """The exact statistics of a file's numeric columns in each group of its rows, in one pass.
 
     Args:
-        source, columns, exclude, progress: as for `measure`.
+        source, columns, exclude, read, progress: as for `measure`.
         by: the column of the groups' labels: text, integers, dates, flags, … . Rows without one are a group too.
 
     Raises:
@@ -157,7 +170,7 @@ def measure_by(
         DataError: ±inf, an unknown column, no numeric column.
         KindError: labels of a type that has no order, such as lists.
     """
-    return measure_groups(open_source(source), by, columns, exclude, progress)
+    return measure_groups(open_source(source, read=read), by, columns, exclude, progress)
 
 
 def gather(
@@ -166,6 +179,7 @@ def gather(
     exclude: Sequence[str] | None = None,
     *,
     recipe: Recipe | None = None,
+    read: ReadOptions | None = None,
     progress: ProgressFn = ignore_progress,
 ) -> Statistics:
     """The statistics of all rows of several files: data files are read, stats files (`.json`) added as they are.
@@ -174,6 +188,7 @@ def gather(
         paths: data files and stats files in any mixture, one at least.
         columns, exclude: which columns, as for `measure`; of stats files too.
         recipe: how the columns are to be scaled. Without it the stats files say, or else standardization.
+        read: how the data files are read, as for `measure`. Without it as the stats files say.
         progress: as for `measure`, for each file.
 
     Raises:
@@ -187,7 +202,11 @@ def gather(
     ...     float(gather([f"{folder}/one.json", f"{folder}/one.json"]).moments.count[0])
     2.0
     """
-    return add_up(paths, columns, exclude, recipe, lambda path: measure(path, columns, exclude, progress=progress))
+
+    def measure_path(path: Place, how: ReadOptions | None) -> Statistics:
+        return measure(path, columns, exclude, read=how, progress=progress)
+
+    return add_up(paths, columns, exclude, recipe, read, measure_path)
 
 
 def gather_groups(
@@ -196,6 +215,7 @@ def gather_groups(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
+    read: ReadOptions | None = None,
     progress: ProgressFn = ignore_progress,
 ) -> GroupStatistics:
     """The statistics by group of several files together: data files, and stats files by group (`.json`).
@@ -204,11 +224,11 @@ def gather_groups(
         paths: files, and data sets: folders and patterns.
         by: the column of the labels, or a Hive partition, `year` in the folders `year=2024`; without it that of the
             first stats file.
-        columns, exclude: as for `measure_by`, of the data files.
+        columns, exclude, read: as for `measure_by`, of the data files.
 
     Raises: as `measure_by` and `load_groups`, and DataError for files that do not add up, by name.
     """
-    return add_up_groups([Path(path) for path in paths], by, columns, exclude, progress)
+    return add_up_groups([Path(path) for path in paths], by, columns, exclude, read, progress)
 
 
 def update(
@@ -218,6 +238,7 @@ def update(
     exclude: Sequence[str] | None = None,
     *,
     recipe: Recipe | None = None,
+    read: ReadOptions | None = None,
     skip_bad: bool = False,
     check: int | None = None,
     progress: ProgressFn = ignore_progress,
@@ -228,7 +249,8 @@ def update(
     Args:
         where: a folder, a pattern such as "data/**/*.parquet", or a list of files; all of one format.
         stats: the `.json` file to write; the ledger lies beside it, as `.ledger`. Nothing else is needed to go on.
-        columns, exclude, recipe: as for `measure`. A file is read again where a column is meant that was not before.
+        columns, exclude, recipe, read: as for `measure`. A file is read again where a column is meant that was not
+            before, or where it is to be read in another way.
         skip_bad: leave out files that cannot be read, and go on.
         check: the seed of a sample of the files, 1 in 100 and 5 at least, that are read although they seem to be known.
         progress: called with the bytes read so far and the bytes to read.
@@ -255,7 +277,7 @@ def update(
     (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
     """
     return update_set(
-        data_set(where),
+        data_set(where, read),
         stats,
         columns,
         exclude,
@@ -274,6 +296,7 @@ def scale(
     recipe: Recipe | None = None,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    read: ReadOptions | None = None,
     stats: str | Path | None = None,
     footers: bool = True,
     workers: int | None = None,
@@ -292,6 +315,8 @@ def scale(
             several files the folder to write them to, under their own names, apart from the source.
         recipe: how to scale; standardization by the population's standard deviation (ddof = 0) without it.
         columns, exclude: which columns, as for `measure`.
+        read: how the file is read, as for `measure`. A CSV file is written as its source was: with its delimiter,
+            decimal sign, encoding, the lines before the header, and words for missing values.
         stats: where to keep the statistics, for `apply` and `invert`.
         footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
         workers: of several files so many at once; as many as there are processors without it, 4 at most.
@@ -317,8 +342,8 @@ def scale(
     """
     if is_data_set(source):
         options = RunOptions(workers, skip_bad, progress, on_file_done)
-        return scale_folder(data_set(source), Path(out), columns, exclude, recipe, stats, footers, options)
-    return scale_source(open_source(source), Path(out), columns, exclude, recipe, stats, footers, progress)
+        return scale_folder(data_set(source, read), Path(out), columns, exclude, recipe, stats, footers, options)
+    return scale_source(open_source(source, read=read), Path(out), columns, exclude, recipe, stats, footers, progress)
 
 
 def apply(
@@ -326,6 +351,7 @@ def apply(
     source: Input,
     out: str | Path,
     *,
+    read: ReadOptions | None = None,
     workers: int | None = None,
     skip_bad: bool = False,
     progress: ProgressFn = ignore_progress,
@@ -336,6 +362,7 @@ def apply(
     Args:
         stats: `Statistics`, or the file that `scale` or `measure(...)` wrote them to; it says how to scale too.
         source, out, workers, skip_bad, progress, on_file_done: as for `scale`.
+        read: how the file is read, as for `measure`. Without it as the one was that the statistics are of.
 
     Columns that have no statistics pass through. A column may have changed from one numeric type to another.
 
@@ -352,7 +379,7 @@ def apply(
     [{'b': 'x', 'a': 4.0}]
     """
     options = RunOptions(workers, skip_bad, progress, on_file_done)
-    return _map(stats, source, Path(out), lambda affine: affine, options)
+    return _map(stats, source, Path(out), lambda affine: affine, read, options)
 
 
 def invert(
@@ -360,6 +387,7 @@ def invert(
     source: Input,
     out: str | Path,
     *,
+    read: ReadOptions | None = None,
     workers: int | None = None,
     skip_bad: bool = False,
     progress: ProgressFn = ignore_progress,
@@ -378,7 +406,7 @@ def invert(
     ...     pq.read_table(done.path).to_pylist()
     [{'a': 5.0}]
     """
-    return _map(stats, source, Path(out), Affine.inverse, RunOptions(workers, skip_bad, progress, on_file_done))
+    return _map(stats, source, Path(out), Affine.inverse, read, RunOptions(workers, skip_bad, progress, on_file_done))
 
 
 def _map(
@@ -386,6 +414,7 @@ def _map(
     source: Input,
     out: Path,
     direction: Callable[[Affine], Affine],
+    read: ReadOptions | None,
     options: RunOptions,
 ) -> Written:
     known = stats if isinstance(stats, Statistics) else load(stats)
@@ -393,8 +422,15 @@ def _map(
         raise DataError("statistics of at least one row are needed to scale by, these are of none")
     affine = direction(known.affine())
     if is_data_set(source):
-        return map_folder(known, affine, data_set(source), out, options)
-    return map_source(open_source(source), known, affine, out, options.report_progress)
+        return map_folder(known, affine, _kept_data_set(source, read, known.read), out, options)
+    read = read or kept_options(known.read, source)
+    return map_source(open_source(source, read=read), known, affine, out, options.report_progress)
+
+
+def _kept_data_set(source: Where, read: ReadOptions | None, kept: ReadOptions) -> DataSet:
+    """The data set, read as it is said or as the statistics keep it, if it is of CSV files."""
+    found = data_set(source, read if read is not None or isinstance(source, DataSet) else kept)
+    return found if read is not None or found.format == "csv" else replace(found, read=PLAIN)
 
 
 def preview(
@@ -404,6 +440,7 @@ def preview(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     bins: int = 12,
+    read: ReadOptions | None = None,
     progress: ProgressFn = ignore_progress,
 ) -> Preview:
     """The statistics of a file and the histograms of its columns before and after scaling; nothing is written.
@@ -415,4 +452,4 @@ def preview(
     >>> found.before.tolist(), found.after.tolist(), found.low.round(2)
     ([[1, 2, 0, 1]], [[1, 2, 0, 1]], array([-1.]))
     """
-    return preview_source(open_source(source), recipe, columns, exclude, bins, progress)
+    return preview_source(open_source(source, read=read), recipe, columns, exclude, bins, progress)

@@ -193,8 +193,8 @@ def test_cells_of_no_kind_but_words(kind):
     import pyarrow as pa
 
     cells = pa.array(["1", "x"])
-    assert (csv_text.parsed(cells, kind) is None) == (kind != "words")
-    assert csv_text.widened(cells, kind) == "words"
+    assert (csv_text.CellFormat().parsed(cells, kind) is None) == (kind != "words")
+    assert csv_text.CellFormat().widened(cells, kind) == "words"
 
 
 def test_a_value_that_becomes_nan_is_written_so(put, tmp_path):

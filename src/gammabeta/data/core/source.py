@@ -6,7 +6,7 @@ column is a block of shape (rows,), a table of equal types one of shape (rows, k
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import pyarrow as pa
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.arrow_numpy import Vector
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.io.paths import State, changed, state_of
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import KindError
@@ -28,6 +29,7 @@ PIECE_BYTES = 8 << 20  # what a piece takes, where statistics are taken
 PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a call costs as much as 100,000 values
 STACK_BELOW = 1 << 17  # rows: under it a call for each column costs more than copying the columns side by side
 STACK_ROWS = 2048  # at a time
+NOT_SELECTED = "not selected"  # why a column of numbers is left out
 
 
 class Column(NamedTuple):
@@ -201,6 +203,7 @@ class Source(ABC):
     single_pass: bool = False
     in_caller_thread: bool = False  # its chunks are made by the caller's own code
     state: State | None = None  # of the file, as it was before anything was read
+    read: ReadOptions = PLAIN
     scratch: Path | None = None  # where temporary files may go; the system's own place without it
 
     @property
@@ -211,6 +214,16 @@ class Source(ABC):
     @abstractmethod
     def chunks(self, names: Sequence[str] | None = None) -> Iterator[Chunk]:
         """The rows in order, some columns or all; a new pass at each call. Raises `Restart` as said there."""
+
+    def reason(self, column: Column) -> str:
+        """Why a column is not one to scale, in as many words as there are; "" if it is one."""
+        return column.skip_reason
+
+    def left_out(self, names: Iterable[str]) -> tuple[Column, ...]:
+        """The columns that are not among `names`, each with the reason why."""
+        chosen = set(names)
+        others = [column for column in self.columns if column.name not in chosen]
+        return tuple(column._replace(skip_reason=self.reason(column) or NOT_SELECTED) for column in others)
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, in pieces of some columns and some rows, in any order."""

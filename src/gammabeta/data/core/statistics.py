@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gammabeta.affine import Affine
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.source import Column
 from gammabeta.errors import DataError, StateError
 from gammabeta.statistics import Extrema, Moments, serialization, state_check
@@ -68,7 +69,8 @@ class Statistics:
     """The exact statistics of a file's columns. Those of several files add up, whatever the order of their columns.
 
     `columns`: k columns, in order; `rows`: how many rows there were; `moments` and `extrema`: of shape (k,);
-    `recipe`: how the columns are to be scaled.
+    `recipe`: how the columns are to be scaled; `read`: how the file was read, for `apply` and `invert` to read others;
+    `left_out`: the other columns, each with its reason as `skip_reason`, of what was read now: no file keeps them.
 
     >>> import pyarrow as pa
     >>> from gammabeta.data import measure
@@ -85,6 +87,8 @@ class Statistics:
     moments: Moments
     extrema: Extrema
     recipe: Recipe = field(default_factory=Recipe)
+    read: ReadOptions = field(default=PLAIN, compare=False)
+    left_out: tuple[Column, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.rows > serialization.MOST:
@@ -126,7 +130,9 @@ class Statistics:
         alike = self.columns == other.columns
         columns = self.columns if alike else tuple(map(joined, self.columns, other.columns))
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
-        return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe)
+        read = self.read if self.read != PLAIN else other.read
+        left_out = _left_out_of_both(self, other)
+        return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe, read, left_out)
 
     def __radd__(self, other: object) -> "Statistics":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -134,9 +140,10 @@ class Statistics:
     def to_json(self) -> str:
         """A JSON document that `from_json` reads back to the same bits."""
         columns = [{"name": column.name, "type": column.type} for column in self.columns]
+        read = {"read": self.read.document()} if self.read != PLAIN else {}
         parts = {"moments": self.moments._document(), "extrema": self.extrema._document()}
         return serialization.dump(
-            FORMAT, {"rows": self.rows, "columns": columns, "scaling": self.recipe.document(), **parts}
+            FORMAT, {"rows": self.rows, "columns": columns, "scaling": self.recipe.document(), **read, **parts}
         )
 
     @classmethod
@@ -146,12 +153,13 @@ class Statistics:
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
-        document = serialization.load(text, FORMAT, _FIELDS)
+        document = _loaded(text)
         columns = columns_of_document(document["columns"])
         (rows,) = serialization.counts([document["rows"]], 1, "rows")
         recipe = Recipe.of_document(document["scaling"])
         moments, extrema = Moments._of_document(document["moments"]), Extrema._of_document(document["extrema"])
-        return cls(columns, rows, moments, extrema, recipe).possible()
+        read = ReadOptions.of_document(document.get("read", {}))
+        return cls(columns, rows, moments, extrema, recipe, read).possible()
 
     def possible(self) -> "Statistics":
         """Check that some file could have these statistics; returns self.
@@ -169,6 +177,27 @@ class Statistics:
         return self
 
 
+def _loaded(text: str | bytes) -> dict[str, Any]:
+    """The fields of a document, among which `read` need not be."""
+    try:
+        found = serialization.parsed(text)
+    except StateError:
+        return serialization.load(text, FORMAT, _FIELDS)  # says what is wrong
+    names = (*_FIELDS, "read") if isinstance(found, dict) and "read" in found else _FIELDS
+    return serialization.fields(found, FORMAT, names)
+
+
+def _left_out_of_both(a: Statistics, b: Statistics) -> tuple[Column, ...]:
+    """The columns that either leaves out, with the reason that says most."""
+    if a.left_out == b.left_out:
+        return a.left_out
+    found = {column.name: column for column in a.left_out}
+    for column in b.left_out:
+        if column.name not in found or len(column.skip_reason) > len(found[column.name].skip_reason):
+            found[column.name] = column
+    return tuple(found.values())
+
+
 @dataclass(frozen=True)
 class Ranges:
     """The least and the greatest values of a file's columns: what min-max scaling goes by, and no more.
@@ -180,6 +209,7 @@ class Ranges:
     rows: int
     extrema: Extrema
     recipe: Recipe
+    read: ReadOptions = field(default=PLAIN, compare=False)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gammabeta.data.core.columns import selected
-from gammabeta.data.core.source import Column
+from gammabeta.data.core.source import NOT_SELECTED, Column
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.file_statistics import FileStatistics
 from gammabeta.data.dataset.schema import SchemaCheck, meant
@@ -75,9 +75,16 @@ class StatisticsAccumulator:
             KindError: a column named in `columns` has no value anywhere.
         """
         self._add_up()
-        columns = selected(self._agreement.together(), self._columns, self._exclude, Path(self._where))
+        together = self._agreement.together()
+        columns = selected(together, self._columns, self._exclude, Path(self._where))
         found = self._sum.select([column.name for column in columns])
-        return replace(found, columns=columns, recipe=recipe or Recipe())
+        chosen, told = set(found.names), {column.name: column for column in self._sum.left_out}
+        others = [column for column in together if column.name not in chosen]
+        left_out = tuple(
+            told.get(column.name) or column._replace(skip_reason=column.skip_reason or NOT_SELECTED)
+            for column in others
+        )
+        return replace(found, columns=columns, recipe=recipe or Recipe(), left_out=left_out)
 
 
 def _filled(found: Statistics, other: Statistics) -> Statistics:

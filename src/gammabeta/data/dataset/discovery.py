@@ -3,13 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from glob import glob, has_magic
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote
 
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.formats.images import holds_images
 from gammabeta.data.formats.lake import delta_files, is_delta, refuse_tables_within
 from gammabeta.data.formats.zarr import is_store
@@ -39,18 +40,19 @@ class DataSet:
     """Files of one format, in the order of their names.
 
     `where` is what the data set was asked for by; `root` the folder that all are in; `ignored` the names of those in
-    the folder that are no data by their extension.
+    the folder that are no data by their extension; `read` how the files are read.
     """
 
     where: str
     root: Path
     parts: tuple[Part, ...]
     ignored: tuple[str, ...] = ()
+    read: ReadOptions = PLAIN
 
     @property
     def format(self) -> str:
         """The format of every file: csv, parquet, arrow or npy."""
-        return kind_of(self.parts[0].path).format
+        return _format_of(self.parts[0].path, self.read)
 
 
 Where: TypeAlias = DataSet | str | Path | Sequence[str | Path]
@@ -79,12 +81,13 @@ def _is_pattern(where: str | PurePath) -> bool:
     return has_magic(str(where)) and not Path(where).exists()
 
 
-def data_set(where: Where) -> DataSet:
+def data_set(where: Where, read: ReadOptions | None = None) -> DataSet:
     """The files of a folder and of the folders in it, of a pattern (`**` for any folders between), or of a list.
 
     Files and folders whose names begin with "." or "_" are left out below the root, as Arrow's and Spark's are; in a
     folder or pattern, those too whose extension is not one of data. Hive partitions are read off the folders' names. Of
     a Delta table's folder those files are taken that its log says are the table's now.
+    read: how the files are read; if it names a format, files whose extension is unknown are of that format.
 
     Raises:
         FileError: no file is found, or one of a list is not there.
@@ -99,20 +102,31 @@ def data_set(where: Where) -> DataSet:
     [('year=2023/a.csv', {'year': '2023'}), ('year=2024/a.csv', {'year': '2024'})]
     """
     if isinstance(where, DataSet):
-        return where
+        return where if read is None else replace(where, read=read)
+    options = read or PLAIN
     if not isinstance(where, str | PurePath):
-        return _listed(where)
+        return _listed(where, options)
     if _is_pattern(where):
         root = _fixed(Path(where))
-        return _found(str(where), root, _below(root, _matching(root, Path(where))))
+        return _found(str(where), root, _below(root, _matching(root, Path(where))), options)
     if Path(where).is_dir() and is_delta(Path(where)):
-        return _delta(Path(where))
+        return _delta(Path(where), options)
     if Path(where).is_dir():
-        return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))))
-    return _listed([where])
+        return _found(str(where), Path(where), _below(Path(where), _everything(Path(where))), options)
+    return _listed([where], options)
 
 
-def _listed(where: Iterable[str | Path]) -> DataSet:
+def _format_of(path: Path, read: ReadOptions) -> str:
+    """A file's format by its name, or by the options where the name does not say it."""
+    try:
+        return kind_of(path).format
+    except FileError:
+        if read.format is None:
+            raise
+        return read.format
+
+
+def _listed(where: Iterable[str | Path], read: ReadOptions) -> DataSet:
     paths = [existing(Path(path)) for path in where]
     if not paths:
         raise DataError("at least one file is needed, got none")
@@ -124,15 +138,15 @@ def _listed(where: Iterable[str | Path]) -> DataSet:
         raise DataError(f"each file must be in a data set once, {twice[0]!r} comes twice")
     shown = ", ".join(map(str, paths[:3]))
     parts = [_part(path, name) for path, name in zip(paths, names, strict=True)]
-    return _of_one_format(shown, root, parts, ())
+    return _of_one_format(shown, root, parts, (), read)
 
 
-def _delta(root: Path) -> DataSet:
+def _delta(root: Path, read: ReadOptions) -> DataSet:
     """The current files of a Delta table."""
     names = delta_files(root)
     if not names:
         raise FileError(f"at least one data file is needed, the Delta table {str(root)!r} has none now")
-    return _of_one_format(str(root), root, [_part(root / name, name) for name in names], ())
+    return _of_one_format(str(root), root, [_part(root / name, name) for name in names], (), read)
 
 
 def _fixed(pattern: Path) -> Path:
@@ -193,34 +207,36 @@ def _comes_round(root: Path, folder: Path) -> bool:
     return any(step.is_symlink() for step in way[:-1]) and len({step.resolve() for step in way}) < len(way)
 
 
-def _found(where: str, root: Path, files: dict[str, Path]) -> DataSet:
+def _found(where: str, root: Path, files: dict[str, Path], read: ReadOptions) -> DataSet:
     """The `DataSet` of the data files among some files."""
-    data = {name: path for name, path in files.items() if _is_data(path)}
+    data = {name: path for name, path in files.items() if _is_data(path, read)}
     refuse_tables_within(root, data.values())
     if not data:
         here = "; files that begin with . or _ are left out" if not files else f", among {len(files)} files of others"
         raise FileError(f"at least one data file is needed, there is none in {where!r}{here}; data ends in {KNOWN}")
     ignored = tuple(name for name in files if name not in data)
-    return _of_one_format(where, root, [_part(path, name) for name, path in data.items()], ignored)
+    return _of_one_format(where, root, [_part(path, name) for name, path in data.items()], ignored, read)
 
 
-def _is_data(path: Path) -> bool:
+def _is_data(path: Path, read: ReadOptions) -> bool:
     try:
-        return kind_of(path).format in _DATA
+        return _format_of(path, read) in _DATA
     except FileError:
         return False
 
 
-def _of_one_format(where: str, root: Path, parts: Sequence[Part], ignored: tuple[str, ...]) -> DataSet:
+def _of_one_format(
+    where: str, root: Path, parts: Sequence[Part], ignored: tuple[str, ...], read: ReadOptions
+) -> DataSet:
     first: dict[str, Part] = {}
     for part in parts:
-        first.setdefault(kind_of(part.path).format, part)
+        first.setdefault(_format_of(part.path, read), part)
     if len(first) > 1:
         shown = ", ".join(f"{part.name!r} ({form})" for form, part in first.items())
         raise DataError(f"the files of a data set must be of one format, {where!r} has {shown}; choose: '*.parquet'")
     if "statistics" in first:
         raise FileError(f"a data set is of data files, {where!r} is named as statistics are; data ends in {KNOWN}")
-    return DataSet(where, root, tuple(parts), ignored)
+    return DataSet(where, root, tuple(parts), ignored, read)
 
 
 def _part(path: Path, name: str) -> Part:
@@ -229,10 +245,10 @@ def _part(path: Path, name: str) -> Part:
     return Part(path, name, partitions)
 
 
-def files_of(where: str | Path) -> Iterator[tuple[Path, dict[str, str | None]]]:
+def files_of(where: str | Path, read: ReadOptions | None = None) -> Iterator[tuple[Path, dict[str, str | None]]]:
     """The files that a path stands for, each with its Hive partitions: of a data set all, else the path itself."""
     if is_data_set(where):
-        yield from ((part.path, part.partitions) for part in data_set(where).parts)
+        yield from ((part.path, part.partitions) for part in data_set(where, read).parts)
     else:
         yield Path(where), {}
 

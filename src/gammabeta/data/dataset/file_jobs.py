@@ -62,7 +62,7 @@ class FileJobs:
     ) -> None:
         self._source, self._stamps, self._known, self._affine = source, stamps, known, affine
         self._out, self._bad, self._options = out, dict(bad), options
-        self._map = fingerprint(known.names, affine)
+        self._map = fingerprint(known.names, affine, source.read)
         self._manifest = Manifest(out)
         self._to_do = [part for part in source.parts if part.name not in bad and not self._is_done(part)]
         self._done = len(source.parts) - len(bad) - len(self._to_do)
@@ -127,7 +127,7 @@ class FileJobs:
 
     def _write(self, part: Part) -> None:
         """Write a file, if it is still what it was when the run began, and record it."""
-        out, source = self._out / part.name, open_source(part.path)
+        out, source = self._out / part.name, open_source(part.path, read=self._source.read)
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.exists() and out.samefile(part.path):
@@ -168,7 +168,8 @@ class FileJobs:
         written = sum(part.name in names for part in self._to_do)
         files = Files(written, len(good) - written, self._bad, tuple(sorted(set(lines) - names)), self._left_out())
         rows = sum(lines[name].rows for name in names)
-        return Written(self._out, rows, self._known, *unscaled(open_source(good[0].path), self._known.names), files)
+        first = open_source(good[0].path, read=self._source.read)
+        return Written(self._out, rows, self._known, *unscaled(first, self._known.names), files)
 
     def _left_out(self) -> tuple[str, ...]:
         """Names of files not copied: what is no data, and such as `_metadata`, which would no longer be true."""

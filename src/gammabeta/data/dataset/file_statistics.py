@@ -11,6 +11,7 @@ import numpy as np
 from gammabeta.data.core.columns import selected
 from gammabeta.data.core.file_stamp import FileStamp, stamp_of
 from gammabeta.data.core.options import ProgressFn
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.source import Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.discovery import Part
@@ -45,7 +46,11 @@ class FileStatistics:
 
 
 def measure_file(
-    part: Part, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
+    part: Part,
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    progress: ProgressFn,
+    read: ReadOptions = PLAIN,
 ) -> FileStatistics:
     """Measure a file of a data set.
 
@@ -55,7 +60,7 @@ def measure_file(
         KindError: such a column is not of numbers.
     """
     before = stamp_of(part.path)
-    source = open_source(part.path)
+    source = open_source(part.path, read=read)
     while True:
         try:
             chosen = taken(source.columns, columns, exclude, part.path)
@@ -84,4 +89,4 @@ def _nothing(source: Source) -> Statistics:
     """The statistics of a file that has rows, but no value in a column of numbers."""
     rows = sum(chunk.rows for chunk in source.chunks())
     none = np.empty((0, 0))
-    return Statistics((), rows, Moments.of(none), Extrema.of(none), Recipe())
+    return Statistics((), rows, Moments.of(none), Extrema.of(none), Recipe(), source.read, source.left_out(()))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from gammabeta.data.core.columns import matches, selected
 from gammabeta.data.core.options import ProgressFn
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.core.statistics_io import load
 from gammabeta.data.dataset.discovery import files_of
-from gammabeta.data.formats.registry import open_source
+from gammabeta.data.formats.registry import kept_options, open_source
 from gammabeta.data.io.remote import Place, located
 from gammabeta.data.passes.groupby import GroupStatistics, load_groups, measure_groups, one_group
 from gammabeta.data.passes.measure import measure_source
@@ -22,10 +23,12 @@ def add_up(
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
     recipe: Recipe | None,
-    measure_path: Callable[[Place], Statistics],
+    read: ReadOptions | None,
+    measure_path: Callable[[Place, ReadOptions | None], Statistics],
 ) -> Statistics:
     """The statistics of all rows of several files. See `gammabeta.data.gather`.
 
+    read: how data files are read; without it as the stats files were.
     measure_path: gives the statistics of a path that is no stats file: a data file, or a data set.
     """
     if not paths:
@@ -36,9 +39,11 @@ def add_up(
     strict = len(stats) == len(named)
     from_json = {path: _select(load(path), path, columns, exclude or (), strict) for path in stats}
     recipe = recipe or _common_recipe(from_json)
+    kept = next((found.read for found in from_json.values() if found.read != PLAIN), PLAIN)
     total: Statistics | None = None
     for path in named:
-        found = replace(from_json[path] if path in from_json else measure_path(path), recipe=recipe)
+        how = read or kept_options(kept, path)
+        found = replace(from_json[path] if path in from_json else measure_path(path, how), recipe=recipe)
         try:
             total = found if total is None else total + found
         except DataError as error:
@@ -69,6 +74,7 @@ def add_up_groups(
     by: str | None,
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
+    read: ReadOptions | None,
     progress: ProgressFn,
 ) -> GroupStatistics:
     """The statistics by group of several files together. See `gammabeta.data.gather_groups`."""
@@ -79,13 +85,15 @@ def add_up_groups(
             "by must name the column of the groups' labels where no file is of statistics by group, got None"
         )
     total: GroupStatistics | None = None
-    for path, partitions in chain.from_iterable(map(files_of, paths)):
+    for path, partitions in chain.from_iterable(files_of(path, read) for path in paths):
         if path in from_json:
             found = from_json[path]
         elif by in partitions:
-            found = one_group(measure_source(open_source(path), columns, exclude, None, progress), by, partitions[by])
+            found = one_group(
+                measure_source(open_source(path, read=read), columns, exclude, None, progress), by, partitions[by]
+            )
         else:
-            found = measure_groups(open_source(path), by, columns, exclude, progress)
+            found = measure_groups(open_source(path, read=read), by, columns, exclude, progress)
         if found.by.name != by:
             raise DataError(f"{str(path)!r} must be by {by!r} to be added, it is by {found.by.name!r}")
         try:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from gammabeta.data.core.file_stamp import FileStamp
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.source import Column
 from gammabeta.data.core.statistics import Statistics
 from gammabeta.data.dataset.file_statistics import FileStatistics, name_of_record
@@ -32,7 +33,7 @@ from gammabeta.statistics.binary import packed, unpacked
 FORMAT = "gammabeta.ledger"
 WASTE = 1 << 20  # bytes of lines that no longer hold, from which it is worth writing the rest anew
 
-Layout = tuple[Column, ...]
+Layout = tuple[tuple[Column, ...], ReadOptions]  # a file's columns, and how it was read
 
 
 class _Place(NamedTuple):
@@ -93,9 +94,10 @@ class LedgerFile:
             raise self._damaged(place.start, error) from None
 
     def _entry(self, stamp: FileStamp, fields: dict[str, Any]) -> FileStatistics | None:
-        layout = self._layouts.get(fields["layout"])
-        if layout is None:  # that line was taken out
+        known = self._layouts.get(fields["layout"])
+        if known is None:  # that line was taken out
             return None
+        layout, read = known
         places, rows = fields["of"], fields["rows"]
         if not (
             isinstance(places, list) and all(map(serialization.is_count, places)) and len({*places}) == len(places)
@@ -105,14 +107,16 @@ class LedgerFile:
             raise ValueError("columns or rows that are none")
         moments, extrema = unpacked(b64decode(fields["sums"], validate=True), len(places))
         columns = tuple(layout[i] for i in places)
-        return FileStatistics(stamp, layout, Statistics(columns, rows, moments, extrema).possible())
+        found = Statistics(columns, rows, moments, extrema, read=read)
+        return FileStatistics(stamp, layout, found.possible())
 
     def add(self, name: str, entry: FileStatistics) -> None:
         """Append the statistics of a file."""
-        layout = _key(entry.columns)
+        known_as = entry.columns, entry.statistics.read
+        layout = _key(known_as)
         if layout not in self._layouts:
-            self._append({"layout": layout, "columns": entry.columns})
-            self._layouts[layout] = entry.columns
+            self._append(_layout_fields(layout, known_as))
+            self._layouts[layout] = known_as
         found, known = entry.statistics, {column.name: i for i, column in enumerate(entry.columns)}
         fields = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
         sums = b64encode(packed(found.moments, found.extrema)).decode()
@@ -164,8 +168,8 @@ class LedgerFile:
         try:
             fields = serialization.parsed(_content(line))
             keys = set(fields) if isinstance(fields, dict) else set()
-            if keys == _LAYOUT:
-                self._layouts[fields["layout"]] = _layout(fields["layout"], fields["columns"])
+            if keys in (_LAYOUT, _LAYOUT | {"read"}):
+                self._layouts[fields["layout"]] = _layout(fields)
                 return
             if keys not in (_BAD, _FILE):
                 raise ValueError("it is about no file")
@@ -197,8 +201,8 @@ class LedgerFile:
 
     def _kept(self, live: dict[str, _Place]) -> Iterator[bytes]:
         yield _line(_HEAD)
-        for name, columns in self._layouts.items():
-            yield _line({"layout": name, "columns": columns})
+        for name, layout in self._layouts.items():
+            yield _line(_layout_fields(name, layout))
         for place in live.values():
             yield self._read(place.start, place.size)
 
@@ -214,18 +218,26 @@ _FILE = {"file", "size", "mtime_ns", "layout", "rows", "of", "sums"}
 
 
 def _key(layout: Layout) -> str:
-    return sha256(json.dumps(layout).encode()).hexdigest()[:16]
+    columns, read = layout
+    text = json.dumps(columns) + (json.dumps(read.document(), sort_keys=True) if read != PLAIN else "")
+    return sha256(text.encode()).hexdigest()[:16]
 
 
-def _layout(key: Any, listed: Any) -> Layout:
-    """The columns in a line. ValueError if they are none."""
+def _layout_fields(key: str, layout: Layout) -> dict[str, Any]:
+    columns, read = layout
+    return {"layout": key, "columns": columns} | ({"read": read.document()} if read != PLAIN else {})
+
+
+def _layout(fields: dict[str, Any]) -> Layout:
+    """The columns in a line, and how they were read. ValueError if they are none."""
+    key, listed, read = fields["layout"], fields["columns"], ReadOptions.of_document(fields.get("read", {}))
     whole = isinstance(listed, list) and all(
         isinstance(c, list) and len(c) == 3 and serialization.texts(c) for c in listed
     )
-    layout = tuple(Column(*column) for column in listed) if whole else ()
-    if not whole or len({column.name for column in layout}) < len(layout) or key != _key(layout):
+    columns = tuple(Column(*column) for column in listed) if whole else ()
+    if not whole or len({column.name for column in columns}) < len(columns) or key != _key((columns, read)):
         raise ValueError("columns that are none")
-    return layout
+    return columns, read
 
 
 def _line(fields: dict[str, Any]) -> bytes:

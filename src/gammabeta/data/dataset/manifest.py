@@ -18,6 +18,7 @@ import numpy as np
 
 from gammabeta.affine import Affine
 from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.dataset.file_statistics import name_of_record
 from gammabeta.data.io.file_lock import open_locked
 from gammabeta.data.io.paths import OutputError, reason, replacing, writing
@@ -41,9 +42,11 @@ class Line:
     rows: int
 
 
-def fingerprint(names: tuple[str, ...], affine: Affine) -> str:
-    """A hash of a map and its columns' names: SHA-256 in hexadecimal."""
+def fingerprint(names: tuple[str, ...], affine: Affine, read: ReadOptions = PLAIN) -> str:
+    """A hash of a map, its columns' names and how they are read: SHA-256 in hexadecimal."""
     digest = sha256(json.dumps(names).encode())
+    if read != PLAIN:
+        digest.update(json.dumps(read.document(), sort_keys=True).encode())
     for parameter in (affine.center, affine.scale, affine.shift):
         digest.update(np.ascontiguousarray(parameter, "<f8").tobytes())
     return digest.hexdigest()

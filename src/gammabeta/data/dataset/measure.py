@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gammabeta.data.core.options import ProgressFn, ignore_progress
+from gammabeta.data.core.read_options import ReadOptions
 from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.dataset.accumulator import StatisticsAccumulator
@@ -29,7 +30,7 @@ def measure_set(
     """The statistics of all the rows of a data set. Arguments and errors are those of `measure`."""
     total = StatisticsAccumulator(found.where, columns, exclude)
     places = {part.name: i for i, part in enumerate(found.parts)}
-    for part, outcome in each(found.parts, columns, exclude, progress):
+    for part, outcome in each(found.parts, columns, exclude, found.read, progress):
         if isinstance(outcome, FileError):
             raise outcome
         total.add(places[part.name], part.path, outcome)
@@ -40,19 +41,20 @@ def each(
     parts: Sequence[Part],
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
+    read: ReadOptions,
     progress: ProgressFn = ignore_progress,
 ) -> Iterator[Outcome]:
     """Each file with its statistics, or the error that it cannot be read, in the order in which they end."""
     sizes = [_size(part) for part in parts]
     size = sum(sizes)
 
-    def read(part: Part, report_progress: ItemProgressFn) -> FileStatistics | FileError:
+    def read_file(part: Part, report_progress: ItemProgressFn) -> FileStatistics | FileError:
         try:
-            return measure_file(part, columns, exclude, lambda done, size: report_progress(done))
+            return measure_file(part, columns, exclude, lambda done, size: report_progress(done), read)
         except FileError as error:
             return error
 
-    yield from map_concurrently(read, parts, sizes, AT_ONCE, lambda done: progress(done, size))
+    yield from map_concurrently(read_file, parts, sizes, AT_ONCE, lambda done: progress(done, size))
 
 
 def _size(part: Part) -> int:
@@ -71,7 +73,7 @@ def _chunks(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
     schema = SchemaCheck(columns, None)
     rows = done = 0
     for place, part in enumerate(found.parts):
-        source = open_source(part.path)
+        source = open_source(part.path, read=found.read)
         source.learn()
         schema.look(place, part.path, source.columns)
         size, last = source.size, 0

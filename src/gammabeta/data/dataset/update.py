@@ -10,6 +10,7 @@ from random import Random
 
 from gammabeta.data.core.file_stamp import FileStamp, stamp_if_there
 from gammabeta.data.core.options import FileDoneFn, ProgressFn
+from gammabeta.data.core.read_options import ReadOptions
 from gammabeta.data.core.results import Updated
 from gammabeta.data.core.statistics import Recipe, listed
 from gammabeta.data.core.statistics_io import save, statistics_path
@@ -45,10 +46,10 @@ def update_set(
         fresh: list[Part] = []
         unchanged: list[Part] = []
         for part in found.parts:
-            (unchanged if _known(ledger, total, part, places[part.name]) else fresh).append(part)
+            (unchanged if _known(ledger, total, part, places[part.name], found.read) else fresh).append(part)
         read, bad, rows = [], {}, 0
         on_file_done(len(unchanged), len(places), 0)
-        for part, outcome in each(fresh, columns, exclude, progress):
+        for part, outcome in each(fresh, columns, exclude, found.read, progress):
             if isinstance(outcome, FileStatistics):
                 ledger.add(part.name, outcome)
                 total.add(places[part.name], part.path, outcome)
@@ -60,7 +61,7 @@ def update_set(
             on_file_done(len(unchanged) + len(read) + len(bad), len(places), rows)
         if bad and not (skip_bad and len(bad) < len(places)):
             raise none_good(bad) if skip_bad else _unreadable(bad, ledger)
-        checked = () if check is None else _checked(unchanged, check, ledger, columns, exclude, progress)
+        checked = () if check is None else _checked(unchanged, check, ledger, columns, exclude, found.read, progress)
         result = total.statistics(recipe)
         save(result, stats)
         gone = tuple(name for name in ledger.names if name not in places)
@@ -68,11 +69,11 @@ def update_set(
     return Updated(result, tuple(sorted(read)), len(unchanged), gone, bad, checked)
 
 
-def _known(ledger: LedgerFile, total: StatisticsAccumulator, part: Part, place: int) -> bool:
-    """Add a file's statistics from the ledger, if it is unchanged; returns whether."""
+def _known(ledger: LedgerFile, total: StatisticsAccumulator, part: Part, place: int, read: ReadOptions) -> bool:
+    """Add a file's statistics from the ledger, if it is unchanged and was read in this way; returns whether."""
     stamp = stamp_if_there(part.path)
     entry = ledger.entry(part.name, stamp) if stamp else None
-    if entry is None or not total.covers(entry, part.path):
+    if entry is None or entry.statistics.read != read or not total.covers(entry, part.path):
         return False
     total.add(place, part.path, entry)
     return True
@@ -93,11 +94,12 @@ def _checked(
     ledger: LedgerFile,
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
+    read: ReadOptions,
     progress: ProgressFn,
 ) -> tuple[str, ...]:
     """Read a sample of the unchanged files again and compare; returns their names."""
     sample = Random(seed).sample(list(unchanged), min(len(unchanged), max(5, -(-len(unchanged) // 100))))
-    for part, outcome in each(sample, columns, exclude, progress):
+    for part, outcome in each(sample, columns, exclude, read, progress):
         if isinstance(outcome, FileError):
             raise outcome
         known = ledger.entry(part.name, outcome.stamp)

@@ -1,10 +1,12 @@
 """Source and sink of CSV files: cells stay text, so that unscaled columns are written back character by character."""
 
+import codecs
 import csv
 import io
-import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ import pyarrow.csv as arrow_csv
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.batches import gathered
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import PIECE_BYTES, Chunk, Column, Restart, Source
-from gammabeta.data.formats import csv_rows, csv_text
+from gammabeta.data.formats import csv_rows, csv_stream, csv_text
 from gammabeta.data.formats.csv_quotes import UnclosedError, Watched
 from gammabeta.data.formats.csv_text import TextChunk
 from gammabeta.data.formats.table import unique
-from gammabeta.data.io.paths import arrow_file, arrow_has_threads, kind_of, reading
+from gammabeta.data.io.paths import arrow_has_threads, reading
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import FileError, KindError
 from gammabeta.kernels import thread_pool
@@ -30,6 +33,7 @@ LARGEST_BLOCK = 1 << 26  # and so of a row; Arrow holds some ten times that
 LARGEST_HEADER = 1 << 24  # characters: a megabyte of gzip may hold a line of a gigabyte
 MAX_COLUMNS = 1 << 18  # a third of a millisecond and some kilobytes each, at every block
 DELIMITERS = ",;\t|"
+SHOWN = 40  # characters of a cell in a message
 
 
 class CsvSource(Source):
@@ -39,13 +43,16 @@ class CsvSource(Source):
     until a later one says otherwise: then all of the file is looked through, and the pass begins anew (`Restart`).
     """
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: Place, options: ReadOptions = PLAIN) -> None:
         self.path, self.size, self.rows = path, path.stat().st_size, None
+        self.read, self.format = options, csv_text.CellFormat(options)
         with reading(path, "CSV"):
+            self._compression = csv_stream.compression_of(path)
             try:
+                self.encoding = _other_than_utf8(options.encoding) or csv_stream.utf16_of(path, self._compression)
                 self.header, self.names, self.delimiter, self.line_end = self._read_header()
-            except UnicodeDecodeError:
-                raise _not_utf8(path) from None
+            except UnicodeError:
+                raise self._not_text() from None
             except csv.Error as error:
                 raise FileError(f"{str(path)!r} cannot be read as CSV: its first line: {error}") from None
             if len(self.names) > MAX_COLUMNS:
@@ -55,7 +62,10 @@ class CsvSource(Source):
                 )
             unique(self.names, path)
             self._block = max(BLOCK_BYTES, min(8 * BLOCK_BYTES, len(self.names) << 10))
+            self._renamed = any(name.startswith("Unnamed: ") for name in self.names)
+            self._trailing = False  # rows end in delimiters that the header has not
             self._kinds: list[csv_text.CellKind] = ["empty"] * len(self.names)
+            self._first_words: dict[str, str] = {}  # what made a column text
             self._look(lambda: "empty" not in self._kinds)
 
     @property
@@ -75,16 +85,35 @@ class CsvSource(Source):
     @property
     def looks_headless(self) -> bool:
         """Whether the first line seems to be one of data: fractions are no names."""
-        return all(_is_fraction(name) for name in self.names)
+        return self.read.header and all(_is_fraction(name) for name in self.names)
+
+    @property
+    def _by_arrow(self) -> bool:
+        """Whether Arrow can read the file by itself, on threads of its own; else blocks of text are made for it."""
+        given = self.read
+        plain = given.header and not given.skip_rows and given.comment is None and self.encoding is None
+        return plain and not self._renamed and not self._trailing and not csv_stream.is_of_python(self._compression)
+
+    def reason(self, column: Column) -> str:
+        """Why a column is not scaled, with the first cell that made it text."""
+        found = self._first_words.get(column.name)
+        return f"{column.skip_reason}: {found}" if found else column.skip_reason
 
     def _open(self) -> tuple[Any, Any]:
-        """The file, and its text."""
-        raw = arrow_file(self.path)
-        compression = kind_of(self.path).compression
-        return raw, pa.CompressedInputStream(raw, compression) if compression else raw
+        """The file, and its text as UTF-8."""
+        raw, stream = csv_stream.open_bytes(self.path, self._compression)
+        return raw, csv_stream.Utf8Stream(stream, self.encoding) if self.encoding else stream
+
+    def _open_rows(self) -> tuple[Any, Any]:
+        """The file, and its text after the header."""
+        raw, stream = self._open()
+        left = len(self.header)
+        while left > 0 and (data := stream.read(min(left, BLOCK_BYTES))):
+            left -= len(data)
+        return raw, stream
 
     def _read_header(self) -> tuple[bytes, list[str], str, str]:
-        """The header's bytes, its names, the delimiter and the line end."""
+        """What comes before the first row, with its line ends; the names, the delimiter and the line end."""
         _, stream = self._open()
         taken: list[str] = []
         with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as decoded:
@@ -103,37 +132,49 @@ class CsvSource(Source):
                     yield line.removeprefix("\ufeff")
 
             rows = recorded()
-            first = next(rows, "")
+            for _ in islice(rows, self.read.skip_rows):
+                pass
+            first, before = next(rows, ""), len(taken) - 1
+            while self.read.comment is not None and first.lstrip(" \t").startswith(self.read.comment):
+                first, before = next(rows, ""), len(taken) - 1
             if not first.strip():
-                raise FileError(f"the first line of {str(self.path)!r} must name the columns, it is empty")
-            found = max(DELIMITERS, key=first.count) if not _is_tabbed(self.path) else "\t"
+                what = "first line" if not self.read.skip_rows else f"line {self.read.skip_rows + 1}"
+                raise FileError(f"the {what} of {str(self.path)!r} must name the columns, it is empty")
+            found = self.read.delimiter or self._likely_delimiter(first)
             try:
                 names = next(csv.reader(_again(first, rows), delimiter=found))
             except csv.Error as error:
                 raise FileError(
                     f"the first line of {str(self.path)!r} must name the columns: {error}; is each quote in it closed?"
                 ) from None
-        written = "".join(taken)
-        line_end = "\r\n" if written.endswith("\r\n") else "\n"
-        return written.rstrip("\r\n").encode(), names, found, line_end
+        line_end = "\r\n" if "".join(taken).endswith("\r\n") else "\n"
+        if self.read.header:
+            return "".join(taken).encode(), _named(names), found, line_end
+        return "".join(taken[:before]).encode(), [str(i) for i in range(len(names))], found, line_end
+
+    def _likely_delimiter(self, line: str) -> str:
+        if _is_tabbed(self.path):
+            return "\t"
+        in_numbers = "" if self.read.header else f"{self.read.decimal}{self.read.thousands or ''}"
+        return max(DELIMITERS, key=lambda sign: line.count(sign) if sign not in in_numbers else 0)
 
     def _blocks(self, use_threads: bool = True) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Blocks of cells, each with the number of bytes read up to its end."""
+        if self._trailing or not arrow_has_threads():
+            yield from self._blocks_here()
+            return
+        if not self._by_arrow:
+            yield from self._blocks_of_text()
+            return
         raw, stream = self._open()
         types = dict.fromkeys(self.names, pa.string())
-        if not arrow_has_threads():
-            yield from self._blocks_here(raw, stream)
-            return
         # read beside Arrow, and not by it: its threads must not need Python where the interpreter ends
         watched = Watched(self._open()[1], self.delimiter)
         try:
             reader = arrow_csv.open_csv(
                 stream,
                 arrow_csv.ReadOptions(block_size=self._block, use_threads=use_threads),
-                # an empty line is a missing value where there is one column, and nothing where there are more
-                arrow_csv.ParseOptions(
-                    delimiter=self.delimiter, newlines_in_values=True, ignore_empty_lines=len(self.names) > 1
-                ),
+                self._parse_options(),
                 arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
             )
             watched.read(self._block)  # a block ahead, so that a small file is seen to its end before its first rows
@@ -151,28 +192,86 @@ class CsvSource(Source):
                     pass
             raise self._explained(error) from error
 
-    def _blocks_here(self, raw: Any, stream: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
+    def _parse_options(self) -> arrow_csv.ParseOptions:
+        # an empty line is a missing value where there is one column, and nothing where there are more
+        return arrow_csv.ParseOptions(
+            delimiter=self.delimiter, newlines_in_values=True, ignore_empty_lines=len(self.names) > 1
+        )
+
+    def _blocks_of_text(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """The blocks of `_blocks`, parsed by Arrow from text that is made here."""
+        raw, stream = self._open_rows()
+        types = dict.fromkeys(self.names, pa.string())
+        comment = self.read.comment.encode() if self.read.comment is not None else None
+        start = int(self.read.header)
+        try:
+            for text in csv_stream.row_blocks(stream, self.delimiter, comment, self._block, LARGEST_BLOCK):
+                if len(self.names) > 1 and not text.strip():
+                    continue
+                try:
+                    table = arrow_csv.read_csv(
+                        pa.BufferReader(text),
+                        arrow_csv.ReadOptions(column_names=self.names, block_size=len(text) + 1, use_threads=False),
+                        self._parse_options(),
+                        arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+                    )
+                except pa.ArrowInvalid as error:
+                    raise self._explained(error, start) from error
+                start += table.num_rows
+                done = raw.tell() if not raw.closed else self.size
+                yield from ((batch, done) for batch in table.combine_chunks().to_batches())
+        except UnicodeError:
+            raise self._not_text() from None
+        except OverflowError:
+            raise self._too_long() from None
+        except UnclosedError as error:
+            raise self._unclosed(len(self.header) + error.offset) from None
+
+    def _blocks_here(self) -> Iterator[tuple[pa.RecordBatch, int]]:
         """The blocks of `_blocks`, read in the caller's thread."""
+        raw, stream = self._open_rows()
         schema = pa.schema(dict.fromkeys(self.names, pa.string()))
         try:
-            for batch in csv_rows.blocks(self.path, stream, self.delimiter, schema):
-                yield batch, self.size if raw.closed else raw.tell()
-        except UnicodeDecodeError:
-            raise _not_utf8(self.path) from None
+            with io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="") as text:
+                lines = csv_rows.without_comments(text, self.read.comment)
+                for batch in csv_rows.blocks(self.path, lines, self.delimiter, schema):
+                    yield batch, self.size if raw.closed else raw.tell()
+        except UnicodeError:
+            raise self._not_text() from None
 
-    def _explained(self, error: pa.ArrowInvalid) -> Exception:
-        message = str(error)
+    def _explained(self, error: pa.ArrowInvalid, start: int = 0) -> Exception:
+        """The error to raise for one of Arrow's. start: the rows before those that it counts."""
+        message = str(error).splitlines()[0]
         if "straddling" in message and self._block < LARGEST_BLOCK:
             self._block *= 4
             return Restart()
         if "invalid UTF8" in message:
-            return _not_utf8(self.path)
+            return self._not_text()
         if "straddling" in message:
-            return FileError(
-                f"{str(self.path)!r} cannot be read as CSV: a row must be of fewer than {LARGEST_BLOCK:,} bytes, one "
-                "goes on; is there a quote that nothing closes?"
-            )
-        return FileError(f"{str(self.path)!r} cannot be read as CSV: {message.splitlines()[0]}")
+            return self._too_long()
+        if self._has_trailing(str(error)):
+            self._trailing = True
+            return Restart()
+        message = re.sub(r"Row #(\d+)", lambda found: f"Row #{int(found[1]) + start}", message)
+        return FileError(f"{str(self.path)!r} cannot be read as CSV: {message}")
+
+    def _has_trailing(self, message: str) -> bool:
+        """Whether Arrow's complaint is of a row that ends in more delimiters than the header has."""
+        found = re.search(r"Expected (\d+) columns, got (\d+)(?:: (.*))?", message, re.S)
+        more = int(found[2]) - int(found[1]) if found else 0
+        text = (found[3] or "") if found else ""
+        return more > 0 and text.rstrip("\r\n").endswith(self.delimiter * more)
+
+    def _too_long(self) -> FileError:
+        return FileError(
+            f"{str(self.path)!r} cannot be read as CSV: a row must be of fewer than {LARGEST_BLOCK:,} bytes, one "
+            "goes on; is there a quote that nothing closes?"
+        )
+
+    def _not_text(self) -> FileError:
+        if self.encoding:
+            return FileError(f"{str(self.path)!r} must be in {self.encoding}, some text is not; name its encoding")
+        return _not_utf8(self.path)
 
     def _check_quotes(self) -> None:
         """Refuse a quote that is not closed, before other errors that it may cause."""
@@ -184,24 +283,34 @@ class CsvSource(Source):
             raise self._unclosed(error.offset) from None
 
     def _unclosed(self, offset: int) -> FileError:
-        stream, line = self._open()[1], 1
-        while offset > 0 and (block := stream.read(min(offset, BLOCK_BYTES))):
-            line += block.count(b"\n")
-            offset -= len(block)
+        line = csv_stream.line_of(self._open()[1], offset)
+        counted = " (without the lines of comments)" if self.read.comment is not None else ""
         return FileError(
             f"{str(self.path)!r} cannot be read as CSV: a cell that begins with a quote must end with one, the cell in "
-            f"line {line} does not; close the quote, or double it if it belongs to the text"
+            f"line {line}{counted} does not; close the quote, or double it if it belongs to the text"
         )
 
     def _look(self, enough: Callable[[], bool]) -> None:
         """Infer the columns' kinds from the blocks of the file, until `enough` says so."""
+        start = 0
         try:
             for cells, _ in self._blocks():
-                self._kinds = [csv_text.widened(cells.column(i), kind) for i, kind in enumerate(self._kinds)]
+                before = self._kinds
+                self._kinds = self.format.widened_columns(cells.columns, before)
+                for i, (old, kind) in enumerate(zip(before, self._kinds, strict=True)):
+                    if kind == "words" != old:
+                        self._note_word(self.names[i], cells.column(i), start)
                 if enough():
                     return
+                start += cells.num_rows
         except Restart:
             self._look(enough)
+
+    def _note_word(self, name: str, cells: pa.Array, start: int) -> None:
+        at = self.format.first_word(cells)
+        cell = cells[at].as_py()
+        shown = cell if len(cell) <= SHOWN else f"{cell[:SHOWN]}…"
+        self._first_words[name] = f"{shown!r} in row {start + at + 1:,}"
 
     def learn(self) -> None:
         """Look through the whole file for the columns' types."""
@@ -213,8 +322,7 @@ class CsvSource(Source):
         start, schema = 0, self.schema
         with reading(self.path, "CSV"):
             for cells, done in self._blocks():
-                pairs = list(zip(cells.columns, self._kinds, strict=True))
-                typed = thread_pool.run(lambda pair: csv_text.parsed(*pair), pairs)
+                typed = self.format.parsed_columns(cells.columns, self._kinds)
                 if any(column is None for column in typed):
                     self.learn()
                     raise Restart
@@ -226,13 +334,18 @@ class CsvSource(Source):
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, several blocks at a time."""
-        width = sum(arrow_numpy.width(self.schema.field(name).type) for name in names)
+        schema = self.schema  # made anew at each call
+        width = sum(arrow_numpy.width(schema.field(name).type) for name in names)
         for chunk in gathered(self.chunks(names), PIECE_BYTES // max(width, 1)):
             yield tuple(names), chunk
 
 
 def _not_utf8(path: Place) -> FileError:
     return FileError(f"{str(path)!r} must be in UTF-8, some text is not; convert it (iconv -f latin1 -t utf8)")
+
+
+def _other_than_utf8(encoding: str | None) -> str | None:
+    return None if encoding is None or codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _is_tabbed(path: Place) -> bool:
@@ -242,6 +355,17 @@ def _is_tabbed(path: Place) -> bool:
 def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield first.removeprefix("\ufeff")
     yield from rest
+
+
+def _named(names: list[str]) -> list[str]:
+    """Names of columns; where several have none, each gets pandas' name for such a column.
+
+    >>> _named(["a", "", ""])
+    ['a', 'Unnamed: 1', 'Unnamed: 2']
+    """
+    if names.count("") < 2:
+        return names
+    return [name or f"Unnamed: {i}" for i, name in enumerate(names)]
 
 
 def _is_fraction(name: str) -> bool:
@@ -258,35 +382,46 @@ class CsvSink(Sink):
         for field in schema:
             if pa.types.is_nested(field.type):
                 raise KindError(f"a CSV file cannot hold column {field.name!r} of {field.type}; write Parquet or Arrow")
-        compression = kind_of(target).compression
+        compression = csv_stream.named_compression(target)
         self._delimiter, self._line_end = "\t" if _is_tabbed(target) else ",", "\n"
-        header = None
+        self._format, encoding, header = csv_text.CellFormat(), None, None
         if isinstance(source, CsvSource):
-            self._line_end = source.line_end
-            if _is_tabbed(source.path) == _is_tabbed(target):
-                self._delimiter, header = source.delimiter, source.header
+            self._line_end, self._format = source.line_end, source.format
+            if _is_tabbed(source.path) == _is_tabbed(target) or source.read.delimiter:
+                self._delimiter, header, encoding = source.delimiter, source.header, source.encoding
+                if header and not header.endswith((b"\r", b"\n")):
+                    header += self._line_end.encode()
         if header is None:
-            header = self._delimiter.join(csv_text.quoted_name(name, self._delimiter) for name in schema.names).encode()
-        self._raw = pa.OSFile(os.fsencode(path), "wb")
-        self._stream = pa.CompressedOutputStream(self._raw, compression) if compression else self._raw
-        self._stream.write(header + self._line_end.encode())
+            names = [csv_text.quoted_name(name, self._delimiter) for name in schema.names]
+            header = (self._delimiter.join(names) + self._line_end).encode()
+        self._raw, self._stream = csv_stream.writer(path, target, compression)
+        self._encoder = codecs.getincrementalencoder(encoding)() if encoding else None
+        self._put(header)
+
+    def _put(self, text: bytes | memoryview) -> None:
+        """Write UTF-8 text, in the encoding of the file."""
+        self._stream.write(self._encoder.encode(str(text, "utf-8")) if self._encoder else text)
 
     def write(self, chunk: Chunk) -> None:
         """Add a chunk."""
         batch = chunk.batch
         if batch.num_rows:
             columns = thread_pool.run(lambda i: self._cells(chunk, batch, i), range(batch.num_columns))
-            self._stream.write(csv_text.lines(columns, self._delimiter, self._line_end))
+            self._put(csv_text.lines(columns, self._delimiter, self._line_end))
 
     def _cells(self, chunk: Chunk, batch: pa.RecordBatch, i: int) -> pa.Array:
         if not isinstance(chunk, TextChunk):
-            return csv_text.quoted(csv_text.spelled(batch.column(i)), self._delimiter)
+            return csv_text.quoted(self._format.spelled(batch.column(i)), self._delimiter)
         if batch.schema.field(i).name not in chunk.changed:
             return csv_text.quoted(chunk.cells.column(i), self._delimiter)
         column = batch.column(i)
         missing = chunk.changed[batch.schema.field(i).name]
         # a cell without a value keeps the word it had for that: NA, null, nothing
-        return pc.if_else(missing, csv_text.quoted(chunk.cells.column(i), self._delimiter), csv_text.spelled(column))
+        return pc.if_else(missing, csv_text.quoted(chunk.cells.column(i), self._delimiter), self._spelled(column))
+
+    def _spelled(self, column: pa.Array) -> pa.Array:
+        cells = self._format.spelled(column)
+        return csv_text.quoted(cells, self._delimiter) if self._format.decimal == self._delimiter else cells
 
     def close(self) -> None:
         """Finish the file."""

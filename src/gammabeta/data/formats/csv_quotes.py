@@ -29,7 +29,8 @@ class Quotes:
     where there is no quote. Where one is within a cell a regular expression goes from cell to cell.
     """
 
-    def __init__(self, delimiter: str) -> None:
+    def __init__(self, delimiter: str, *, at_start: bool = True) -> None:
+        """at_start: whether the text is taken from the file's beginning, where a byte order mark may stand."""
         ends = delimiter.encode() + b"\r\n"
         self._ends = np.isin(np.arange(256), np.frombuffer(ends + b'"', np.uint8))
         self._blanks = b" \t".replace(delimiter.encode(), b"")
@@ -37,7 +38,7 @@ class Quotes:
         self._cell = re.compile(b"(?<![^" + re.escape(ends) + b'])"(?:[^"]++|"")*+("?)')
         self._closed = re.compile(b"[" + self._blanks + b"]*" + edge)
         self._held, self._last = b"", b"\n"  # bytes not looked at yet, and the one before them
-        self._offset = 0  # of the first of those
+        self._offset, self._at_start = 0, at_start  # of the first of those; whether a mark may come yet
         self._open: int | None = None  # where the open quote stands
 
     def take(self, data: bytes) -> None:
@@ -47,11 +48,11 @@ class Quotes:
             UnclosedError: something follows a closing quote within its cell.
         """
         data = self._held + data
-        if not self._offset:
+        if self._at_start:
             if len(data) < len(MARK):
                 self._held = data
                 return
-            self._offset = len(MARK) if data.startswith(MARK) else 0
+            self._at_start, self._offset = False, len(MARK) if data.startswith(MARK) else 0
             data = data[self._offset :]
         # what follows a quote decides on it
         known = data.rstrip(b'"' + self._blanks)
@@ -65,9 +66,14 @@ class Quotes:
             UnclosedError: a quote is open.
         """
         rest, self._held = self._held, b""
-        self._look(rest.removeprefix(b"" if self._offset else MARK) + b"\n")
+        self._look(rest.removeprefix(MARK if self._at_start else b"") + b"\n")
         if self._open is not None:
             raise UnclosedError(self._open)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a quoted cell is open."""
+        return self._open is not None
 
     def _look(self, data: bytes) -> None:
         if b'"' in data and not self._all_at_ends(data):

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -10,8 +12,10 @@ import pyarrow.compute as pc
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.arrow_numpy import Vector
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.source import Block, Chunk, Scaling, blocks, mapped
 from gammabeta.errors import KindError
+from gammabeta.kernels import thread_pool
 
 
 def words(*values: str) -> pa.Array:
@@ -25,38 +29,161 @@ def words(*values: str) -> pa.Array:
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
-# What stands for "no value" in a column of numbers; PyArrow's own list.
+# What stands for "no value" in a column of numbers: PyArrow's own list, and what R, SQL, Excel and people write.
 _WORDS = "|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|N/A|NA|NULL|NaN|n/a|nan|null"
-MISSING = words(*_WORDS.split("|"))
+_WORDS += "|<NA>|None|none|NONE|Null|na|NaT|nil|NAN|-|--|?|.|\\N|#DIV/0!|#VALUE!|#REF!|#NAME?|#NUM!|#NULL!"
+MISSING = tuple(_WORDS.split("|"))
 NOTHING = pa.nulls(1, pa.string())[0]
 
 CellKind = Literal["empty", "integer", "number", "words"]
 KINDS: tuple[CellKind, ...] = ("empty", "integer", "number", "words")
 ARROW = {"empty": pa.null(), "integer": pa.int64(), "number": pa.float64(), "words": pa.string()}
 
+JOINED_ROWS = 1 << 10  # rows: of fewer a call for each column costs more than its cells, so columns are joined
+JOINED = 256  # columns: if one of them is of words all are converted one by one
 
-def parsed(cells: pa.Array, kind: CellKind) -> pa.Array | None:
-    """Cells converted to numbers of a kind, null where empty; None if a cell is not of it. Words stay as they are."""
-    if kind == "words":
-        return cells
-    if kind != "empty":
+
+class CellFormat:
+    """How the cells of a CSV file are written: words for missing values, decimal and thousands signs."""
+
+    def __init__(self, options: ReadOptions = PLAIN) -> None:
+        self._missing = words(*dict.fromkeys((*MISSING, *options.missing)))
+        sentinels = sorted({number for number in map(_finite, options.missing) if number is not None})
+        self._sentinels = {
+            pa.float64(): pa.array(np.array(sentinels, np.float64)),
+            pa.int64(): pa.array(np.array([int(x) for x in sentinels if x.is_integer() and abs(x) < 2**63], np.int64)),
+        }
+        self.decimal, self._thousands = options.decimal, options.thousands
+        self._plain = options.decimal == "." and options.thousands is None
+        if options.thousands is not None:
+            sign, point = re.escape(options.thousands), re.escape(options.decimal)
+            self._grouped = (
+                rf"^[+-]?[0-9]{{1,3}}({sign}[0-9]{{2,3}})*{sign}[0-9]{{3}}({point}[0-9]*)?([eE][+-]?[0-9]+)?$"
+            )
+
+    def parsed(self, cells: pa.Array, kind: CellKind) -> pa.Array | None:
+        """Cells converted to numbers of a kind, null where empty; None if a cell is not of it. Words stay as they are.
+
+        kind: "empty" for cells without a value.
+        """
+        if kind == "words":
+            return cells
+        if kind != "empty" and self._plain:
+            with suppress(pa.ArrowInvalid):
+                return self._without_sentinels(pc.cast(cells, ARROW[kind]))
+        trimmed = pc.ascii_trim_whitespace(cells)
+        missing = pc.is_in(trimmed, value_set=self._missing)
+        if kind == "empty":
+            return pa.nulls(len(cells)) if pc.all(missing, min_count=0).as_py() else None
+        text = self._with_point(pc.if_else(missing, NOTHING, trimmed))
         try:
-            return pc.cast(cells, ARROW[kind])
+            return None if text is None else self._without_sentinels(pc.cast(text, ARROW[kind]))
         except pa.ArrowInvalid:
-            pass
-    trimmed = pc.ascii_trim_whitespace(cells)
-    missing = pc.is_in(trimmed, value_set=MISSING)
-    if kind == "empty":
-        return pa.nulls(len(cells)) if pc.all(missing, min_count=0).as_py() else None
+            return None
+
+    def _with_point(self, text: pa.Array) -> pa.Array | None:
+        """Numbers without thousands signs and with a decimal point; None if one is not written so."""
+        if self._thousands is not None:
+            grouped = pc.match_substring(text, self._thousands)
+            well = pc.or_(pc.invert(grouped), pc.match_substring_regex(text, self._grouped))
+            if not pc.all(well, min_count=0).as_py():
+                return None
+            text = pc.replace_substring(text, self._thousands, "")
+        if self.decimal != ".":
+            if pc.any(pc.match_substring(text, "."), min_count=0).as_py():
+                return None
+            text = pc.replace_substring(text, self.decimal, ".")
+        return text
+
+    def _without_sentinels(self, values: pa.Array) -> pa.Array:
+        sentinels = self._sentinels[values.type]
+        if not len(sentinels):
+            return values
+        return pc.if_else(pc.is_in(values, value_set=sentinels), pa.scalar(None, values.type), values)
+
+    def parsed_columns(self, columns: Sequence[pa.Array], kinds: Sequence[CellKind]) -> list[pa.Array | None]:
+        """`parsed` of each column. Of few rows the columns of a kind are converted in one call."""
+        found: list[pa.Array | None] = [None] * len(columns)
+        alone = []
+        for kind, at in _joinable(columns, kinds):
+            whole = self.parsed(pa.concat_arrays([columns[i] for i in at]), kind) if len(at) > 1 else None
+            if whole is None:
+                alone += at
+                continue
+            rows = len(columns[0])
+            for place, i in enumerate(at):
+                found[i] = whole.slice(place * rows, rows)
+        for i, column in zip(alone, thread_pool.run(lambda i: self.parsed(columns[i], kinds[i]), alone), strict=True):
+            found[i] = column
+        return found
+
+    def widened(self, cells: pa.Array, kind: CellKind) -> CellKind:
+        """The narrowest kind, from `kind` up, that fits all the cells."""
+        return next(k for k in KINDS[KINDS.index(kind) :] if self.parsed(cells, k) is not None)
+
+    def widened_columns(self, columns: Sequence[pa.Array], kinds: Sequence[CellKind]) -> list[CellKind]:
+        """`widened` of each column. Of few rows many columns are found at once."""
+        found = list(kinds)
+        alone = []
+        for kind, at in _joinable(columns, kinds):
+            sure = self._all_numbers([columns[i] for i in at], kind) if len(at) > 1 and self._plain else {}
+            for place, i in enumerate(at):
+                if place in sure:
+                    found[i] = sure[place]
+                elif kind != "words":
+                    alone.append(i)
+        for i in alone:
+            found[i] = self.widened(columns[i], kinds[i])
+        return found
+
+    def _all_numbers(self, columns: Sequence[pa.Array], kind: CellKind) -> dict[int, CellKind]:
+        """Of columns that are all of integers or numbers, those of which a glance tells the kind."""
+        rows, cells = len(columns[0]), pa.concat_arrays(columns)
+        for wider in KINDS[max(1, KINDS.index(kind)) : 3]:
+            whole = self.parsed(cells, wider)
+            if whole is None:
+                continue
+            there = np.asarray(pc.is_valid(whole)).reshape(-1, rows)
+            odd = np.asarray(pc.match_substring_regex(cells, r"[^0-9+\-\s]")).reshape(-1, rows)
+            certain = there.any(1) if wider in ("integer", kind) else (odd & there).any(1)
+            return {int(i): wider for i in np.flatnonzero(certain)}
+        return {}
+
+    def first_word(self, cells: pa.Array) -> int:
+        """The position of the first cell that is neither a number nor missing; there must be one."""
+        low, high = 0, len(cells)  # the first `low` cells are numbers, the first `high` are not
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.parsed(cells.slice(0, middle), "number") is None:
+                high = middle
+            else:
+                low = middle
+        return low
+
+    def spelled(self, column: pa.Array) -> pa.Array:
+        """Values as text, in the file's decimal sign. See `spelled`."""
+        text = spelled(column)
+        return text if self.decimal == "." else pc.replace_substring(text, ".", self.decimal)
+
+
+def _joinable(columns: Sequence[pa.Array], kinds: Sequence[CellKind]) -> Iterator[tuple[CellKind, list[int]]]:
+    """The places of columns of one kind, several where they are to be joined."""
+    step = JOINED if columns and 0 < len(columns[0]) <= JOINED_ROWS else 1
+    places: dict[CellKind, list[int]] = {}
+    for i, kind in enumerate(kinds):
+        places.setdefault(kind, []).append(i)
+    for kind, at in places.items():
+        for first in range(0, len(at), 1 if kind == "words" else step):
+            yield kind, at[first : first + (1 if kind == "words" else step)]
+
+
+def _finite(word: str) -> float | None:
+    """The number that a word is, None if it is none."""
     try:
-        return pc.cast(pc.if_else(missing, NOTHING, trimmed), ARROW[kind])
-    except pa.ArrowInvalid:
+        value = float(word)
+    except ValueError:
         return None
-
-
-def widened(cells: pa.Array, kind: CellKind) -> CellKind:
-    """The narrowest kind, from `kind` up, that fits all the cells."""
-    return next(k for k in KINDS[KINDS.index(kind) :] if parsed(cells, k) is not None)
+    return value if isfinite(value) else None
 
 
 def quoted(cells: pa.Array, delimiter: str) -> pa.Array:

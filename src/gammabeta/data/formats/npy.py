@@ -13,7 +13,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from gammabeta.data.core.sink import Sink
-from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk
+from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column
 from gammabeta.data.formats.array import ArraySource, BlockChunk, Part, native
 from gammabeta.data.formats.zip_member import Member, open_member
 from gammabeta.data.io.paths import reading, reason
@@ -57,7 +57,16 @@ class NpySource(ArraySource):
                 f"{str(self.path)!r} of shape {self.shape} has {count:,}; reduce more axes: "
                 f"gammabeta.data.moments({str(self.path)!r}, axis=...)"
             )
+        if len(self.features) == 1 and not self.label:
+            return tuple(map(str, range(count)))
         return super().names
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Every feature, in C order."""
+        kind = self.dtype.name  # NumPy makes it anew each time
+        skip_reason = "" if self.is_numeric else "not numeric"
+        return tuple(Column(name, kind, skip_reason) for name in self.names)
 
     def _open(self, *, to_and_fro: bool) -> Any:
         """The file, at its beginning."""

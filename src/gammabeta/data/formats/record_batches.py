@@ -128,8 +128,6 @@ def table_of(x: Any) -> Source | None:
         return _of_lazy_frame(x)
     if speaks_arrow(x):
         return _of_arrow(x)
-    if _is(x, "pandas", "Series"):  # before pandas 3 frames alone speak Arrow
-        return table_of(x.to_frame())
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from gammabeta.axes import Axis
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
@@ -33,15 +34,21 @@ from gammabeta.errors import DataError, FileError, KindError
 Data: TypeAlias = Any  # whatever `open_source` knows: a type for each would need every library
 
 
-def open_source(source: Data, axis: Axis | None = None, dim: Dim | None = None) -> Source:
-    """The source for data of any kind. axis: the axes of an array that are reduced; dim: a DataArray's, by name.
+def open_source(
+    source: Data, axis: Axis | None = None, dim: Dim | None = None, read: ReadOptions | None = None
+) -> Source:
+    """The source for data of any kind.
+
+    axis: the axes of an array that are reduced; dim: a DataArray's, by name; read: how a file is read.
 
     Raises:
         DataError: there are an axis and a dimension, or no such dimension.
         FileError: there is no such file, its extension is not known, or it is not what it says.
-        KindError: it is no kind of data that is known, or there is an axis and no array.
+        KindError: it is no kind of data that is known, there is an axis and no array, or options of CSV and no CSV.
     """
-    found = source if isinstance(source, Source) else _source_of(source)
+    found = source if isinstance(source, Source) else _source_of(source, read or PLAIN)
+    if read is not None and not isinstance(found, CsvSource) and read.of_csv():
+        raise KindError(f"{', '.join(read.of_csv())} go with CSV files, {str(found.path)!r} is none; leave them out")
     if dim is not None:
         if axis is not None or not isinstance(found, DataArraySource):
             got = (
@@ -56,9 +63,19 @@ def open_source(source: Data, axis: Axis | None = None, dim: Dim | None = None) 
     return found.over(axis)
 
 
-def _source_of(source: Any) -> Source:
+def kept_options(read: ReadOptions, source: Any) -> ReadOptions:
+    """Options that statistics keep, as far as they go with another source: those of CSV with CSV alone."""
+    if not isinstance(source, str | Path | Remote):
+        return PLAIN
+    try:
+        return read if kind_of(located(source)).format == "csv" else PLAIN
+    except FileError:  # the name does not say it, so the options must
+        return read
+
+
+def _source_of(source: Any, read: ReadOptions) -> Source:
     if isinstance(source, str | Path | Remote):
-        return _source_at(located(source))
+        return _source_at(located(source), read)
     if isinstance(source, pa.Table):
         return TableSource(source, "table")
     if is_array(source):
@@ -91,7 +108,7 @@ def _as_arrow(x: Any) -> Any:
     return x.to_frame() if hasattr(x, "to_frame") and not hasattr(x, "__arrow_c_stream__") else x
 
 
-def _source_at(path: Place) -> Source:
+def _source_at(path: Place, read: ReadOptions) -> Source:
     if is_store(path):
         return zarr_at(path)
     if is_hdf5(path):
@@ -100,19 +117,20 @@ def _source_at(path: Place) -> Source:
         return geotiff(path)
     if isinstance(path, Path) and path.is_dir() and holds_images(path):
         return images(path)
-    form = kind_of(existing(path)).format
+    form = read.format or kind_of(existing(path)).format
+    existing(path)
     if isinstance(path, Path) and not path.is_file():
         raise FileError(
             f"data are read more than once, and {str(path)!r} can be read once: it is a pipe or a device; "
             "write them to a file first"
         )
     state = state_of(path)
-    found = _source_of_file(path, form)
-    found.state = state
+    found = _source_of_file(path, form, read)
+    found.state, found.read = state, read
     return found
 
 
-def _source_of_file(path: Place, form: str) -> Source:
+def _source_of_file(path: Place, form: str, read: ReadOptions) -> Source:
     if form == "parquet":
         return ParquetSource(path)
     if form == "arrow":
@@ -122,7 +140,7 @@ def _source_of_file(path: Place, form: str) -> Source:
     if form == "npz":
         return npz_at(path)
     if form == "csv":
-        return CsvSource(path)
+        return CsvSource(path, read)
     raise FileError(f"a data file is needed, {str(path)!r} is named as statistics are; data ends in {KNOWN}")
 
 
@@ -133,7 +151,7 @@ def check_output(target: Path, source: Source) -> None:
         FileError: the extension is not known.
         KindError: an array would have to become a table, or a table an array.
     """
-    form = kind_of(target).format
+    form = _output_format(target, source)
     if form == "statistics":
         raise FileError(f"the scaled data cannot go to {str(target)!r}: its name must end in {KNOWN}")
     if form == "npz":
@@ -150,9 +168,19 @@ def check_output(target: Path, source: Source) -> None:
         raise KindError(f"{str(source.path)!r} holds {kind} and cannot become {str(target)!r}; keep to its extension")
 
 
+def _output_format(target: Path, source: Source) -> str:
+    """The format of an output by its name, or that of the source where both are named alike and neither says it."""
+    try:
+        return kind_of(target).format
+    except FileError:
+        if source.read.format is None or target.suffix != source.path.suffix:
+            raise
+        return source.read.format
+
+
 def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, scaled: Sequence[str]) -> Sink:
     """The sink that writes a file of `target`'s format, at the path `temporary`."""
-    form = kind_of(target).format
+    form = _output_format(target, source)
     if form == "parquet":
         return ParquetSink(temporary, schema, source, scaled)
     if form == "arrow":

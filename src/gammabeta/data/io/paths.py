@@ -1,12 +1,15 @@
 """Formats by file names, errors of reading and writing, and the atomic replacement of files."""
 
 import errno
+import lzma
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from zipfile import BadZipFile
 
 import pyarrow as pa
 
@@ -27,9 +30,9 @@ FORMATS = {
     ".npz": "npz",
     ".json": "statistics",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
 MAX_COMPRESSION = 1 << 16  # zstd writes 128 KiB of one byte in four bytes, which is 2¹⁵ to 1
-KNOWN = ".csv, .tsv (also .gz, .zst, .bz2), .parquet, .arrow, .feather, .npy or .npz"
+KNOWN = ".csv, .tsv (also .gz, .zst, .bz2, .xz, .zip), .parquet, .arrow, .feather, .npy or .npz"
 LONGEST = 300  # of another library's words: some quote all that they were given
 
 _ALLOCATOR = 4  # threads that Arrow's allocator may start beside its own
@@ -152,7 +155,7 @@ def reading(path: Place, what: str) -> Iterator[None]:
             raise
         raise FileError(f"{str(path)!r} cannot be read as {what}: it claims more than it can hold") from error
     except Exception as error:
-        known = (OSError, pa.ArrowException, UnicodeDecodeError, EOFError)
+        known = (OSError, pa.ArrowException, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error, BadZipFile)
         if not isinstance(error, known) and not isinstance(path, Remote):  # file systems elsewhere have their own
             raise
         raise FileError(f"{str(path)!r} cannot be read as {what}: {reason(error)}") from error

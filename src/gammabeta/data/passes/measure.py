@@ -61,7 +61,8 @@ def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None,
             for key, both in part.items():
                 totals[key] = added(totals[key], both) if key in totals else both
     moments, extrema = in_order(totals, names)
-    return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe())
+    left_out = source.left_out(names)
+    return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe(), source.read, left_out)
 
 
 def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iterator[tuple[Totals, dict[str, int]]]:

@@ -94,7 +94,7 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
     floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
     to_float = chosen - floats
     converted = tuple(column for column in source.columns if column.name in to_float)
-    return converted, tuple(column for column in source.columns if column.name not in chosen)
+    return converted, source.left_out(chosen)
 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
