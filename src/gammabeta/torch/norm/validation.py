@@ -18,7 +18,7 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 def features(num_features: Any, axis: axes.Axis | None) -> tuple[int, ...]:
     """`num_features` as the shape of γ and β."""
     shape = (num_features,) if isinstance(num_features, Integral) else tuple(num_features)
-    if not shape or not all(isinstance(n, Integral) and n > 0 for n in shape):
+    if not shape or not all(isinstance(n, Integral) and int(n) > 0 for n in shape):
         raise DataError(f"num_features must be a positive integer, or with axis= a tuple of them, got {num_features!r}")
     if axis is None and len(shape) > 1:
         raise DataError(f"num_features must be one integer, unless axis= names the reduced axes, got {num_features!r}")
