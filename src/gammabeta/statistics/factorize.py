@@ -43,10 +43,10 @@ def as_array(labels: ArrayLike) -> Labels:
 def _without_mask(labels: Any) -> Labels:
     """Masked labels with the missing label, NaN, NaT or None, where there is none."""
     if labels.dtype.kind in "mM":
-        return np.where(masked.mask_of(labels), np.array("NaT", labels.dtype), labels.data)
+        return np.asarray(np.where(masked.mask_of(labels), np.array("NaT", labels.dtype), labels.data))
     if labels.dtype.kind == "f":
         return np.asarray(masked.filled(labels))
-    objects = labels.data.astype(object)
+    objects: NDArray[Any] = labels.data.astype(object)
     objects[masked.mask_of(labels)] = None
     return objects
 

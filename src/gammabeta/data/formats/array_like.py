@@ -54,9 +54,9 @@ def array_like(x: Any, path: Place | None = None, *, decode: bool = True) -> "Ar
         )
     path = path or _name(x)
     attributes = getattr(x, "attrs", None)
-    heard = decode and isinstance(attributes, Mapping)
     stored = cast("np.dtype[Any]", _dtype(x))
-    return ArrayLikeSource(x, path, decoding(dict(attributes), stored, path) if heard else None)
+    heard = attributes if decode and isinstance(attributes, Mapping) else None
+    return ArrayLikeSource(x, path, None if heard is None else decoding(dict(heard), stored, path))
 
 
 class ArrayLikeSource(GridSource):
@@ -126,11 +126,12 @@ def _is_length(n: Any) -> bool:
 
 def _dtype(x: Any) -> np.dtype[Any] | None:
     """The dtype as NumPy's, None if it has no such."""
-    given = getattr(x.dtype, "numpy_dtype", x.dtype)  # TensorStore's
+    given: Any = getattr(x.dtype, "numpy_dtype", x.dtype)  # TensorStore's
     try:
-        return np.dtype(given)
+        found: np.dtype[Any] = np.dtype(given)
     except TypeError:
         return None
+    return found
 
 
 def _name(x: Any) -> Path:

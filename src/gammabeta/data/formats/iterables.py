@@ -206,7 +206,8 @@ def together(chunks: Iterable[tuple[NDArray[Any], int]]) -> Iterator[tuple[NDArr
 
 def _concatenated(held: Sequence[NDArray[Any]]) -> NDArray[Any]:
     if any(map(masked.is_masked, held)):
-        return np.asanyarray(np.ma.concatenate(held))
+        joined: Any = np.ma.concatenate  # untyped
+        return np.asanyarray(joined(held))
     return np.concatenate(held)
 
 

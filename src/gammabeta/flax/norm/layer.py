@@ -177,8 +177,8 @@ class BatchNorm(nnx.BatchNorm):
     def _by_running(self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any) -> Any:
         if 0 in x.shape:
             return self._empty(x, scale, bias, reduced_axes)
-        given = {"mean": self.mean[...], "var": self.var[...], "mask": mask if self.zero_masked else None}
-        return normalized(x, scale, bias, axis=reduced_axes, eps=self.epsilon, **given).y
+        mean, var, mask = self.mean[...], self.var[...], mask if self.zero_masked else None
+        return normalized(x, scale, bias, axis=reduced_axes, eps=self.epsilon, mean=mean, var=var, mask=mask).y
 
     def _by_batch(
         self, x: Any, scale: Any, bias: Any, reduced_axes: tuple[int, ...], mask: Any

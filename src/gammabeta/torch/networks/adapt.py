@@ -92,7 +92,7 @@ class _Mixing:
         reduced_axes = stat_layers.reduced(self.name, layer, x)
         if not x.numel():
             return None
-        kind = type(layer)
+        kind: Any = type(layer)
         mixing = kind.__new__(kind)
         mixing.__dict__.update(layer.__dict__)
         mixing._buffers = {**layer._buffers, **_mixture(layer, self.prior, x, mask, reduced_axes)}
