@@ -79,7 +79,7 @@ def test_scale_apply_and_invert(run, people):
     told = run("scale", "people.csv", "-o", "scaled.csv", "--exclude", "id", "--stats", "s.json")
     assert told.splitlines() == [
         "people.csv: 50 rows, 2 columns scaled → scaled.csv",
-        "passed through untouched: id (int64), name (string)",
+        "passed through untouched: id (int64), name (string, 'Doe, 0' in row 1)",
         "float64 once scaled: age (int64)",
         "statistics kept in s.json, for: gammabeta apply s.json IN -o OUT",
     ]

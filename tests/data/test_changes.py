@@ -142,7 +142,7 @@ def test_rows_are_counted_again(tmp_path, monkeypatch, name):
         monkeypatch.setattr(module, "state_of", lambda path: paths.State(0, 0), raising=False)
     write = scale.write
 
-    def late(given, *others):
+    def late(given, *others, **named):
         put(path, np.arange(99.0))
         return write(open_source(path), *others)
 
@@ -178,8 +178,8 @@ def test_the_command_line_says_it_in_a_line(tmp_path, monkeypatch, capsys, comma
     monkeypatch.chdir(tmp_path)
     path = put(tmp_path / "in.csv", np.arange(100.0))
 
-    def late(given, *others):
-        found = open_source(given, *others)
+    def late(given, *others, **named):
+        found = open_source(given, *others, **named)
         rewritten(path)
         return found
 

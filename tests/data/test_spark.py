@@ -91,7 +91,7 @@ def test_a_scaler_transforms_by_its_names_and_clips(df):
     low = TABLE.slice(0, ROWS // 2).select(names)
     scaler = gb.MinMaxScaler(clip=True).fit(low)
     image = rows(ours.transform(df, scaler))
-    wanted = scaler.transform(TABLE.select(names))
+    wanted = scaler.set_output(transform="same").transform(TABLE.select(names))
     assert image.select(names) == wanted and image["small"].to_numpy().max() == 1
     named = gb.StandardScaler().fit(low["small"].to_numpy()[:, None])
     image = rows(ours.transform(df, named, ["small"]))

@@ -61,9 +61,9 @@ def reads(monkeypatch) -> list[str]:
 
     seen = []
 
-    def open_source(path):
+    def open_source(path, **named):
         seen.append(Path(path).name)
-        return registry.open_source(path)
+        return registry.open_source(path, **named)
 
     monkeypatch.setattr(file_statistics, "open_source", open_source)
     return seen

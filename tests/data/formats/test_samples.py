@@ -160,7 +160,7 @@ def test_hugging_face():
 
 def test_webdataset():
     webdataset = pytest.importorskip("webdataset", reason="WebDataset is one of many that read tar shards")
-    items = webdataset.DataPipeline([{"state": row} for row in STATES])
+    items = webdataset.DataPipeline(lambda: ({"state": row} for row in STATES))
     assert data.moments(batches(items, select="state", samples=True)) == Moments.of(STATES)
     with pytest.raises(KindError, match="gives samples or batches"):
         data.moments(batches(items, select="state"))

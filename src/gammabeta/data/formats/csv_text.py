@@ -43,6 +43,12 @@ JOINED_ROWS = 1 << 10  # rows: of fewer a call for each column costs more than i
 JOINED = 256  # columns: if one of them is of words all are converted one by one
 
 
+def _numbers(kind: pa.DataType, values: Sequence[float]) -> pa.Array:
+    """An Arrow array of numbers, made of its bytes: `pa.array` would import pandas."""
+    held = np.array(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(held)])
+
+
 class CellFormat:
     """How the cells of a CSV file are written: words for missing values, decimal and thousands signs."""
 
@@ -50,8 +56,8 @@ class CellFormat:
         self._missing = words(*dict.fromkeys((*MISSING, *options.missing)))
         sentinels = sorted({number for number in map(_finite, options.missing) if number is not None})
         self._sentinels = {
-            pa.float64(): pa.array(np.array(sentinels, np.float64)),
-            pa.int64(): pa.array(np.array([int(x) for x in sentinels if x.is_integer() and abs(x) < 2**63], np.int64)),
+            pa.float64(): _numbers(pa.float64(), sentinels),
+            pa.int64(): _numbers(pa.int64(), [int(x) for x in sentinels if x.is_integer() and abs(x) < 2**63]),
         }
         self.decimal, self._thousands = options.decimal, options.thousands
         self._plain = options.decimal == "." and options.thousands is None
