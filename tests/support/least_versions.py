@@ -36,7 +36,8 @@ def scalers() -> None:
     assert gb.MinMaxScaler().fit_transform(X).max() == 1
     assert gb.StandardScaler.from_json(scaler.to_json()).affine_ == scaler.affine_
     frame = pa.table({f"c{i}": X[:, i] for i in range(3)})
-    assert gb.StandardScaler().fit(frame).transform(frame).column_names == ["c0", "c1", "c2"]
+    same = gb.StandardScaler().set_output(transform="same")
+    assert same.fit(frame).transform(frame).column_names == ["c0", "c1", "c2"]
     assert gb.batch_norm(X.astype(np.float32)).dtype == np.float32
 
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from gammabeta.data.core import arrow_numpy
 from gammabeta.data.core.arrow_numpy import Vector
@@ -43,10 +44,9 @@ JOINED_ROWS = 1 << 10  # rows: of fewer a call for each column costs more than i
 JOINED = 256  # columns: if one of them is of words all are converted one by one
 
 
-def _numbers(kind: pa.DataType, values: Sequence[float]) -> pa.Array:
-    """An Arrow array of numbers, made of its bytes: `pa.array` would import pandas."""
-    held = np.array(values, kind.to_pandas_dtype())
-    return pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(held)])
+def _numbers(held: NDArray[Any]) -> pa.Array:
+    """An Arrow array over an array of numbers: `pa.array` would import pandas."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(held.dtype), len(held), [None, pa.py_buffer(held)])
 
 
 class CellFormat:
@@ -55,9 +55,10 @@ class CellFormat:
     def __init__(self, options: ReadOptions = PLAIN) -> None:
         self._missing = words(*dict.fromkeys((*MISSING, *options.missing)))
         sentinels = sorted({number for number in map(_finite, options.missing) if number is not None})
+        whole = [int(x) for x in sentinels if x.is_integer() and abs(x) < 2**63]
         self._sentinels = {
-            pa.float64(): _numbers(pa.float64(), sentinels),
-            pa.int64(): _numbers(pa.int64(), [int(x) for x in sentinels if x.is_integer() and abs(x) < 2**63]),
+            pa.float64(): _numbers(np.array(sentinels, np.float64)),
+            pa.int64(): _numbers(np.array(whole, np.int64)),
         }
         self.decimal, self._thousands = options.decimal, options.thousands
         self._plain = options.decimal == "." and options.thousands is None
