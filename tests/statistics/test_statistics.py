@@ -545,3 +545,15 @@ def test_a_named_byte_order_that_is_the_machines_own():
     assert memoryview(named).format != memoryview(x).format
     assert Moments.of(named) == Moments.of(x)
     assert np.array_equal(Affine.standard(Moments.of(x))(named), Affine.standard(Moments.of(x))(x))
+
+
+@pytest.mark.parametrize("statistic", [Moments.of, Extrema.of])
+def test_a_pickle_may_lie_anywhere_in_memory(statistic):
+    """As what workers send does, whose buffers begin where a message's head ends."""
+    found = statistic(np.random.default_rng(0).normal(size=(50, 3)))
+    buffers = []
+    message = pickle.dumps(found, protocol=5, buffer_callback=buffers.append)
+    odd = [memoryview(b"\0" + memoryview(buffer).cast("B").tobytes())[1:] for buffer in buffers]
+    assert odd
+    back = pickle.loads(message, buffers=odd)
+    assert back == found and back + back == found + found and repr(back) == repr(found)

@@ -93,6 +93,9 @@ class Moments(Immutable):
         weight, total, squares: canonical limbs of Σw, Σw·x and Σw·x², (height, f) each; specials: how many values are
         NaN, +inf and −inf, int64 (3, f). The arrays are taken over and can no longer be written to.
         """
+        if not (weight[1].flags.aligned and total[1].flags.aligned and squares[1].flags.aligned):
+            # A pickle whose memory came over a network lies anywhere.
+            weight, total, squares = ((base, digits.copy()) for base, digits in (weight, total, squares))
         for array in (weight[1], total[1], squares[1], specials):
             array.flags.writeable = False
         made = cls.__new__(cls)
