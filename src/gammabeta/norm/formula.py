@@ -177,7 +177,9 @@ def standardized(
         centred = centred - mean_lo
         var = average(centred * centred)
     if unmasked is not None:
-        centred = unmasked * (1 / back) - mean - mean_lo
+        # Within `where`, or TensorFlow's graphs would subtract mean + mean_lo, which is mean.
+        centred = space.xp.where(mask, centred, unmasked * (1 / back) - mean)
+        centred = centred - space.xp.where(mask, space.constant(0.0, x), mean_lo)
     return Standardized(centred, space.xp.sqrt(var + floor), (mean + mean_lo) * back, var * back * back, count)
 
 
