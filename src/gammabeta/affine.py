@@ -47,6 +47,8 @@ class Affine(Immutable):
     shift: Floats
 
     def __init__(self, center: ArrayLike, scale: ArrayLike, shift: ArrayLike = 0.0) -> None:
+        for name, value in (("center", center), ("scale", scale), ("shift", shift)):
+            masked.refuse(name, value)
         given = [np.asarray(p) for p in (center, scale, shift)]
         if any(p.dtype.kind not in "biuf" for p in given):
             raise KindError(f"center, scale and shift must be real numbers, got {[str(p.dtype) for p in given]}")

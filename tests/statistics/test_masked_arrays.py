@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import gammabeta as gb
 from gammabeta import Affine, Extrema, Moments, rolling
 from gammabeta.errors import DataError, KindError
 from gammabeta.statistics import GroupedMoments
@@ -134,3 +135,51 @@ def test_an_affine_map_keeps_the_mask():
     out = np.empty((2, 2))
     assert Affine(0.0, [2.0, 2.0])(x.astype(float), out).mask.tolist() == x.mask.tolist()
     assert out[1].tolist() == [6, 10]
+
+
+HIDDEN = np.ma.array([1.0, 2.0], mask=[False, True])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("center", lambda: gb.Affine(HIDDEN, 1.0)),
+        ("shift", lambda: gb.Affine(0.0, 1.0, HIDDEN)),
+        ("mean", lambda: gb.Moments.from_statistics(10, HIDDEN, [1.0, 1.0])),
+        ("gamma", lambda: gb.batch_norm(np.eye(2), HIDDEN)),
+        ("beta", lambda: gb.layer_norm(np.eye(2), None, HIDDEN)),
+        ("var", lambda: gb.batch_norm(np.eye(2), mean=[0.0, 0.0], var=HIDDEN)),
+    ],
+)
+def test_a_parameter_must_have_all_its_values(name, call):
+    with pytest.raises(
+        gb.DataError, match=f"^{name} must have a value for every feature, got a masked array that hides 1"
+    ):
+        call()
+    assert gb.Affine(np.ma.array([1.0, 2.0]), 1.0) == gb.Affine([1.0, 2.0], 1.0)
+
+
+class Stored:
+    """An array on disk, as Zarr's and HDF5's are."""
+
+    def __init__(self, values, attrs):
+        self.values, self.attrs = np.asarray(values), attrs
+        self.dtype, self.shape, self.ndim = self.values.dtype, self.values.shape, self.values.ndim
+
+    def __getitem__(self, at):
+        return self.values[at]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
+@pytest.mark.parametrize(
+    "take", [gb.Moments.of, gb.Extrema.of, gb.StandardScaler().fit, gb.MinMaxScaler().fit_transform]
+)
+@pytest.mark.parametrize(
+    "attrs", [{"scale_factor": 0.01}, {"_FillValue": -1}, {"missing_value": [-1, -2], "units": "K"}]
+)
+def test_stored_numbers_that_stand_for_others_are_not_taken(take, attrs):
+    with pytest.raises(gb.DataError, match=f"Stored has {next(iter(attrs))}: gammabeta.data.moments reads"):
+        take(Stored([[100], [-1]], attrs))
+    take(Stored([[100.0], [-1.0]], {"_FillValue": np.nan, "units": "K"}))

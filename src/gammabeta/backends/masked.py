@@ -6,12 +6,18 @@ inverse of the masks of layers (True where a value counts).
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.errors import DataError
+
 Array = NDArray[Any]
+
+PACKED = ("_FillValue", "missing_value", "scale_factor", "add_offset")
+"""netCDF's attributes by which stored numbers stand for others, or for none."""
 
 _EXACT = 2**53  # integers up to here are float64 exactly
 
@@ -24,6 +30,9 @@ def is_masked(x: Any) -> bool:
 def read(x: Any) -> Any:
     """x, with its mask where one would be lost: netCDF4's variables and lists of masked arrays become masked arrays.
 
+    Raises:
+        DataError: x is an array of Zarr's or HDF5's whose attributes say that its numbers stand for others.
+
     >>> read([np.ma.array([1.0, 2.0], mask=[False, True])]).tolist()
     [[1.0, None]]
     """
@@ -32,7 +41,29 @@ def read(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return np.ma.array(x) if any(map(is_masked, x)) else x
     variable = getattr(sys.modules.get("netCDF4"), "Variable", None)
-    return x[...] if variable is not None and isinstance(x, variable) else x
+    if variable is not None and isinstance(x, variable):
+        return x[...]
+    attributes = getattr(x, "attrs", None) if hasattr(x, "dtype") and hasattr(x, "shape") else None
+    if isinstance(attributes, Mapping):
+        packed = [name for name in PACKED if _says(attributes.get(name))]
+        if packed:
+            raise DataError(
+                f"values must be read as their attributes say, and {type(x).__name__} has {', '.join(packed)}: "
+                "gammabeta.data.moments reads Zarr and HDF5 so, xarray.decode_cf xarray's; numpy.asarray(x) is what is "
+                "stored"
+            )
+    return x
+
+
+def _says(attribute: Any) -> bool:
+    """Whether an attribute changes what numbers mean: a fill value of NaN does not."""
+    return attribute is not None and not (np.size(attribute) == 1 and np.any(attribute != attribute))
+
+
+def refuse(name: str, value: Any) -> None:
+    """Raise `DataError` if a parameter of features, such as γ or a mean, has masked entries: none can be left out."""
+    if is_masked(value) and (hidden := int(np.ma.count_masked(value))):
+        raise DataError(f"{name} must have a value for every feature, got a masked array that hides {hidden}; fill it")
 
 
 def mask_of(x: Any) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gammabeta import axes
-from gammabeta.backends import array_ops, arrays
+from gammabeta.backends import array_ops, arrays, masked
 from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.conventions import check_eps
 from gammabeta.errors import DataError, KindError
@@ -69,6 +69,7 @@ def broadcast_like(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, 
     """
     if value is None:
         return None
+    masked.refuse(name, value)
     value = space.array(value, x, computing(space, x))
     shape = space.shape(value)
     expected = tuple(space.shape(x)[i] for i in along)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, masked
 from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import limbs
 from gammabeta.kernels.limbs import Limbs
@@ -22,11 +22,16 @@ def sums_of_statistics(
     n, middle, spread = _broadcast(count, mean, var)
     none = n == 0
     if not (np.isfinite(n).all() and (n >= 0).all()):
-        raise DataError("count must be finite and 0 or more in every feature, got others; take a feature out by 0")
+        wrong = n[~(np.isfinite(n) & (n >= 0))].flat[0]
+        raise DataError(
+            f"count must be finite and 0 or more in every feature, got {wrong:g}; a count of 0 leaves one out"
+        )
     middle, spread = np.where(none, 0.0, middle), np.where(none, 0.0, spread)
     if not (np.isfinite(middle).all() and np.isfinite(spread).all() and (spread >= 0).all()):
+        at = ~(np.isfinite(middle) & np.isfinite(spread) & (spread >= 0))
         raise DataError(
-            "mean and var must be finite, and var 0 or more, where there are values; others have a count of 0"
+            "mean and var must be finite, and var 0 or more, where the count is not 0, got mean "
+            f"{middle[at].flat[0]:g} with var {spread[at].flat[0]:g}"
         )
     if ddof and (wrong := ~none & (spread > 0) & (n <= ddof)).any():
         raise DataError(f"count must be above ddof={ddof:g} where var is not 0, got {n[wrong].flat[0]:g}")
@@ -44,6 +49,8 @@ def sums_of_statistics(
 
 def _broadcast(*given: ArrayLike) -> list[Floats]:
     """Count, mean and var as float64 of one shape."""
+    for name, value in zip(("count", "mean", "var"), given, strict=True):
+        masked.refuse(name, value)
     found = [np.asarray(arrays.to_numpy(value)) for value in given]
     if any(value.dtype.kind not in "biuf" for value in found):
         raise KindError(f"count, mean and var must be real numbers, got {[str(value.dtype) for value in found]}")

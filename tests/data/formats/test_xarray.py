@@ -85,3 +85,11 @@ def test_what_has_no_such_dimension():
         data.to_xarray(data.moments(T), T.values)
     with pytest.raises(KindError, match="an array of real numbers is needed"):
         data.moments(xr.DataArray(["a", "b"]))
+
+
+def test_what_was_not_decoded_is_refused():
+    packed = xr.DataArray(np.array([[100], [300]], np.int16), dims=("time", "x"), attrs={"scale_factor": 0.01})
+    for given in (packed, packed.to_dataset(name="t")):
+        with pytest.raises(DataError, match=r"DataArray has scale_factor: .* xarray.decode_cf"):
+            data.moments(given)
+    assert data.moments(xr.decode_cf(packed.to_dataset(name="t"))).mean == 2

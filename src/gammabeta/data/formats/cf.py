@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.backends import masked
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError
 
-_NAMES = ("_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "scale_factor", "add_offset")
+_NAMES = (*masked.PACKED, "valid_range", "valid_min", "valid_max")
 
 
 @dataclass(frozen=True)

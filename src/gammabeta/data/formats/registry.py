@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from gammabeta.axes import Axis
+from gammabeta.backends import masked
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
@@ -81,9 +82,9 @@ def _source_of(source: Any, read: ReadOptions) -> Source:
     if is_array(source):
         return GridSource(as_array(source), Path(type(source).__name__))
     if is_data_array(source):
-        return DataArraySource(source)
+        return DataArraySource(masked.read(source))
     if is_dataset(source):
-        return DataArraySource(one_array(source))
+        return DataArraySource(masked.read(one_array(source)))
     if is_zarr(source):
         return zarr(source)
     found = table_of(_as_arrow(source))
