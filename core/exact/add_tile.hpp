@@ -254,7 +254,7 @@ void add_tile(Block<T> &block, const Place<T> &at, int64_t lanes, T *tile, Featu
 constexpr int64_t ABREAST = 8;  // blocks whose work arrays, 14 or 28 KB, stay in the L1 cache
 
 // Add whole tiles that lie side by side, one of each block, `ABREAST` at most: along the rows, 2 or 4 KB of each at a time,
-// which is how memory is read ahead; 64 lanes at a time down rows that are far apart take up to twice as long.
+// which is how memory is read ahead; 64 lanes at a time down rows that are 32 KB apart took 1.4 times as long.
 template <class T>
 void add_tiles(Block<T> *blocks, int64_t count, const Place<T> &at, T *tile, Features features, const Sink &to) {
     Sweep<T> w[ABREAST];
