@@ -62,7 +62,7 @@ def _says(attribute: Any) -> bool:
 
 def refuse(name: str, value: Any) -> None:
     """Raise `DataError` if a parameter of features, such as γ or a mean, has masked entries: none can be left out."""
-    if is_masked(value) and (hidden := int(np.ma.count_masked(value))):
+    if is_masked(value) and (hidden := int(np.count_nonzero(mask_of(value)))):
         raise DataError(f"{name} must have a value for every feature, got a masked array that hides {hidden}; fill it")
 
 

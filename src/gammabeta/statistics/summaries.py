@@ -33,8 +33,8 @@ def sums_of_statistics(
             "mean and var must be finite, and var 0 or more, where the count is not 0, got mean "
             f"{middle[at].flat[0]:g} with var {spread[at].flat[0]:g}"
         )
-    if ddof and (wrong := ~none & (spread > 0) & (n <= ddof)).any():
-        raise DataError(f"count must be above ddof={ddof:g} where var is not 0, got {n[wrong].flat[0]:g}")
+    if ddof and (few := ~none & (spread > 0) & (n <= ddof)).any():
+        raise DataError(f"count must be above ddof={ddof:g} where var is not 0, got {n[few].flat[0]:g}")
     weights, totals, squares = [], [], []
     for w, m, v in zip(n.flat, middle.flat, spread.flat, strict=True):
         weight, center = _binary(w), _binary(m)
