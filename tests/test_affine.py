@@ -23,8 +23,8 @@ MAPS = st.builds(Affine, NUMBERS, SCALES, NUMBERS)
 def plain(a: Affine, x: np.ndarray, axis: Any = None) -> np.ndarray:
     """The formula in NumPy's float64."""
     shape = x.shape if axis is None else [1 if i in np.atleast_1d(axis) % x.ndim else n for i, n in enumerate(x.shape)]
-    center, scale, shift = (p if axis is None else p.reshape(shape) for p in (a.center, a.scale, a.shift))
-    return (x.astype(np.float64) - center) * scale + shift
+    center, slope, shift = (p if axis is None else p.reshape(shape) for p in (a.center, a.slope, a.shift))
+    return (x.astype(np.float64) - center) * slope + shift
 
 
 LAYOUTS = {
@@ -98,7 +98,7 @@ def test_maps_compose(a: Affine, b: Affine, c: Affine, x: float) -> None:
     one = Affine(0.0, 1.0, 0.0)
     assert one.then(a)(x) == pytest.approx(a(x), rel=0, abs=size(a, x) * 4 * EPS)
     # each of the three roundings of a map is of a number of at most `size`, and the second map scales the first's
-    bound = 8 * EPS * (size(b, size(a, x)) + size(a, x) * abs(float(b.scale)))
+    bound = 8 * EPS * (size(b, size(a, x)) + size(a, x) * abs(float(b.slope)))
     assert abs(float(a.then(b)(x)) - float(b(a(x)))) <= bound
     whole = 16 * EPS * size(c, size(b, size(a, x)))
     assert abs(float(a.then(b).then(c)(x)) - float(a.then(b.then(c))(x))) <= whole
@@ -106,21 +106,21 @@ def test_maps_compose(a: Affine, b: Affine, c: Affine, x: float) -> None:
 
 def size(a: Affine, x: float) -> float:
     """A bound of every intermediate result of a(x), and of the same with all signs alike."""
-    return (abs(float(x)) + abs(float(a.center))) * abs(float(a.scale)) + abs(float(a.shift)) + 1e-300
+    return (abs(float(x)) + abs(float(a.center))) * abs(float(a.slope)) + abs(float(a.shift)) + 1e-300
 
 
 @given(MAPS, NUMBERS)
 def test_inverses_undo(a: Affine, x: float) -> None:
     back = a.inverse()
     # s · fl(1/s) is within an ULP of 1; center and shift cancel exactly
-    assert abs(a.then(back).scale - 1) <= EPS and a.then(back).shift == a.center == a.then(back).center
-    assert abs(float(back(a(x))) - x) <= 8 * EPS * (size(a, x) / abs(float(a.scale)) + abs(float(a.center)))
+    assert abs(a.then(back).slope - 1) <= EPS and a.then(back).shift == a.center == a.then(back).center
+    assert abs(float(back(a(x))) - x) <= 8 * EPS * (size(a, x) / abs(float(a.slope)) + abs(float(a.center)))
     assert back.inverse().center == a.center and back.inverse().shift == a.shift
 
 
 def test_a_zero_scale_inverts_as_one() -> None:
     back = Affine([5.0, 5.0], [0.0, 2.0], [1.0, 1.0]).inverse()
-    np.testing.assert_array_equal(back.scale, [1, 0.5])
+    np.testing.assert_array_equal(back.slope, [1, 0.5])
     np.testing.assert_array_equal(back(np.array([[1.0, 3.0]])), [[5, 6]])
 
 
@@ -177,7 +177,7 @@ def test_maps_are_values() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         a.center = np.zeros(2)
     with pytest.raises(ValueError, match="read-only"):
-        a.scale[0] = 1
+        a.slope[0] = 1
     given = np.array([1.0, 2.0])
     kept = Affine(given, 1.0)
     given[0] = 9

@@ -1,7 +1,7 @@
 """Affine maps: what a normalization does with its statistic.
 
 Standardizing, min-max scaling, a batch norm in evaluation and a linear layer's diagonal are all `Affine`. Affine maps
-compose into one affine map, and one with no zero scale has an affine inverse.
+compose into one affine map, and one with no zero slope has an affine inverse.
 """
 
 from functools import cached_property
@@ -28,13 +28,13 @@ _FAR = 2.0**1000
 
 
 class Affine(Immutable):
-    """y = (x − center) · scale + shift, in float64, rounded once to the type of the result.
+    """y = (x − center) · slope + shift, in float64, rounded once to the type of the result.
 
     Args:
-        center, scale, shift: float64, of one shape or broadcast to one: that of the features.
+        center, slope, shift: float64, of one shape or broadcast to one: that of the features.
 
     >>> import numpy as np
-    >>> a = Affine(center=[1.0, 10.0], scale=[2.0, 0.5], shift=[0.0, 1.0])
+    >>> a = Affine(center=[1.0, 10.0], slope=[2.0, 0.5], shift=[0.0, 1.0])
     >>> a(np.array([[1.0, 10.0], [2.0, 12.0]]))
     array([[0., 1.],
            [2., 2.]])
@@ -43,21 +43,21 @@ class Affine(Immutable):
     """
 
     center: Floats
-    scale: Floats
+    slope: Floats
     shift: Floats
 
-    def __init__(self, center: ArrayLike, scale: ArrayLike, shift: ArrayLike = 0.0) -> None:
-        for name, value in (("center", center), ("scale", scale), ("shift", shift)):
+    def __init__(self, center: ArrayLike, slope: ArrayLike, shift: ArrayLike = 0.0) -> None:
+        for name, value in (("center", center), ("slope", slope), ("shift", shift)):
             masked.refuse(name, value)
-        given = [np.asarray(p) for p in (center, scale, shift)]
+        given = [np.asarray(p) for p in (center, slope, shift)]
         if any(p.dtype.kind not in "biuf" for p in given):
-            raise KindError(f"center, scale and shift must be real numbers, got {[str(p.dtype) for p in given]}")
+            raise KindError(f"center, slope and shift must be real numbers, got {[str(p.dtype) for p in given]}")
         shapes = [p.shape for p in given]
         try:
             shape = np.broadcast_shapes(*set(shapes))
         except ValueError:
-            raise DataError(f"center, scale and shift must have one shape or broadcast to one, got {shapes}") from None
-        for name, p in zip(("center", "scale", "shift"), given, strict=True):
+            raise DataError(f"center, slope and shift must have one shape or broadcast to one, got {shapes}") from None
+        for name, p in zip(("center", "slope", "shift"), given, strict=True):
             values = np.empty(shape)
             values[...] = p
             self.__dict__[name] = frozen(values, shape)
@@ -65,14 +65,14 @@ class Affine(Immutable):
     @classmethod
     def standard(cls, m: "Moments", *, with_mean: bool = True, with_std: bool = True, ddof: float = 0) -> Self:
         """Standardization: (x − mean) / std, where std is `standard_scale(m, ddof)`."""
-        scale = 1 / standard_scale(m, ddof) if with_std else np.ones(m.shape)
-        return cls._of(m.mean if with_mean else np.zeros(m.shape), scale, np.zeros(m.shape))
+        slope = 1 / standard_scale(m, ddof) if with_std else np.ones(m.shape)
+        return cls._of(m.mean if with_mean else np.zeros(m.shape), slope, np.zeros(m.shape))
 
     @classmethod
     def _of(cls, *parameters: Floats) -> Self:
         """A map with three float64 arrays of one shape as its parameters, taken over without a check."""
         made = cls.__new__(cls)
-        for name, values in zip(("center", "scale", "shift"), parameters, strict=True):
+        for name, values in zip(("center", "slope", "shift"), parameters, strict=True):
             made.__dict__[name] = frozen(np.asarray(values), values.shape)
         return made
 
@@ -88,8 +88,8 @@ class Affine(Immutable):
             wide = np.isinf(e.max - e.min) & np.isfinite(e.max) & np.isfinite(e.min)  # than float64: go by the middle
         half = np.where(wide, e.max / 2 - e.min / 2, 1.0)
         center = np.where(wide, e.min / 2 + e.max / 2, e.min)
-        scale = np.where(wide, (high / 2 - low / 2) / half, (high - low) / minmax_scale(e))
-        return cls(center, scale, np.where(wide, low / 2 + high / 2, low))
+        slope = np.where(wide, (high / 2 - low / 2) / half, (high - low) / minmax_scale(e))
+        return cls(center, slope, np.where(wide, low / 2 + high / 2, low))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ class Affine(Immutable):
 
     def _image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
         """The image of x, as `__call__` gives it, and the number of infinite values of x, counted in the same sweep."""
-        parameters = self.center.reshape(-1), self.scale.reshape(-1), self.shift.reshape(-1)
+        parameters = self.center.reshape(-1), self.slope.reshape(-1), self.shift.reshape(-1)
         place = arrays.elsewhere(x)
         if place is not None:
             mapped: tuple[Any, int] = place.image(x, parameters, self._constant_axes(tuple(x.shape), axis), out)
@@ -154,22 +154,22 @@ class Affine(Immutable):
         return tuple(i for i, p in enumerate(full) if p == 1)
 
     def inverse(self) -> "Affine":
-        """The map back: y ↦ (y − shift) / scale + center; where scale is 0, what was lost stays so and 1 divides."""
+        """The map back: y ↦ (y − shift) / slope + center; where slope is 0, what was lost stays so and 1 divides."""
         with np.errstate(over="ignore"):
-            scale = 1 / np.where(self.scale == 0, 1.0, self.scale)  # infinite for what goes beyond float64
-        return Affine(self.shift, scale, self.center)
+            slope = 1 / np.where(self.slope == 0, 1.0, self.slope)  # infinite for what goes beyond float64
+        return Affine(self.shift, slope, self.center)
 
     def then(self, other: "Affine") -> "Affine":
         """This map and then the other, as one map."""
-        return Affine(self.center, self.scale * other.scale, (self.shift - other.center) * other.scale + other.shift)
+        return Affine(self.center, self.slope * other.slope, (self.shift - other.center) * other.slope + other.shift)
 
     def __getitem__(self, index: Any) -> "Affine":
         """The map of some features, chosen as NumPy would choose."""
-        return Affine(self.center[index], self.scale[index], self.shift[index])
+        return Affine(self.center[index], self.slope[index], self.shift[index])
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
-        return self.shape, *((p + 0.0).tobytes() for p in (self.center, self.scale, self.shift))
+        return self.shape, *((p + 0.0).tobytes() for p in (self.center, self.slope, self.shift))
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, Affine) else NotImplemented
@@ -178,14 +178,14 @@ class Affine(Immutable):
         return hash(self._key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Affine, (self.center, self.scale, self.shift)
+        return Affine, (self.center, self.slope, self.shift)
 
     def __repr__(self) -> str:
-        return f"Affine(center={short(self.center)}, scale={short(self.scale)}, shift={short(self.shift)})"
+        return f"Affine(center={short(self.center)}, slope={short(self.slope)}, shift={short(self.shift)})"
 
     def _repr_html_(self) -> str:
-        parameters = {"center": self.center, "scale": self.scale, "shift": self.shift}
-        return html.features("y = (x − center) · scale + shift", self.shape, parameters)
+        parameters = {"center": self.center, "slope": self.slope, "shift": self.shift}
+        return html.features("y = (x − center) · slope + shift", self.shape, parameters)
 
     def plot(self) -> Any:
         """An Altair chart of each feature's line, three to both sides of `shift`; of the first 50.
@@ -193,7 +193,7 @@ class Affine(Immutable):
         Raises:
             DataError: Altair is not installed.
         """
-        return charts.lines(self.center, self.scale, self.shift)
+        return charts.lines(self.center, self.slope, self.shift)
 
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:

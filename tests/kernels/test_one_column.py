@@ -140,7 +140,7 @@ def test_vectors_are_mapped_where_they_lie_as_each_alone(kind, rows):
     affine = Affine(rng.normal(size=5), np.array([1e-3, 2, 0.5, 7, np.finfo(np.float32).max]), rng.normal(size=5))
     floating = kind if np.dtype(kind).kind == "f" else np.float64
     images = [np.empty(rows, floating) for _ in given]
-    infinite = apply_columns(given, images, (affine.center, affine.scale, affine.shift))
+    infinite = apply_columns(given, images, (affine.center, affine.slope, affine.shift))
     with np.errstate(over="ignore"):
         for i, (vector, image) in enumerate(zip(given, images, strict=True)):
             np.testing.assert_array_equal(image, affine[i](vector))

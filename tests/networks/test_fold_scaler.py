@@ -245,7 +245,7 @@ def test_images_by_channel():
     assert report.difference.ulps < 2**10
     close(folded, model, IMAGES, scaler)
     shaped = gb.Affine(
-        *(p.reshape(3, 1, 1) for p in (scaler.affine_.center, scaler.affine_.scale, scaler.affine_.shift))
+        *(p.reshape(3, 1, 1) for p in (scaler.affine_.center, scaler.affine_.slope, scaler.affine_.shift))
     )
     for same, value in zip(fold(model, scaler=shaped)[0].parameters(), folded.parameters(), strict=True):
         assert torch.equal(same, value)

@@ -47,7 +47,7 @@ X = np.array([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]])
             [["feature", "count", "mean", "std"], ["0", "3", "3", "2.16025"], ["1", "3", "30", "21.6025"]],
         ),
         (gb.Extrema.of(X), [["feature", "count", "min", "max"], ["0", "3", "1", "6"], ["1", "3", "10", "60"]]),
-        (gb.Affine([1.0], [0.5], [-0.25]), [["feature", "center", "scale", "shift"], ["0", "1", "0.5", "-0.25"]]),
+        (gb.Affine([1.0], [0.5], [-0.25]), [["feature", "center", "slope", "shift"], ["0", "1", "0.5", "-0.25"]]),
         (gb.Moments.of(X[:, 0]), [["", "count", "mean", "std"], ["", "3", "3", "2.16025"]]),
         (
             gb.numpy.BatchNorm(1),
@@ -98,7 +98,7 @@ def test_affine_maps_are_drawn_as_lines():
     assert len(values) == 4
     for row in values:
         at = int(row["feature"])
-        assert row["y"] == pytest.approx((row["x"] - affine.center[at]) * affine.scale[at])
+        assert row["y"] == pytest.approx((row["x"] - affine.center[at]) * affine.slope[at])
         assert abs(row["y"]) == pytest.approx(3)
 
 

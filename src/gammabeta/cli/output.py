@@ -236,7 +236,7 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         "min": found.extrema.min,
         "max": found.extrema.max,
         "center": affine.center,
-        "scale": affine.scale,
+        "slope": affine.slope,
         "shift": affine.shift,
     }
     return [

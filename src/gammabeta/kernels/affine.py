@@ -13,7 +13,7 @@ from gammabeta.kernels.dtypes import Array
 
 Floats = NDArray[np.float64]
 Parameters = tuple[Floats, Floats, Floats]
-"""center, scale and shift, each (f,)."""
+"""center, slope and shift, each (f,)."""
 
 _PIECE = 2**17  # values of other layouts and types at a time
 _WIDE = ("f", "d")
@@ -97,8 +97,8 @@ def apply_columns(given: Sequence[Array], images: Sequence[Array], parameters: P
     kernel = _VECTORS.get(letter(given[0].dtype) + letter(images[0].dtype))
     if kernel is None:
         for i, (vector, image) in enumerate(zip(given, images, strict=True)):
-            center, scale, shift = (p[i : i + 1] for p in parameters)
-            apply(vector, image, (0,), (center, scale, shift))
+            center, slope, shift = (p[i : i + 1] for p in parameters)
+            apply(vector, image, (0,), (center, slope, shift))
         return sum(int(np.count_nonzero(np.isinf(image))) for image in images)
     source, target = layout.side_by_side(given), layout.side_by_side(images)
     places = source.starts, target.starts, source.lengths, *parameters
@@ -127,9 +127,9 @@ def _strided(x: Array, y: Array, reduced_axes: tuple[int, ...], parameters: Para
         shape = [prod(x[place].shape[i] for i in group) for group in grouped]
         mapped = np.empty(shape, target)
         own = [p if along in reduced_axes else p[(slice(None),) * grouped[1].index(along) + (cut,)] for p in shaped]
-        center, scale, shift = (np.ascontiguousarray(p).reshape(-1) for p in own)
+        center, slope, shift = (np.ascontiguousarray(p).reshape(-1) for p in own)
         block = np.array(given, source, order="C").reshape(shape)
-        infinite = _block(letter(source) + letter(target), block, mapped, (center, scale, shift))
+        infinite = _block(letter(source) + letter(target), block, mapped, (center, slope, shift))
         image[...] = mapped.reshape(given.shape)
         return infinite
 

@@ -187,8 +187,8 @@ def _(
     shift_2,
 ):
     _x = np.quantile(gb.Affine.standard(gb.Moments.of(column.values))(column.values), np.linspace(0, 1, 101))
-    _first = gb.Affine(center=0.0, scale=scale_1.value, shift=shift_1.value)
-    _second = gb.Affine(center=0.0, scale=scale_2.value, shift=shift_2.value)
+    _first = gb.Affine(center=0.0, slope=scale_1.value, shift=shift_1.value)
+    _second = gb.Affine(center=0.0, slope=scale_2.value, shift=shift_2.value)
     _both = _first.then(_second)
     _bend = {"nothing": lambda y: y, "tanh": np.tanh, "exp": np.exp}[between.value]
     _once, _twice = _first(_x), _second(_bend(_first(_x)))

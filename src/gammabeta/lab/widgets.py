@@ -58,11 +58,11 @@ def problem(message: str) -> Any:
 def line(affine: Affine) -> str:
     """An affine map of one number, written out.
 
-    >>> line(Affine(center=1.0, scale=2.0, shift=0.5))
+    >>> line(Affine(center=1.0, slope=2.0, shift=0.5))
     'y = 2 · x − 1.5'
     """
     at_zero = float(affine(0.0))
-    return f"y = {text(float(affine.scale))} · x {'−' if at_zero < 0 else '+'} {text(abs(at_zero))}"
+    return f"y = {text(float(affine.slope))} · x {'−' if at_zero < 0 else '+'} {text(abs(at_zero))}"
 
 
 def text(value: Any) -> str:

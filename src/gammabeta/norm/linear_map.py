@@ -1,7 +1,7 @@
 """The arithmetic of folding: a linear map before or after an affine map is one linear map.
 
-    a(W·x + b) = (a.scale · W)·x + a(b)        `after`
-    W·a(x) + b = (W · a.scale)·x + b + W·a(0)  `before`
+    a(W·x + b) = (a.slope · W)·x + a(b)        `after`
+    W·a(x) + b = (W · a.slope)·x + b + W·a(0)  `before`
 
 In float64 throughout; who folds several maps into one layer rounds once, at the end.
 """
@@ -82,7 +82,7 @@ class Linear:
         """x ↦ a(W·x + b), a being of the outputs."""
         _check(a, self.outputs, "outputs")
         groups, outputs, *_ = self.weight.shape
-        return Linear(self.weight * a.scale.reshape(groups, outputs, 1, 1), a(self.bias))
+        return Linear(self.weight * a.slope.reshape(groups, outputs, 1, 1), a(self.bias))
 
     def before(self, a: Affine) -> "Linear":
         """x ↦ W·a(x) + b, a being of the inputs.
@@ -92,7 +92,7 @@ class Linear:
         _check(a, self.inputs, "inputs")
         groups, _, inputs, _ = self.weight.shape
         origin = origin_of(a).reshape(groups, 1, inputs, 1)
-        scale = a.scale.reshape(groups, 1, inputs, 1)
+        scale = a.slope.reshape(groups, 1, inputs, 1)
         return Linear(self.weight * scale, self.bias + (self.weight * origin).sum((2, 3)).reshape(-1))
 
 
@@ -107,11 +107,11 @@ def distance(a: Affine) -> float:
 
     In float32 W·x + b of raw x loses as many digits as this number has before its point: products of this size cancel.
     """
-    return float(np.max(np.abs(a.center * a.scale), initial=0.0))
+    return float(np.max(np.abs(a.center * a.slope), initial=0.0))
 
 
 def _parameters(a: Affine) -> tuple[Floats, Floats, Floats]:
-    return a.center, a.scale, a.shift
+    return a.center, a.slope, a.shift
 
 
 def _check(a: Affine, features: int, side: str) -> None:

@@ -128,13 +128,13 @@ def _histogram(p: Profile) -> Document:
 
 
 def _maps(p: Profile) -> Document:
-    """Center, scale and shift of the two maps, (x − center) · scale + shift."""
+    """Center, slope and shift of the two maps, (x − center) · slope + shift."""
     if not p.count:
         return {"standard": [0.0, 1.0, 0.0], "minmax": [0.0, 1.0, 0.0]}
     standard = Affine(p.mean, 1 / (1.0 if p.constant else p.std))
     minmax = Affine.minmax(Extrema.of([p.min, p.max]))
     return {
-        name: [float(a.center), float(a.scale), float(a.shift)]
+        name: [float(a.center), float(a.slope), float(a.shift)]
         for name, a in (("standard", standard), ("minmax", minmax))
     }
 

@@ -40,7 +40,7 @@ def affine_of(scaler: Any) -> Affine:
 
     >>> from gammabeta import MinMaxScaler
     >>> affine_of(MinMaxScaler().fit([[1.0], [3.0]]))
-    Affine(center=[1.], scale=[0.5], shift=[0.])
+    Affine(center=[1.], slope=[0.5], shift=[0.])
     """
     if isinstance(scaler, Affine):
         return scaler

@@ -89,7 +89,7 @@ def _folded(model: Any, affine: Affine) -> Any:
     if affine.shape not in ((), (features,)):
         raise DataError(f"scaler and model must have the same features, got {affine.shape} and {features}")
     rows = coefficients.reshape(-1, features).astype(np.float64)
-    given = Affine(*(np.broadcast_to(p, (features,)) for p in (affine.center, affine.scale, affine.shift)))
+    given = Affine(*(np.broadcast_to(p, (features,)) for p in (affine.center, affine.slope, affine.shift)))
     linear = Linear(rows[None, :, :, None], np.broadcast_to(intercept, len(rows)).astype(np.float64)).before(given)
     with np.errstate(over="ignore"):
         weight, bias = (part.astype(coefficients.dtype) for part in (linear.weight, linear.bias))

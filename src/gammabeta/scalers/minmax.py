@@ -124,7 +124,7 @@ class MinMaxScaler(Scaler):
         self.data_min_, self.data_max_ = e.min.copy(), e.max.copy()
         with np.errstate(over="ignore"):
             self.data_range_ = self.data_max_ - self.data_min_
-        self.scale_ = Affine.minmax(e, self.feature_range).scale.copy()
+        self.scale_ = Affine.minmax(e, self.feature_range).slope.copy()
         self.min_ = self.feature_range[0] - self.data_min_ * self.scale_
         self.n_samples_seen_ = rows
 
@@ -169,7 +169,7 @@ class MinMaxScaler(Scaler):
         """Undo `transform`, but for what was clipped."""
         now = self._now()
         affine = now.affine_
-        wide = (affine.scale > 0) & (affine.scale < np.finfo(np.float64).tiny)
+        wide = (affine.slope > 0) & (affine.slope < np.finfo(np.float64).tiny)
         back = affine.inverse()
         if wide.any():
             back, now._unit = now._back_in_units(back, wide), _UNIT
@@ -179,7 +179,7 @@ class MinMaxScaler(Scaler):
         """The inverse map to multiples of `_UNIT`, in which a range wider than float64 is finite."""
         low, high = self.feature_range
         data_min, data_max = (np.asarray(arrays.to_numpy(v)) / _UNIT for v in (self.data_min_, self.data_max_))
-        width = np.where(wide, (data_max - data_min) / (high - low), back.scale / _UNIT)
+        width = np.where(wide, (data_max - data_min) / (high - low), back.slope / _UNIT)
         return Affine(np.where(wide, low, back.center), width, np.where(wide, data_min, back.shift / _UNIT))
 
     def _clipped(self, image: Array) -> Array:

@@ -182,7 +182,7 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
         kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
         images = [arrow_numpy.fresh(batch.num_rows, kind) for _ in at]
         affine = scaling.affine[at]
-        infinite += apply_columns(values, images, (affine.center, affine.scale, affine.shift))
+        infinite += apply_columns(values, images, (affine.center, affine.slope, affine.shift))
         for place, image in zip(places, images, strict=True):
             out[place] = arrow_numpy.restored(image, out[place])
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0

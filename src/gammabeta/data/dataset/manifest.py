@@ -47,7 +47,7 @@ def fingerprint(names: tuple[str, ...], affine: Affine, read: ReadOptions = PLAI
     digest = sha256(json.dumps(names).encode())
     if read != PLAIN:
         digest.update(json.dumps(read.document(), sort_keys=True).encode())
-    for parameter in (affine.center, affine.scale, affine.shift):
+    for parameter in (affine.center, affine.slope, affine.shift):
         digest.update(np.ascontiguousarray(parameter, "<f8").tobytes())
     return digest.hexdigest()
 

@@ -223,4 +223,4 @@ def _flat(features: Features, rank: int, inputs: int) -> Affine:
     if along not in ((rank - 1,), tuple(range(1, rank))):
         raise RefusalError("its features do not lie on the last axis, which stays in order when it is flattened")
     many = max(1, inputs // max(1, affine.center.size))
-    return Affine(*(np.tile(p.reshape(-1), many) for p in (affine.center, affine.scale, affine.shift)))
+    return Affine(*(np.tile(p.reshape(-1), many) for p in (affine.center, affine.slope, affine.shift)))
