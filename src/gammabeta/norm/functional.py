@@ -7,6 +7,7 @@ vary. In nothing else. `batch_norm` of NumPy arrays and of torch's on the CPU go
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from gammabeta.kernels import batchnorm
 from gammabeta.norm import formula
 
 Array = NDArray[Any]
+
+_STATIC = ("reduced_axes", "eps", "zero_masked")  # the arguments of `by_operations` that are no arrays
 
 
 class Normalized(NamedTuple):
@@ -111,7 +114,10 @@ def normalized(
         if by_kernels is not None:
             return by_kernels(x, reduced_axes, eps, gamma, beta, mean, var)
     with formula.ignore_fp_warnings(space):
-        found = by_operations(space, x, reduced_axes, eps, gamma, beta, mean, var, mask, add, zero_masked)
+        compute = space.compiled(by_operations, _STATIC) if add is None else partial(by_operations, space, add=add)
+        found = compute(x, reduced_axes, eps, gamma, beta, mean, var, mask, zero_masked=zero_masked)
+        if mask is None and add is None:
+            found = found._replace(count=formula.counted(space, x, reduced_axes))
     return found._replace(y=masked.like(given_x, found.y))
 
 
