@@ -159,20 +159,20 @@ def same(got, want):
 @pytest.fixture(scope="module")
 def source():
     model = torch_resnet()
-    return gb.torch.learned(model, first(images())), by_torch(model, images())
+    return gb.torch.snapshot(model, first(images())), by_torch(model, images())
 
 
 def test_a_resnet_goes_from_torch_to_keras_and_back(source):
     network, want = source
     model = keras_resnet()
-    read = gb.keras.learned(model, images())
+    read = gb.keras.snapshot(model, images())
     assert [layer.kind for layer in read.layers] != [layer.kind for layer in network.layers], "the orders must differ"
-    report = gb.keras.adopt(model, network)
+    report = gb.keras.load_snapshot(model, network)
     assert report.same and len(report.layers) == 31, report
     same(by_keras(model, images()), want)
     for flag in (False, True):
         again = torch_resnet(shortcut_first=flag, seed=1)
-        assert gb.torch.adopt(again, gb.keras.learned(model, images())).same
+        assert gb.torch.load_snapshot(again, gb.keras.snapshot(model, images())).same
         same(by_torch(again, images()), want)
         for name, value in torch_resnet().state_dict().items():
             assert "num_batches" in name or torch.equal(again.state_dict()[name], value), name
@@ -181,12 +181,12 @@ def test_a_resnet_goes_from_torch_to_keras_and_back(source):
 def test_a_resnet_goes_from_torch_to_flax_and_on_to_keras(source):
     network, want = source
     model, other = FlaxResnet(), keras_resnet()
-    assert gb.flax.adopt(model, network).same
+    assert gb.flax.load_snapshot(model, network).same
     same(by_flax(model, images()), want)
-    read = gb.flax.learned(model, images())
-    assert gb.keras.adopt(other, read).same
+    read = gb.flax.snapshot(model, images())
+    assert gb.keras.load_snapshot(other, read).same
     same(by_keras(other, images()), want)
-    report = gb.parity(network, gb.keras.learned(other, images()))
+    report = gb.parity(network, gb.keras.snapshot(other, images()))
     assert report.same and gb.parity(read, network).same, report
 
 
@@ -212,12 +212,12 @@ class Siblings(nn.Module):
 def test_branches_of_equal_shapes_in_another_order(order):
     x = first(images())
     model, other = Siblings(blocks=2), Siblings(order, 2, seed=1)
-    network = gb.torch.learned(model, x)
-    report = gb.torch.adopt(other, network)
+    network = gb.torch.snapshot(model, x)
+    report = gb.torch.load_snapshot(other, network)
     assert report.same and all(a == b for a, b in report.layers), report
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
-    again = gb.parity(network, gb.torch.learned(other, x))
+    again = gb.parity(network, gb.torch.snapshot(other, x))
     assert again.same and all(a == b for a, b in again.layers)
 
 
@@ -225,15 +225,15 @@ def test_a_wrong_match_that_equal_shapes_hide_is_seen():
     """By force, since left alone it is mended. The joint is given its features in another order."""
     x = first(images())
     model, other = Siblings(), Siblings(seed=1)
-    network = gb.torch.learned(model, x)
+    network = gb.torch.snapshot(model, x)
     crossed = {"branches.0.0.0": "branches.0.1.0", "branches.0.1.0": "branches.0.0.0"}
-    report = gb.torch.adopt(other, network, names=crossed)
+    report = gb.torch.load_snapshot(other, network, names=crossed)
     assert not report.same
     assert report.first.startswith("joints.0 and joints.0: they are given other values, by something after")
     assert dict(report.layers)["branches.0.0.0"] == "branches.0.1.0"
     assert dict(report.layers)["branches.0.2.0"] == "branches.0.2.0", "the others are matched as without names"
     assert relative_error(model(x).detach().numpy(), other(x).detach().numpy()) > 0.01
-    assert gb.torch.adopt(other, network).same
+    assert gb.torch.load_snapshot(other, network).same
 
 
 def test_names_decide_where_values_cannot():
@@ -249,11 +249,11 @@ def test_names_decide_where_values_cannot():
             return pair[0] - pair[1]
 
     model, other = Sums(False), Sums(True)
-    network = gb.torch.learned(model, torch.zeros(2, 3))
-    assert gb.torch.adopt(other, network).layers == (("a", "b"), ("b", "a"))
-    assert gb.torch.adopt(other, network, names={"a": "a"}).layers == (("a", "a"), ("b", "b"))
+    network = gb.torch.snapshot(model, torch.zeros(2, 3))
+    assert gb.torch.load_snapshot(other, network).layers == (("a", "b"), ("b", "a"))
+    assert gb.torch.load_snapshot(other, network, names={"a": "a"}).layers == (("a", "a"), ("b", "b"))
     assert torch.equal(other.a.weight, model.a.weight) and torch.equal(other.b.weight, model.b.weight)
-    assert gb.parity(network, gb.torch.learned(other, torch.zeros(2, 3)), names={"b": "b"}).layers[0] == ("a", "a")
+    assert gb.parity(network, gb.torch.snapshot(other, torch.zeros(2, 3)), names={"b": "b"}).layers[0] == ("a", "a")
 
 
 class TorchInception(nn.Module):
@@ -291,11 +291,11 @@ def keras_inception():
 def test_an_inception_block_and_a_dense_layer_after_its_flattening():
     x = images()
     model, other = TorchInception(), keras_inception()
-    report = gb.keras.adopt(other, gb.torch.learned(model, first(x)))
+    report = gb.keras.load_snapshot(other, gb.torch.snapshot(model, first(x)))
     assert report.same and len(report.layers) == 15, report
     same(by_keras(other, x), by_torch(model, x))
     again = settled(TorchInception(), seed=1)
-    assert gb.torch.adopt(again, gb.keras.learned(other, x)).same
+    assert gb.torch.load_snapshot(again, gb.keras.snapshot(other, x)).same
     for name, value in model.state_dict().items():
         assert "num_batches" in name or torch.equal(again.state_dict()[name], value), name
 
@@ -304,7 +304,7 @@ def test_another_eps_in_a_network_with_branches_is_named_and_its_layers_are_matc
     """What differs for another reason leaves the match as it is: with the eps mended, the networks are the same."""
     network, want = source
     model = keras_resnet(eps=1e-3)
-    report = gb.keras.adopt(model, network)
+    report = gb.keras.load_snapshot(model, network)
     assert report.first.startswith("0.1 and") and "0.1 has eps 1e-05" in report.first
     for layer in model.layers:
         if isinstance(layer, L.BatchNormalization):
@@ -316,7 +316,7 @@ def test_what_lies_between_parts_networks_with_branches():
     x = first(images())
     model, other = Siblings(), Siblings((1, 0, 2), seed=1)
     other.joints[0].register_forward_pre_hook(lambda _, args: (args[0].sigmoid(),))
-    report = gb.torch.adopt(other, gb.torch.learned(model, x))
+    report = gb.torch.load_snapshot(other, gb.torch.snapshot(model, x))
     assert report.first == (
         "joints.0 and joints.0: they are given other values, by something after branches.0.2.1 and branches.0.2.1, "
         "which agree. If a layer has met another's counterpart, names={…} says which layer meets which"
@@ -325,7 +325,7 @@ def test_what_lies_between_parts_networks_with_branches():
 
 def test_bad_names_are_told_and_nothing_is_written():
     x = torch.ones(4, 3)
-    network = gb.torch.learned(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.BatchNorm1d(2)), x)
+    network = gb.torch.snapshot(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.BatchNorm1d(2)), x)
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.BatchNorm1d(2))
     before = [p.clone() for p in model.parameters()]
     cases = [
@@ -339,18 +339,18 @@ def test_bad_names_are_told_and_nothing_is_written():
     ]
     for names, kind, words in cases:
         with pytest.raises(kind, match=words):
-            gb.torch.adopt(model, network, names=names)
+            gb.torch.load_snapshot(model, network, names=names)
         with pytest.raises(kind, match=words):
-            gb.parity(network, gb.torch.learned(model, x), names=names)
+            gb.parity(network, gb.torch.snapshot(model, x), names=names)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_names_in_keras_and_flax():
     flax = FlaxUnit(3, 8, 3, rngs=nnx.Rngs(0))
     unit = keras_unit(inputs := keras.Input((8, 8, 3)), 8, 3)
-    model, read = keras.Model(inputs, unit), gb.flax.learned(flax, images())
-    _, norm = (layer.name for layer in gb.keras.learned(model, images()).layers)
-    for verb, other, own in ((gb.flax.adopt, flax, "norm"), (gb.keras.adopt, model, norm)):
+    model, read = keras.Model(inputs, unit), gb.flax.snapshot(flax, images())
+    _, norm = (layer.name for layer in gb.keras.snapshot(model, images()).layers)
+    for verb, other, own in ((gb.flax.load_snapshot, flax, "norm"), (gb.keras.load_snapshot, model, norm)):
         with pytest.raises(DataError, match=r"the first, flax's, has no 'nothing'\. It has conv, norm"):
             verb(other, read, names={"nothing": own})
         report = verb(other, read, names={"norm": own})
@@ -359,11 +359,11 @@ def test_names_in_keras_and_flax():
 
 def test_branches_without_a_counterpart_are_named():
     x = first(images())
-    network = gb.torch.learned(torch_resnet(), x)
+    network = gb.torch.snapshot(torch_resnet(), x)
     other = torch_resnet(shortcut_first=True)
     other[2].shortcut = Unit(8, 32, 3)
     with pytest.raises(StateError, match=r"are 3\.c\.0 \(convolution\) of torch with .* and 2\.shortcut\.0 ") as error:
-        gb.torch.adopt(other, network)
+        gb.torch.load_snapshot(other, network)
     assert "nothing else that is left fits 3.c.0 either. Nothing is written; names={…} says" in str(error.value)
 
 
@@ -386,14 +386,14 @@ class Heads(nn.Module):
 def test_the_outputs_tell_the_last_branches_apart(kind):
     x = first(images())
     model, other = Heads(False, kind), Heads(True, kind, seed=1)
-    network = gb.torch.learned(model, x)
-    assert gb.torch.adopt(other, network).layers == (("a", "a"), ("b", "b"))
-    crossed = gb.torch.adopt(other, network, names={"a": "b"})
+    network = gb.torch.snapshot(model, x)
+    assert gb.torch.load_snapshot(other, network).layers == (("a", "a"), ("b", "b"))
+    crossed = gb.torch.load_snapshot(other, network, names={"a": "b"})
     assert re.match(
         r"output( 0)? and output( 0)?: they are given other values, by something after b and a", crossed.first
     )
-    assert not gb.parity(network, gb.torch.learned(other, x)).same
-    assert gb.torch.adopt(other, network).same
+    assert not gb.parity(network, gb.torch.snapshot(other, x)).same
+    assert gb.torch.load_snapshot(other, network).same
 
 
 def test_outputs_are_compared_in_either_layout():
@@ -404,11 +404,13 @@ def test_outputs_are_compared_in_either_layout():
     joined = L.Concatenate()(heads[::-1])
     for source, end in ((model, joined), (nn.Sequential(model, nn.Flatten()), L.Flatten()(joined))):
         other = keras.Model(inputs, end)
-        network = gb.torch.learned(source, first(x))
-        assert gb.keras.adopt(other, network).same
-        assert gb.torch.adopt(source, gb.keras.learned(other, x)).same
+        network = gb.torch.snapshot(source, first(x))
+        assert gb.keras.load_snapshot(other, network).same
+        assert gb.torch.load_snapshot(source, gb.keras.snapshot(other, x)).same
         assert network.outputs[0].shape == ((3, 4, 8, 8) if source is model else (3, 256))
-    report = gb.keras.adopt(keras.Model(inputs, L.ReLU()(L.Concatenate()(heads))), gb.torch.learned(model, first(x)))
+    report = gb.keras.load_snapshot(
+        keras.Model(inputs, L.ReLU()(L.Concatenate()(heads))), gb.torch.snapshot(model, first(x))
+    )
     assert report.first.startswith("output and output: they are given other values, by something after b and conv2d")
 
 
@@ -430,9 +432,9 @@ def test_many_equal_branches_are_named():
 
     x = torch.from_numpy(images()[0, 0])
     model, other = Many(1, 0), Many(-1, 1)
-    network = gb.torch.learned(model, x)
-    report = gb.torch.adopt(other, network)
+    network = gb.torch.snapshot(model, x)
+    report = gb.torch.load_snapshot(other, network)
     assert "something after heads.11 and heads.0, which agree. If a layer has met another's counterpart" in report.first
     assert torch.equal(other.heads[0].weight, model.heads[11].weight)
     assert torch.equal(other.joint.weight, model.joint.weight)
-    assert gb.torch.adopt(other, network, names={f"heads.{i}": f"heads.{i}" for i in range(11)}).same
+    assert gb.torch.load_snapshot(other, network, names={f"heads.{i}": f"heads.{i}" for i in range(11)}).same

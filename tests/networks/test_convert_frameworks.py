@@ -104,17 +104,17 @@ def source():
     """torch's model, its reading, and its output."""
     model, x = in_torch(), first(images())
     with torch.no_grad():
-        return gb.torch.learned(model, x), model(x).numpy()
+        return gb.torch.snapshot(model, x), model(x).numpy()
 
 
 def test_from_torch_to_keras_and_back(source):
     network, want = source
     model = in_keras()
-    report = gb.keras.adopt(model, network)
+    report = gb.keras.load_snapshot(model, network)
     assert report.same and len(report.layers) == 10, report
     close(by_keras(model, images()), want)
     again = in_torch(seed=1)
-    assert gb.torch.adopt(again, gb.keras.learned(model, images())).same
+    assert gb.torch.load_snapshot(again, gb.keras.snapshot(model, images())).same
     with torch.no_grad():
         close(again(first(images())).numpy(), want)
 
@@ -122,12 +122,12 @@ def test_from_torch_to_keras_and_back(source):
 def test_from_torch_to_flax_and_back(source):
     network, want = source
     model = InFlax()
-    report = gb.flax.adopt(model, network)
+    report = gb.flax.load_snapshot(model, network)
     assert report.same and report.layers[0] == ("0", "first"), report
     model.eval()
     close(np.asarray(model(images())), want)
     again = in_torch(seed=1)
-    assert gb.torch.adopt(again, gb.flax.learned(model, images())).same
+    assert gb.torch.load_snapshot(again, gb.flax.snapshot(model, images())).same
     for name, value in again.state_dict().items():
         if "num_batches" not in name:
             np.testing.assert_array_equal(value.numpy(), in_torch().state_dict()[name].numpy())
@@ -136,11 +136,11 @@ def test_from_torch_to_flax_and_back(source):
 def test_from_keras_to_flax_and_back():
     model, x = in_keras(), images()
     other = InFlax(seed=1)
-    assert gb.flax.adopt(other, gb.keras.learned(model, x)).same
+    assert gb.flax.load_snapshot(other, gb.keras.snapshot(model, x)).same
     other.eval()
     close(np.asarray(other(x)), by_keras(model, x))
     again = in_keras()
-    assert gb.keras.adopt(again, gb.flax.learned(other, x)).same
+    assert gb.keras.load_snapshot(again, gb.flax.snapshot(other, x)).same
     for got, want in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -148,21 +148,21 @@ def test_from_keras_to_flax_and_back():
 def test_models_stay_as_they_are(source):
     model = in_keras()
     before, held = model.get_weights(), [dict(vars(layer)) for layer in model.layers]
-    gb.keras.learned(model, images())
+    gb.keras.snapshot(model, images())
     assert [vars(layer).keys() for layer in model.layers] == [h.keys() for h in held]
     assert all(vars(layer)["_path"] == h["_path"] for layer, h in zip(model.layers, held, strict=True) if "_path" in h)
     for got, want in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, want)
     calls = [kind.__call__ for kind in (nnx.Linear, nnx.Conv, nnx.BatchNorm)]
     flax = InFlax()
-    gb.flax.learned(flax, images())
+    gb.flax.snapshot(flax, images())
     assert calls == [kind.__call__ for kind in (nnx.Linear, nnx.Conv, nnx.BatchNorm)]
     assert not flax.norm.use_running_average
 
 
 def test_another_eps_is_named():
-    network = gb.torch.learned(in_torch(), first(images()))
-    report = gb.keras.adopt(in_keras(eps=1e-2), network)
+    network = gb.torch.snapshot(in_torch(), first(images()))
+    report = gb.keras.load_snapshot(in_keras(eps=1e-2), network)
     assert not report.same
     assert report.first.startswith("1 and batch_normalization")
     assert "from the same input they give other values; 1 has eps 1e-05, batch_normalization" in report.first
@@ -175,20 +175,20 @@ def test_another_eps_is_named():
 
 def test_other_weights_padding_and_something_between_are_named():
     x = images()
-    one = gb.torch.learned(in_torch(), first(x))
-    other = gb.torch.learned(in_torch(seed=1), first(x))
+    one = gb.torch.snapshot(in_torch(), first(x))
+    other = gb.torch.snapshot(in_torch(seed=1), first(x))
     assert "0 and 0: from the same input they give other values; other weight" in gb.parity(one, other).first
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3))
     same = nn.Sequential(model[0], nn.Tanh(), model[2])
-    report = gb.parity(gb.torch.learned(model, first(x)), gb.torch.learned(same, first(x)))
+    report = gb.parity(gb.torch.snapshot(model, first(x)), gb.torch.snapshot(same, first(x)))
     assert report.first == "2 and 2: they are given other values, by something after 0 and 0, which agree"
     narrow = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(4, 3, padding="valid"), L.ReLU(), L.Conv2D(2, 3)])
-    report = gb.keras.adopt(narrow, gb.torch.learned(model, first(x)))
+    report = gb.keras.load_snapshot(narrow, gb.torch.snapshot(model, first(x)))
     assert (
         "other values of other shapes, (3, 8, 8, 4) and (3, 6, 6, 4) with features last; 0 has padding" in report.first
     )
     assert gb.parity(one, one).same and gb.parity(one, one).difference == 0
-    shifted = gb.torch.learned(in_torch(), first(x) + 1)
+    shifted = gb.torch.snapshot(in_torch(), first(x) + 1)
     assert "by something after the model's input" in gb.parity(one, shifted).first
 
 
@@ -197,7 +197,7 @@ def test_same_padding_of_a_stride_is_not_torchs():
     x = images()
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1))
     strided = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(4, 3, 2, padding="same", name="conv2d")])
-    report = gb.keras.adopt(strided, gb.torch.learned(model, first(x)))
+    report = gb.keras.load_snapshot(strided, gb.torch.snapshot(model, first(x)))
     assert report.first.endswith("0 has padding ((1, 1), (1, 1)), conv2d has ((0, 1), (0, 1))"), report
     assert same_padding((8, 7), (3, 3), (2, 2), (1, 1)) == ((0, 1), (1, 1))
 
@@ -205,9 +205,9 @@ def test_same_padding_of_a_stride_is_not_torchs():
 def test_sequences_and_embeddings(framework):
     rows = np.array([[1, 2, 3], [4, 0, 1]])
     model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.LayerNorm(3, eps=1e-3))
-    network = gb.torch.learned(model, torch.from_numpy(rows))
+    network = gb.torch.snapshot(model, torch.from_numpy(rows))
     other = keras.Sequential([keras.Input((3,), dtype="int32"), L.Embedding(5, 4), L.Dense(3), L.LayerNormalization()])
-    assert gb.keras.adopt(other, network).same
+    assert gb.keras.load_snapshot(other, network).same
 
     class Flax(nnx.Module):
         def __init__(self):
@@ -218,7 +218,7 @@ def test_sequences_and_embeddings(framework):
         def __call__(self, x):
             return self.c(self.b(self.a(x)))
 
-    assert gb.flax.adopt(Flax(), network).same
+    assert gb.flax.load_snapshot(Flax(), network).same
 
 
 @pytest.mark.parametrize("transpose", [False, True])
@@ -237,24 +237,24 @@ def test_flaxs_two_transposed_convolutions(transpose):
         def __call__(self, x):
             return self.up(x)
 
-    assert gb.flax.adopt(Up(), gb.torch.learned(model, first(x))).same
+    assert gb.flax.load_snapshot(Up(), gb.torch.snapshot(model, first(x))).same
 
 
 def test_a_missing_weight_that_makes_no_difference():
     model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.BatchNorm1d(2, affine=False))
-    network = gb.torch.learned(model, torch.ones(4, 3))
+    network = gb.torch.snapshot(model, torch.ones(4, 3))
     other = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     nn.init.normal_(other[1].weight)
-    assert gb.torch.adopt(other, network).same and other[0].bias.eq(0).all() and other[1].weight.eq(1).all()
-    assert gb.torch.adopt(model, gb.torch.learned(other, torch.ones(4, 3))).same
+    assert gb.torch.load_snapshot(other, network).same and other[0].bias.eq(0).all() and other[1].weight.eq(1).all()
+    assert gb.torch.load_snapshot(model, gb.torch.snapshot(other, torch.ones(4, 3))).same
     nn.init.ones_(other[0].bias)
     with pytest.raises(StateError, match=r"the first that do not are 0 \(dense\) .* 'bias': \(2,\)"):
-        gb.torch.adopt(model, gb.torch.learned(other, torch.ones(4, 3)))
+        gb.torch.load_snapshot(model, gb.torch.snapshot(other, torch.ones(4, 3)))
 
 
 def test_models_that_do_not_match_name_the_first_layer_and_stay():
     x = torch.ones(4, 3)
-    network = gb.torch.learned(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.BatchNorm1d(2)), x)
+    network = gb.torch.snapshot(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.BatchNorm1d(2)), x)
     cases = [
         (
             nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 5)),
@@ -266,7 +266,7 @@ def test_models_that_do_not_match_name_the_first_layer_and_stay():
     for model, words in cases:
         before = [p.clone() for p in model.parameters()]
         with pytest.raises(StateError, match=words):
-            gb.torch.adopt(model, network)
+            gb.torch.load_snapshot(model, network)
         assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -279,20 +279,20 @@ def test_layers_that_are_not_known_or_not_used():
         def forward(self, x):
             return self.cell(x)
 
-    network = gb.torch.learned(Recurrent(), torch.ones(2, 3))
+    network = gb.torch.snapshot(Recurrent(), torch.ones(2, 3))
     with pytest.raises(StateError, match=r"in the torch model these are not: cell \(GRUCell\), unused \(Linear\)"):
         gb.parity(network, network)
     recurrent = keras.Sequential([keras.Input((3, 3)), L.GRU(2)])
-    network = gb.keras.learned(recurrent, np.ones((1, 3, 3), np.float32))
+    network = gb.keras.snapshot(recurrent, np.ones((1, 3, 3), np.float32))
     with pytest.raises(StateError, match=r"in the keras model these are not: .*GRU"):
         gb.parity(network, network)
-    none = gb.torch.learned(nn.Sequential(nn.ReLU()), torch.ones(2, 3))
+    none = gb.torch.snapshot(nn.Sequential(nn.ReLU()), torch.ones(2, 3))
     with pytest.raises(StateError, match="must have layers with weights, and the torch model has none"):
         gb.parity(none, none)
     for verb, words in (
-        (gb.torch.learned, "model must be a torch.nn.Module, got int"),
-        (gb.keras.learned, "model must be a Keras model or layer, got int"),
-        (gb.flax.learned, "model must be a flax.nnx.Module, got int"),
+        (gb.torch.snapshot, "model must be a torch.nn.Module, got int"),
+        (gb.keras.snapshot, "model must be a Keras model or layer, got int"),
+        (gb.flax.snapshot, "model must be a flax.nnx.Module, got int"),
     ):
         with pytest.raises(KindError, match=words):
             verb(3, np.ones(3))

@@ -81,10 +81,10 @@ class InFlax(nnx.Module):
 def _found():
     """The diagnosis of one network in each framework."""
     source, x = in_torch(), images()
-    network = gb.torch.learned(source, first(x[:3]))
+    network = gb.torch.snapshot(source, first(x[:3]))
     models = {"keras": in_keras(), "flax": InFlax()}
     for name, model in models.items():
-        assert getattr(gb, name).adopt(model, network, x[:3]).same
+        assert getattr(gb, name).load_snapshot(model, network, x[:3]).same
     found = {"torch": gb.torch.diagnose(source, first(x).split(20))}
     for name, model in models.items():
         found[name] = getattr(gb, name).diagnose(model, np.split(x, 3))

@@ -1,4 +1,4 @@
-"""What others' networks and a new user's mistakes ask of fold, adapt, learned and adopt."""
+"""What others' networks and a new user's mistakes ask of fold, adapt, snapshot and load_snapshot."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from gammabeta.errors import DataError, KindError
 torch, keras, nnx = pytest.importorskip("torch"), pytest.importorskip("keras"), pytest.importorskip("flax.nnx")
 from torch import nn  # noqa: E402
 
-from gammabeta.torch import adapt, adopt, fold, freeze, learned  # noqa: E402
+from gammabeta.torch import adapt, fold, freeze, load_snapshot, snapshot  # noqa: E402
 
 
 def network():
@@ -28,7 +28,7 @@ def test_a_subclass_with_torchs_forward_pass_is_folded():
         # √(3 · 9) half ULPs of the sums (Higham 2002, §2.8), twice, and a margin of two.
         assert report.difference.ulps <= 4 * 27**0.5
         assert type(folded[0]).__name__ == "Mine"
-    assert learned(by(nn.Conv2d), x).layers[0].kind == "convolution"
+    assert snapshot(by(nn.Conv2d), x).layers[0].kind == "convolution"
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,26 @@ def test_frozen_norms_are_read_and_written():
     x, source = torch.randn(16, 4), network()
     source.train()(x), source.eval()
     target = freeze(network())
-    assert adopt(target, learned(freeze(source), x)).same
+    assert load_snapshot(target, snapshot(freeze(source), x)).same
     assert torch.equal(target.train()(x), source(x))
     inputs = keras.Input((4,))
     y = inputs
     for layer in (keras.layers.Dense(8), keras.layers.BatchNormalization(epsilon=1e-5)):
         y = layer(y)
     there = gb.keras.freeze(keras.Model(inputs, keras.layers.Dense(2)(keras.ops.relu(y))))
-    assert gb.keras.adopt(there, learned(source, x)).same
+    assert gb.keras.load_snapshot(there, snapshot(source, x)).same
     rngs = nnx.Rngs(0)
     layers = nnx.Linear(4, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs), nnx.relu, nnx.Linear(8, 2, rngs=rngs)
-    assert gb.flax.adopt(gb.flax.freeze(nnx.Sequential(*layers)), learned(source, x)).same
+    assert gb.flax.load_snapshot(gb.flax.freeze(nnx.Sequential(*layers)), snapshot(source, x)).same
 
 
-@pytest.mark.parametrize("verb", [adopt, gb.keras.adopt, gb.flax.adopt], ids=["torch", "keras", "flax"])
+@pytest.mark.parametrize(
+    "verb", [load_snapshot, gb.keras.load_snapshot, gb.flax.load_snapshot], ids=["torch", "keras", "flax"]
+)
 def test_a_network_is_what_learned_gave(verb):
-    with pytest.raises(KindError, match=r"network must be what learned\(model, example\) gave, got Sequential"):
+    with pytest.raises(KindError, match=r"network must be what snapshot\(model, example\) gave, got Sequential"):
         verb(network(), network())
-    with pytest.raises(KindError, match=r"network must be what learned\(model, example\) gave, got int"):
+    with pytest.raises(KindError, match=r"network must be what snapshot\(model, example\) gave, got int"):
         gb.parity(3, 4)
 
 
@@ -82,6 +84,6 @@ def test_a_prior_is_a_number():
 
 def test_a_model_without_values_is_refused():
     model = network().to("meta")
-    for verb in (fold, lambda model: learned(model, torch.randn(2, 4))):
+    for verb in (fold, lambda model: snapshot(model, torch.randn(2, 4))):
         with pytest.raises(DataError, match=r"these are on the meta device: 0.weight, .*: load its weights first"):
             verb(model)

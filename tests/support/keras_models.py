@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gammabeta.errors import StateError
-from gammabeta.keras import adapt, adopt, fold, freeze, learned, recalibrate, unfreeze
+from gammabeta.keras import adapt, fold, freeze, load_snapshot, recalibrate, snapshot, unfreeze
 from keras_backend import BACKEND, compile_quickly, float64, to_numpy
 
 compile_quickly()
@@ -38,7 +38,7 @@ if BACKEND != "torch":  # where Keras 3.15 refuses to make it
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
 UNKNOWN = {"Xception": "SeparableConv2D", "NASNetMobile": "SeparableConv2D"}
 UNKNOWN |= dict.fromkeys(("EfficientNetB0",), "Normalization")
-"""Kinds of layers with weights that `learned` does not know."""
+"""Kinds of layers with weights that `snapshot` does not know."""
 
 
 def made(name):
@@ -129,10 +129,10 @@ def test_a_network_that_others_wrote(name):
         assert (output(model, x[:3]) != want[:3]).any()
     assert same(before, values(model)) and (output(model, x) == want).all()
 
-    network, other = learned(model, x[:1]), made(name)
+    network, other = snapshot(model, x[:1]), made(name)
     if name in UNKNOWN:
         with pytest.raises(StateError, match=rf"in the keras model these are not: .*{UNKNOWN[name]}"):
-            adopt(other, network)
+            load_snapshot(other, network)
     else:
-        assert adopt(other, network).same
+        assert load_snapshot(other, network).same
         assert (output(other, x) == want).all()

@@ -10,7 +10,7 @@ from gammabeta.flax.networks.diagnose import diagnose
 from gammabeta.flax.networks.fold import fold
 from gammabeta.flax.networks.freeze import freeze, unfreeze
 from gammabeta.flax.networks.recalibrate import recalibrate
-from gammabeta.flax.networks.transfer import adopt, learned
+from gammabeta.flax.networks.transfer import load_snapshot, snapshot
 from gammabeta.flax.norm.layer import BatchNorm
 
-__all__ = ["BatchNorm", "adapt", "adopt", "diagnose", "fold", "freeze", "learned", "recalibrate", "unfreeze"]
+__all__ = ["BatchNorm", "adapt", "diagnose", "fold", "freeze", "load_snapshot", "recalibrate", "snapshot", "unfreeze"]

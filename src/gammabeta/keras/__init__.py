@@ -10,7 +10,17 @@ from gammabeta.keras.networks.diagnose import diagnose
 from gammabeta.keras.networks.fold import fold
 from gammabeta.keras.networks.freeze import freeze, unfreeze
 from gammabeta.keras.networks.recalibrate import recalibrate
-from gammabeta.keras.networks.transfer import adopt, learned
+from gammabeta.keras.networks.transfer import load_snapshot, snapshot
 from gammabeta.keras.norm.layer import BatchNormalization
 
-__all__ = ["BatchNormalization", "adapt", "adopt", "diagnose", "fold", "freeze", "learned", "recalibrate", "unfreeze"]
+__all__ = [
+    "BatchNormalization",
+    "adapt",
+    "diagnose",
+    "fold",
+    "freeze",
+    "load_snapshot",
+    "recalibrate",
+    "snapshot",
+    "unfreeze",
+]

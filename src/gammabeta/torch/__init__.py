@@ -12,7 +12,7 @@ from gammabeta.torch.networks.diagnose import diagnose
 from gammabeta.torch.networks.fold import fold
 from gammabeta.torch.networks.freeze import freeze, unfreeze
 from gammabeta.torch.networks.recalibrate import recalibrate
-from gammabeta.torch.networks.transfer import adopt, learned
+from gammabeta.torch.networks.transfer import load_snapshot, snapshot
 from gammabeta.torch.norm.layer import BatchNorm
 from gammabeta.torch.norm.running_stats import accumulate
 
@@ -20,15 +20,15 @@ __all__ = [
     "BatchNorm",
     "accumulate",
     "adapt",
-    "adopt",
     "convert",
     "diagnose",
     "fold",
     "freeze",
-    "learned",
     "left_alone",
+    "load_snapshot",
     "recalibrate",
     "revert",
+    "snapshot",
     "unadapt",
     "unfreeze",
 ]

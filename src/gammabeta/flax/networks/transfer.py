@@ -10,20 +10,33 @@ from jax import numpy as jnp
 
 from gammabeta.errors import KindError
 from gammabeta.flax.norm.layer import BatchNorm
-from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
+from gammabeta.networks.transfer.snapshot import (
+    BATCH,
+    CONVOLUTION,
+    DENSE,
+    EMBEDDING,
+    GROUP,
+    LAYER,
+    TRANSPOSED,
+    Array,
+    LayerSnapshot,
+    NetworkSnapshot,
+    check_snapshot,
+    flat,
+    same_padding,
+)
 
 _KINDS: dict[type, str] = {
-    nnx.Linear: snapshot.DENSE,
-    nnx.Embed: snapshot.EMBEDDING,
-    nnx.LayerNorm: snapshot.LAYER,
-    nnx.GroupNorm: snapshot.GROUP,
-    nnx.BatchNorm: snapshot.BATCH,
-    BatchNorm: snapshot.BATCH,
-    nnx.Conv: snapshot.CONVOLUTION,
-    nnx.ConvTranspose: snapshot.TRANSPOSED,
+    nnx.Linear: DENSE,
+    nnx.Embed: EMBEDDING,
+    nnx.LayerNorm: LAYER,
+    nnx.GroupNorm: GROUP,
+    nnx.BatchNorm: BATCH,
+    BatchNorm: BATCH,
+    nnx.Conv: CONVOLUTION,
+    nnx.ConvTranspose: TRANSPOSED,
 }
 _LAYOUT = Layout(
     _KINDS,
@@ -33,8 +46,8 @@ _LAYOUT = Layout(
 )
 
 
-def learned(model: Any, example: Any) -> NetworkSnapshot:
-    """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
+def snapshot(model: Any, example: Any) -> NetworkSnapshot:
+    """What a model has learned, layer by layer in the order of use, for `load_snapshot` of any framework.
 
     Args:
         model: an `nnx.Module` of Linear, Conv, ConvTranspose, Embed, LayerNorm, GroupNorm, and batch norms, flax' and
@@ -55,11 +68,11 @@ def learned(model: Any, example: Any) -> NetworkSnapshot:
     held = {path: layer for path, layer in _modules(own).items() if _holds(layer)}
     loose = [f"{path} ({type(layer).__name__})" for path, layer in held.items() if path not in seen]
     return NetworkSnapshot(
-        "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), snapshot.flat(y, _floats)
+        "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), flat(y, _floats)
     )
 
 
-def adopt(
+def load_snapshot(
     model: Any, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
 ) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
@@ -68,7 +81,7 @@ def adopt(
 
     Args:
         model: of the same layers, whatever their names and whichever of its branches runs first.
-        network: what `learned` of any framework gave.
+        network: what `snapshot` of any framework gave.
         example: the model's input, if it is not the other's with the channels of images moved.
         names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
             others are matched as without it.
@@ -81,7 +94,7 @@ def adopt(
             message names the first, and nothing is written.
         DataError: `names` has a name that is no layer's, or one twice; nothing is written.
     """
-    snapshot.check(network)
+    check_snapshot(network)
     if example is None:
         example = network.inputs(channels_first=False)
 
@@ -91,7 +104,7 @@ def adopt(
             place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place[...] = jnp.asarray(_turned(layer, name, value, (0, 1), (-1, -2)), place.dtype)
 
-    return adopted(network, lambda: learned(model, example), write, names)
+    return adopted(network, lambda: snapshot(model, example), write, names)
 
 
 def _modules(model: Any) -> dict[str, Any]:
@@ -138,9 +151,9 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
     Without `transpose_kernel` a transposed convolution has its inputs before its outputs, and its taps backwards.
     """
     kind = _LAYOUT.kind(layer)
-    if name != "weight" or kind == snapshot.EMBEDDING:
+    if name != "weight" or kind == EMBEDDING:
         return value
-    if kind != snapshot.TRANSPOSED or layer.transpose_kernel:
+    if kind != TRANSPOSED or layer.transpose_kernel:
         return np.moveaxis(value, source, target)
     pair = (source[1], source[0]) if source[0] < 0 else source
     ends = (target[1], target[0]) if target[0] < 0 else target
@@ -152,7 +165,7 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
 def _rules(layer: Any, kind: str, x: Any) -> dict[str, Any]:
     decay = getattr(layer, "momentum", None)
     rules = norm_rules(layer, kind, eps="epsilon", groups="num_groups", decay=decay, unbiased=False)
-    if kind == snapshot.CONVOLUTION:
+    if kind == CONVOLUTION:
         many = len(_each(layer.kernel_size, 1))
         taps, strides, steps = (_each(n, many) for n in (layer.kernel_size, layer.strides, layer.kernel_dilation))
         rules |= {"groups": layer.feature_group_count, "strides": strides, "dilation": steps}
@@ -160,7 +173,7 @@ def _rules(layer: Any, kind: str, x: Any) -> dict[str, Any]:
         if padding == "VALID":
             rules["padding"] = ((0, 0),) * many
         elif padding == "SAME":
-            rules["padding"] = snapshot.same_padding(x.shape[1:-1], taps, strides, steps)
+            rules["padding"] = same_padding(x.shape[1:-1], taps, strides, steps)
     return rules
 
 

@@ -11,23 +11,36 @@ from keras.layers import BatchNormalization, Dense, DepthwiseConv1D, DepthwiseCo
 
 from gammabeta.errors import KindError
 from gammabeta.keras.norm.layer import BatchNormalization as Ours
-from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
+from gammabeta.networks.transfer.snapshot import (
+    BATCH,
+    CONVOLUTION,
+    DENSE,
+    EMBEDDING,
+    GROUP,
+    LAYER,
+    TRANSPOSED,
+    Array,
+    LayerSnapshot,
+    NetworkSnapshot,
+    check_snapshot,
+    flat,
+    same_padding,
+)
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (DepthwiseConv1D, DepthwiseConv2D)
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 _KINDS: dict[type, str] = {
-    Dense: snapshot.DENSE,
-    Embedding: snapshot.EMBEDDING,
-    keras.layers.LayerNormalization: snapshot.LAYER,
-    keras.layers.GroupNormalization: snapshot.GROUP,
-    BatchNormalization: snapshot.BATCH,
-    Ours: snapshot.BATCH,
-    **dict.fromkeys((*_CONVOLUTIONS, *_DEPTHWISE), snapshot.CONVOLUTION),
-    **dict.fromkeys(_TRANSPOSED, snapshot.TRANSPOSED),
+    Dense: DENSE,
+    Embedding: EMBEDDING,
+    keras.layers.LayerNormalization: LAYER,
+    keras.layers.GroupNormalization: GROUP,
+    BatchNormalization: BATCH,
+    Ours: BATCH,
+    **dict.fromkeys((*_CONVOLUTIONS, *_DEPTHWISE), CONVOLUTION),
+    **dict.fromkeys(_TRANSPOSED, TRANSPOSED),
 }
 _LAYOUT = Layout(
     _KINDS,
@@ -37,8 +50,8 @@ _LAYOUT = Layout(
 )
 
 
-def learned(model: Any, example: Any) -> NetworkSnapshot:
-    """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
+def snapshot(model: Any, example: Any) -> NetworkSnapshot:
+    """What a model has learned, layer by layer in the order of use, for `load_snapshot` of any framework.
 
     Args:
         model: Dense, Conv1D to 3D, DepthwiseConv, ConvTranspose, Embedding, LayerNormalization, GroupNormalization, and
@@ -56,10 +69,10 @@ def learned(model: Any, example: Any) -> NetworkSnapshot:
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
         y = model(taken[0] if len(taken) == 1 else taken, training=False)
     loose = [f"{path} ({type(layer).__name__})" for path, layer in leaves.items() if layer.weights and path not in seen]
-    return NetworkSnapshot("keras", tuple(seen.values()), given, False, tuple(loose), snapshot.flat(y, _floats))
+    return NetworkSnapshot("keras", tuple(seen.values()), given, False, tuple(loose), flat(y, _floats))
 
 
-def adopt(
+def load_snapshot(
     model: Any, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
 ) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
@@ -68,7 +81,7 @@ def adopt(
 
     Args:
         model: built, of the same layers, whatever their names and whichever of its branches runs first.
-        network: what `learned` of any framework gave.
+        network: what `snapshot` of any framework gave.
         example: the model's input, if it is not the other's with the channels of images moved.
         names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
             others are matched as without it.
@@ -81,10 +94,10 @@ def adopt(
             message names the first, and nothing is written.
         DataError: `names` has a name that is no layer's, or one twice; nothing is written.
     """
-    snapshot.check(network)
+    check_snapshot(network)
     if example is None:
         example = network.inputs(channels_first=False)
-        if network.layers[0].kind != snapshot.EMBEDDING:
+        if network.layers[0].kind != EMBEDDING:
             example = tuple(np.asarray(x, np.float32) for x in example)
 
     def write(path: str, weights: dict[str, Array]) -> None:
@@ -93,7 +106,7 @@ def adopt(
             place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place.assign(_theirs(layer, name, value).reshape(place.shape))
 
-    return adopted(network, lambda: learned(model, example), write, names)
+    return adopted(network, lambda: snapshot(model, example), write, names)
 
 
 def _leaves(model: Any) -> dict[str, Any]:
@@ -139,14 +152,14 @@ def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
     kind = _LAYOUT.kind(layer)
     weights = {name: _canonical(layer, name, _floats(value)) for name, value in _LAYOUT.variables(layer).items()}
     axis = _axis(layer)
-    given = _floats(x) if kind == snapshot.EMBEDDING else np.moveaxis(_floats(x), axis, -1)
+    given = _floats(x) if kind == EMBEDDING else np.moveaxis(_floats(x), axis, -1)
     return LayerSnapshot(path, kind, weights, _rules(layer, kind, given), given, np.moveaxis(_floats(y), axis, -1))
 
 
 def _canonical(layer: Any, name: str, value: Array) -> Array:
     """A weight as `LayerSnapshot` has it."""
     kind = _LAYOUT.kind(layer)
-    if name != "weight" or kind == snapshot.EMBEDDING:
+    if name != "weight" or kind == EMBEDDING:
         return value
     if isinstance(layer, _DEPTHWISE):  # (*taps, in, multiplier)
         value = value.reshape(*value.shape[:-2], 1, -1)
@@ -155,7 +168,7 @@ def _canonical(layer: Any, name: str, value: Array) -> Array:
 
 def _theirs(layer: Any, name: str, value: Array) -> Array:
     """`_canonical` undone; of a depthwise kernel up to its shape."""
-    plain = name != "weight" or _LAYOUT.kind(layer) == snapshot.EMBEDDING
+    plain = name != "weight" or _LAYOUT.kind(layer) == EMBEDDING
     return value if plain else np.moveaxis(value, (0, 1), (-1, -2))
 
 
@@ -170,13 +183,13 @@ def _axis(layer: Any) -> int:
 def _rules(layer: Any, kind: str, given: Array) -> dict[str, Any]:
     decay = getattr(layer, "momentum", None)
     rules = norm_rules(layer, kind, eps="epsilon", groups="groups", decay=decay, unbiased=False)
-    if kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED):
+    if kind in (CONVOLUTION, TRANSPOSED):
         groups = given.shape[-1] if isinstance(layer, _DEPTHWISE) else layer.groups if hasattr(layer, "groups") else 1
         rules |= {"groups": groups, "strides": tuple(layer.strides), "dilation": tuple(layer.dilation_rate)}
-    if kind == snapshot.CONVOLUTION and layer.padding in ("same", "valid"):
+    if kind == CONVOLUTION and layer.padding in ("same", "valid"):
         valid = ((0, 0),) * len(layer.kernel_size)
         sizes = given.shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate
-        rules["padding"] = valid if layer.padding == "valid" else snapshot.same_padding(*sizes)
+        rules["padding"] = valid if layer.padding == "valid" else same_padding(*sizes)
     return rules
 
 

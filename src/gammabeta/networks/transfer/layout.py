@@ -1,4 +1,4 @@
-"""Where a framework's layers hold their weights and settings: what `learned` and `adopt` of all frameworks ask."""
+"""Where a framework's layers hold their weights and settings, for its `snapshot` and `load_snapshot`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -73,7 +73,7 @@ def parity(one: NetworkSnapshot, other: NetworkSnapshot, *, names: Mapping[str, 
     gives.
 
     Args:
-        one: what `learned` of any framework gave.
+        one: what `snapshot` of any framework gave.
         other: so too.
         names: from names of layers of `one` to those of their counterparts in `other`, for those that would be matched
             wrongly; the others are matched as without it.
@@ -82,7 +82,7 @@ def parity(one: NetworkSnapshot, other: NetworkSnapshot, *, names: Mapping[str, 
         StateError: they have other layers, or those that `names` brings together are of other kinds or shapes; the
             message names the first.
         DataError: `names` has a name that is no layer's, or one twice.
-        KindError: a network is not what `learned` gave, or `names` is no mapping.
+        KindError: a network is not what `snapshot` gave, or `names` is no mapping.
     """
     names = {} if names is None else names
     return _report(nearer(matched(one, other, names), names, _distance))

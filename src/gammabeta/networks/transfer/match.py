@@ -19,7 +19,7 @@ from gammabeta.networks.transfer.snapshot import (
     Array,
     LayerSnapshot,
     NetworkSnapshot,
-    check,
+    check_snapshot,
     model_output_error,
     relative_error,
     reordering,
@@ -108,7 +108,7 @@ def flattening(pairs: Pairs, i: int, other: LayerSnapshot) -> Array | None:
 
 
 def _check_complete(network: NetworkSnapshot) -> None:
-    check(network)
+    check_snapshot(network)
     if network.loose:
         raise StateError(
             f"every layer with weights must be of a known kind and be used in the run, and in the "

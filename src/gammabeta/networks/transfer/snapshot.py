@@ -91,10 +91,10 @@ class NetworkSnapshot:
         return tuple(np.moveaxis(x, -1, 1) if images and channels_first and x.ndim > 2 else x for x in self.example)
 
 
-def check(network: Any) -> None:
+def check_snapshot(network: Any) -> None:
     """Raise unless `network` is a `NetworkSnapshot`."""
     if not isinstance(network, NetworkSnapshot):
-        raise KindError(f"network must be what learned(model, example) gave, got {type(network).__name__}")
+        raise KindError(f"network must be what snapshot(model, example) gave, got {type(network).__name__}")
 
 
 def relative_error(a: Array, b: Array) -> float:

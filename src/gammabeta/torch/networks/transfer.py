@@ -9,25 +9,36 @@ from torch import nn
 
 from gammabeta import axes
 from gammabeta.backends import arrays
-from gammabeta.networks.transfer import snapshot
 from gammabeta.networks.transfer.layout import Layout, norm_rules
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot
+from gammabeta.networks.transfer.snapshot import (
+    BATCH,
+    CONVOLUTION,
+    DENSE,
+    EMBEDDING,
+    GROUP,
+    LAYER,
+    TRANSPOSED,
+    Array,
+    LayerSnapshot,
+    NetworkSnapshot,
+    check_snapshot,
+    flat,
+)
 from gammabeta.torch.networks import linear, modules, norm_kinds
-from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
 from gammabeta.torch.networks.norm_kinds import SOURCES
 from gammabeta.torch.norm.layer import BatchNorm
 
 
-def learned(model: nn.Module, example: Any) -> NetworkSnapshot:
-    """What a model has learned, layer by layer in the order of use, for `adopt` of any framework.
+def snapshot(model: nn.Module, example: Any) -> NetworkSnapshot:
+    """What a model has learned, layer by layer in the order of use, for `load_snapshot` of any framework.
 
     Args:
         model: Linear, Conv1d to 3d, ConvTranspose1d to 3d, Embedding, LayerNorm, GroupNorm, and batch norms, torch's
             and this library's. It is run in evaluation mode, and stays as it is.
         example: its input, a tensor or a tuple of them.
 
-    >>> network = learned(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.LayerNorm(2)), torch.ones(4, 3))
+    >>> network = snapshot(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.LayerNorm(2)), torch.ones(4, 3))
     >>> [str(layer) for layer in network.layers]
     ['0 (dense)', '2 (layer norm)']
     """
@@ -50,12 +61,12 @@ def learned(model: nn.Module, example: Any) -> NetworkSnapshot:
     held = (path for path, layer in own.named_modules() if layer._parameters or modules.is_norm(layer))
     loose = [f"{path} ({type(own.get_submodule(path)).__name__})" for path in held if path not in seen]
     given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
-    images = any(layer.kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED) for layer in list(seen.values())[:1])
+    images = any(layer.kind in (CONVOLUTION, TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
-    return NetworkSnapshot("torch", tuple(seen.values()), example, True, tuple(loose), snapshot.flat(y, _floats))
+    return NetworkSnapshot("torch", tuple(seen.values()), example, True, tuple(loose), flat(y, _floats))
 
 
-def adopt(
+def load_snapshot(
     model: nn.Module, network: NetworkSnapshot, example: Any = None, *, names: Mapping[str, str] | None = None
 ) -> Parity:
     """Give a model what another has learned, in place, and say where the two part.
@@ -64,7 +75,7 @@ def adopt(
 
     Args:
         model: of the same layers, whatever their names and whichever of its branches runs first.
-        network: what `learned` of any framework gave.
+        network: what `snapshot` of any framework gave.
         example: the model's input, if it is not the other's with the channels of images moved.
         names: from names of the network's layers to names of the model's, for those that would be matched wrongly; the
             others are matched as without it.
@@ -77,7 +88,7 @@ def adopt(
             message names the first, and nothing is written.
         DataError: `names` has a name that is no layer's, or one twice; nothing is written.
     """
-    snapshot.check(network)
+    check_snapshot(network)
     if example is None:
         kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         given = (torch.from_numpy(np.ascontiguousarray(x)) for x in network.inputs(channels_first=True))
@@ -90,18 +101,18 @@ def adopt(
             place = getattr(layer, _LAYOUT.attributes(layer)[name])
             place.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float64)))
 
-    return adopted(network, lambda: learned(model, example), write, names)
+    return adopted(network, lambda: snapshot(model, example), write, names)
 
 
 _KINDS = {
-    nn.Linear: snapshot.DENSE,
-    nn.Embedding: snapshot.EMBEDDING,
-    nn.LayerNorm: snapshot.LAYER,
-    nn.GroupNorm: snapshot.GROUP,
-    BatchNorm: snapshot.BATCH,
-    **dict.fromkeys(CONVOLUTIONS, snapshot.CONVOLUTION),
-    **dict.fromkeys(TRANSPOSED, snapshot.TRANSPOSED),
-    **dict.fromkeys(SOURCES, snapshot.BATCH),
+    nn.Linear: DENSE,
+    nn.Embedding: EMBEDDING,
+    nn.LayerNorm: LAYER,
+    nn.GroupNorm: GROUP,
+    BatchNorm: BATCH,
+    **dict.fromkeys(linear.CONVOLUTIONS, CONVOLUTION),
+    **dict.fromkeys(linear.TRANSPOSED, TRANSPOSED),
+    **dict.fromkeys(SOURCES, BATCH),
 }
 
 
@@ -126,25 +137,23 @@ def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> LayerSnaps
     kind = _LAYOUT.kind(layer)
     weights = {name: _floats(value) for name, value in _LAYOUT.variables(layer).items()}
     given, gave = (_last(t, _axis(layer, kind, t.ndim)) for t in (x, y))
-    return LayerSnapshot(
-        path, kind, weights, _rules(layer, kind), given if kind != snapshot.EMBEDDING else _floats(x), gave
-    )
+    return LayerSnapshot(path, kind, weights, _rules(layer, kind), given if kind != EMBEDDING else _floats(x), gave)
 
 
 def _rules(layer: Any, kind: str) -> dict[str, Any]:
     momentum = getattr(layer, "momentum", None)
     decay = None if momentum is None else round(1 - momentum, 15)
     rules = norm_rules(layer, kind, eps="eps", groups="num_groups", decay=decay, unbiased=True)
-    if kind in (snapshot.CONVOLUTION, snapshot.TRANSPOSED):
+    if kind in (CONVOLUTION, TRANSPOSED):
         rules |= {"groups": layer.groups, "strides": layer.stride, "dilation": layer.dilation}
-    if kind == snapshot.CONVOLUTION and not isinstance(layer.padding, str):
+    if kind == CONVOLUTION and not isinstance(layer.padding, str):
         rules["padding"] = tuple((n, n) for n in layer.padding)
     return rules
 
 
 def _axis(layer: Any, kind: str, rank: int) -> int:
     """The axis of the features."""
-    if kind in (snapshot.DENSE, snapshot.EMBEDDING, snapshot.LAYER):
+    if kind in (DENSE, EMBEDDING, LAYER):
         return -1
     axis = getattr(layer, "axis", None)
     return 1 if axis is None else axes.feature_axes(axis, rank)[-1]
