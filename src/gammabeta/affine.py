@@ -198,7 +198,7 @@ class Affine(Immutable):
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:
     """The divisor of standardization, float64: `m.with_ddof(ddof).std`, and 1 for constant features."""
-    return _divisors(m, m.with_ddof(ddof).std)
+    return _divisors(m, m.std if ddof == 0 else m.with_ddof(ddof).std)
 
 
 def constant(m: "Moments") -> NDArray[np.bool_]:

@@ -10,6 +10,8 @@ Axis = int | tuple[int, ...]
 
 def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The reduced axes of an `ndim`-dimensional array, in increasing order, each from 0 to ndim − 1."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     named = (axis,) if not isinstance(axis, tuple | list) else tuple(axis)
     if not all(isinstance(a, int) and not isinstance(a, bool) for a in named):
         raise KindError(f"axis must be an integer or a tuple of integers, got {axis!r}")
