@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -29,6 +30,22 @@ settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Files whose tests share what takes seconds to make: each runs in one of the processes, and makes it once.
+TOGETHER = {
+    "Spark's session": ("data/test_spark.py", "data/test_engines.py"),
+    "the site": ("project/test_site.py",),
+    "the lab": ("lab/test_lab.py",),
+    "the guarded lab": ("lab/test_guard.py",),
+    "a browser": ("report/test_browser.py",),
+    "arm64": ("kernels/test_core.py",),
+    "the lowest level": ("kernels/test_levels.py",),
+    "the least versions": ("project/test_least_versions.py",),
+    "torch's diagnosis": ("torch/networks/test_diagnose.py",),
+    "three diagnoses": ("networks/test_diagnose_frameworks.py",),
+    "flax' compiled layers": ("flax/test_layer.py",),
+    "flax' compiled networks": ("flax/test_verbs.py", "flax/test_diagnose.py"),
+}
 
 
 def lacking(reason: str) -> NoReturn:
@@ -99,15 +116,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if fnmatch(collection_path.name, "keras_*.py") and collection_path.name not in named else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of `TOGETHER` together where several processes share the tests."""
+    here = Path(__file__).parent
+    groups = {here / path: name for name, paths in TOGETHER.items() for path in paths}
+    for item in items:
+        if item.path in groups:
+            item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """In CI a framework that cannot be imported ends the run before its first test."""
+    """In CI a framework that is not installed ends the run before its first test; one that does not load, its tests."""
     if not os.environ.get("CI") or hasattr(session.config, "workerinput"):
         return
-    for name in FRAMEWORKS:
-        try:
-            import_module(name)
-        except ImportError as error:
-            pytest.exit(f"CI must test {name}, which cannot be imported: {error}", returncode=1)
+    if missing := [name for name in FRAMEWORKS if find_spec(name) is None]:
+        pytest.exit(f"CI must test {', '.join(missing)}, which cannot be found", returncode=1)
 
 
 def read_only(x: np.ndarray) -> np.ndarray:
