@@ -16,6 +16,7 @@ from gammabeta.affine import Affine
 from gammabeta.backends import arrays, dataframes, masked
 from gammabeta.errors import DataError
 from gammabeta.scalers.fitted_state import StatisticMixin
+from gammabeta.scalers.onnx import OnnxMixin
 from gammabeta.statistics import Extrema, Moments
 from gammabeta.statistics.concat import concat_alike
 
@@ -27,7 +28,7 @@ _FRAMES = ("pandas", "polars")
 FLOATS = [np.float64, np.float32, np.float16]
 
 
-class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
+class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
     """The base class of the scalers: a subclass says which statistic of X it takes and which map that gives."""
 
     copy: bool
