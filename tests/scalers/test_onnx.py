@@ -104,5 +104,8 @@ def test_what_is_not_converted():
     images = gb.StandardScaler(axis=(0, 1)).fit(np.ones((2, 3, 4)))
     with pytest.raises(gb.DataError, match=r"axis must be None or 0, got \(0, 1\)"):
         skl2onnx.to_onnx(images, X[:1])
+    far = gb.MinMaxScaler().fit([[0.0, -1.7e308], [1.0, 1.7e308]])
+    with pytest.raises(gb.DataError, match="hold the map without overflow, feature 1 is too near its end"):
+        skl2onnx.to_onnx(far, X[:1, :2])
     with pytest.raises(ValueError, match="not fitted"):
         skl2onnx.to_onnx(gb.MinMaxScaler(), X[:1])

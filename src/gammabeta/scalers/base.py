@@ -205,19 +205,13 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
         own = getattr(self, "_sklearn_output_config", {})
         return _SAME if _SAME in own else str(own.get("transform", get_config()["transform_output"]))
 
-    _unit: float = 1.0  # what the images of a map are multiples of
-
     def _rules(self) -> Any:
         """An unfitted clone by whose `_image` blocks are mapped elsewhere, as by this scaler's."""
-        rules = clone(self)
-        rules._unit = self._unit
-        return rules
+        return clone(self)
 
     def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
         image, infinite = affine._image(values, out, axis=self.axis)
         self._refuse_infinities(infinite, values.dtype)
-        if self._unit != 1:
-            image *= self._unit
         return self._clipped(image) if forward else image
 
     def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:

@@ -35,7 +35,8 @@ class OnnxMixin:
         `transform`'s own. Infinities, which `transform` refuses, stay infinite.
 
         Raises:
-            DataError: the scaler scales along other axes than a table's rows.
+            DataError: the scaler scales along other axes than a table's rows, or so large values that the graph's
+                arithmetic would overflow.
         """
         _check(self)
         return _add_nodes
@@ -70,6 +71,9 @@ def _add_nodes(scope: Any, operator: Any, container: Any) -> None:
     columns = [node("Cast", variable.full_name, to=_DOUBLE) for variable in operator.inputs]
     x = columns[0] if len(columns) == 1 else node("Concat", *columns, axis=1)
     affine = scaler.affine_
+    if affine._extreme is not None:
+        at = int(np.flatnonzero(affine._extreme)[0])
+        raise DataError(f"a graph's float64 must hold the map without overflow, feature {at} is too near its end")
     x = node("Mul", node("Sub", x, constant(affine.center)), constant(affine.scale))
     x = node("Add", x, constant(affine.shift))
     if getattr(scaler, "clip", False):
