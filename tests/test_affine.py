@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gammabeta import Affine, DataError, Extrema, KindError, MinMaxScaler, Moments
+from gammabeta import Affine, DataError, Extrema, KindError, Moments
 from gammabeta.affine import constant, minmax_scale, standard_scale
 
 EPS = np.finfo(np.float64).eps
+MOST = float(np.finfo(np.float64).max)
 NUMBERS = st.floats(-1e6, 1e6)
 SCALES = st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3)
 MAPS = st.builds(Affine, NUMBERS, SCALES, NUMBERS)
@@ -235,13 +236,57 @@ def test_beyond_the_range_is_infinite_and_no_warning(dtype: Any) -> None:
     np.testing.assert_array_equal(y.astype(float), [np.inf, -np.inf, 0])
 
 
-def test_minmax_of_what_is_wider_than_float64() -> None:
-    x = np.array([[-1.7e308, 1.0], [1.7e308, 2.0], [0.0, 3.0]])
-    # the middle is one half, and the ends lie within three roundings of 0 and 1
-    for y in Affine.minmax(Extrema.of(x))(x), MinMaxScaler().fit_transform(x):
-        np.testing.assert_allclose(y, [[0, 0], [1, 0.5], [0.5, 1]], rtol=0, atol=4 * EPS)
-    with pytest.raises(DataError, match="no wider than float64"):
-        Affine.minmax(Extrema.of(x), (-1e308, 1e308))
+RANGES = [(0.0, 1.0), (-0.1, 0.3), (-MOST, MOST), (0.0, MOST), (1e-320, 3e-320)]
+COLUMNS = [[-MOST, MOST, 0.0, 1.0], [-1.2e308, 1.7e308, 3e300], [0.0, 1e-5, 5e-324], [MOST / 2, MOST], [3.0, 5.0, 4.0]]
+
+
+@pytest.mark.parametrize("ends", RANGES, ids=str)
+@pytest.mark.parametrize("column", COLUMNS, ids=str)
+def test_minmax_of_what_float64_hardly_holds(column: list[float], ends: tuple[float, float]) -> None:
+    x = np.array(column)
+    a = Affine.minmax(Extrema.of(x), ends)
+    y, (low, high) = a(x), map(Fraction, ends)
+    least, width = Fraction(min(column)), Fraction(max(column)) - Fraction(min(column))
+    slope = (high - low) / width
+    size = 2 * Fraction(max(map(abs, ends)))
+    for value, found in zip(column, y.tolist(), strict=True):
+        exact = low + (Fraction(value) - least) * slope
+        # a quotient, a product and a sum, each rounded once, of numbers as large as the ends; or multiples of 2^-1074
+        assert abs(Fraction(found) - exact) <= Fraction(4 * EPS) * size + Fraction(3, 2**1074)
+    if a._ends is not None:
+        np.testing.assert_array_equal(y[[np.argmin(x), np.argmax(x)]], ends)
+        np.testing.assert_array_equal(a.inverse()(np.array(ends)), [min(column), max(column)])
+        assert pickle.loads(pickle.dumps(a)) == a == a[()] != Affine(a.center, a.slope, a.shift)
+    elif max(map(abs, column)) > 10:
+        assert 2.0**-1022 <= a.slope < np.inf
+
+
+def test_far_features_among_others_in_every_layout() -> None:
+    x = np.stack([[-MOST, MOST, 0.0], [1.0, 2.0, 4.0], [-1.5e308, 1.7e308, 1.6e308]], axis=1)
+    alone = [Affine.minmax(Extrema.of(column))(column) for column in x.T]
+    a = Affine.minmax(Extrema.of(x))
+    np.testing.assert_array_equal(a(x), np.stack(alone, axis=1))
+    np.testing.assert_array_equal(a(np.asfortranarray(x)), a(x))
+    np.testing.assert_array_equal(a(x.T.copy(), axis=1), a(x).T)
+    np.testing.assert_array_equal(a[[2, 0]](x[:, [2, 0]]), a(x)[:, [2, 0]])
+    images = np.stack([x, x[::-1]])
+    np.testing.assert_array_equal(Affine.minmax(Extrema.of(images, (0, 1)))(images, axis=(0, 1)), a(images))
+    in_place = x.copy()
+    assert a(in_place, out=in_place) is in_place
+    np.testing.assert_array_equal(in_place, a(x))
+    assert a._image(np.array([[np.inf, 1.0, np.nan]]))[1] == 1
+    with pytest.raises(DataError, match="feature_range must be finite"):
+        Affine.minmax(Extrema.of(x), (0, np.inf))
+
+
+def test_what_overflows_only_on_the_way() -> None:
+    x = np.array([-1.5e308, 1.7e308, 0.0])
+    near = Affine(center=-1.5e308, slope=0.25, shift=0.5e308)
+    np.testing.assert_allclose(near(x), [0.5e308, 1.3e308, 0.875e308], rtol=4 * EPS)
+    back = Affine(center=0.0, slope=1e308, shift=-1e308)  # 2e308 − 1e308
+    np.testing.assert_array_equal(back(np.array([2.0, 1.0])), [1e308, 0.0])
+    both = Affine(0.0, 1.0, 1.5e308).then(Affine(-1.5e308, 0.5, -1e308))
+    np.testing.assert_allclose(both.shift, 0.5e308, rtol=4 * EPS)
 
 
 def test_a_variance_below_the_range_is_no_constant() -> None:

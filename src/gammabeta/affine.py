@@ -16,7 +16,7 @@ from gammabeta._util.immutable import Immutable, frozen, short
 from gammabeta.backends import arrays, masked
 from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import affine as kernel
-from gammabeta.kernels import rounding
+from gammabeta.kernels import affine_extremes, rounding
 
 if TYPE_CHECKING:
     from gammabeta.statistics import Extrema, Moments
@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
 _FAR = 2.0**1000
+_TINY = float(np.finfo(np.float64).tiny)
+_SAFE = 2.0**969  # what can be added to any float64 and does not overflow
 
 
 class Affine(Immutable):
@@ -45,6 +47,9 @@ class Affine(Immutable):
     center: Floats
     slope: Floats
     shift: Floats
+
+    # Of which features the slope is none that float64 holds, and x₀, x₁, y₀, y₁ of each: what goes to what
+    _ends: tuple[NDArray[Any], ...] | None = None
 
     def __init__(self, center: ArrayLike, slope: ArrayLike, shift: ArrayLike = 0.0) -> None:
         for name, value in (("center", center), ("slope", slope), ("shift", shift)):
@@ -76,20 +81,46 @@ class Affine(Immutable):
             made.__dict__[name] = frozen(np.asarray(values), values.shape)
         return made
 
+    def _with_ends(self, *ends: NDArray[Any]) -> Self:
+        """This map, but for the features of which `ends` says what goes to what."""
+        self.__dict__["_ends"] = tuple(frozen(np.array(end), self.shape) for end in ends)
+        return self
+
+    @property
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        """All that the map goes by, of the features' shape; `_of_arrays` makes it again of these."""
+        return self.center, self.slope, self.shift, *(self._ends or ())
+
+    @classmethod
+    def _of_arrays(cls, *arrays: NDArray[Any]) -> Self:
+        made = cls(*arrays[:3])
+        return made._with_ends(*arrays[3:]) if arrays[3:] and arrays[3].any() else made
+
     @classmethod
     def minmax(cls, e: "Extrema", feature_range: tuple[float, float] = (0, 1)) -> Self:
-        """Min-max scaling: min goes to feature_range[0] and max to feature_range[1]."""
-        low, high = feature_range
+        """Min-max scaling: min goes to feature_range[0] and max to feature_range[1].
+
+        Where a range is wider than float64, or float64 does not hold the slope, these ends go there to the bit.
+        """
+        low, high = map(float, feature_range)
         if not low < high:
             raise DataError(f"feature_range must rise from its minimum to its maximum, got {feature_range}")
-        if not np.isfinite(high - low):
-            raise DataError(f"feature_range must be no wider than float64, got {feature_range}")
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise DataError(f"feature_range must be finite, got {feature_range}")
+        width, half_range = minmax_scale(e), high / 2 - low / 2
         with np.errstate(over="ignore", invalid="ignore"):
-            wide = np.isinf(e.max - e.min) & np.isfinite(e.max) & np.isfinite(e.min)  # than float64: go by the middle
-        half = np.where(wide, e.max / 2 - e.min / 2, 1.0)
-        center = np.where(wide, e.min / 2 + e.max / 2, e.min)
-        slope = np.where(wide, (high / 2 - low / 2) / half, (high - low) / minmax_scale(e))
-        return cls(center, slope, np.where(wide, low / 2 + high / 2, low))
+            wide = np.isinf(width) & np.isfinite(e.max) & np.isfinite(e.min)  # than float64
+            half = np.where(wide, e.max / 2 - e.min / 2, width / 2)
+            slope = half_range / half if np.isinf(high - low) else (high - low) / width
+            slope = np.where(wide, half_range / half, slope)
+            far = wide | np.isinf(high - low) | np.isinf(slope) | (slope < _TINY)
+            if not far.any():
+                return cls(e.min, slope, low)
+            top = np.where(width == e.max - e.min, e.max, e.min + width)
+        # by the middle, where what is wide has its ends beyond float64
+        made = cls(np.where(wide, e.min / 2 + e.max / 2, e.min), slope, np.where(wide, low / 2 + high / 2, low))
+        ends = e.min, top, np.full(e.shape, low), np.full(e.shape, high)
+        return made._with_ends(np.asarray(far), *ends)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,7 +169,28 @@ class Affine(Immutable):
             raise DataError(f"out must be writable and of shape {array.shape}, got {out.shape}, {out.flags.writeable}")
         elif np.may_share_memory(out, array) and (out.strides, out.ctypes.data) != (array.strides, array.ctypes.data):
             array = array.copy()
-        return out, kernel.apply(array, out, reduced_axes, parameters)
+        if self._extreme is None:
+            return out, kernel.apply(array, out, reduced_axes, parameters)
+        order = (*(i for i in range(array.ndim) if i not in reduced_axes), *reduced_axes)
+        features = self._extreme.reshape([array.shape[i] for i in order[: array.ndim - len(reduced_axes)]])
+        given = array.transpose(order)[features]  # before it is written over
+        some = np.flatnonzero(self._extreme)
+        ends = self._ends and tuple(end.reshape(-1)[some] for end in self._ends)
+        images = affine_extremes.image(given, tuple(p[some] for p in parameters), ends)
+        infinite = kernel.apply(array, out, reduced_axes, parameters)
+        with np.errstate(over="ignore"):
+            out.transpose(order)[features] = images
+        return out, infinite
+
+    @cached_property
+    def _extreme(self) -> NDArray[np.bool_] | None:
+        """Which features, flat, are mapped apart since a difference or product could overflow; None if none are."""
+        center, shift = self.center.reshape(-1), self.shift.reshape(-1)
+        if self._ends is None and np.vdot(center, center) + np.vdot(shift, shift) < np.inf:
+            return None
+        large = (np.abs(center) > _SAFE) | (np.abs(shift) > _SAFE)
+        some = large if self._ends is None else large | self._ends[0].reshape(-1)
+        return some if some.any() else None
 
     def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:
         """The axes of data of `shape` along which the parameters do not vary."""
@@ -157,19 +209,27 @@ class Affine(Immutable):
         """The map back: y ↦ (y − shift) / slope + center; where slope is 0, what was lost stays so and 1 divides."""
         with np.errstate(over="ignore"):
             slope = 1 / np.where(self.slope == 0, 1.0, self.slope)  # infinite for what goes beyond float64
-        return Affine(self.shift, slope, self.center)
+        back = Affine(self.shift, slope, self.center)
+        if self._ends is None:
+            return back
+        of, x0, x1, y0, y1 = self._ends
+        return back._with_ends(of, y0, y1, x0, x1)
 
     def then(self, other: "Affine") -> "Affine":
         """This map and then the other, as one map."""
-        return Affine(self.center, self.slope * other.slope, (self.shift - other.center) * other.slope + other.shift)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            slope = self.slope * other.slope
+            shift = (self.shift - other.center) * other.slope + other.shift
+            quarters = (self.shift / 4 - other.center / 4) * other.slope + other.shift / 4
+            return Affine(self.center, slope, np.where(np.isfinite(shift), shift, quarters * 4))
 
     def __getitem__(self, index: Any) -> "Affine":
         """The map of some features, chosen as NumPy would choose."""
-        return Affine(self.center[index], self.slope[index], self.shift[index])
+        return Affine._of_arrays(*(p[index] for p in self._arrays))
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
-        return self.shape, *((p + 0.0).tobytes() for p in (self.center, self.slope, self.shift))
+        return self.shape, *((p + 0.0).tobytes() for p in self._arrays)
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, Affine) else NotImplemented
@@ -178,7 +238,7 @@ class Affine(Immutable):
         return hash(self._key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Affine, (self.center, self.slope, self.shift)
+        return Affine._of_arrays, self._arrays
 
     def __repr__(self) -> str:
         return f"Affine(center={short(self.center)}, slope={short(self.slope)}, shift={short(self.shift)})"

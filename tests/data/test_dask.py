@@ -236,6 +236,7 @@ def test_unknown_sizes_and_empty_chunks_stay(scaler, core):
 def test_a_range_wider_than_float64_is_scaled_back():
     x = np.array([[-1.2e308, 1.0], [0, 2.0], [1.2e308, 3.0]])
     scaler, ends = ours.MinMaxScaler().fit(da.from_array(x, chunks=2)), np.array([[0.0, 0.0], [1.0, 1.0]])
+    same(scaler.transform(da.from_array(x, chunks=1)), gb.MinMaxScaler().fit_transform(x))
     same(scaler.inverse_transform(da.from_array(ends, chunks=1)), x[::2])
     frame = pd.DataFrame(ends, columns=["a", "b"])
     same(scaler.inverse_transform(dd.from_pandas(frame, npartitions=2)).compute().to_numpy(), x[::2])

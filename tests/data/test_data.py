@@ -106,6 +106,19 @@ def test_from_one_format_to_another(tmp_path, name, target):
     assert result["name"].to_pylist() == table()["name"].to_pylist()
 
 
+def test_a_range_wider_than_float64(tmp_path):
+    most = np.finfo(np.float64).max
+    x = [-most, most, None, 0.0]
+    pq.write_table(pa.table({"far": x, "near": [1.0, 2.0, 3.0, 5.0]}), tmp_path / "in.parquet")
+    data.scale(tmp_path / "in.parquet", tmp_path / "out.parquet", recipe=Recipe("minmax"), stats=tmp_path / "s.json")
+    assert pq.read_table(tmp_path / "out.parquet").to_pydict() == {
+        "far": [0.0, 1.0, None, 0.5],
+        "near": [0.0, 0.25, 0.5, 1.0],
+    }
+    data.invert(tmp_path / "s.json", tmp_path / "out.parquet", tmp_path / "back.parquet")
+    assert pq.read_table(tmp_path / "back.parquet")["far"].to_pylist() == x
+
+
 def test_minmax_as_scikit_learn_does(tmp_path):
     source = written(tmp_path / "in.parquet", table())
     data.scale(source, tmp_path / "out.parquet", recipe=Recipe("minmax", feature_range=(-1, 2)))

@@ -1,5 +1,7 @@
 """Numbers whose products overflow on the way to a finite result."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,9 +35,39 @@ def test_a_range_wider_than_float64(size, low):
     x = np.array([[-size, 1.0], [0, 2.0], [size, 3.0]])
     scaler = gb.MinMaxScaler((low, 1)).fit(x)
     image = scaler.transform(x)
-    # the factor is subnormal: multiples of 2^-1074, by up to 2^1024
-    np.testing.assert_allclose(image[:, 0], [low, low / 2 + 0.5, 1], rtol=0, atol=2.0**-50)
+    np.testing.assert_array_equal(image[::2, 0], [low, 1])
+    np.testing.assert_allclose(image[1, 0], low / 2 + 0.5, rtol=0, atol=2 * np.finfo(float).eps)
+    np.testing.assert_array_equal(scaler.affine_(x), image)
+    for kind in (pd.DataFrame(x), pd.DataFrame(x).astype({1: "Int64"}), np.asfortranarray(x)):
+        np.testing.assert_array_equal(scaler.transform(kind), image)
     ends = np.array([[low, low], [1.0, 1.0]])
     for given in (ends, pd.DataFrame(ends)):
         np.testing.assert_array_equal(scaler.inverse_transform(given), x[::2])
-    assert not any(name == "_unit" for name in vars(scaler))
+    again = gb.MinMaxScaler.from_json(scaler.to_json())
+    np.testing.assert_array_equal(again.transform(x), image)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(scaler)).transform(x), image)
+
+
+@pytest.mark.parametrize("to", [(-GREATEST, GREATEST), (0, GREATEST), (-1e308, 1.1e308)])
+def test_a_feature_range_as_wide_as_float64(to):
+    x = np.array([[-3.0, 1e-5, -GREATEST], [5.0, 2e-5, GREATEST]])
+    scaler = gb.MinMaxScaler(to).fit(x)
+    np.testing.assert_array_equal(scaler.transform(x), np.repeat([to], 3, axis=0).T)
+    np.testing.assert_array_equal(scaler.inverse_transform(scaler.transform(x)), x)
+    np.testing.assert_array_equal(gb.MinMaxScaler.from_json(scaler.to_json()).transform(x), scaler.transform(x))
+    clipped = gb.MinMaxScaler(to, clip=True).fit(x)
+    np.testing.assert_array_equal(clipped.transform(x * [2, 2, 1])[1], [to[1]] * 3)
+
+
+def test_a_mean_far_from_a_value():
+    x = np.array([[-1.5e308]] * 9 + [[1.7e308]])
+    scaler = gb.StandardScaler().fit(x)
+    # one value among ten: a third of a deviation, and three
+    np.testing.assert_allclose(scaler.transform(x)[[0, 9], 0], [-1 / 3, 3], rtol=1e-15)
+    np.testing.assert_allclose(scaler.inverse_transform(scaler.transform(x)), x, rtol=4 * np.finfo(float).eps)
+
+
+def test_an_edited_scale_of_a_wide_range_is_obeyed():
+    scaler = gb.MinMaxScaler().fit([[-GREATEST], [GREATEST]])
+    scaler.scale_ = np.array([2.0])
+    np.testing.assert_array_equal(scaler.transform([[1.0], [3.0]]) - scaler.min_, [[2.0], [6.0]])

@@ -259,8 +259,12 @@ class _Extent:
 
 def _weighted_column(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:
     """The sums of a column (n,) under weights (n,)."""
-    sections = [_weighted(x[rows], weights[rows], codes[rows], omit) for rows in pieces(0, len(x), SECTION)]
-    return added(sections, codes.size)
+    few = codes.size <= 1 << BLOCK_BITS
+    ranges = thread_pool.ranges(len(x), layout.COSTLY) if few else [(0, len(x))]
+    sections = [rows for between in ranges for rows in pieces(*between, SECTION)]
+    return added(
+        thread_pool.run(lambda rows: _weighted(x[rows], weights[rows], codes[rows], omit), sections), codes.size
+    )
 
 
 def _weighted(x: Array, weights: Array, codes: Codes, omit: bool) -> Sums:

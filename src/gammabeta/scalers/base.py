@@ -16,6 +16,7 @@ from gammabeta.affine import Affine
 from gammabeta.backends import arrays, dataframes, masked
 from gammabeta.errors import DataError
 from gammabeta.scalers.fitted_state import StatisticMixin
+from gammabeta.scalers.onnx import OnnxMixin
 from gammabeta.statistics import Extrema, Moments
 from gammabeta.statistics.concat import concat_alike
 
@@ -27,7 +28,7 @@ _FRAMES = ("pandas", "polars")
 FLOATS = [np.float64, np.float32, np.float16]
 
 
-class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
+class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
     """The base class of the scalers: a subclass says which statistic of X it takes and which map that gives."""
 
     copy: bool
@@ -204,19 +205,13 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, StatisticMixin):
         own = getattr(self, "_sklearn_output_config", {})
         return _SAME if _SAME in own else str(own.get("transform", get_config()["transform_output"]))
 
-    _unit: float = 1.0  # what the images of a map are multiples of
-
     def _rules(self) -> Any:
         """An unfitted clone by whose `_image` blocks are mapped elsewhere, as by this scaler's."""
-        rules = clone(self)
-        rules._unit = self._unit
-        return rules
+        return clone(self)
 
     def _image(self, values: Array, affine: Affine, out: Array | None, forward: bool) -> Array:
         image, infinite = affine._image(values, out, axis=self.axis)
         self._refuse_infinities(infinite, values.dtype)
-        if self._unit != 1:
-            image *= self._unit
         return self._clipped(image) if forward else image
 
     def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:

@@ -17,7 +17,7 @@ from gammabeta.scalers.base import Array, Scaler
 from gammabeta.scalers.fitted_state import largest_count
 from gammabeta.statistics import Extrema, serialization
 
-_UNIT = 2.0**16
+_TINY = np.finfo(np.float64).tiny
 
 
 class MinMaxScaler(Scaler):
@@ -122,10 +122,11 @@ class MinMaxScaler(Scaler):
 
     def _publish(self, e: Extrema, rows: int, weighted: bool) -> None:
         self.data_min_, self.data_max_ = e.min.copy(), e.max.copy()
-        with np.errstate(over="ignore"):
+        affine = Affine.minmax(e, self.feature_range)
+        self.scale_ = affine.slope.copy()
+        with np.errstate(over="ignore", invalid="ignore"):
             self.data_range_ = self.data_max_ - self.data_min_
-        self.scale_ = Affine.minmax(e, self.feature_range).slope.copy()
-        self.min_ = self.feature_range[0] - self.data_min_ * self.scale_
+            self.min_ = _at_zero(self.data_min_, self.scale_, self.feature_range[0])
         self.n_samples_seen_ = rows
 
     def _attributes_of(self, e: Extrema) -> dict[str, Any]:
@@ -154,11 +155,16 @@ class MinMaxScaler(Scaler):
         check_is_fitted(now)
         scale, shift = (np.asarray(arrays.to_numpy(v)) for v in (now.scale_, now.min_))
         data_min, low = arrays.to_numpy(now.__dict__.get("data_min_")), now.feature_range[0]
-        if data_min is None or not np.array_equal(shift, low - data_min * scale, equal_nan=True):
-            return Affine(0.0, scale, shift)
-        wide = np.isinf(arrays.to_numpy(now.data_range_))  # than float64: go by the middle, as `Affine.minmax` does
-        middle, high = data_min / 2 + arrays.to_numpy(now.data_max_) / 2, now.feature_range[1]
-        return Affine(np.where(wide, middle, data_min), scale, np.where(wide, low / 2 + high / 2, low))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if data_min is None or not np.array_equal(shift, _at_zero(data_min, scale, low), equal_nan=True):
+                return Affine(0.0, scale, shift)
+            data_max = arrays.to_numpy(now.__dict__.get("data_max_"))
+            plain = data_max is None or not (np.isinf(data_max - data_min) | np.isinf(scale) | (scale < _TINY)).any()
+        if not plain or np.isinf(float(now.feature_range[1]) - float(low)):
+            of_ends = Affine.minmax(now._of_attributes(data_min, data_max, 1), now.feature_range)
+            if np.array_equal(of_ends.slope, scale, equal_nan=True):
+                return of_ends
+        return Affine(data_min, scale, low)
 
     def transform(self, X: Any) -> Any:
         """Scale X: an array or a tensor gives one of the same type, a frame what `set_output` asks for."""
@@ -168,19 +174,7 @@ class MinMaxScaler(Scaler):
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`, but for what was clipped."""
         now = self._now()
-        affine = now.affine_
-        wide = (affine.slope > 0) & (affine.slope < np.finfo(np.float64).tiny)
-        back = affine.inverse()
-        if wide.any():
-            back, now._unit = now._back_in_units(back, wide), _UNIT
-        return now._applied(X, back, copy=now.copy, forward=False)
-
-    def _back_in_units(self, back: Affine, wide: Array) -> Affine:
-        """The inverse map to multiples of `_UNIT`, in which a range wider than float64 is finite."""
-        low, high = self.feature_range
-        data_min, data_max = (np.asarray(arrays.to_numpy(v)) / _UNIT for v in (self.data_min_, self.data_max_))
-        width = np.where(wide, (data_max - data_min) / (high - low), back.slope / _UNIT)
-        return Affine(np.where(wide, low, back.center), width, np.where(wide, data_min, back.shift / _UNIT))
+        return now._applied(X, now.affine_.inverse(), copy=now.copy, forward=False)
 
     def _clipped(self, image: Array) -> Array:
         if not self.clip:
@@ -196,3 +190,8 @@ class MinMaxScaler(Scaler):
         tags.input_tags.allow_nan = True
         tags.array_api_support = True
         return tags
+
+
+def _at_zero(data_min: Array, scale: Array, low: float) -> Array:
+    """`min_`: what 0 goes to."""
+    return np.where(data_min == 0, low, low - data_min * scale)

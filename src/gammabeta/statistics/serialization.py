@@ -142,9 +142,9 @@ def is_axis(value: Any) -> bool:
 
 
 def is_range(value: Any) -> bool:
-    """Whether a value is the ends of a range: two numbers, the lower first, no further apart than float64 tells."""
+    """Whether a value is the ends of a range: two finite numbers, the lower first."""
     ends = isinstance(value, tuple | list) and len(value) == 2 and all(map(real, value))
-    return ends and float(value[0]) < float(value[1]) and isfinite(float(value[1]) - float(value[0]))
+    return ends and float(value[0]) < float(value[1]) and all(isfinite(float(end)) for end in value)
 
 
 def is_ddof(value: Any) -> bool:

@@ -183,6 +183,9 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
         images = [arrow_numpy.fresh(batch.num_rows, kind) for _ in at]
         affine = scaling.affine[at]
         infinite += apply_columns(values, images, (affine.center, affine.slope, affine.shift))
+        if affine._extreme is not None:
+            for i in np.flatnonzero(affine._extreme).tolist():
+                affine[[i]](values[i][:, None], out=images[i][:, None])
         for place, image in zip(places, images, strict=True):
             out[place] = arrow_numpy.restored(image, out[place])
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0

@@ -70,12 +70,13 @@ def image(x: da.Array, scaler: Scaler, affine: Affine, forward: bool, dtype: np.
     reduced_axes = axes.reduced(scaler.axis or 0, x.ndim)
     shape = [1 if i in reduced_axes else n for i, n in enumerate(x.shape)]
     chunks = tuple((1,) if i in reduced_axes else sizes for i, sizes in enumerate(x.chunks))
-    parameters = [da.from_array(p.reshape(shape), chunks) for p in (affine.center, affine.slope, affine.shift)]
+    parameters = [da.from_array(p.reshape(shape), chunks) for p in affine._arrays]
     rules = scaler._rules().set_params(axis=None)  # the parameters' shape says which axes
     meta: Any = np.empty((0,) * x.ndim, dtype)
     meta = np.ma.array(meta) if masked.is_masked(x._meta) else meta
     return x.map_blocks(_image, *parameters, rules=rules, forward=forward, dtype=dtype, meta=meta)
 
 
-def _image(block: Any, center: Array, slope: Array, shift: Array, *, rules: Scaler, forward: bool) -> Any:
-    return arrays.like(block, rules._image(arrays.to_numpy(block), Affine(center, slope, shift), None, forward))
+def _image(block: Any, *parameters: Array, rules: Scaler, forward: bool) -> Any:
+    affine = Affine._of_arrays(*parameters)
+    return arrays.like(block, rules._image(arrays.to_numpy(block), affine, None, forward))
