@@ -165,7 +165,7 @@ def _title(name: str, found: "Statistics") -> str:
 
 def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
     """Print a row for each column, with its missing values if any column has some; long names are cut."""
-    missing = found.rows - found.moments.count
+    missing = (found.rows - found.moments.count).clip(min=0)  # rows hold many values of lists that are pooled
     if missing.any():
         headers = [*headers, "missing"]
         rows = [[*row, f"{count:,.0f}"] for count, row in zip(missing, rows, strict=False)]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from gammabeta.affine import Affine
 from gammabeta.axes import Axis
 from gammabeta.data.core.options import FileDoneFn, ProgressFn, RunOptions, ignore_file_done, ignore_progress
-from gammabeta.data.core.read_options import PLAIN, ReadOptions
+from gammabeta.data.core.read_options import ReadOptions
 from gammabeta.data.core.results import Updated, Written
 from gammabeta.data.core.source import Chunk
 from gammabeta.data.core.statistics import Recipe, Statistics
@@ -430,7 +430,7 @@ def _map(
 def _kept_data_set(source: Where, read: ReadOptions | None, kept: ReadOptions) -> DataSet:
     """The data set, read as it is said or as the statistics keep it, if it is of CSV files."""
     found = data_set(source, read if read is not None or isinstance(source, DataSet) else kept)
-    return found if read is not None or found.format == "csv" else replace(found, read=PLAIN)
+    return found if read is not None or found.format == "csv" else replace(found, read=kept.beyond_csv())
 
 
 def preview(

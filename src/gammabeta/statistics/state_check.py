@@ -71,10 +71,10 @@ def extrema(e: "Extrema", unknown: int) -> None:
         raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
 
 
-def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str]) -> None:
+def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str], pooled: Sequence[int] = ()) -> None:
     """Refuse moments and extrema of shape (…, k) that no k columns of a file, in so many rows, could have together.
 
-    rows: of the shape without its last axis.
+    rows: of the shape without its last axis; pooled: which columns hold any number of values in a row.
 
     Raises:
         StateError: the counts differ, infinities or NaN are counted, or the sums are not those of values in between.
@@ -84,7 +84,9 @@ def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str]) -> 
     if m._specials[0].any() or e._counts[1].any():
         raise StateError("a stats file cannot count NaN: missing values are left out where statistics are taken")
     extrema(e, -1)
-    most = np.repeat(rows, len(names))
+    most = np.repeat(rows, len(names)).reshape(*rows.shape, len(names))
+    most[..., list(pooled)] = serialization.MOST
+    most = most.reshape(-1)
     rest = np.arange(len(most)) if len(most) < _MANY else np.flatnonzero(~_surely(m, e, most))
     if len(rest):
         moments(m, "sums must be those of some data", rest.tolist())

@@ -29,4 +29,4 @@ def refuse_infinities(chunk: Chunk, names: Sequence[str], path: Place) -> None:
         values = chunk[name]
         at = arrow_numpy.first_infinity(values)
         if at >= 0:
-            raise infinity_error(name, float(values[at]), chunk.start + at, path)
+            raise infinity_error(name, float(values[at]), chunk.row_of(name, at), path)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from gammabeta.affine import Affine
-from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core import arrow_numpy, nested
 from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.io.paths import State, changed, state_of
@@ -38,6 +38,11 @@ class Column(NamedTuple):
     name: str
     type: str
     skip_reason: str = ""
+
+
+def is_pooled(column: Column) -> bool:
+    """Whether a column that is measured is of lists, any number of whose values are in a row."""
+    return column.type.startswith(("list<", "large_list<", "fixed_size_list<", "extension<arrow.fixed_shape_tensor"))
 
 
 class Block(NamedTuple):
@@ -96,9 +101,17 @@ class Chunk(ABC):
     def batch(self) -> pa.RecordBatch:
         """The rows as Arrow holds them."""
 
+    def column(self, name: str) -> pa.Array:
+        """A column as Arrow holds it."""
+        return self.batch.column(name)
+
+    def row_of(self, name: str, at: int) -> int:
+        """The row of the file, from 0, that a place in `chunk[name]` is of."""
+        return self.start + at
+
 
 class TableChunk(Chunk):
-    """Rows that are an Arrow record batch."""
+    """Rows that are an Arrow record batch. A column of lists is the numbers of all its lists, one after the other."""
 
     def __init__(self, batch: pa.RecordBatch, start: int, done: int) -> None:
         self._batch, self.start, self.rows, self.done = batch, start, batch.num_rows, done
@@ -109,19 +122,23 @@ class TableChunk(Chunk):
         return self._batch
 
     def __getitem__(self, name: str) -> Vector:
-        """A numeric column, NaN where there is no value. Shape (rows,)."""
-        column = self._batch.column(name)
+        """A numeric column, NaN where there is no value. Shape (rows,), of lists (numbers,)."""
+        column = nested.elements(self.column(name))
         if not arrow_numpy.is_number(column.type):
             raise KindError(f"column {name!r} must be of numbers to be had as an array, it is {column.type}")
         return arrow_numpy.filled(column)
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The columns' values without nulls, as blocks in any order; views where nothing needs a copy."""
-        return blocks([self._batch.column(name) for name in names])
+        return blocks([self.column(name) for name in names])
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
         """Each column's values, without nulls."""
-        return [arrow_numpy.present(self._batch.column(name)) for name in names]
+        return [arrow_numpy.present(nested.elements(self.column(name))) for name in names]
+
+    def row_of(self, name: str, at: int) -> int:
+        """The row of the file, from 0, that a place in `chunk[name]` is of."""
+        return self.start + nested.row_of(self.column(name), at)
 
     def scaled(self, scaling: Scaling) -> "TableChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
@@ -141,10 +158,10 @@ def blocks(columns: Sequence[pa.Array]) -> Iterator[Block]:
     alike: dict[np.dtype[Any], list[int]] = {}
     stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
     for i, column in enumerate(columns):
-        if stacking and not column.null_count:
+        if stacking and not column.null_count and not nested.is_list(column.type):
             alike.setdefault(_standing(column.type), []).append(i)
         else:
-            yield Block((i,), arrow_numpy.present(column))
+            yield Block((i,), arrow_numpy.present(nested.elements(column)))
     for dtype, at in alike.items():
         yield Block(tuple(at), _rows([arrow_numpy.raw(columns[i]) for i in at], dtype))
 
@@ -173,18 +190,19 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
     """A copy of the batch with its columns mapped, null where it was null, and whether the maps gave an infinity."""
     out = batch.columns
     alike: dict[pa.DataType, list[int]] = {}
+    given = {place: nested.elements(out[place]) for place in scaling.places}
     for i, place in enumerate(scaling.places):
-        alike.setdefault(out[place].type, []).append(i)
+        alike.setdefault(given[place].type, []).append(i)
     infinite = 0
     for at in alike.values():
         places = [scaling.places[i] for i in at]
-        values = [arrow_numpy.raw(out[place]) for place in places]
+        values = [arrow_numpy.raw(given[place]) for place in places]
         kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
-        images = [arrow_numpy.fresh(batch.num_rows, kind) for _ in at]
+        images = [arrow_numpy.fresh(len(vector), kind) for vector in values]
         affine = scaling.affine[at]
         infinite += apply_columns(values, images, (affine.center, affine.scale, affine.shift))
         for place, image in zip(places, images, strict=True):
-            out[place] = arrow_numpy.restored(image, out[place])
+            out[place] = nested.relisted(out[place], arrow_numpy.restored(image, given[place]))
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gammabeta.affine import Affine
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
-from gammabeta.data.core.source import Column
+from gammabeta.data.core.source import Column, is_pooled
 from gammabeta.errors import DataError, StateError
 from gammabeta.statistics import Extrema, Moments, serialization, state_check
 
@@ -173,7 +173,8 @@ class Statistics:
                 f"a stats file must hold the statistics of its {len(self.columns)} columns, "
                 f"got moments of shape {shapes[0]} and extrema of shape {shapes[1]}"
             )
-        state_check.together(self.moments, self.extrema, np.array([self.rows]), self.names)
+        pooled = [i for i, column in enumerate(self.columns) if is_pooled(column)]
+        state_check.together(self.moments, self.extrema, np.array([self.rows]), self.names, pooled)
         return self
 
 
@@ -237,6 +238,9 @@ def joined(a: Column, b: Column) -> Column:
     """One column for two of one name: its type is NumPy's promotion of both, float64 where there is none."""
     if a.type == b.type:
         return a
+    for column in (a, b):
+        if is_pooled(column):
+            return column
     known = {a.type, b.type} <= _NUMPY_TYPES  # a document may say anything
     return Column(a.name, str(np.promote_types(a.type, b.type)) if known else "float64")
 

@@ -29,7 +29,7 @@ def ranges_of_set(
     total: dict[str, Extrema] = {}
     for place, part in enumerate(found.parts):
         try:
-            source = open_source(part.path)
+            source = open_source(part.path, read=found.read)
             chosen = taken(source.columns, columns, exclude, part.path)
             known = completed(source.footer_minmax([column.name for column in chosen]), source, chosen, ignore_progress)
         except FileError as error:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core import arrow_numpy, nested
 from gammabeta.data.core.columns import selected
 from gammabeta.data.core.infinities import refuse_infinities
 from gammabeta.data.core.options import ProgressFn
@@ -155,17 +155,18 @@ class _GroupAccumulator:
 
     def take(self, chunk: Chunk, by: str, path: Place) -> None:
         """Take the rows of a chunk, whose memory is held until they are added: once they are many."""
-        batch = chunk.batch
-        self._labels.append(labels_of(batch.column(by), by))
+        self._labels.append(labels_of(chunk.column(by), by))
         for name, held in zip(self.names, self._values, strict=True):
-            column = batch.column(name)
+            column = chunk.column(name)
+            if nested.is_list(column.type):
+                raise KindError(f"the values of {name!r} are of lists and cannot be pooled by group; leave it out")
             values = arrow_numpy.present(column)
             if values.dtype.kind == "f" and arrow_numpy.first_infinity(values) >= 0:
                 refuse_infinities(chunk, [name], path)
             there = np.flatnonzero(np.asarray(pc.is_valid(column))) if column.null_count else np.arange(len(column))
             held.append((values, there + self._rows))
             self._bytes += values.nbytes
-        self._rows += batch.num_rows
+        self._rows += chunk.rows
         groups = len(self._total[0]) if self._total else 0
         if self._bytes >= max(HELD, _EACH * groups * len(self.names)):
             self._add()

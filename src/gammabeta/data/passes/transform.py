@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
@@ -53,7 +52,7 @@ def _check_columns(known: Statistics | Ranges, source: Source) -> None:
         )
     for column in known.columns:
         now = by_name[column.name]
-        if now.skip_reason == "not numeric":
+        if now.skip_reason not in ("", "empty", "the index"):
             raise KindError(
                 f"column {now.name!r} must be of numbers as it was ({column.type}), "
                 f"in {str(source.path)!r} it is {now.type}"
@@ -91,7 +90,7 @@ def write(
 def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     """The columns of `names` that become float64, and the columns that are not in `names`."""
     chosen = set(names)
-    floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
+    floats = {field.name for field in source.schema if arrow_numpy.scaled_type(field.type) == field.type}
     to_float = chosen - floats
     converted = tuple(column for column in source.columns if column.name in to_float)
     return converted, source.left_out(chosen)
@@ -117,8 +116,8 @@ def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> Non
     if at < 0:
         return  # it stood where there is no value
     if np.isinf(values[at]):
-        raise infinity_error(name, float(values[at]), before.start + at, path)
+        raise infinity_error(name, float(values[at]), before.row_of(name, at), path)
     raise DataError(
         f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in "
-        f"{row_place(before.start + at)} would leave it; convert the column to float64"
+        f"{row_place(before.row_of(name, at))} would leave it; convert the column to float64"
     )
