@@ -46,6 +46,22 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "infinite": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="raise: refuse infinities. omit: count them as missing and say how many.", metavar="RULE"
+            ),
+        ],
+        None,
+    ),
+    "weights": (
+        Annotated[
+            str | None,
+            typer.Option(help="The column that says how much each row counts in statistics.", metavar="NAME"),
+        ],
+        None,
+    ),
     "format": (
         Annotated[
             str | None,

@@ -29,6 +29,8 @@ class ReadOptions:
         encoding: as Python names it; without it UTF-8, or UTF-16 where the file begins with its byte order mark.
         flatten: columns of lists, names or patterns: the numbers of all lists are one feature. Without it lists of any
             length are left out, and a fixed-size list of k numbers is k features.
+        infinite: "raise" refuses ±inf; "omit" counts it as missing in statistics. Scaled, it stays infinite.
+        weights: the column that says how much each row counts, as in `Moments.of(x, weights=)`; it is not measured.
 
     Raises:
         DataError: an option is not one that it can be, or two signs are the same that must differ.
@@ -52,6 +54,8 @@ class ReadOptions:
     header: bool = True
     encoding: str | None = None
     flatten: tuple[str, ...] = ()
+    infinite: str = "raise"
+    weights: str | None = None
 
     CSV: ClassVar[tuple[str, ...]] = (
         "missing",
@@ -78,6 +82,10 @@ class ReadOptions:
             raise DataError(f"header must be True or False, got {self.header!r}")
         if type(self.skip_rows) is not int or not 0 <= self.skip_rows < 1 << 31:
             raise DataError(f"skip_rows must be a number of lines, 0 or more, got {self.skip_rows!r}")
+        if self.infinite not in ("raise", "omit"):
+            raise DataError(f"infinite must be raise or omit, got {self.infinite!r}")
+        if self.weights is not None and (not isinstance(self.weights, str) or not self.weights):
+            raise DataError(f"weights must be the name of a column, got {self.weights!r}")
         self._check_signs()
         self._check_encoding()
 
@@ -115,7 +123,7 @@ class ReadOptions:
 
     def beyond_csv(self) -> "ReadOptions":
         """The options that go with tables of any format."""
-        return ReadOptions(flatten=self.flatten)
+        return ReadOptions(flatten=self.flatten, infinite=self.infinite, weights=self.weights)
 
     def document(self) -> dict[str, Any]:
         """The options that are not the usual ones, as a part of a JSON document."""

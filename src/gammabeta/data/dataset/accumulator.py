@@ -63,7 +63,9 @@ class StatisticsAccumulator:
         if len(alike) > 1 and alike[0].names:
             moments = Moments.stack([found.moments for found in alike]).total()
             extrema = Extrema.stack([found.extrema for found in alike]).total()
-            alike = [replace(alike[0], rows=sum(found.rows for found in alike), moments=moments, extrema=extrema)]
+            infinite = tuple(map(sum, zip(*(found.infinite for found in alike if found.infinite), strict=True)))
+            rows = sum(found.rows for found in alike)
+            alike = [replace(alike[0], rows=rows, moments=moments, extrema=extrema, infinite=infinite)]
         for found in alike:
             self._sum = _filled(self._sum, found) + _filled(found, self._sum)
 
@@ -94,4 +96,5 @@ def _filled(found: Statistics, other: Statistics) -> Statistics:
     more = tuple(column for column in other.columns if column.name not in set(found.names))
     none = np.empty((0, len(more)))
     moments, extrema = concat([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
-    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema)
+    infinite = found.infinite and (*found.infinite, *(0 for _ in more))
+    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema, infinite=infinite)

@@ -63,14 +63,14 @@ def measure_file(
     source = open_source(part.path, read=read)
     while True:
         try:
-            chosen = taken(source.columns, columns, exclude, part.path)
+            chosen = taken(source.measurable(), columns, exclude, part.path)
             found = measured(source, chosen, None, progress) if chosen else _nothing(source)
             break
         except Restart:
             continue
     if stamp_of(part.path) != before:
         raise changed(part.path)
-    return FileStatistics(before, source.columns, found)
+    return FileStatistics(before, source.measurable(), found)
 
 
 def taken(

@@ -51,10 +51,8 @@ def open_source(
     found = source if isinstance(source, Source) else _source_of(source, read or PLAIN)
     if not isinstance(found, ArraySource | CsvSource | FlatSource):
         found = flat(found, read.flatten if read else ())
-    elif read is not None and read.flatten and not isinstance(found, FlatSource):
-        raise KindError(
-            f"flatten goes with tables that have columns of lists, {str(found.path)!r} is none; leave it out"
-        )
+    elif read is not None and not isinstance(found, FlatSource):
+        _refuse_of_tables(read, found)
     if read is not None and found.read == PLAIN:
         found.read = read
     if read is not None and not isinstance(found, CsvSource) and read.of_csv():
@@ -71,6 +69,15 @@ def open_source(
     if not isinstance(found, ArraySource):
         raise KindError(f"axis goes with arrays, {str(found.path)!r} is a table, of which the rows are reduced")
     return found.over(axis)
+
+
+def _refuse_of_tables(read: ReadOptions, found: Source) -> None:
+    """Refuse the options of tables for an array, and that of lists for CSV."""
+    given = [name for name in ("flatten", "infinite", "weights") if getattr(read, name) != getattr(PLAIN, name)]
+    for name in given:
+        if isinstance(found, ArraySource) or name == "flatten":
+            what = "tables that have columns of lists" if name == "flatten" else "tables"
+            raise KindError(f"{name} goes with {what}, {str(found.path)!r} is none; leave it out")
 
 
 def kept_options(read: ReadOptions, source: Any) -> ReadOptions:

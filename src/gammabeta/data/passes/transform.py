@@ -98,23 +98,23 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
     for chunk in prefetch(source.chunks(), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1):
-        yield image(chunk, scaling, source.path)
+        yield image(chunk, scaling, source.path, omit=source.read.infinite == "omit")
 
 
-def image(chunk: Chunk, scaling: Scaling, path: Place) -> Chunk:
-    """A copy of the chunk with its columns scaled. DataError for an infinite value or result."""
+def image(chunk: Chunk, scaling: Scaling, path: Place, omit: bool = False) -> Chunk:
+    """A copy of the chunk with its columns scaled. DataError for an infinite value, unless `omit`, or result."""
     result = chunk.scaled(scaling)
     for name in scaling.names:
         if result.suspect:
-            _refuse_infinity(path, chunk, result, name)
+            _refuse_infinity(path, chunk, result, name, omit)
     return result
 
 
-def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> None:
+def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str, omit: bool) -> None:
     values, results = before[name], after[name]
-    at = arrow_numpy.first_infinity(results)
+    at = arrow_numpy.first_infinity(np.where(np.isinf(values), 0, results) if omit else results)
     if at < 0:
-        return  # it stood where there is no value
+        return  # it stood where there is no value, or an infinity stays one
     if np.isinf(values[at]):
         raise infinity_error(name, float(values[at]), before.row_of(name, at), path)
     raise DataError(
