@@ -62,6 +62,12 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "union": (
+        Annotated[
+            bool, typer.Option("--union", help="Of many files: a column that only some have is missing in the others.")
+        ],
+        False,
+    ),
     "format": (
         Annotated[
             str | None,

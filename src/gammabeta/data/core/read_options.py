@@ -31,6 +31,7 @@ class ReadOptions:
             length are left out, and a fixed-size list of k numbers is k features.
         infinite: "raise" refuses ±inf; "omit" counts it as missing in statistics. Scaled, it stays infinite.
         weights: the column that says how much each row counts, as in `Moments.of(x, weights=)`; it is not measured.
+        union: of several files, a column that some have counts as missing in the others, and is left away there.
 
     Raises:
         DataError: an option is not one that it can be, or two signs are the same that must differ.
@@ -56,6 +57,7 @@ class ReadOptions:
     flatten: tuple[str, ...] = ()
     infinite: str = "raise"
     weights: str | None = None
+    union: bool = False
 
     CSV: ClassVar[tuple[str, ...]] = (
         "missing",
@@ -78,8 +80,9 @@ class ReadOptions:
         object.__setattr__(self, "flatten", _names("flatten", self.flatten))
         if self.format is not None and self.format not in FORMATS:
             raise DataError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
-        if not isinstance(self.header, bool):
-            raise DataError(f"header must be True or False, got {self.header!r}")
+        for name in ("header", "union"):
+            if not isinstance(getattr(self, name), bool):
+                raise DataError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if type(self.skip_rows) is not int or not 0 <= self.skip_rows < 1 << 31:
             raise DataError(f"skip_rows must be a number of lines, 0 or more, got {self.skip_rows!r}")
         if self.infinite not in ("raise", "omit"):
@@ -123,7 +126,7 @@ class ReadOptions:
 
     def beyond_csv(self) -> "ReadOptions":
         """The options that go with tables of any format."""
-        return ReadOptions(flatten=self.flatten, infinite=self.infinite, weights=self.weights)
+        return ReadOptions(flatten=self.flatten, infinite=self.infinite, weights=self.weights, union=self.union)
 
     def document(self) -> dict[str, Any]:
         """The options that are not the usual ones, as a part of a JSON document."""
@@ -140,7 +143,7 @@ class ReadOptions:
         """The options in a JSON document. StateError if they are none."""
         names = {field.name for field in fields(cls)}
         if isinstance(value, dict) and set(value) <= names:
-            texts = [value[name] for name in set(value) - {"missing", "flatten", "skip_rows", "header"}]
+            texts = [value[name] for name in set(value) - {"missing", "flatten", "skip_rows", "header", "union"}]
             several = [value.get(name, []) for name in ("missing", "flatten")]
             if serialization.texts(texts) and all(isinstance(w, list) and serialization.texts(w) for w in several):
                 try:

@@ -45,13 +45,13 @@ def _check_columns(known: Statistics | Ranges, source: Source) -> None:
     """Refuse a source that lacks a column of `known`, or where one is no longer numeric."""
     by_name = {column.name: column for column in source.columns}
     missing = [name for name in known.names if name not in by_name]
-    if missing:
+    if missing and not source.read.union:
         raise DataError(
             f"every column that has statistics must be in {str(source.path)!r}, {listed(missing)} not; "
             "choose columns with: gammabeta stats S.json --exclude NAME -o T.json"
         )
     for column in known.columns:
-        now = by_name[column.name]
+        now = by_name.get(column.name, column)
         if now.skip_reason not in ("", "empty", "the index"):
             raise KindError(
                 f"column {now.name!r} must be of numbers as it was ({column.type}), "
@@ -63,10 +63,10 @@ def write(
     source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: ProgressFn
 ) -> Written:
     by_name = {column.name: column for column in source.columns}
-    # a CSV column without one value has no type, and nothing to scale
     source.scratch = out.resolve().parent
-    names = tuple(name for name in known.names if by_name[name].skip_reason != "empty")
-    at = [i for i, name in enumerate(known.names) if by_name[name].skip_reason != "empty"]
+    # a CSV column without one value has no type, and nothing to scale; one of a union may not be there
+    at = [i for i, name in enumerate(known.names) if name in by_name and by_name[name].skip_reason != "empty"]
+    names = tuple(known.names[i] for i in at)
     schema = scaled_schema(source.schema, names)
     scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
     sink = sink_for(temporary, out, schema, source, names)
