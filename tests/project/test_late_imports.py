@@ -57,7 +57,7 @@ ALLOWED = {
         "gammabeta.cli.* -> rich.*",
         "gammabeta.cli.commands -> threading",
         "gammabeta.cli.commands -> webbrowser",
-        "gammabeta.cli.commands -> csv",
+        "gammabeta.cli.names -> csv",
     ],
     "a format's library is loaded where a file is of that format": [
         "gammabeta.data.formats.geotiff -> rasterio*",

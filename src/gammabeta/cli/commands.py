@@ -8,6 +8,7 @@ import typer
 
 from gammabeta.cli.dataset_options import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.diagnose import diagnose
+from gammabeta.cli.names import split_names
 from gammabeta.cli.read_options import with_read_options
 from gammabeta.cli.stats_by import By
 from gammabeta.cli.terminal import note, say
@@ -153,7 +154,7 @@ def scale(
     name = str(getattr(table, "path", table))
     if getattr(table, "looks_headless", False):
         note("the first line is taken for the columns' names, but it holds numbers")
-    recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
+    recipe, only, but = _recipe(method, ddof, feature_range), split_names(columns), split_names(exclude)
     if output is None:
         if stats is not None:
             raise DataError("--stats goes with -o OUT; to keep statistics alone: gammabeta stats IN -o S.json")
@@ -232,7 +233,7 @@ def stats_(
     from gammabeta.data.core.statistics_io import statistics_path
     from gammabeta.data.passes.groupby import is_grouped
 
-    recipe, only, but = _recipe(method, ddof, feature_range), _names(columns), _names(exclude)
+    recipe, only, but = _recipe(method, ddof, feature_range), split_names(columns), split_names(exclude)
     if by is not None or any(map(is_grouped, sources)):
         if recipe is not None:
             raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
@@ -362,7 +363,7 @@ def report_(
 
     with Meter() as meter:
         found = pages.write(
-            source, output, against=against, columns=_names(columns), exclude=_names(exclude), progress=meter
+            source, output, against=against, columns=split_names(columns), exclude=split_names(exclude), progress=meter
         )
     results.show_page(found, output, json)
 
@@ -422,20 +423,3 @@ def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[floa
         raise DataError("--ddof goes with --method standard")
     ddof = 0 if ddof is None else int(ddof) if ddof == ddof // 1 else ddof
     return Recipe("minmax" if method is Method.minmax else "standard", ddof, feature_range or (0.0, 1.0))
-
-
-def _names(given: list[str] | None) -> list[str] | None:
-    """A list of names separated by commas; quotes keep a comma in a name: '"a,b",c'."""
-    return [name.strip() for one in given for name in _parted(one) if name.strip()] if given else None
-
-
-def _parted(names: str) -> list[str]:
-    import csv
-
-    try:
-        return next(csv.reader([names], skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        raise DataError(
-            "names must be separated by commas, and one that holds a comma, a quote or the end of a line must stand in "
-            f"double quotes, got {names!r}: {error}"
-        ) from None

@@ -86,6 +86,7 @@ def show_written(verb: str, name: str, written: "Written", as_json: bool, stats:
     columns = many(len(written.statistics.columns), "column")
     files = "" if written.files is None else f"{many(written.files.written + written.files.unchanged, 'file')}, "
     say(f"{name}: {files}{many(written.rows, 'row')}, {columns} {verb} → {written.path}")
+    _tell_infinite(written.statistics)
     _tell_others(written)
     if written.files is not None:
         _tell_outputs(written.files)
@@ -105,11 +106,13 @@ def show_statistics(
         document = _head(list(names), found) | {"columns": _columns(found)} | left_out | of_files
         say_json(document | {"output": stats_file})
         return
-    say(f"{name}: {many(found.rows, 'row')}")
+    weighted = "" if found.read.weights is None else f", weighted by {found.read.weights}"
+    say(f"{name}: {many(found.rows, 'row')}{weighted}")
     spread = found.moments.with_ddof(found.recipe.ddof).std
     values = (found.moments.mean, spread, found.extrema.min, found.extrema.max)
     rows = [[column.type, *(number(value[i]) for value in values)] for i, column in enumerate(found.columns[:SHOWN])]
     _print_table(found, ["type", "mean", "std", "min", "max"], rows)
+    _tell_infinite(found)
     _tell_left_out(found.left_out)
     if files is not None:
         _tell_files(files)
@@ -165,8 +168,8 @@ def _title(name: str, found: "Statistics") -> str:
 
 def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
     """Print a row for each column, with its missing values if any column has some; long names are cut."""
-    missing = found.rows - found.moments.count
-    if missing.any():
+    missing = (found.rows - found.extrema.count).clip(min=0)  # rows hold many values of lists that are pooled
+    if missing.any() and found.read.weights is None:
         headers = [*headers, "missing"]
         rows = [[*row, f"{count:,.0f}"] for count, row in zip(missing, rows, strict=False)]
     if headers[:2] == ["mean", "std"] and _room(headers, rows) < NAME:
@@ -193,6 +196,15 @@ def _tell_others(found: "Preview | Written") -> None:
         say(f"passed through untouched: {_listed(found.passed, reasons=True)}")
     if found.converted:
         say(f"float64 once scaled: {_listed(found.converted)}")
+
+
+def _tell_infinite(found: "Statistics | Ranges") -> None:
+    """Say how many values were infinite and left out."""
+    counts = getattr(found, "infinite", ())
+    at = [i for i, count in enumerate(counts) if count]
+    if at:
+        more = f" and {len(at) - 8} more columns" if len(at) > 8 else ""
+        say(f"infinite, left out: {', '.join(f'{found.names[i]} ({counts[i]:,})' for i in at[:8])}{more}")
 
 
 def _tell_left_out(columns: "Sequence[Column]") -> None:
@@ -239,6 +251,8 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         "slope": affine.slope,
         "shift": affine.shift,
     }
+    if getattr(found, "infinite", ()):
+        values["infinite"] = [float(count) for count in getattr(found, "infinite", ())]
     return [
         {
             "name": column.name,

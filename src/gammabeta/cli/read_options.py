@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gammabeta.cli.names import split_names
 from gammabeta.errors import DataError
 
 # Each option, by the argument of `ReadOptions` that it gives.
@@ -35,6 +36,38 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "no_header": (Annotated[bool, typer.Option("--no-header", help="No line of CSV names the columns.")], False),
     "encoding": (Annotated[str | None, typer.Option(help="Of CSV, such as latin-1.", metavar="NAME")], None),
+    "flatten": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Columns of lists whose numbers are pooled, each in one statistic. May be repeated.",
+                metavar="NAMES",
+            ),
+        ],
+        None,
+    ),
+    "infinite": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="raise: refuse infinities. omit: count them as missing and say how many.", metavar="RULE"
+            ),
+        ],
+        None,
+    ),
+    "weights": (
+        Annotated[
+            str | None,
+            typer.Option(help="The column that says how much each row counts in statistics.", metavar="NAME"),
+        ],
+        None,
+    ),
+    "union": (
+        Annotated[
+            bool, typer.Option("--union", help="Of many files: a column that only some have is missing in the others.")
+        ],
+        False,
+    ),
     "format": (
         Annotated[
             str | None,
@@ -73,6 +106,8 @@ def _read_options(given: dict[str, Any]) -> Any:
     options = {name: value for name, value in given.items() if value not in (None, False, [])}
     if options.get("delimiter") in ("tab", "\\t"):
         options["delimiter"] = "\t"
+    if "flatten" in options:
+        options["flatten"] = split_names(options["flatten"])
     if options.pop("no_header", False):
         options["header"] = False
     try:

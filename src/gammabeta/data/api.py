@@ -45,6 +45,7 @@ def measure(
     axis: Axis | None = None,
     recipe: Recipe | None = None,
     read: ReadOptions | None = None,
+    weights: str | None = None,
     progress: ProgressFn = ignore_progress,
 ) -> Statistics:
     """The exact count, mean, variance, minimum and maximum of numeric columns of a file, or of many, in bounded memory.
@@ -58,7 +59,9 @@ def measure(
         exclude: the columns to leave out, names or patterns.
         axis: of an array, the axes that are reduced, as in NumPy; the first without it. The columns are what is left.
         recipe: how the columns are to be scaled, kept with the statistics; standardization without it.
-        read: how the file is written, where neither name nor content says it: `ReadOptions`, kept with the statistics.
+        read: how the file is written, where neither name nor content says it, and what lists, infinities and weights
+            mean: `ReadOptions`, kept with the statistics.
+        weights: the column that says how much each row counts, as in `Moments.of(x, weights=)`: `read` with it.
         progress: called with the bytes read so far and the bytes to read, 0 where they are not known.
 
     Columns are found by name, and must be of numbers in every file if they are in one, of whatever type.
@@ -75,6 +78,7 @@ def measure(
     >>> found.names, found.moments.count, found.moments.mean
     (('height',), array([2.]), array([2.]))
     """
+    read = _weighted(read, weights)
     if axis is None and is_data_set(source):
         return measure_set(data_set(source, read), columns, exclude, recipe, progress)
     return measure_source(open_source(source, axis, read=read), columns, exclude, recipe, progress)
@@ -87,6 +91,7 @@ def moments(
     axis: Axis | None = None,
     dim: Dim | None = None,
     read: ReadOptions | None = None,
+    weights: str | None = None,
 ) -> Moments:
     """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
 
@@ -96,7 +101,10 @@ def moments(
     >>> import pyarrow as pa
     >>> moments(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).mean
     array([ 2., 15.])
+    >>> moments(pa.table({"a": [1.0, 3.0], "times": [1, 3]}), weights="times").mean
+    array([2.5])
     """
+    read = _weighted(read, weights)
     if axis is None and is_data_set(source):
         return measure_set(data_set(source, read), columns, None, None, ignore_progress).moments
     return source_moments(open_source(source, axis, dim, read), columns)
@@ -126,7 +134,7 @@ def extrema(
     """
     if axis is None and is_data_set(source):
         found = data_set(source, read)
-        if footers and found.format == "parquet":
+        if footers and found.format == "parquet" and found.read.weights is None:
             return ranges_of_set(found, columns, None, None, None).extrema
         return measure_set(found, columns, None, None, ignore_progress).extrema
     return source_extrema(open_source(source, axis, dim, read), columns, footers)
@@ -297,6 +305,7 @@ def scale(
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     read: ReadOptions | None = None,
+    weights: str | None = None,
     stats: str | Path | None = None,
     footers: bool = True,
     workers: int | None = None,
@@ -317,6 +326,7 @@ def scale(
         columns, exclude: which columns, as for `measure`.
         read: how the file is read, as for `measure`. A CSV file is written as its source was: with its delimiter,
             decimal sign, encoding, the lines before the header, and words for missing values.
+        weights: the column that says how much each row counts in the statistics; it passes through.
         stats: where to keep the statistics, for `apply` and `invert`.
         footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
         workers: of several files so many at once; as many as there are processors without it, 4 at most.
@@ -340,10 +350,16 @@ def scale(
     ...     pq.read_table(done.path)["age"].to_pylist()
     [-1.224744871391589, 0.0, 1.224744871391589]
     """
+    read = _weighted(read, weights)
     if is_data_set(source):
         options = RunOptions(workers, skip_bad, progress, on_file_done)
         return scale_folder(data_set(source, read), Path(out), columns, exclude, recipe, stats, footers, options)
     return scale_source(open_source(source, read=read), Path(out), columns, exclude, recipe, stats, footers, progress)
+
+
+def _weighted(read: ReadOptions | None, weights: str | None) -> ReadOptions | None:
+    """The options with a column of weights, if there is one."""
+    return read if weights is None else replace(read or PLAIN, weights=weights)
 
 
 def apply(
@@ -430,7 +446,7 @@ def _map(
 def _kept_data_set(source: Where, read: ReadOptions | None, kept: ReadOptions) -> DataSet:
     """The data set, read as it is said or as the statistics keep it, if it is of CSV files."""
     found = data_set(source, read if read is not None or isinstance(source, DataSet) else kept)
-    return found if read is not None or found.format == "csv" else replace(found, read=PLAIN)
+    return found if read is not None or found.format == "csv" else replace(found, read=kept.beyond_csv())
 
 
 def preview(

@@ -71,24 +71,48 @@ def extrema(e: "Extrema", unknown: int) -> None:
         raise StateError("the document must hold extrema of some data, got min above max or a wrong count")
 
 
-def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str]) -> None:
+def together(m: "Moments", e: "Extrema", rows: Counts, names: Sequence[str], pooled: Sequence[int] = ()) -> None:
     """Refuse moments and extrema of shape (…, k) that no k columns of a file, in so many rows, could have together.
 
-    rows: of the shape without its last axis.
+    rows: of the shape without its last axis; pooled: which columns hold any number of values in a row.
 
     Raises:
         StateError: the counts differ, infinities or NaN are counted, or the sums are not those of values in between.
     """
+    _finite(m, e)
+    most = np.repeat(rows, len(names)).reshape(*rows.shape, len(names))
+    most[..., list(pooled)] = serialization.MOST
+    most = most.reshape(-1)
+    rest = np.arange(len(most)) if len(most) < _MANY else np.flatnonzero(~_surely(m, e, most))
+    if len(rest):
+        moments(m, "sums must be those of some data", rest.tolist())
+        _exactly(m, e, most, rest.tolist(), names)
+
+
+def weighted(m: "Moments", e: "Extrema") -> None:
+    """Refuse weighted moments, and the extrema of the values that count, that no columns of a file could have.
+
+    Raises:
+        StateError: infinities or NaN are counted, the sums are of no data, or a mean is not between the extrema.
+    """
+    _finite(m, e)
+    moments(m, "sums must be those of some data")
+    present = m.count.reshape(-1) > 0
+    mean, low, high = m.mean.reshape(-1), np.nextafter(e._low, -inf), np.nextafter(e._high, inf)  # of rounded integers
+    between = (mean >= low) & (mean <= high)
+    if (present != (e._low <= e._high)).any() or not between[present].all():
+        raise StateError(
+            "weighted means must lie between the least and the greatest value, those of a stats file do not"
+        )
+
+
+def _finite(m: "Moments", e: "Extrema") -> None:
+    """Refuse statistics that count infinities or NaN, and extrema that no data could have."""
     if m._specials[1:].any() or (e._low == -inf).any() or (e._high == inf).any():
         raise StateError("a stats file cannot hold infinities: they are refused where statistics are taken")
     if m._specials[0].any() or e._counts[1].any():
         raise StateError("a stats file cannot count NaN: missing values are left out where statistics are taken")
     extrema(e, -1)
-    most = np.repeat(rows, len(names))
-    rest = np.arange(len(most)) if len(most) < _MANY else np.flatnonzero(~_surely(m, e, most))
-    if len(rest):
-        moments(m, "sums must be those of some data", rest.tolist())
-        _exactly(m, e, most, rest.tolist(), names)
 
 
 def _surely(m: "Moments", e: "Extrema", most: Counts) -> NDArray[np.bool_]:

@@ -339,7 +339,7 @@ def test_a_folder_names_what_it_leaves_out(tmp_path, capsys):
     found = data.measure(tmp_path, exclude=["y"])
     expected = [
         ("y", "int64", "not selected"),
-        ("v", "list<element: double>", "not numeric"),
+        ("v", "list<element: double>", "lists, pooled with --flatten"),
         ("s", "string", "not numeric"),
     ]
     assert [tuple(column) for column in found.left_out] == expected
@@ -350,7 +350,10 @@ def test_a_folder_names_what_it_leaves_out(tmp_path, capsys):
     ):
         assert main(["stats", *arguments, "--exclude", "y"]) == 0
         told = capsys.readouterr().out
-        assert "left out: v (list<element: double>), s (string)" in told and "not selected: 1 column" in told
+        assert (
+            "left out: v (list<element: double>, lists, pooled with --flatten), s (string)" in told
+            and "not selected: 1 column" in told
+        )
         assert main(["stats", *arguments, "--exclude", "y", "--json"]) == 0
         assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["left_out"]] == ["y", "v", "s"]
 

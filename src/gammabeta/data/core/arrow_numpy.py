@@ -32,12 +32,26 @@ def type_name(kind: pa.DataType) -> str:
 
 
 def scaled_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a column once it is scaled: a float stays as it is, anything else becomes float64."""
+    """The type of a column once it is scaled: a float stays as it is, any other number becomes float64; so in lists."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return pa.fixed_shape_tensor(scaled_type(kind.value_type), kind.shape, kind.dim_names, kind.permutation)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        field = kind.value_field.with_type(scaled_type(kind.value_type))
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(field, kind.list_size)
+        return pa.large_list(field) if pa.types.is_large_list(kind) else pa.list_(field)
     return kind if pa.types.is_floating(kind) else pa.float64()
 
 
 def width(kind: pa.DataType) -> int:
     """The size of a value in bytes, 0 where values differ in length."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return width(kind.storage_type)
+    if pa.types.is_fixed_size_list(kind):
+        return width(kind.value_type) * int(kind.list_size)
+    if pa.types.is_struct(kind):
+        inner = [width(kind.field(i).type) for i in range(kind.num_fields)]
+        return sum(inner) if all(inner) else 0
     try:
         return (int(kind.bit_width) + 7) // 8
     except ValueError:

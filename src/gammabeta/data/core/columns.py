@@ -46,8 +46,16 @@ def asked(names: Sequence[str], columns: Sequence[str] | None, exclude: Sequence
 
 
 def matches(pattern: str, names: Sequence[str]) -> list[str]:
-    """The names that match a name or a pattern such as "mean *"; an exact name goes before the pattern."""
-    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+    """The names that match a name or a pattern such as "mean *"; an exact name goes before the pattern.
+
+    A list's name stands for all its places.
+
+    >>> matches("action", ["action[0]", "action[1]", "reward"])
+    ['action[0]', 'action[1]']
+    """
+    if pattern in names:
+        return [pattern]
+    return [name for name in names if fnmatchcase(name, pattern) or name.startswith(f"{pattern}[")]
 
 
 def _matching(wanted: Sequence[str], names: Sequence[str], path: Place) -> set[str]:

@@ -27,6 +27,11 @@ class ReadOptions:
         skip_rows: how many lines come before the header, or before the first row.
         header: whether a line names the columns; without one they are named "0", "1", ….
         encoding: as Python names it; without it UTF-8, or UTF-16 where the file begins with its byte order mark.
+        flatten: columns of lists, names or patterns: the numbers of all lists are one feature. Without it lists of any
+            length are left out, and a fixed-size list of k numbers is k features.
+        infinite: "raise" refuses ±inf; "omit" counts it as missing in statistics. Scaled, it stays infinite.
+        weights: the column that says how much each row counts, as in `Moments.of(x, weights=)`; it is not measured.
+        union: of several files, a column that some have counts as missing in the others, and is left away there.
 
     Raises:
         DataError: an option is not one that it can be, or two signs are the same that must differ.
@@ -49,6 +54,10 @@ class ReadOptions:
     skip_rows: int = 0
     header: bool = True
     encoding: str | None = None
+    flatten: tuple[str, ...] = ()
+    infinite: str = "raise"
+    weights: str | None = None
+    union: bool = False
 
     CSV: ClassVar[tuple[str, ...]] = (
         "missing",
@@ -68,12 +77,18 @@ class ReadOptions:
         if not isinstance(given, Iterable) or not all(isinstance(word, str | int | float) for word in given):
             raise DataError(f"missing must be words or numbers, got {given!r}")
         object.__setattr__(self, "missing", tuple(dict.fromkeys(str(word).strip() for word in given)))
+        object.__setattr__(self, "flatten", _names("flatten", self.flatten))
         if self.format is not None and self.format not in FORMATS:
             raise DataError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
-        if not isinstance(self.header, bool):
-            raise DataError(f"header must be True or False, got {self.header!r}")
+        for name in ("header", "union"):
+            if not isinstance(getattr(self, name), bool):
+                raise DataError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if type(self.skip_rows) is not int or not 0 <= self.skip_rows < 1 << 31:
             raise DataError(f"skip_rows must be a number of lines, 0 or more, got {self.skip_rows!r}")
+        if self.infinite not in ("raise", "omit"):
+            raise DataError(f"infinite must be raise or omit, got {self.infinite!r}")
+        if self.weights is not None and (not isinstance(self.weights, str) or not self.weights):
+            raise DataError(f"weights must be the name of a column, got {self.weights!r}")
         self._check_signs()
         self._check_encoding()
 
@@ -109,6 +124,10 @@ class ReadOptions:
         """The names of the options given that go with CSV files alone."""
         return [name for name in self.CSV if getattr(self, name) != getattr(PLAIN, name)]
 
+    def beyond_csv(self) -> "ReadOptions":
+        """The options that go with tables of any format."""
+        return ReadOptions(flatten=self.flatten, infinite=self.infinite, weights=self.weights, union=self.union)
+
     def document(self) -> dict[str, Any]:
         """The options that are not the usual ones, as a part of a JSON document."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -124,14 +143,22 @@ class ReadOptions:
         """The options in a JSON document. StateError if they are none."""
         names = {field.name for field in fields(cls)}
         if isinstance(value, dict) and set(value) <= names:
-            texts = [value[name] for name in set(value) - {"missing", "skip_rows", "header"}]
-            words = value.get("missing", [])
-            if serialization.texts(texts) and isinstance(words, list) and serialization.texts(words):
+            texts = [value[name] for name in set(value) - {"missing", "flatten", "skip_rows", "header", "union"}]
+            several = [value.get(name, []) for name in ("missing", "flatten")]
+            if serialization.texts(texts) and all(isinstance(w, list) and serialization.texts(w) for w in several):
                 try:
                     return cls(**value)
                 except (DataError, TypeError):
                     pass
         raise StateError(f"read must hold options of reading, got {serialization.shown(value)}")
+
+
+def _names(option: str, given: Any) -> tuple[str, ...]:
+    """The names of columns given for an option, one or several."""
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise DataError(f"{option} must be names of columns, got {given!r}")
+    return tuple(dict.fromkeys(names))
 
 
 PLAIN = ReadOptions()

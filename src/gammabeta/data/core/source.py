@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from gammabeta.affine import Affine
-from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core import arrow_numpy, nested
 from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.io.paths import State, changed, state_of
 from gammabeta.data.io.remote import Place
-from gammabeta.errors import KindError
+from gammabeta.errors import DataError, KindError
 from gammabeta.kernels.affine import apply_columns
 from gammabeta.statistics import Extrema
 
@@ -30,6 +30,7 @@ PIECE_ROWS = 1 << 19  # of a column at a time, where statistics are taken: a cal
 STACK_BELOW = 1 << 17  # rows: under it a call for each column costs more than copying the columns side by side
 STACK_ROWS = 2048  # at a time
 NOT_SELECTED = "not selected"  # why a column of numbers is left out
+THE_WEIGHTS = "the weights"
 
 
 class Column(NamedTuple):
@@ -38,6 +39,11 @@ class Column(NamedTuple):
     name: str
     type: str
     skip_reason: str = ""
+
+
+def is_pooled(column: Column) -> bool:
+    """Whether a column that is measured is of lists, any number of whose values are in a row."""
+    return column.type.startswith(("list<", "large_list<", "fixed_size_list<", "extension<arrow.fixed_shape_tensor"))
 
 
 class Block(NamedTuple):
@@ -96,9 +102,17 @@ class Chunk(ABC):
     def batch(self) -> pa.RecordBatch:
         """The rows as Arrow holds them."""
 
+    def column(self, name: str) -> pa.Array:
+        """A column as Arrow holds it."""
+        return self.batch.column(name)
+
+    def row_of(self, name: str, at: int) -> int:
+        """The row of the file, from 0, that a place in `chunk[name]` is of."""
+        return self.start + at
+
 
 class TableChunk(Chunk):
-    """Rows that are an Arrow record batch."""
+    """Rows that are an Arrow record batch. A column of lists is the numbers of all its lists, one after the other."""
 
     def __init__(self, batch: pa.RecordBatch, start: int, done: int) -> None:
         self._batch, self.start, self.rows, self.done = batch, start, batch.num_rows, done
@@ -109,19 +123,23 @@ class TableChunk(Chunk):
         return self._batch
 
     def __getitem__(self, name: str) -> Vector:
-        """A numeric column, NaN where there is no value. Shape (rows,)."""
-        column = self._batch.column(name)
+        """A numeric column, NaN where there is no value. Shape (rows,), of lists (numbers,)."""
+        column = nested.elements(self.column(name))
         if not arrow_numpy.is_number(column.type):
             raise KindError(f"column {name!r} must be of numbers to be had as an array, it is {column.type}")
         return arrow_numpy.filled(column)
 
     def present(self, names: Sequence[str]) -> Iterator[Block]:
         """The columns' values without nulls, as blocks in any order; views where nothing needs a copy."""
-        return blocks([self._batch.column(name) for name in names])
+        return blocks([self.column(name) for name in names])
 
     def columns(self, names: Sequence[str]) -> list[Vector]:
         """Each column's values, without nulls."""
-        return [arrow_numpy.present(self._batch.column(name)) for name in names]
+        return [arrow_numpy.present(nested.elements(self.column(name))) for name in names]
+
+    def row_of(self, name: str, at: int) -> int:
+        """The row of the file, from 0, that a place in `chunk[name]` is of."""
+        return self.start + nested.row_of(self.column(name), at)
 
     def scaled(self, scaling: Scaling) -> "TableChunk":
         """The same rows with the columns of `scaling` mapped, the others untouched."""
@@ -141,15 +159,15 @@ def blocks(columns: Sequence[pa.Array]) -> Iterator[Block]:
     alike: dict[np.dtype[Any], list[int]] = {}
     stacking = len(columns) > 1 and len(columns[0]) < STACK_BELOW
     for i, column in enumerate(columns):
-        if stacking and not column.null_count:
+        if stacking and not column.null_count and not nested.is_list(column.type):
             alike.setdefault(_standing(column.type), []).append(i)
         else:
-            yield Block((i,), arrow_numpy.present(column))
+            yield Block((i,), arrow_numpy.present(nested.elements(column)))
     for dtype, at in alike.items():
-        yield Block(tuple(at), _rows([arrow_numpy.raw(columns[i]) for i in at], dtype))
+        yield Block(tuple(at), stacked([arrow_numpy.raw(columns[i]) for i in at], dtype))
 
 
-def _rows(columns: Sequence[Vector], dtype: np.dtype[Any]) -> Vector:
+def stacked(columns: Sequence[Vector], dtype: np.dtype[Any]) -> Vector:
     """k columns (n,) copied into one array (n, k): statistics of 64 columns at once are 100 times faster.
 
     Some rows at a time, of every column, stay in the cache: three times as fast as the whole transposed in one go.
@@ -173,21 +191,22 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
     """A copy of the batch with its columns mapped, null where it was null, and whether the maps gave an infinity."""
     out = batch.columns
     alike: dict[pa.DataType, list[int]] = {}
+    given = {place: nested.elements(out[place]) for place in scaling.places}
     for i, place in enumerate(scaling.places):
-        alike.setdefault(out[place].type, []).append(i)
+        alike.setdefault(given[place].type, []).append(i)
     infinite = 0
     for at in alike.values():
         places = [scaling.places[i] for i in at]
-        values = [arrow_numpy.raw(out[place]) for place in places]
+        values = [arrow_numpy.raw(given[place]) for place in places]
         kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
-        images = [arrow_numpy.fresh(batch.num_rows, kind) for _ in at]
+        images = [arrow_numpy.fresh(len(vector), kind) for vector in values]
         affine = scaling.affine[at]
         infinite += apply_columns(values, images, (affine.center, affine.slope, affine.shift))
         if affine._extreme is not None:
             for i in np.flatnonzero(affine._extreme).tolist():
                 affine[[i]](values[i][:, None], out=images[i][:, None])
         for place, image in zip(places, images, strict=True):
-            out[place] = arrow_numpy.restored(image, out[place])
+            out[place] = nested.relisted(out[place], arrow_numpy.restored(image, given[place]))
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0
 
 
@@ -222,11 +241,35 @@ class Source(ABC):
         """Why a column is not one to scale, in as many words as there are; "" if it is one."""
         return column.skip_reason
 
+    def measurable(self) -> tuple[Column, ...]:
+        """The columns as statistics see them: that of the weights is none to measure.
+
+        Raises:
+            DataError: there is no column of the weights.
+            KindError: it is not of numbers.
+        """
+        weights = self.read.weights
+        if weights is None:
+            return self.columns
+        found = next((column for column in self.columns if column.name == weights), None)
+        if found is None:
+            raise DataError(f"there is no column {weights!r} of weights in {str(self.path)!r}; leave weights out")
+        if found.skip_reason or is_pooled(found):
+            raise KindError(
+                f"weights must be numbers, one in each row, {weights!r} in {str(self.path)!r} is {found.type}"
+            )
+        return tuple(c._replace(skip_reason=THE_WEIGHTS) if c.name == weights else c for c in self.columns)
+
     def left_out(self, names: Iterable[str]) -> tuple[Column, ...]:
         """The columns that are not among `names`, each with the reason why."""
         chosen = set(names)
         others = [column for column in self.columns if column.name not in chosen]
-        return tuple(column._replace(skip_reason=self.reason(column) or NOT_SELECTED) for column in others)
+        return tuple(
+            column._replace(
+                skip_reason=THE_WEIGHTS if column.name == self.read.weights else self.reason(column) or NOT_SELECTED
+            )
+            for column in others
+        )
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, in pieces of some columns and some rows, in any order."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from gammabeta.affine import Affine
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
-from gammabeta.data.core.source import Column
+from gammabeta.data.core.source import Column, is_pooled
 from gammabeta.errors import DataError, StateError
 from gammabeta.statistics import Extrema, Moments, serialization, state_check
 
@@ -70,7 +70,8 @@ class Statistics:
 
     `columns`: k columns, in order; `rows`: how many rows there were; `moments` and `extrema`: of shape (k,);
     `recipe`: how the columns are to be scaled; `read`: how the file was read, for `apply` and `invert` to read others;
-    `left_out`: the other columns, each with its reason as `skip_reason`, of what was read now: no file keeps them.
+    `left_out`: the other columns, each with its reason as `skip_reason`, of what was read now: no file keeps them;
+    `infinite`: how many values of each column were infinite and left out, of k columns or () for none.
 
     >>> import pyarrow as pa
     >>> from gammabeta.data import measure
@@ -89,10 +90,13 @@ class Statistics:
     recipe: Recipe = field(default_factory=Recipe)
     read: ReadOptions = field(default=PLAIN, compare=False)
     left_out: tuple[Column, ...] = field(default=(), compare=False)
+    infinite: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rows > serialization.MOST:
             raise StateError(f"statistics must be of 2^62 rows at most together, got {self.rows}")
+        if not any(self.infinite):
+            object.__setattr__(self, "infinite", ())
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -110,7 +114,8 @@ class Statistics:
         place = {name: i for i, name in enumerate(self.names)}
         at = [place[name] for name in names]
         columns = tuple(self.columns[i] for i in at)
-        return replace(self, columns=columns, moments=self.moments[at], extrema=self.extrema[at])
+        infinite = tuple(self.infinite[i] for i in at) if self.infinite else ()
+        return replace(self, columns=columns, moments=self.moments[at], extrema=self.extrema[at], infinite=infinite)
 
     def __add__(self, other: object) -> "Statistics":
         if not isinstance(other, Statistics):
@@ -125,6 +130,11 @@ class Statistics:
                 f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
                 f"{other.recipe.document()}; say which"
             )
+        if self.rows and other.rows and self.read.weights != other.read.weights:
+            raise DataError(
+                f"statistics must be weighted by the same column to be added, or both by none, got "
+                f"{self.read.weights!r} and {other.read.weights!r}"
+            )
         if other.names != self.names:
             other = other.select(self.names)
         alike = self.columns == other.columns
@@ -132,7 +142,8 @@ class Statistics:
         moments, extrema = self.moments + other.moments, self.extrema + other.extrema
         read = self.read if self.read != PLAIN else other.read
         left_out = _left_out_of_both(self, other)
-        return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe, read, left_out)
+        infinite = _sum_of_infinite(self.infinite, other.infinite)
+        return Statistics(columns, self.rows + other.rows, moments, extrema, self.recipe, read, left_out, infinite)
 
     def __radd__(self, other: object) -> "Statistics":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -142,9 +153,9 @@ class Statistics:
         columns = [{"name": column.name, "type": column.type} for column in self.columns]
         read = {"read": self.read.document()} if self.read != PLAIN else {}
         parts = {"moments": self.moments._document(), "extrema": self.extrema._document()}
-        return serialization.dump(
-            FORMAT, {"rows": self.rows, "columns": columns, "scaling": self.recipe.document(), **read, **parts}
-        )
+        infinite = {"infinite": list(self.infinite)} if self.infinite else {}
+        head = {"rows": self.rows, "columns": columns, "scaling": self.recipe.document()}
+        return serialization.dump(FORMAT, {**head, **read, **parts, **infinite})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Statistics":
@@ -159,7 +170,8 @@ class Statistics:
         recipe = Recipe.of_document(document["scaling"])
         moments, extrema = Moments._of_document(document["moments"]), Extrema._of_document(document["extrema"])
         read = ReadOptions.of_document(document.get("read", {}))
-        return cls(columns, rows, moments, extrema, recipe, read).possible()
+        infinite = tuple(serialization.counts(document.get("infinite", [0] * len(columns)), len(columns), "infinite"))
+        return cls(columns, rows, moments, extrema, recipe, read, (), infinite).possible()
 
     def possible(self) -> "Statistics":
         """Check that some file could have these statistics; returns self.
@@ -173,18 +185,26 @@ class Statistics:
                 f"a stats file must hold the statistics of its {len(self.columns)} columns, "
                 f"got moments of shape {shapes[0]} and extrema of shape {shapes[1]}"
             )
-        state_check.together(self.moments, self.extrema, np.array([self.rows]), self.names)
+        if self.read.weights is not None:
+            state_check.weighted(self.moments, self.extrema)
+            return self
+        pooled = [i for i, column in enumerate(self.columns) if is_pooled(column)]
+        state_check.together(self.moments, self.extrema, np.array([self.rows]), self.names, pooled)
         return self
 
 
 def _loaded(text: str | bytes) -> dict[str, Any]:
-    """The fields of a document, among which `read` need not be."""
+    """The fields of a document, among which `read` and `infinite` need not be."""
     try:
         found = serialization.parsed(text)
     except StateError:
         return serialization.load(text, FORMAT, _FIELDS)  # says what is wrong
-    names = (*_FIELDS, "read") if isinstance(found, dict) and "read" in found else _FIELDS
-    return serialization.fields(found, FORMAT, names)
+    more = [name for name in ("read", "infinite") if isinstance(found, dict) and name in found]
+    return serialization.fields(found, FORMAT, (*_FIELDS, *more))
+
+
+def _sum_of_infinite(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(m + n for m, n in zip(a, b, strict=True)) if a and b else a or b
 
 
 def _left_out_of_both(a: Statistics, b: Statistics) -> tuple[Column, ...]:
@@ -237,6 +257,9 @@ def joined(a: Column, b: Column) -> Column:
     """One column for two of one name: its type is NumPy's promotion of both, float64 where there is none."""
     if a.type == b.type:
         return a
+    for column in (a, b):
+        if is_pooled(column):
+            return column
     known = {a.type, b.type} <= _NUMPY_TYPES  # a document may say anything
     return Column(a.name, str(np.promote_types(a.type, b.type)) if known else "float64")
 

@@ -22,12 +22,14 @@ WAITING = 1 << 14  # columns whose statistics are held until they are added up, 
 class StatisticsAccumulator:
     """The running sum of files' statistics, which may be added in any order.
 
-    where: what the data set is called; columns, exclude: which columns, as for `measure`.
+    where: what the data set is called; columns, exclude: which columns, as for `measure`; union: as `ReadOptions`.
     """
 
-    def __init__(self, where: str, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> None:
-        self._where, self._columns, self._exclude = where, columns, exclude
-        self._agreement = SchemaCheck(columns, exclude)
+    def __init__(
+        self, where: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, union: bool = False
+    ) -> None:
+        self._where, self._columns, self._exclude, self._union = where, columns, exclude, union
+        self._agreement = SchemaCheck(columns, exclude, union)
         none = np.empty((0, 0))
         self._sum = Statistics((), 0, Moments.of(none), Extrema.of(none))
         self._waiting: list[Statistics] = []  # of the same columns
@@ -37,7 +39,8 @@ class StatisticsAccumulator:
         """Whether a file's recorded statistics include all the columns that are selected."""
         pair = entry.columns, entry.statistics.columns
         if pair not in self._covered:
-            names, known = meant(entry.columns, self._columns, self._exclude, path), set(entry.statistics.names)
+            names = meant(entry.columns, self._columns, self._exclude, path, self._union)
+            known = set(entry.statistics.names)
             asked = [column for column in entry.columns if column.name in names and not column.skip_reason]
             self._covered[pair] = all(column.name in known for column in asked)
         return self._covered[pair]
@@ -63,7 +66,9 @@ class StatisticsAccumulator:
         if len(alike) > 1 and alike[0].names:
             moments = Moments.stack([found.moments for found in alike]).total()
             extrema = Extrema.stack([found.extrema for found in alike]).total()
-            alike = [replace(alike[0], rows=sum(found.rows for found in alike), moments=moments, extrema=extrema)]
+            infinite = tuple(map(sum, zip(*(found.infinite for found in alike if found.infinite), strict=True)))
+            rows = sum(found.rows for found in alike)
+            alike = [replace(alike[0], rows=rows, moments=moments, extrema=extrema, infinite=infinite)]
         for found in alike:
             self._sum = _filled(self._sum, found) + _filled(found, self._sum)
 
@@ -94,4 +99,5 @@ def _filled(found: Statistics, other: Statistics) -> Statistics:
     more = tuple(column for column in other.columns if column.name not in set(found.names))
     none = np.empty((0, len(more)))
     moments, extrema = concat([(found.moments, found.extrema), (Moments.of(none), Extrema.of(none))])
-    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema)
+    infinite = found.infinite and (*found.infinite, *(0 for _ in more))
+    return replace(found, columns=found.columns + more, moments=moments, extrema=extrema, infinite=infinite)

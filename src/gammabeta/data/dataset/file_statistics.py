@@ -63,21 +63,25 @@ def measure_file(
     source = open_source(part.path, read=read)
     while True:
         try:
-            chosen = taken(source.columns, columns, exclude, part.path)
+            chosen = taken(source.measurable(), columns, exclude, part.path, read.union)
             found = measured(source, chosen, None, progress) if chosen else _nothing(source)
             break
         except Restart:
             continue
     if stamp_of(part.path) != before:
         raise changed(part.path)
-    return FileStatistics(before, source.columns, found)
+    return FileStatistics(before, source.measurable(), found)
 
 
 def taken(
-    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+    available: Sequence[Column],
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    path: Path,
+    union: bool = False,
 ) -> tuple[Column, ...]:
     """The numeric columns selected in one file, perhaps none: other files may have the values that this one lacks."""
-    names = meant(available, columns, exclude, path)
+    names = meant(available, columns, exclude, path, union)
     present = [column for column in available if column.name in names and column.skip_reason != "empty"]
     literal = [column.name for column in present if column.name in (columns or ())]
     if literal:

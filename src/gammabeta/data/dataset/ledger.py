@@ -6,7 +6,8 @@
     7d13… {"file": "2024/b.parquet", "size": 1024, "mtime_ns": 17…, "bad": "it cannot be read as Parquet: …"}
 
 A line begins with its own CRC-32, and the last one about a file holds. A last line without its end, which a kill or a
-full disk may leave, is as if it had never been begun. `of` are the columns that have statistics, `sums` those, packed.
+full disk may leave, is as if it had never been begun. `of` are the columns that have statistics, `sums` those, packed;
+`infinite`, where any were left out, how many infinite values each has.
 """
 
 import json
@@ -107,7 +108,8 @@ class LedgerFile:
             raise ValueError("columns or rows that are none")
         moments, extrema = unpacked(b64decode(fields["sums"], validate=True), len(places))
         columns = tuple(layout[i] for i in places)
-        found = Statistics(columns, rows, moments, extrema, read=read)
+        infinite = tuple(serialization.counts(fields.get("infinite", [0] * len(places)), len(places), "infinite"))
+        found = Statistics(columns, rows, moments, extrema, read=read, infinite=infinite)
         return FileStatistics(stamp, layout, found.possible())
 
     def add(self, name: str, entry: FileStatistics) -> None:
@@ -119,6 +121,7 @@ class LedgerFile:
             self._layouts[layout] = known_as
         found, known = entry.statistics, {column.name: i for i, column in enumerate(entry.columns)}
         fields = {"layout": layout, "rows": found.rows, "of": [known[column] for column in found.names]}
+        fields |= {"infinite": list(found.infinite)} if found.infinite else {}
         sums = b64encode(packed(found.moments, found.extrema)).decode()
         start = self._end
         self._append({"file": name, **entry.stamp._asdict(), **fields, "sums": sums})
@@ -171,6 +174,7 @@ class LedgerFile:
             if keys in (_LAYOUT, _LAYOUT | {"read"}):
                 self._layouts[fields["layout"]] = _layout(fields)
                 return
+            keys -= {"infinite"} if keys >= _FILE else set()
             if keys not in (_BAD, _FILE):
                 raise ValueError("it is about no file")
             name, stamp = name_of_record(fields["file"]), FileStamp.of_record(fields["size"], fields["mtime_ns"])

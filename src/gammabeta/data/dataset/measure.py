@@ -28,7 +28,7 @@ def measure_set(
     progress: ProgressFn,
 ) -> Statistics:
     """The statistics of all the rows of a data set. Arguments and errors are those of `measure`."""
-    total = StatisticsAccumulator(found.where, columns, exclude)
+    total = StatisticsAccumulator(found.where, columns, exclude, found.read.union)
     places = {part.name: i for i, part in enumerate(found.parts)}
     for part, outcome in each(found.parts, columns, exclude, found.read, progress):
         if isinstance(outcome, FileError):
@@ -70,14 +70,15 @@ def scan_set(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
 
 
 def _chunks(found: DataSet, columns: Sequence[str] | None) -> Iterator[Chunk]:
-    schema = SchemaCheck(columns, None)
+    schema = SchemaCheck(columns, None, found.read.union)
     rows = done = 0
     for place, part in enumerate(found.parts):
         source = open_source(part.path, read=found.read)
         source.learn()
         schema.look(place, part.path, source.columns)
         size, last = source.size, 0
-        for chunk in source.chunks(None if columns is None else list(columns)):
+        there = {column.name for column in source.columns}  # a union's columns may be missing in a file
+        for chunk in source.chunks(None if columns is None else [name for name in columns if name in there]):
             last = chunk.start + chunk.rows
             chunk.start, chunk.done = rows + chunk.start, done + chunk.done
             yield chunk

@@ -25,12 +25,12 @@ def ranges_of_set(
     bad: dict[str, str] | None,
 ) -> Ranges:
     """The ranges of a data set of Parquet files. bad: filled with unreadable files' errors; None to raise them."""
-    schema, rows = SchemaCheck(columns, exclude), 0
+    schema, rows = SchemaCheck(columns, exclude, found.read.union), 0
     total: dict[str, Extrema] = {}
     for place, part in enumerate(found.parts):
         try:
-            source = open_source(part.path)
-            chosen = taken(source.columns, columns, exclude, part.path)
+            source = open_source(part.path, read=found.read)
+            chosen = taken(source.columns, columns, exclude, part.path, found.read.union)
             known = completed(source.footer_minmax([column.name for column in chosen]), source, chosen, ignore_progress)
         except FileError as error:
             if bad is None:

@@ -2,8 +2,8 @@
 
 A column may be of another type of numbers in another file: sums are exact whatever the type, so that integers and
 floats of any width add up, and the data set's type is what `Statistics` of both would be of. What is numbers in one
-file may not be words or dates in another, nor missing there; without a value it may be, where a format then knows no
-type (CSV, or Arrow's null).
+file may not be words or dates in another, nor missing there, unless the union of all columns is asked for; without a
+value it may be, where a format then knows no type (CSV, or Arrow's null).
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,31 @@ from gammabeta.errors import DataError
 
 
 def meant(
-    available: Sequence[Column], columns: Sequence[str] | None, exclude: Sequence[str] | None, path: Path
+    available: Sequence[Column],
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    path: Path,
+    union: bool = False,
 ) -> set[str]:
-    """The names selected in one file of several: excluded names need not be in it."""
+    """The names selected in one file of several: excluded names need not be in it, nor any others in a `union`."""
     names = [column.name for column in available]
-    return asked(names, columns, [name for name in exclude or () if matches(name, names)], path)
+    if columns is not None and union:
+        columns = [name for name in columns if matches(name, names)]
+    try:
+        return asked(names, columns, [name for name in exclude or () if matches(name, names)], path)
+    except DataError as error:
+        raise DataError(f"{error}; where other files have it, count it as missing here: --union") from None
 
 
 class SchemaCheck:
     """A check of the columns of several files, given one after the other in any order.
 
-    columns, exclude: which columns, as for `measure`. `numbers` holds those that are of numbers in the files so far.
+    columns, exclude: which columns, as for `measure`; union: they may be missing in some files. `numbers` holds those
+    that are of numbers in the files so far.
     """
 
-    def __init__(self, columns: Sequence[str] | None, exclude: Sequence[str] | None) -> None:
-        self._columns, self._exclude = columns, exclude
+    def __init__(self, columns: Sequence[str] | None, exclude: Sequence[str] | None, union: bool = False) -> None:
+        self._columns, self._exclude, self._union = columns, exclude, union
         self._layouts: dict[tuple[Column, ...], tuple[int, Path]] = {}
         self.numbers: dict[str, tuple[Column, Path]] = {}
         self._others: dict[str, tuple[Column, Path]] = {}
@@ -49,7 +59,7 @@ class SchemaCheck:
             self._layouts[columns] = place, seen[1] if seen else path
 
     def _compare(self, path: Path, columns: tuple[Column, ...]) -> None:
-        names = meant(columns, self._columns, self._exclude, path)
+        names = meant(columns, self._columns, self._exclude, path, self._union)
         here = {column.name: column for column in columns if column.name in names and column.skip_reason != "empty"}
         for name, column in here.items():
             other = (self._others if not column.skip_reason else self.numbers).get(name)
@@ -57,13 +67,14 @@ class SchemaCheck:
                 raise _differ(column, path, *other)
         everything = {column.name for column in columns}
         for name, (_, known) in self.numbers.items():
-            if name not in everything:
+            if name not in everything and not self._union:
                 raise _lacking(name, path, known)
         for name, column in here.items():
             if column.skip_reason:
                 self._others.setdefault(name, (column, path))
             elif name not in self.numbers:
-                self._see_to_it_that_all_have(name, path)
+                if not self._union:
+                    self._see_to_it_that_all_have(name, path)
                 self.numbers[name] = column, path
 
     def _see_to_it_that_all_have(self, name: str, path: Path) -> None:
@@ -101,5 +112,5 @@ def _kind(column: Column) -> str:
 def _lacking(name: str, path: Path, first: Path) -> DataError:
     return DataError(
         f"every file must have the columns that are scaled, {name!r} of {str(first)!r} is missing in {str(path)!r}; "
-        "leave out the column, or the file"
+        "leave out the column, or the file, or count what is not there as missing: --union"
     )

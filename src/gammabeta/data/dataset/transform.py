@@ -46,7 +46,8 @@ def scale_folder(
     with prepared(source, out):
         known: Statistics | Ranges
         bad: dict[str, str] = {}
-        if footers and stats is None and source.format == "parquet" and recipe and recipe.method == "minmax":
+        by_footers = footers and stats is None and source.format == "parquet" and source.read.weights is None
+        if by_footers and recipe and recipe.method == "minmax":
             known = ranges_of_set(source, columns, exclude, recipe, bad if options.skip_bad else None)
         else:
             found = update_set(

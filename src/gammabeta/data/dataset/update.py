@@ -41,7 +41,7 @@ def update_set(
 ) -> Updated:
     """Bring the stats file of a data set up to date. Arguments and errors are those of `gammabeta.data.update`."""
     with LedgerFile(ledger_path(stats)) as ledger:
-        total = StatisticsAccumulator(found.where, columns, exclude)
+        total = StatisticsAccumulator(found.where, columns, exclude, found.read.union)
         places = {part.name: i for i, part in enumerate(found.parts)}
         fresh: list[Part] = []
         unchanged: list[Part] = []

@@ -186,7 +186,9 @@ class ParquetSource(Source):
         split = [c.path_in_schema for c in chunks if "BYTE_STREAM_SPLIT" in c.encodings and _is_float(c)]
         return {
             "compression": codecs,
-            "use_dictionary": [c.path_in_schema for c in chunks if _repeats(c, c.path_in_schema in scaled)],
+            "use_dictionary": [
+                c.path_in_schema for c, top in zip(chunks, self._top_names, strict=True) if _repeats(c, top in scaled)
+            ],
             "use_byte_stream_split": split or False,
             "write_statistics": any(c.is_stats_set for c in chunks),
             "write_page_index": any(c.has_column_index for c in chunks),

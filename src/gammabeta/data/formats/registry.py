@@ -14,6 +14,7 @@ from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
 from gammabeta.data.formats.array_like import array_like, is_ann_data, is_array_like, is_sparse, refuse_group
 from gammabeta.data.formats.csv import CsvSink, CsvSource
+from gammabeta.data.formats.flat import FlatSource, flat
 from gammabeta.data.formats.geotiff import geotiff, is_geotiff
 from gammabeta.data.formats.hdf5 import hdf5_at, is_hdf5
 from gammabeta.data.formats.images import holds_images, images
@@ -48,6 +49,12 @@ def open_source(
         KindError: it is no kind of data that is known, there is an axis and no array, or options of CSV and no CSV.
     """
     found = source if isinstance(source, Source) else _source_of(source, read or PLAIN)
+    if not isinstance(found, ArraySource | CsvSource | FlatSource):
+        found = flat(found, read.flatten if read else ())
+    elif read is not None and not isinstance(found, FlatSource):
+        _refuse_of_tables(read, found)
+    if read is not None and found.read == PLAIN:
+        found.read = read
     if read is not None and not isinstance(found, CsvSource) and read.of_csv():
         raise KindError(f"{', '.join(read.of_csv())} go with CSV files, {str(found.path)!r} is none; leave them out")
     if dim is not None:
@@ -64,12 +71,21 @@ def open_source(
     return found.over(axis)
 
 
+def _refuse_of_tables(read: ReadOptions, found: Source) -> None:
+    """Refuse the options of tables for an array, and that of lists for CSV."""
+    given = [name for name in ("flatten", "infinite", "weights") if getattr(read, name) != getattr(PLAIN, name)]
+    for name in given:
+        if isinstance(found, ArraySource) or name == "flatten":
+            what = "tables that have columns of lists" if name == "flatten" else "tables"
+            raise KindError(f"{name} goes with {what}, {str(found.path)!r} is none; leave it out")
+
+
 def kept_options(read: ReadOptions, source: Any) -> ReadOptions:
     """Options that statistics keep, as far as they go with another source: those of CSV with CSV alone."""
     if not isinstance(source, str | Path | Remote):
-        return PLAIN
+        return read.beyond_csv()
     try:
-        return read if kind_of(located(source)).format == "csv" else PLAIN
+        return read if kind_of(located(source)).format == "csv" else read.beyond_csv()
     except FileError:  # the name does not say it, so the options must
         return read
 
@@ -182,6 +198,8 @@ def _output_format(target: Path, source: Source) -> str:
 def sink_for(temporary: Path, target: Path, schema: pa.Schema, source: Source, scaled: Sequence[str]) -> Sink:
     """The sink that writes a file of `target`'s format, at the path `temporary`."""
     form = _output_format(target, source)
+    if isinstance(source, FlatSource):
+        schema, scaled, source = source.nested_schema(schema), source.tops(scaled), source.inner
     if form == "parquet":
         return ParquetSink(temporary, schema, source, scaled)
     if form == "arrow":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core import arrow_numpy, nested
 from gammabeta.data.core.batches import gathered
 from gammabeta.data.core.source import CHUNK_BYTES, PIECE_BYTES, Chunk, Column, Source, TableChunk
 from gammabeta.data.io.remote import Place
@@ -25,20 +25,25 @@ def columns_of(schema: pa.Schema, path: Place) -> tuple[Column, ...]:
     index = _pandas_index(schema)
     columns = []
     for field in schema:
-        skip_reason = (
-            "" if arrow_numpy.is_number(field.type) else "empty" if pa.types.is_null(field.type) else "not numeric"
-        )
-        columns.append(
-            Column(field.name, arrow_numpy.type_name(field.type), "the index" if field.name in index else skip_reason)
-        )
+        skip_reason = "the index" if field.name in index else _skip_reason(field.type)
+        columns.append(Column(field.name, arrow_numpy.type_name(field.type), skip_reason))
     return tuple(columns)
+
+
+def _skip_reason(kind: pa.DataType) -> str:
+    if arrow_numpy.is_number(kind):
+        return ""
+    return (
+        "empty" if pa.types.is_null(kind) else "lists, pooled with --flatten" if nested.is_list(kind) else "not numeric"
+    )
 
 
 def by_column_groups(source: Source, names: Sequence[str], rows: int) -> Iterator[tuple[tuple[str, ...], Chunk]]:
     """The chunks of a source, read by groups of columns that are small enough for chunks of `rows` rows."""
     groups = column_groups(source.schema, names, rows)
     for i, group in enumerate(groups):
-        for chunk in gathered(source.chunks(group), rows // 2):
+        wide = sum(arrow_numpy.width(source.schema.field(name).type) for name in group)
+        for chunk in gathered(source.chunks(group), min(rows // 2, PIECE_BYTES // max(wide, 1))):
             yield group, TableChunk(chunk.batch, chunk.start, (source.size * i + chunk.done) // len(groups))
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gammabeta.data.core import arrow_numpy
+from gammabeta.data.core import arrow_numpy, nested
 from gammabeta.data.core.columns import selected
-from gammabeta.data.core.infinities import refuse_infinities
+from gammabeta.data.core.infinities import refuse_infinities, without_infinities
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
@@ -134,7 +134,7 @@ def _measured(
         raise DataError(f"there is no column {by!r} in {str(source.path)!r}; it has {listed(list(known))}")
     others = [column for column in source.columns if column.name != by]
     chosen = selected(others, columns, exclude, source.path)
-    held = _GroupAccumulator([column.name for column in chosen])
+    held = _GroupAccumulator([column.name for column in chosen], source.read.infinite == "omit")
     with source.unchanged():
         for chunk in prefetch(source.chunks([by, *held.names]), in_caller_thread=source.in_caller_thread):
             held.take(chunk, by, source.path)
@@ -146,8 +146,8 @@ def _measured(
 class _GroupAccumulator:
     """The running statistics of groups, and the rows that wait to be added to them."""
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
+    def __init__(self, names: list[str], omit: bool) -> None:
+        self.names, self._omit = names, omit
         self._bytes, self._rows = 0, 0
         self._labels: list[NDArray[Any]] = []
         self._values: list[list[tuple[NDArray[Any], NDArray[np.intp]]]] = [[] for _ in names]
@@ -155,17 +155,20 @@ class _GroupAccumulator:
 
     def take(self, chunk: Chunk, by: str, path: Place) -> None:
         """Take the rows of a chunk, whose memory is held until they are added: once they are many."""
-        batch = chunk.batch
-        self._labels.append(labels_of(batch.column(by), by))
+        self._labels.append(labels_of(chunk.column(by), by))
         for name, held in zip(self.names, self._values, strict=True):
-            column = batch.column(name)
+            column = chunk.column(name)
+            if nested.is_list(column.type):
+                raise KindError(f"the values of {name!r} are of lists and cannot be pooled by group; leave it out")
             values = arrow_numpy.present(column)
             if values.dtype.kind == "f" and arrow_numpy.first_infinity(values) >= 0:
-                refuse_infinities(chunk, [name], path)
+                if not self._omit:
+                    refuse_infinities(chunk, [name], path)
+                values = without_infinities(values)
             there = np.flatnonzero(np.asarray(pc.is_valid(column))) if column.null_count else np.arange(len(column))
             held.append((values, there + self._rows))
             self._bytes += values.nbytes
-        self._rows += batch.num_rows
+        self._rows += chunk.rows
         groups = len(self._total[0]) if self._total else 0
         if self._bytes >= max(HELD, _EACH * groups * len(self.names)):
             self._add()

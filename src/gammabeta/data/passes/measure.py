@@ -6,7 +6,7 @@ import numpy as np
 
 from gammabeta.data.core.arrow_numpy import Vector
 from gammabeta.data.core.columns import selected
-from gammabeta.data.core.infinities import refuse_infinities
+from gammabeta.data.core.infinities import refuse_infinities, without_infinities
 from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, listed
@@ -14,6 +14,7 @@ from gammabeta.data.formats.array import ArraySource
 from gammabeta.data.io.parallel import ItemProgressFn, map_concurrently
 from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.passes.measure_array import of_features
+from gammabeta.data.passes.measure_weighted import measured_weighted
 from gammabeta.errors import DataError
 from gammabeta.kernels import thread_pool
 from gammabeta.statistics import Extrema, Moments
@@ -22,6 +23,8 @@ from gammabeta.statistics.concat import concat, of_columns
 Both = tuple[Moments, Extrema]
 Group = tuple[str, ...]
 Totals = dict[Group, Both]
+Share = tuple[Totals, dict[str, int], dict[str, int]]
+"""The statistics by block of columns; of each column the number of rows, and of infinities that were left out."""
 
 AT_ONCE = 4  # shares of a file's columns at most, on any number of processors: each takes some 30 MB
 
@@ -36,7 +39,7 @@ def measure_source(
     """The statistics of an open source. Arguments and errors are those of `gammabeta.data.measure`."""
     while True:
         try:
-            return measured(source, selected(source.columns, columns, exclude, source.path), recipe, progress)
+            return measured(source, selected(source.measurable(), columns, exclude, source.path), recipe, progress)
         except Restart:
             continue
 
@@ -53,22 +56,27 @@ def measured(source: Source, columns: tuple[Column, ...], recipe: Recipe | None,
     names = tuple(column.name for column in columns)
     if isinstance(source, ArraySource):
         return _measured_array(source, columns, recipe, progress)
+    if source.read.weights is not None:
+        return measured_weighted(source, columns, source.read.weights, recipe, progress)
     totals: Totals = {}
+    infinite = dict.fromkeys(names, 0)
     rows = dict.fromkeys(names, 0)
     with source.unchanged():
-        for part, found in _parts(source, names, progress):
+        for part, found, dropped in _parts(source, names, progress):
             rows |= found
+            infinite |= dropped
             for key, both in part.items():
                 totals[key] = added(totals[key], both) if key in totals else both
     moments, extrema = in_order(totals, names)
     left_out = source.left_out(names)
-    return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe(), source.read, left_out)
+    left = tuple(infinite.values())
+    return Statistics(columns, rows[names[0]], moments, extrema, recipe or Recipe(), source.read, left_out, left)
 
 
-def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iterator[tuple[Totals, dict[str, int]]]:
-    """For every share of the columns: the statistics by block of columns, and the number of rows of each column."""
+def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iterator[Share]:
+    """For every share of the columns: its statistics."""
 
-    def share(group: tuple[str, ...], report_progress: ItemProgressFn) -> tuple[Totals, dict[str, int]]:
+    def share(group: tuple[str, ...], report_progress: ItemProgressFn) -> Share:
         return _total(source, source.pieces(group), lambda done: report_progress(done * len(group) // len(names)))
 
     alone = thread_pool.count() == 1
@@ -82,20 +90,23 @@ def _parts(source: Source, names: tuple[str, ...], progress: ProgressFn) -> Iter
         yield found
 
 
-def _total(
-    source: Source, pieces: Iterator[tuple[Group, Chunk]], report_progress: ItemProgressFn
-) -> tuple[Totals, dict[str, int]]:
+def _total(source: Source, pieces: Iterator[tuple[Group, Chunk]], report_progress: ItemProgressFn) -> Share:
     totals: Totals = {}
     rows: dict[str, int] = {}
+    infinite: dict[str, int] = {}
     for group, piece in pieces:
         for name in group:
             rows[name] = rows.get(name, 0) + piece.rows
         both = of_columns(piece.columns(group))
         if both[0].infinities.any():
-            refuse_infinities(piece, group, source.path)
+            if source.read.infinite == "raise":
+                refuse_infinities(piece, group, source.path)
+            for name, count in zip(group, both[0].infinities.tolist(), strict=True):
+                infinite[name] = infinite.get(name, 0) + count
+            both = of_columns([without_infinities(values) for values in piece.columns(group)])
         totals[group] = added(totals[group], both) if group in totals else both
         report_progress(piece.done)
-    return totals, rows
+    return totals, rows, infinite
 
 
 def _measured_array(

@@ -30,8 +30,9 @@ def ranges(
 
     Arguments and errors are those of `gammabeta.data.measure`. All statistics come back if all columns had to be read.
     """
-    chosen = selected(source.columns, columns, exclude, source.path)
-    from_footer = source.footer_minmax([column.name for column in chosen])
+    chosen = selected(source.measurable(), columns, exclude, source.path)
+    weighted = source.read.weights is not None  # rows of a weight of 0 are not looked at
+    from_footer = {} if weighted else source.footer_minmax([column.name for column in chosen])
     if not from_footer:
         return measure_source(source, columns, exclude, recipe, progress)
     known = completed(from_footer, source, chosen, progress)

@@ -74,8 +74,8 @@ def preview_source(
 
 
 def _counts(values: Vector, low: Any, high: Any, bins: int) -> Bins:
-    """The histogram, (bins,), of values over low…high, NaN left out; all in the middle bin where low = high."""
-    values = values[~np.isnan(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
+    """The histogram, (bins,), of finite values over low…high; all in the middle bin where low = high."""
+    values = values[np.isfinite(values)].astype(np.float64) if values.dtype.kind == "f" else values.astype(np.float64)
     if not high > low:
         return np.bincount(np.full(len(values), bins // 2), minlength=bins)
     # halves, because max − min may be beyond the largest float

@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
@@ -46,14 +45,14 @@ def _check_columns(known: Statistics | Ranges, source: Source) -> None:
     """Refuse a source that lacks a column of `known`, or where one is no longer numeric."""
     by_name = {column.name: column for column in source.columns}
     missing = [name for name in known.names if name not in by_name]
-    if missing:
+    if missing and not source.read.union:
         raise DataError(
             f"every column that has statistics must be in {str(source.path)!r}, {listed(missing)} not; "
             "choose columns with: gammabeta stats S.json --exclude NAME -o T.json"
         )
     for column in known.columns:
-        now = by_name[column.name]
-        if now.skip_reason == "not numeric":
+        now = by_name.get(column.name, column)
+        if now.skip_reason not in ("", "empty", "the index"):
             raise KindError(
                 f"column {now.name!r} must be of numbers as it was ({column.type}), "
                 f"in {str(source.path)!r} it is {now.type}"
@@ -64,10 +63,10 @@ def write(
     source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: ProgressFn
 ) -> Written:
     by_name = {column.name: column for column in source.columns}
-    # a CSV column without one value has no type, and nothing to scale
     source.scratch = out.resolve().parent
-    names = tuple(name for name in known.names if by_name[name].skip_reason != "empty")
-    at = [i for i, name in enumerate(known.names) if by_name[name].skip_reason != "empty"]
+    # a CSV column without one value has no type, and nothing to scale; one of a union may not be there
+    at = [i for i, name in enumerate(known.names) if name in by_name and by_name[name].skip_reason != "empty"]
+    names = tuple(known.names[i] for i in at)
     schema = scaled_schema(source.schema, names)
     scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
     sink = sink_for(temporary, out, schema, source, names)
@@ -91,7 +90,7 @@ def write(
 def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     """The columns of `names` that become float64, and the columns that are not in `names`."""
     chosen = set(names)
-    floats = {field.name for field in source.schema if pa.types.is_floating(field.type)}
+    floats = {field.name for field in source.schema if arrow_numpy.scaled_type(field.type) == field.type}
     to_float = chosen - floats
     converted = tuple(column for column in source.columns if column.name in to_float)
     return converted, source.left_out(chosen)
@@ -99,26 +98,26 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
     for chunk in prefetch(source.chunks(), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1):
-        yield image(chunk, scaling, source.path)
+        yield image(chunk, scaling, source.path, omit=source.read.infinite == "omit")
 
 
-def image(chunk: Chunk, scaling: Scaling, path: Place) -> Chunk:
-    """A copy of the chunk with its columns scaled. DataError for an infinite value or result."""
+def image(chunk: Chunk, scaling: Scaling, path: Place, omit: bool = False) -> Chunk:
+    """A copy of the chunk with its columns scaled. DataError for an infinite value, unless `omit`, or result."""
     result = chunk.scaled(scaling)
     for name in scaling.names:
         if result.suspect:
-            _refuse_infinity(path, chunk, result, name)
+            _refuse_infinity(path, chunk, result, name, omit)
     return result
 
 
-def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str) -> None:
+def _refuse_infinity(path: Place, before: Chunk, after: Chunk, name: str, omit: bool) -> None:
     values, results = before[name], after[name]
-    at = arrow_numpy.first_infinity(results)
+    at = arrow_numpy.first_infinity(np.where(np.isinf(values), 0, results) if omit else results)
     if at < 0:
-        return  # it stood where there is no value
+        return  # it stood where there is no value, or an infinity stays one
     if np.isinf(values[at]):
-        raise infinity_error(name, float(values[at]), before.start + at, path)
+        raise infinity_error(name, float(values[at]), before.row_of(name, at), path)
     raise DataError(
         f"column {name!r} of {str(path)!r} must stay within {results.dtype}, but {values[at]} in "
-        f"{row_place(before.start + at)} would leave it; convert the column to float64"
+        f"{row_place(before.row_of(name, at))} would leave it; convert the column to float64"
     )
