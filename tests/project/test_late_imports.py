@@ -63,6 +63,7 @@ ALLOWED = {
         "gammabeta.data.formats.geotiff -> rasterio*",
         "gammabeta.data.formats.hdf5 -> h5py",
         "gammabeta.data.formats.hdf5 -> netCDF4",
+        "gammabeta.data.formats.iceberg -> pyiceberg.*",
         "gammabeta.data.formats.images -> PIL*",
         "gammabeta.data.formats.lake -> deltalake",
         "gammabeta.data.formats.record_batches -> pyarrow.*",

@@ -410,7 +410,7 @@ def test_features_that_do_not_fit(name):
         (np.ones(3), ValueError, "Expected 2D array, got 1D array instead"),
         (np.array([["a", "b"]]), ValueError, "could not convert string to float: "),
         (np.array([[1j]]), ValueError, "Complex data not supported"),
-        (np.matrix([[1.0]]), TypeError, "np.matrix is not supported"),
+        (np.ones((1, 1)).view(np.matrix), TypeError, "np.matrix is not supported"),
         ([[1.0], [2.0, 3.0]], ValueError, "inhomogeneous"),
     ],
     ids=lambda value: "",

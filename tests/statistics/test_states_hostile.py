@@ -347,8 +347,8 @@ def scaler(kind: Any, **changes: Any) -> str:
     return json.dumps(json.loads(kind().fit([[1.0], [2.0]]).to_json()) | changes)
 
 
-STANDARD = {"copy": True, "with_mean": True, "with_std": True, "ddof": 0, "axis": None}
-MINMAX = {"feature_range": [0, 1], "copy": True, "clip": False, "axis": None}
+STANDARD = {"copy": True, "with_mean": True, "with_std": True, "ddof": 0, "axis": None, "dim": None, "max_value": None}
+MINMAX = {"feature_range": [0, 1], "copy": True, "clip": False, "axis": None, "dim": None}
 
 
 @pytest.mark.parametrize(
@@ -371,6 +371,30 @@ MINMAX = {"feature_range": [0, 1], "copy": True, "clip": False, "axis": None}
             for axis in ([], True, "0", 7, [0, 0], [0, [1]], 10**30, [None])
         ),
         (StandardScaler, {"parameters": STANDARD | {"copy": 1}}, "cannot have been made with copy=1"),
+        *(
+            (StandardScaler, {"parameters": STANDARD | {"dim": dim}}, "cannot have been made with dim=")
+            for dim in (1, [1], ["a", None], {"a": 1}, True)
+        ),
+        *(
+            (StandardScaler, {"parameters": STANDARD | {"max_value": most}}, "cannot have been made with max_value=")
+            for most in (0, -1, True, "1", [1])
+        ),
+        *(
+            (kind, {"dims": dims}, "dims must be null, or a name for each axis of the features")
+            for kind in (StandardScaler, MinMaxScaler)
+            for dims in (
+                1,
+                [],
+                [1],
+                [["a"]],
+                [["a", 1]],
+                [["a", [[1]]]],
+                [[1, None]],
+                [["a", []]],
+                [["a", None]] * 9,
+                {},
+            )
+        ),
         (StandardScaler, {"parameters": {"ddof": 1}}, "must hold the parameters of StandardScaler"),
         (StandardScaler, {"rows": 3}, "got 3 rows where 2 were counted"),
         (MinMaxScaler, {"rows": 1}, "got 1 rows where 2 were counted"),

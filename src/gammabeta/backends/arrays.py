@@ -60,6 +60,12 @@ def elsewhere(x: Any) -> ModuleType | None:
     return registry.module("torch", "statistics")
 
 
+def is_lazy(x: Any) -> bool:
+    """Whether x is a Dask array, which is computed when it is asked for."""
+    kind = getattr(sys.modules.get("dask.array"), "Array", None)
+    return kind is not None and isinstance(x, kind)
+
+
 def to_numpy(x: Any) -> Any:
     """x as a NumPy array: a view of x's memory where that is the host's, else a copy. What is no array stays itself.
 

@@ -31,7 +31,7 @@ from gammabeta.data.api import (
     update,
 )
 from gammabeta.data.core.read_options import ReadOptions
-from gammabeta.data.core.results import Files, Updated, Written
+from gammabeta.data.core.results import Files, Updated, Variables, Written
 from gammabeta.data.core.source import Chunk, Column
 from gammabeta.data.core.statistics import Ranges, Recipe, Statistics
 from gammabeta.data.core.statistics_io import load, save
@@ -58,6 +58,7 @@ __all__ = [
     "Recipe",
     "Statistics",
     "Updated",
+    "Variables",
     "Written",
     "apply",
     "batches",

@@ -3,27 +3,30 @@
 One source goes to `passes`, many files go to `dataset`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gammabeta.affine import Affine
 from gammabeta.axes import Axis
+from gammabeta.backends.named_dims import Dim, is_dataset
 from gammabeta.data.core.options import FileDoneFn, ProgressFn, RunOptions, ignore_file_done, ignore_progress
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
-from gammabeta.data.core.results import Updated, Written
-from gammabeta.data.core.source import Chunk
+from gammabeta.data.core.results import Updated, Variables, Written
+from gammabeta.data.core.source import Chunk, Column, Source
 from gammabeta.data.core.statistics import Recipe, Statistics
 from gammabeta.data.core.statistics_io import load
 from gammabeta.data.dataset.discovery import DataSet, Where, data_set, is_data_set
 from gammabeta.data.dataset.gather import add_up, add_up_groups
 from gammabeta.data.dataset.measure import measure_set, scan_set
+from gammabeta.data.dataset.measure_arrays import measure_arrays
 from gammabeta.data.dataset.minmax import ranges_of_set
 from gammabeta.data.dataset.transform import map_folder, scale_folder
 from gammabeta.data.dataset.update import update_set
 from gammabeta.data.formats.registry import Data, kept_options, open_source
-from gammabeta.data.formats.xarray import Dim
+from gammabeta.data.formats.xarray import variables_of
+from gammabeta.data.formats.zarr import group_of, sources_of_group
 from gammabeta.data.io.remote import Place
 from gammabeta.data.passes.groupby import GroupStatistics, measure_groups
 from gammabeta.data.passes.measure import measure_source, scan_source, source_moments
@@ -31,8 +34,7 @@ from gammabeta.data.passes.minmax import source_extrema
 from gammabeta.data.passes.preview import Preview, preview_source
 from gammabeta.data.passes.scale import scale_source
 from gammabeta.data.passes.transform import map_source
-from gammabeta.errors import DataError
-from gammabeta.statistics import Extrema, Moments
+from gammabeta.errors import DataError, KindError
 
 Input: TypeAlias = Data  # and what stands for several files
 
@@ -79,8 +81,13 @@ def measure(
     (('height',), array([2.]), array([2.]))
     """
     read = _weighted(read, weights)
-    if axis is None and is_data_set(source):
-        return measure_set(data_set(source, read), columns, exclude, recipe, progress)
+    if is_data_set(source):
+        found = data_set(source, read)
+        if axis is not None:
+            raise KindError(
+                f"axis of many files is for moments and extrema, {found.where!r} is measured by its columns"
+            )
+        return measure_set(found, columns, exclude, recipe, progress)
     return measure_source(open_source(source, axis, read=read), columns, exclude, recipe, progress)
 
 
@@ -90,13 +97,29 @@ def moments(
     *,
     axis: Axis | None = None,
     dim: Dim | None = None,
+    weights: Any = None,
     read: ReadOptions | None = None,
-    weights: str | None = None,
-) -> Moments:
+) -> Any:
     """The exact moments of the numeric columns, or of those named: shape (k,), in the file's order. See `measure`.
 
-    Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named. Of an xarray
-    DataArray `dim` names the dimensions that are reduced; `to_xarray` labels the result by the others.
+    Those of an array are in the features' shape, as `Moments.of(array, axis)`, unless columns are named.
+
+    Args:
+        source, columns, axis, read: as for `measure`.
+        dim: of an xarray DataArray or Dataset, the names of the dimensions that are reduced, `...` for all;
+            `to_xarray` labels the result by the others.
+        weights: of a table, the name of the column that says how much each row counts; of a DataArray or Dataset, a
+            DataArray of how much each value counts, such as the cosine of the latitude, of some of the array's
+            dimensions. Finite and not negative, exact like everything.
+
+    Returns:
+        `Moments`; of a Dataset `Variables`, the mapping of each variable's name to its `Moments`, over those of the
+        dimensions that it has. Variables that are not of numbers, or have none of them, are in its `left_out`. Of a
+        Zarr group the same, array by array.
+
+    Of several `.npy` files `axis` names the axes of each that are reduced: the others must be alike in all.
+
+    Raises: as `measure`; DataError for weights that the array's dimensions, labels or lengths do not fit.
 
     >>> import pyarrow as pa
     >>> moments(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).mean
@@ -104,10 +127,17 @@ def moments(
     >>> moments(pa.table({"a": [1.0, 3.0], "times": [1, 3]}), weights="times").mean
     array([2.5])
     """
-    read = _weighted(read, weights)
-    if axis is None and is_data_set(source):
-        return measure_set(data_set(source, read), columns, None, None, ignore_progress).moments
-    return source_moments(open_source(source, axis, dim, read), columns)
+    if isinstance(weights, str):
+        read, weights = _weighted(read, weights), None
+    several = _several(source, columns, axis, dim, weights)
+    if several is not None:
+        return Variables({name: source_moments(one, None) for name, one in several[0].items()}, several[1])
+    if is_data_set(source):
+        found = _files(source, columns, axis, dim, weights, read)
+        if axis is not None:
+            return measure_arrays(found, axis)[0]
+        return measure_set(found, columns, None, None, ignore_progress).moments
+    return source_moments(open_source(source, axis, dim, read, weights), columns)
 
 
 def extrema(
@@ -118,10 +148,11 @@ def extrema(
     dim: Dim | None = None,
     footers: bool = True,
     read: ReadOptions | None = None,
-) -> Extrema:
+) -> Any:
     """The least and greatest values of the numeric columns, or of those named: shape (k,), in the file's order.
 
-    Those of an array are in the features' shape, as `Extrema.of(array, axis)`, unless columns are named.
+    Those of an array are in the features' shape, as `Extrema.of(array, axis)`, unless columns are named; those of a
+    Dataset are `Variables`, as for `moments`.
 
     Args:
         source, columns, axis, read: as for `measure`; dim as for `moments`.
@@ -132,12 +163,59 @@ def extrema(
     >>> extrema(pa.table({"a": [1.0, 3.0], "b": [10, 20]})).max
     array([ 3., 20.])
     """
-    if axis is None and is_data_set(source):
-        found = data_set(source, read)
+    several = _several(source, columns, axis, dim, None)
+    if several is not None:
+        return Variables({name: source_extrema(one, None, footers) for name, one in several[0].items()}, several[1])
+    if is_data_set(source):
+        found = _files(source, columns, axis, dim, None, read)
+        if axis is not None:
+            return measure_arrays(found, axis)[1]
         if footers and found.format == "parquet" and found.read.weights is None:
             return ranges_of_set(found, columns, None, None, None).extrema
         return measure_set(found, columns, None, None, ignore_progress).extrema
     return source_extrema(open_source(source, axis, dim, read), columns, footers)
+
+
+def _several(
+    source: Input, columns: Sequence[str] | None, axis: Axis | None, dim: Dim | None, weights: Any
+) -> tuple[Mapping[str, Source], tuple[Column, ...]] | None:
+    """The sources of a Dataset's variables or a Zarr group's arrays, and what is left out; None for anything else."""
+    group = None if is_dataset(source) else group_of(source)
+    if group is None and not is_dataset(source):
+        return None
+    if columns is not None:
+        raise KindError(f"columns are of one table or array, got {list(columns)} and several arrays; choose by name")
+    if group is not None:
+        if dim is not None or weights is not None:
+            raise KindError(
+                f"dim and weights go with xarray, {str(group)!r} is a Zarr group: say axis, or xarray.open_zarr"
+            )
+        found, left_out = sources_of_group(group)
+        return {name: one if axis is None else one.over(axis) for name, one in found.items()}, left_out
+    if axis is not None:
+        raise KindError(
+            f"axis goes with one array, got axis={axis!r} and a Dataset, whose dimensions have names; say dim"
+        )
+    return variables_of(source, dim, weights)
+
+
+def _files(
+    source: Where,
+    columns: Sequence[str] | None,
+    axis: Axis | None,
+    dim: Dim | None,
+    weights: Any,
+    read: ReadOptions | None,
+) -> DataSet:
+    """The files of a data set, which have columns or, with `axis`, features."""
+    found = data_set(source, read)
+    if dim is not None or weights is not None:
+        raise KindError(f"dim and weights go with xarray, {found.where!r} is of files; pass what xarray has opened")
+    if axis is not None and columns is not None:
+        raise KindError(
+            f"with axis many files have features and no columns, got columns={list(columns)}; leave them out"
+        )
+    return found
 
 
 def scan(source: Input, columns: Sequence[str] | None = None, *, read: ReadOptions | None = None) -> Iterator[Chunk]:

@@ -32,6 +32,11 @@ def features_of(scaler: Any) -> Features:
     if isinstance(scaler, Affine):
         return _of_affine(scaler)
     affine = affine_of(scaler)
+    if isinstance(scaler, Scaler) and scaler.dim is not None:
+        raise DataError(
+            f"dim={scaler.dim!r} names dimensions, and a layer's arrays have none: pass scaler.affine_, whose "
+            "features lie on the last axes, or fit with axis"
+        )
     return Features(affine, feature_axes_at(scaler.axis) if isinstance(scaler, Scaler) else feature_axes_at(None))
 
 
@@ -52,10 +57,10 @@ def affine_of(scaler: Any) -> Affine:
             f"got {type(scaler).__name__}"
         )
     check_is_fitted(scaler)
-    if getattr(scaler, "clip", False):
-        raise DataError(
-            f"{type(scaler).__name__}(clip=True) is not affine: what it clips no layer can. Fit one with clip=False"
-        )
+    for name, off in (("clip", False), ("max_value", None)):
+        if getattr(scaler, name, off) != off:
+            got = f"{type(scaler).__name__}({name}={getattr(scaler, name)})"
+            raise DataError(f"{got} is not affine: what it clips no layer can. Fit one with {name}={off}")
     return scaler.affine_ if isinstance(scaler, Scaler) else _theirs(scaler)
 
 

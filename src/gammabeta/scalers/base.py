@@ -13,8 +13,9 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import arrays, dataframes, masked
+from gammabeta.backends import ann_data, arrays, dataframes, masked, named_dims, registry
 from gammabeta.errors import DataError
+from gammabeta.scalers import labelled
 from gammabeta.scalers.fitted_state import StatisticMixin
 from gammabeta.scalers.onnx import OnnxMixin
 from gammabeta.statistics import Extrema, Moments
@@ -33,12 +34,19 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
 
     copy: bool
     axis: axes.Axis | None
+    dim: named_dims.Dim | None
 
     # In: from what is given to a statistic
 
     def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         """The statistic of X, once X is checked, and the number of its rows."""
         first, X = not hasattr(self, "n_samples_seen_"), masked.read(X)
+        if self.dim is not None or not isinstance(X, np.ndarray):
+            labelled.refuse_without_dims(self, X)
+            if named_dims.is_data_array(X):
+                return self._fit_data_array(X, sample_weight, sparse_formats)
+            if ann_data.is_ann_data(X):
+                return self._fit_ann_data(X, sample_weight, sparse_formats)
         if self._is_frame(X):
             self._check_frame(X, first)
             parts = self._frame_parts(X, self._weights(sample_weight, np.broadcast_to(0.0, X.shape)))
@@ -50,6 +58,40 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
             return self._of_sparse(values, weights), values.shape[0]
         statistic = self._finite(self._of(values, self.axis or 0, weights), values.dtype)
         return statistic, prod(values.shape) // max(1, prod(statistic.shape))
+
+    def _fit_data_array(self, X: Any, sample_weight: Any, sparse_formats: Any) -> Any:
+        """`_fit_statistic` of a DataArray, which sets the names of the features' dimensions too."""
+        laid = labelled.laid_for_fit(self, X)
+        weights = labelled.weights_for(laid, masked.read(sample_weight), X)
+        names = labelled.text_names(X, list(laid.labels))
+        return self._fit_named(laid.values, laid.axis, weights, sparse_formats, names, laid.labels)
+
+    def _fit_ann_data(self, X: Any, sample_weight: Any, sparse_formats: Any) -> Any:
+        """`_fit_statistic` of AnnData, whose genes have names."""
+        labelled.refuse_other_genes(self, X)
+        return self._fit_named(ann_data.matrix(X), None, sample_weight, sparse_formats, list(X.var_names))
+
+    def _fit_named(self, values: Any, axis: Any, weights: Any, sparse: Any, names: Any, labels: Any = None) -> Any:
+        """`_fit_statistic` of an array whose features' names are known apart from it."""
+        plain = self._without_names(axis)
+        lazy = registry.module("dask", "scalers").fit_statistic if arrays.is_lazy(values) else None
+        found = (lazy or type(plain)._fit_statistic)(plain, values, weights, sparse)
+        if not hasattr(self, "n_samples_seen_"):
+            self._name_features(plain.n_features_in_, names, labels)
+        return found
+
+    def _applied_named(self, values: Any, axis: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
+        """`_applied` of an array whose features' names are known apart from it, and fit."""
+        plain = self._without_names(axis)
+        lazy = registry.module("dask", "scalers").applied if arrays.is_lazy(values) else None
+        return (lazy or type(plain)._applied)(plain, values, affine, copy=copy, forward=forward)
+
+    def _without_names(self, axis: axes.Axis | None) -> Any:
+        """A copy of this scaler that takes arrays as they lie, by position."""
+        plain = self._now()
+        plain.axis, plain.dim = axis, None
+        plain.__dict__.pop("feature_names_in_", None)
+        return plain
 
     def _is_frame(self, X: Any) -> bool:
         return not isinstance(X, np.ndarray) and self.axis in (None, 0) and dataframes.is_frame(X)
@@ -149,6 +191,16 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
         """X under the map, in X's kind; `forward` checks names and clips."""
         output, X = self._output(), masked.read(X)
+        if self.dim is not None or not isinstance(X, np.ndarray):
+            labelled.refuse_without_dims(self, X)
+            if named_dims.is_data_array(X):
+                return self._data_array_applied(X, affine, copy=copy, forward=forward)
+            if ann_data.is_ann_data(X):
+                labelled.refuse_other_genes(self, X)
+                matrix = ann_data.matrix(X)
+                image = self._applied_named(matrix, None, affine, copy=copy or X.is_view, forward=forward)
+                as_frame = output in _FRAMES and forward
+                return image if as_frame else ann_data.with_matrix(X, image, copy=copy)
         if self._is_frame(X):
             if forward or _permuted(self, X):
                 self._check_frame(X, False)
@@ -171,6 +223,14 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
         if forward and output in _FRAMES:
             return image  # scikit-learn's wrapper makes the frame
         return image if isinstance(X, np.ndarray) or not arrays.is_tensor(X) else arrays.like(X, image)
+
+    def _data_array_applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
+        """The image of a DataArray, a DataArray; lazy where it is."""
+        laid = labelled.laid_for_transform(self, X)
+        image = self._applied_named(laid.values, laid.axis, affine, copy=copy, forward=forward)
+        if self._output() in _FRAMES and forward:
+            return image  # scikit-learn's wrapper makes the frame
+        return named_dims.like(X, laid.dims, image[0] if laid.single else image)
 
     _sparse_out: ClassVar[Any] = False
 

@@ -20,7 +20,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from gammabeta import __version__, axes
-from gammabeta.backends import arrays
+from gammabeta.backends import arrays, named_dims
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import serialization
 
@@ -51,6 +51,7 @@ class StatisticMixin(BaseEstimator):
     _parameters_read: ClassVar[dict[str, Callable[[Any], bool]]]  # what those that are no flags may be in a document
 
     axis: axes.Axis | None
+    dim: named_dims.Dim | None
     n_features_in_: int
     n_samples_seen_: Any
 
@@ -80,6 +81,7 @@ class StatisticMixin(BaseEstimator):
         for name in (*self._fitted, self._statistic):
             anew.__dict__.pop(name, None)
         before = anew.__dict__.copy()
+        anew.__dict__.pop("dims_in_", None)
         anew.partial_fit(*given)
         after = anew.__dict__
         changed = {name: v for name, v in after.items() if name not in before or before[name] is not v}
@@ -96,9 +98,9 @@ class StatisticMixin(BaseEstimator):
             new = self._now()
             if not hasattr(learner, "n_samples_seen_"):
                 if hasattr(new, "n_samples_seen_"):  # since the copy was made
-                    new._refuse_others(statistic, getattr(learner, "feature_names_in_", None))
+                    new._refuse_others(statistic, *learner._names())
                 else:
-                    new._name_features(learner.n_features_in_, getattr(learner, "feature_names_in_", None))
+                    new._name_features(learner.n_features_in_, *learner._names())
             if hasattr(new, "n_samples_seen_"):
                 before, before_rows, before_weighted = new._state()
                 statistic, rows, weighted = before + statistic, before_rows + rows, before_weighted or weighted
@@ -129,40 +131,51 @@ class StatisticMixin(BaseEstimator):
             raise KindError(f"{type(self).__name__} merges with its own class, got {type(other).__name__}")
         other = other._now()
         statistic, rows, weighted = other._state()
-        names = getattr(other, "feature_names_in_", None)
+        names = other._names()
         with _swapping:
             new = self._now()
             if hasattr(new, "n_samples_seen_"):
                 mine, my_rows, my_weighted = new._state()
-                new._refuse_others(statistic, names)
+                new._refuse_others(statistic, *names)
                 weighted = weighted or my_weighted
                 if my_rows + rows > serialization.MOST and not weighted:
                     raise StateError(f"scalers must have seen 2^62 rows at most together, got {my_rows + rows}")
                 new._set(mine + statistic, my_rows + rows, weighted=weighted)
             else:
-                new._adopt(statistic, rows, weighted, names)
+                new._adopt(statistic, rows, weighted, *names)
             self.__dict__ = new.__dict__
         return self
 
-    def _refuse_others(self, statistic: Any, names: Any) -> None:
+    def _names(self) -> tuple[Any, Any]:
+        """The features' names, and the names and labels of their dimensions; None where they have none."""
+        return getattr(self, "feature_names_in_", None), getattr(self, "dims_in_", None)
+
+    def _refuse_others(self, statistic: Any, names: Any, dims: Any = None) -> None:
         """Refuse the statistic of other features."""
-        mine, my_names = self._state()[0], getattr(self, "feature_names_in_", None)
+        mine, (my_names, my_dims) = self._state()[0], self._names()
         same_names = names is None or my_names is None or np.array_equal(names, my_names)
         if mine.shape != statistic.shape or not same_names:
             raise DataError(
                 f"scalers merge over the same features, got {mine.shape} {_listed(my_names)} and "
                 f"{statistic.shape} {_listed(names)}"
             )
+        if dims is not None and my_dims is not None:
+            if list(dims) != list(my_dims):
+                raise DataError(f"scalers merge over the same dimensions, got {list(my_dims)} and {list(dims)}")
+            named_dims.refuse_other_labels(my_dims, dims, "the other scaler")
 
-    def _adopt(self, statistic: Any, rows: int, weighted: bool, names: Any) -> Self:
-        self._name_features(prod(statistic.shape), names)
+    def _adopt(self, statistic: Any, rows: int, weighted: bool, names: Any, dims: Any = None) -> Self:
+        self._name_features(prod(statistic.shape), names, dims)
         return self._set(statistic, rows, weighted=weighted)
 
-    def _name_features(self, features: int, names: Any) -> None:
+    def _name_features(self, features: int, names: Any, dims: Any = None) -> None:
         self.n_features_in_ = features
-        self.__dict__.pop("feature_names_in_", None)
+        for name in ("feature_names_in_", "dims_in_"):
+            self.__dict__.pop(name, None)
         if names is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
+        if dims is not None:
+            self.dims_in_ = dims
 
     def _state(self) -> tuple[Any, int, bool]:
         """The statistic, how many rows, and whether weights were among them.
@@ -207,9 +220,12 @@ class StatisticMixin(BaseEstimator):
         """
         now = self._now()
         check_is_fitted(now)
-        if now.axis not in (None, 0) or len(now._shape) != 1:
-            raise DataError(f"scikit-learn's scalers are of tables: axis must be None, got {now.axis!r}")
+        if now.axis not in (None, 0) or now.dim is not None or len(now._shape) != 1:
+            got = now.axis if now.dim is None else f"None and dim={now.dim!r}"
+            raise DataError(f"scikit-learn's scalers are of tables: axis must be None, got {got!r}")
         given = now.get_params(deep=False)
+        if given.get("max_value") is not None:
+            raise DataError(f"scikit-learn's scaler clips nothing: max_value must be None, got {given['max_value']}")
         theirs = self._peer(**{name: given[name] for name in self._peer().get_params()})
         _copy_attributes(now, theirs, self._fitted)
         return theirs
@@ -263,10 +279,13 @@ class StatisticMixin(BaseEstimator):
         """
         now = self._now()
         statistic, rows, weighted = now._state()
-        names = getattr(now, "feature_names_in_", None)
+        names, dims = now._names()
+        if dims is not None and not serialization.texts(dims):
+            raise StateError(f"dimensions must be named by text to be written, got {list(dims)}; rename them")
         fields = {
             "parameters": {name: _plain(value) for name, value in now.get_params(deep=False).items()},
             "feature_names": None if names is None else [str(name) for name in names],
+            "dims": None if dims is None else [[name, labels] for name, labels in dims.items()],
             "rows": rows,
             "weighted": weighted,
             "statistic": statistic._document(),
@@ -285,7 +304,8 @@ class StatisticMixin(BaseEstimator):
         Raises:
             StateError: it is damaged, cut short, of another class or version, or does not hold what it must.
         """
-        found = serialization.load(text, cls._format, ("parameters", "feature_names", "rows", "weighted", "statistic"))
+        fields = ("parameters", "feature_names", "dims", "rows", "weighted", "statistic")
+        found = serialization.load(text, cls._format, fields)
         names, rows, weighted = found["feature_names"], found["rows"], found["weighted"]
         scaler = cls._of_parameters(found["parameters"])
         statistic = cls._statistic_type._of_document(found["statistic"])
@@ -294,14 +314,15 @@ class StatisticMixin(BaseEstimator):
             raise StateError(
                 f"{cls._format} must hold rows, weighted, and feature_names (null, or one for each feature)"
             )
-        if not _lies(statistic.shape, scaler.axis):
+        dims = _dims_of(found["dims"], statistic.shape)
+        if scaler.dim is None and not _lies(statistic.shape, scaler.axis):
             raise StateError(
                 f"{cls._format} must hold the statistic of the features beside axis {scaler.axis}, "
                 f"got shape {statistic.shape}"
             )
         if wrong := cls._impossible(statistic, rows, weighted):
             raise StateError(f"{cls._format} must hold a statistic that a scaler can have seen, got {wrong}")
-        return scaler._adopt(statistic, rows, weighted, names)
+        return scaler._adopt(statistic, rows, weighted, names, dims)
 
     @classmethod
     def _of_parameters(cls, given: Any) -> Self:
@@ -311,6 +332,7 @@ class StatisticMixin(BaseEstimator):
                 f"{cls._format} must hold the parameters of {cls.__name__}, got {serialization.shown(given)}"
             )
         found = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        found = {name: ... if name == "dim" and v == "..." else v for name, v in found.items()}
         for name, value in found.items():
             if not cls._parameters_read.get(name, serialization.is_flag)(value):
                 raise StateError(f"{cls._format} cannot have been made with {name}={serialization.shown(given[name])}")
@@ -360,6 +382,29 @@ def _lies(shape: tuple[int, ...], axis: axes.Axis | None) -> bool:
         return False
 
 
+def _dims_of(given: Any, shape: tuple[int, ...]) -> named_dims.Labels | None:
+    """The dimensions in a document: for each of the features' axes its name, and the labels along it or null."""
+    if given is None:
+        return None
+    pairs: list[Any] = (
+        given if isinstance(given, list) and all(isinstance(p, list) and len(p) == 2 for p in given) else [[0, 0]]
+    )
+    names = [name for name, _ in pairs]
+    whole = serialization.texts(names) and len(set(names)) == len(names) == len(shape)
+    if not whole or not all(_are_labels(labels, n) for (_, labels), n in zip(pairs, shape, strict=True)):
+        raise StateError(
+            "dims must be null, or a name for each axis of the features with its labels, one each, or null"
+        )
+    return dict(pairs)
+
+
+def _are_labels(labels: Any, n: int) -> bool:
+    if labels is None:
+        return True
+    listed = isinstance(labels, list) and len(labels) == n
+    return listed and all(isinstance(label, str | int | float) for label in labels)
+
+
 def _listed(names: Any) -> str:
     return "" if names is None else str(list(names))[:200]
 
@@ -368,4 +413,6 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON has it."""
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
+    if value is ...:
+        return "..."
     return value.item() if isinstance(value, np.generic) else value

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from gammabeta import axes
 from gammabeta.affine import Affine
 from gammabeta.backends import arrays
+from gammabeta.backends.named_dims import Dim
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
 from gammabeta.scalers.fitted_state import largest_count
@@ -29,20 +30,20 @@ class MinMaxScaler(Scaler):
         feature_range: (low, high), what the least and the greatest value seen go to.
         copy: as in `StandardScaler`.
         clip: keep what lies outside the values seen within `feature_range`.
-        axis: as in `StandardScaler`.
+        axis, dim: as in `StandardScaler`.
 
     Attributes:
         data_min_, data_max_, data_range_, scale_, min_: float64, of the features' shape.
         n_samples_seen_: how many rows.
-        n_features_in_, feature_names_in_: as scikit-learn's.
+        n_features_in_, feature_names_in_: as scikit-learn's; dims_in_: as in `StandardScaler`.
         extrema_: the `Extrema`, which add up.
         affine_: the `Affine` map of `transform`.
 
     Attributes may be set, and what is learned afterwards is added to `data_min_` and `data_max_` as they are.
 
-    What is not as in scikit-learn: tensors come back as tensors, frames as in `StandardScaler`; the attributes are
-    float64 for float32 data too, and so is the bound (10 eps) under which a range counts as constant; a feature that
-    was all NaN does not stay NaN when values come.
+    What is not as in scikit-learn: tensors come back as tensors, frames and DataArrays as in `StandardScaler`; the
+    attributes are float64 for float32 data too, and so is the bound (10 eps) under which a range counts as constant; a
+    feature that was all NaN does not stay NaN when values come.
 
     >>> scaler = MinMaxScaler().fit([[-1.0, 2.0], [0.0, 6.0], [1.0, 18.0]])
     >>> scaler.transform([[0.0, 10.0]])
@@ -60,11 +61,13 @@ class MinMaxScaler(Scaler):
         "copy": ["boolean"],
         "clip": ["boolean"],
         "axis": [Integral, tuple, None],
+        "dim": "no_validation",
     }
 
     _parameters_read: ClassVar[dict[str, Any]] = {
         "feature_range": serialization.is_range,
         "axis": serialization.is_axis,
+        "dim": serialization.is_dim,
     }
 
     extrema_: Extrema
@@ -81,11 +84,13 @@ class MinMaxScaler(Scaler):
         copy: bool = True,
         clip: bool = False,
         axis: axes.Axis | None = None,
+        dim: Dim | None = None,
     ) -> None:
         self.feature_range = feature_range
         self.copy = copy
         self.clip = clip
         self.axis = axis
+        self.dim = dim
 
     @classmethod
     def from_extrema(cls, extrema: Extrema, **parameters: Any) -> Self:

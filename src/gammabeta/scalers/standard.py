@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from gammabeta import axes
 from gammabeta.affine import Affine, standard_scale
 from gammabeta.backends import arrays
+from gammabeta.backends.named_dims import Dim
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
 from gammabeta.scalers.fitted_state import largest_count
@@ -50,16 +51,29 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         axis: the axes that are reduced, as in NumPy, for arrays of any number of dimensions: (0, 2, 3) for images
             (n, c, h, w) per channel, (0, 1) for sequences (n, t, f) per feature. None is scikit-learn's: the rows of a
             table, and anything but a table is an error.
+        max_value: what `transform` clips to, as scanpy's `pp.scale` does: to `max_value` from above and, with
+            `with_mean`, to `-max_value` from below. None clips nothing. `inverse_transform` does not find again what
+            was clipped.
+        dim: the dimensions that are reduced, by name, in the place of `axis`: "time", or ("lat", "lon"), as xarray's
+            methods have it, and `...` for all. X is then a DataArray.
 
     Attributes:
         mean_, var_, scale_: float64, of the features' shape; None where scikit-learn's are.
         n_samples_seen_: values seen of each feature, NaN left out; one number if they agree; float with weights.
         n_features_in_, feature_names_in_: as scikit-learn's.
+        dims_in_: of a DataArray, the names of the features' dimensions, in the order of the attributes' axes, and the
+            labels along each, None where it has none.
         moments_: the exact `Moments`, which add up and can be taken away.
         affine_: the `Affine` map of `transform`.
 
     Data frames become arrays, or what `set_output` asks for, as in scikit-learn; `set_output(transform="same")` gives
     back the same kind of frame, with its types, nulls, index and names.
+
+    xarray's DataArrays become DataArrays with the dimensions, coordinates, attributes and name of what was given; one
+    that Dask holds stays lazy. They are laid by the names of their dimensions, whatever their order, and must have the
+    labels of the fit along the features'. With `dim`, `transform` takes an array without the dimensions that were
+    reduced, too, and with others. AnnData, in memory, becomes AnnData with X scaled and all else kept, under
+    scikit-learn's rules for sparse X; its genes are the features, by `var_names`.
 
     Attributes may be set: `transform` goes by `mean_` and `scale_`, and as in scikit-learn what is learned afterwards
     is added to `mean_`, `var_` and `n_samples_seen_` as they are. `moments_` follows with the next rows.
@@ -89,9 +103,16 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         "with_std": ["boolean"],
         "ddof": [Interval(Real, 0, None, closed="left")],
         "axis": [Integral, tuple, None],
+        "dim": "no_validation",
+        "max_value": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    _parameters_read: ClassVar[dict[str, Any]] = {"ddof": serialization.is_ddof, "axis": serialization.is_axis}
+    _parameters_read: ClassVar[dict[str, Any]] = {
+        "ddof": serialization.is_ddof,
+        "axis": serialization.is_axis,
+        "dim": serialization.is_dim,
+        "max_value": serialization.is_bound,
+    }
 
     moments_: Moments
     mean_: Any
@@ -106,12 +127,16 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         with_std: bool = True,
         ddof: float = 0,
         axis: axes.Axis | None = None,
+        dim: Dim | None = None,
+        max_value: float | None = None,
     ) -> None:
         self.copy = copy
         self.with_mean = with_mean
         self.with_std = with_std
         self.ddof = ddof
         self.axis = axis
+        self.dim = dim
+        self.max_value = max_value
 
     @classmethod
     def from_moments(cls, moments: Moments, **parameters: Any) -> Self:
@@ -131,11 +156,13 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         Args:
             X: array-like, sparse matrix, data frame or tensor of (rows, features), or what `axis` says; any real type.
             y: not looked at.
-            sample_weight: (rows,), or with `axis` one for each place along the reduced axes; finite, not negative.
+            sample_weight: (rows,), or with `axis` one for each place along the reduced axes; finite, not negative. For
+                a DataArray a DataArray too, of some of its dimensions, broadcast by name.
 
         Raises:
             ValueError: scikit-learn's own: infinities, no rows, other features than before, a wrong shape.
-            DataError: columns of a frame that are not numeric, by name; wrong weights.
+            DataError: columns of a frame that are not numeric, by name; wrong weights; no such dimension.
+        KindError: X is a Dataset, or no DataArray where `dim` is set.
         """
         return self._fitted_anew(X, y, sample_weight)
 
@@ -164,7 +191,10 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         own = type(self)._parameter_constraints is StandardScaler._parameter_constraints
         switches = self.copy, self.with_mean, self.with_std
         usual = (
-            all(type(switch) is bool for switch in switches) and type(self.ddof) in (int, float) and self.axis is None
+            all(type(switch) is bool for switch in switches)
+            and type(self.ddof) in (int, float)
+            and self.axis is None
+            and self.max_value is None
         )
         if not (own and usual and 0 <= self.ddof < np.inf):
             super()._validate_params()
@@ -239,7 +269,17 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         if self.scale_ is not None:
             values = values if values.data.flags.writeable else values.copy()  # shared memory, as joblib's, is not
             inplace_column_scale(values, 1 / self.scale_ if forward else self.scale_)
+        if forward and self.max_value is not None:
+            values = values if values.data.flags.writeable else values.copy()
+            self._clipped(values.data)
         return values
+
+    def _clipped(self, image: Any) -> Any:
+        if self.max_value is None:
+            return image
+        low = -self.max_value if self.with_mean else None
+        into = {"out": image} if type(image) is np.ndarray else {}
+        return image.clip(low, self.max_value, **into)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

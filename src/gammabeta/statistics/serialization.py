@@ -141,10 +141,20 @@ def is_axis(value: Any) -> bool:
     return value is None or all(type(i) is int for i in (value if isinstance(value, tuple) else (value,)))
 
 
+def is_dim(value: Any) -> bool:
+    """Whether a value names dimensions: a text, several, all of them (`...`), or None."""
+    return value is None or value is ... or texts(value if isinstance(value, tuple) else (value,))
+
+
 def is_range(value: Any) -> bool:
     """Whether a value is the ends of a range: two finite numbers, the lower first."""
     ends = isinstance(value, tuple | list) and len(value) == 2 and all(map(real, value))
     return ends and float(value[0]) < float(value[1]) and all(isfinite(float(end)) for end in value)
+
+
+def is_bound(value: Any) -> bool:
+    """Whether a value can be what results are clipped to: a number above 0, or None."""
+    return value is None or (real(value) and value > 0)
 
 
 def is_ddof(value: Any) -> bool:

@@ -154,6 +154,18 @@ def same_features(parts: Sequence[Shaped]) -> None:
         raise DataError(f"statistics combine only over the same features, got shapes {sorted(shapes)}")
 
 
+def repeated_weights(weights: NDArray[Any], axis: axes.Axis, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Weights of as many axes as the data, of length 1 where they repeat, as `full_weights` takes them.
+
+    They stay small where they do not vary from feature to feature.
+    """
+    reduced_axes = axes.reduced(axis, len(shape))
+    if any(n != 1 for i, n in enumerate(weights.shape) if i not in reduced_axes):
+        return np.broadcast_to(weights, shape)
+    along = weights.reshape([weights.shape[i] for i in reduced_axes])
+    return np.broadcast_to(along, [shape[i] for i in reduced_axes])
+
+
 def full_weights(
     weights: ArrayLike, axis: axes.Axis, shape: tuple[int, ...], present: NDArray[np.bool_] | None = None
 ) -> Floats:

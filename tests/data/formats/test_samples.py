@@ -1,5 +1,8 @@
 """Samples and batches: each is read as what it is, and what could be either is refused."""
 
+import io
+import tarfile
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -164,3 +167,46 @@ def test_webdataset():
     assert data.moments(batches(items, select="state", samples=True)) == Moments.of(STATES)
     with pytest.raises(KindError, match="gives samples or batches"):
         data.moments(batches(items, select="state"))
+
+
+@pytest.fixture
+def tar_shard(tmp_path):
+    """A tar file with an array and a number for each sample, as WebDataset's writers lay them."""
+    with tarfile.open(tmp_path / "images.tar", "w") as shard:
+        for number, image in enumerate(IMAGES):
+            place = tmp_path / f"{number:03}.npy"
+            np.save(place, image)
+            shard.add(place, place.name)
+            label = tmp_path / f"{number:03}.cls"
+            label.write_text(str(number))
+            shard.add(label, label.name)
+    return tmp_path / "images.tar"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # WebDataset does not close the file
+def test_a_tar_shard_by_webdataset(tar_shard):
+    webdataset = pytest.importorskip("webdataset", reason="WebDataset is one of many that read tar shards")
+    shards = webdataset.WebDataset(str(tar_shard), shardshuffle=False, empty_check=False).decode()
+    found = data.moments(batches(shards, select="npy", samples=True), axis=(1, 2))
+    assert found == Moments.of(IMAGES, axis=(0, 2, 3))
+
+
+def test_a_tar_shard_by_python(tar_shard):
+    def samples():
+        with tarfile.open(tar_shard) as shard:
+            for member in shard:
+                if member.name.endswith(".npy"):
+                    yield np.load(io.BytesIO(shard.extractfile(member).read()))
+
+    assert data.moments(batches(samples(), samples=True), axis=(1, 2)) == Moments.of(IMAGES, axis=(0, 2, 3))
+
+
+def test_records_of_tensorflow(tmp_path):
+    place = str(tmp_path / "images.tfrecord")
+    with tf.io.TFRecordWriter(place) as writer:
+        for image in IMAGES:
+            writer.write(tf.io.serialize_tensor(image).numpy())
+    records = tf.data.TFRecordDataset(place).map(lambda record: tf.io.parse_tensor(record, tf.uint8))
+    assert data.moments(batches(records, samples=True), axis=(1, 2)) == Moments.of(IMAGES, axis=(0, 2, 3))
+    batched = records.map(lambda image: tf.ensure_shape(image, IMAGES.shape[1:])).batch(2)
+    assert data.moments(batched, axis=(0, 2, 3)) == Moments.of(IMAGES, axis=(0, 2, 3))

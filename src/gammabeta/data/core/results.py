@@ -1,10 +1,35 @@
-"""What the verbs return once something is written: `Written`, `Files` and `Updated`."""
+"""What the verbs return of several things: `Variables`; and of what is written: `Written`, `Files` and `Updated`."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from gammabeta.data.core.source import Column
 from gammabeta.data.core.statistics import Ranges, Statistics
+from gammabeta.statistics import Extrema, Moments
+
+S = TypeVar("S", Moments, Extrema)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Variables(Mapping[str, S], Generic[S]):
+    """The statistics of several variables, by name: a mapping. `left_out` names the others, each with the reason."""
+
+    statistics: dict[str, S]
+    left_out: tuple[Column, ...] = ()
+
+    def __getitem__(self, name: str) -> S:
+        return self.statistics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.statistics)
+
+    def __len__(self) -> int:
+        return len(self.statistics)
+
+    def __repr__(self) -> str:
+        return f"Variables({self.statistics!r}, left_out={self.left_out!r})"
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,15 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array
 
 import gammabeta.scalers as core
-from gammabeta import axes
 from gammabeta.affine import Affine
 from gammabeta.backends import dataframes as frames
 from gammabeta.data.dask import arrays
 from gammabeta.data.dask import dataframes as partitions
-from gammabeta.data.dask.reduction import Part, together
+from gammabeta.data.dask.reduction import Part
 from gammabeta.data.dask.statistics import is_array, is_frame
-from gammabeta.errors import DataError, KindError
+from gammabeta.errors import DataError
 from gammabeta.scalers.base import Scaler
 
 
@@ -22,26 +20,10 @@ class _OnDask(Scaler):
 
     def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         if is_array(X):
-            return self._seen(self._array_part(X, sample_weight), X.dtype)
+            return arrays.fit_statistic(self, X, sample_weight)
         if is_frame(X):
-            return self._seen(self._frame_part(X, sample_weight), np.dtype(np.float64))
+            return arrays.checked_part(self, self._frame_part(X, sample_weight), np.dtype(np.float64))
         return super()._fit_statistic(X, sample_weight, sparse_formats)
-
-    def _seen(self, part: Part, dtype: np.dtype[Any]) -> tuple[Any, int]:
-        """A part's statistic and its number of rows. Raises if there are none, or an infinity."""
-        (statistic,) = part.statistics
-        if not part.rows:
-            check_array(np.empty((0, *statistic.shape)), estimator=self, input_name="X", allow_nd=True)  # says so
-        return self._finite(statistic, dtype), part.rows
-
-    def _array_part(self, X: Any, weights: Any) -> Part:
-        axis = self.axis or 0
-        arrays.check(X, axis)
-        template = self._values(arrays.template(X, axis))
-        self._check_features(template, template, not hasattr(self, "n_samples_seen_"))
-        if weights is not None and axes.reduced(axis, X.ndim) != (0,):
-            raise DataError(f"sample_weight of a Dask array is one for each row: axis must be 0, got {axis}")
-        return together(arrays.total(X, axis, (self._statistic_type,), weights).compute(), axis)
 
     def _frame_part(self, X: Any, weights: Any) -> Part:
         self._refuse_axis()
@@ -51,15 +33,11 @@ class _OnDask(Scaler):
         return part
 
     def _applied(self, X: Any, affine: Affine, *, copy: bool, forward: bool) -> Any:
-        if not (is_array(X) or is_frame(X)):
-            return super()._applied(X, affine, copy=copy, forward=forward)
-        if self._output() not in ("default", "same"):
-            raise KindError("a Dask collection comes back as one: set_output must be left alone, or compute X first")
         if is_array(X):
-            axis = self.axis or 0
-            arrays.check(X, axis)
-            like = super()._applied(arrays.template(X, axis), affine, copy=True, forward=forward)
-            return arrays.image(X, self, affine, forward, like.dtype)
+            return arrays.applied(self, X, affine, copy=copy, forward=forward)
+        if not is_frame(X):
+            return super()._applied(X, affine, copy=copy, forward=forward)
+        arrays.refuse_output(self)
         self._refuse_axis()
         of_frames: Any = self._now().set_output(transform="same")
         meta = super(_OnDask, of_frames)._applied(X._meta_nonempty, affine, copy=True, forward=forward).iloc[:0]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import unquote
 
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
+from gammabeta.data.formats.iceberg import iceberg_files, is_iceberg, is_metadata, is_table
 from gammabeta.data.formats.images import holds_images
 from gammabeta.data.formats.lake import delta_files, is_delta, refuse_tables_within
 from gammabeta.data.formats.zarr import is_store
@@ -63,14 +64,14 @@ def is_data_set(where: Any) -> TypeGuard[Where]:
 
     A name that is a file's is no pattern, whatever is in it; a folder may also be one of images, or a Zarr store.
     """
-    if isinstance(where, DataSet):
+    if isinstance(where, DataSet) or is_table(where):
         return True
     if isinstance(where, list | tuple):
         return all(isinstance(path, str | PurePath) for path in where)
     if not isinstance(where, str | Path):
         return False
     path = located(where)
-    return isinstance(path, Path) and (_is_folder_of_files(path) or _is_pattern(path))
+    return isinstance(path, Path) and (_is_folder_of_files(path) or _is_pattern(path) or is_metadata(path))
 
 
 def _is_folder_of_files(path: Path) -> bool:
@@ -86,7 +87,8 @@ def data_set(where: Where, read: ReadOptions | None = None) -> DataSet:
 
     Files and folders whose names begin with "." or "_" are left out below the root, as Arrow's and Spark's are; in a
     folder or pattern, those too whose extension is not one of data. Hive partitions are read off the folders' names. Of
-    a Delta table's folder those files are taken that its log says are the table's now.
+    a Delta table's folder those files are taken that its log says are the table's now, of an Iceberg table those of the
+    state that is passed: the table, by pyiceberg, or a `metadata/….metadata.json`.
     read: how the files are read; if it names a format, files whose extension is unknown are of that format.
 
     Raises:
@@ -104,6 +106,8 @@ def data_set(where: Where, read: ReadOptions | None = None) -> DataSet:
     if isinstance(where, DataSet):
         return where if read is None else replace(where, read=read)
     options = read or PLAIN
+    if is_table(where) or (isinstance(where, str | PurePath) and _is_iceberg(Path(where))):
+        return _iceberg(where, options)
     if not isinstance(where, str | PurePath):
         return _listed(where, options)
     if _is_pattern(where):
@@ -147,6 +151,20 @@ def _delta(root: Path, read: ReadOptions) -> DataSet:
     if not names:
         raise FileError(f"at least one data file is needed, the Delta table {str(root)!r} has none now")
     return _of_one_format(str(root), root, [_part(root / name, name) for name in names], (), read)
+
+
+def _is_iceberg(path: Path) -> bool:
+    return is_metadata(path) or (path.is_dir() and is_iceberg(path))
+
+
+def _iceberg(where: Any, read: ReadOptions) -> DataSet:
+    """The files of a state of an Iceberg table."""
+    root, paths = iceberg_files(where)
+    if not paths:
+        raise FileError(f"at least one data file is needed, the Iceberg table {str(root)!r} has none now")
+    root = root if all(root in path.parents for path in paths) else Path(os.path.commonpath([p.parent for p in paths]))
+    parts = [_part(path, path.relative_to(root).as_posix()) for path in sorted(paths)]
+    return _of_one_format(str(root), root, parts, (), read)
 
 
 def _fixed(pattern: Path) -> Path:

@@ -45,7 +45,7 @@ def each(
     progress: ProgressFn = ignore_progress,
 ) -> Iterator[Outcome]:
     """Each file with its statistics, or the error that it cannot be read, in the order in which they end."""
-    sizes = [_size(part) for part in parts]
+    sizes = [size_of(part) for part in parts]
     size = sum(sizes)
 
     def read_file(part: Part, report_progress: ItemProgressFn) -> FileStatistics | FileError:
@@ -57,7 +57,8 @@ def each(
     yield from map_concurrently(read_file, parts, sizes, AT_ONCE, lambda done: progress(done, size))
 
 
-def _size(part: Part) -> int:
+def size_of(part: Part) -> int:
+    """The size of a file in bytes; 0 where it cannot be asked."""
     try:
         return part.path.stat().st_size
     except OSError:  # it is said where the file is read

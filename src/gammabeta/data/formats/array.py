@@ -128,6 +128,10 @@ class ArraySource(Source):
             other.__dict__.pop(name, None)
         return other
 
+    def weights_of(self, part: Part) -> NDArray[Any] | None:
+        """How much each value of a part counts, as `Moments.of` takes it; None where each counts once."""
+        return None
+
     @property
     def feature_axes(self) -> tuple[int, ...]:
         """The axes that hold the features."""

@@ -34,11 +34,6 @@ def is_sparse(x: Any) -> bool:
     return type(x).__module__.startswith("scipy.sparse") and hasattr(x, "tocsr")
 
 
-def is_ann_data(x: Any) -> bool:
-    """Whether x is AnnData, whose matrix is `x.X`."""
-    return _is(x, "anndata", "AnnData")
-
-
 def array_like(x: Any, path: Place | None = None, *, decode: bool = True) -> "ArrayLikeSource":
     """The source of an array-like or a sparse matrix. decode: whether attributes of its own (`x.attrs`) are heard.
 

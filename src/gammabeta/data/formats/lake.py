@@ -1,13 +1,15 @@
 """Tables of lakehouses: Delta, Iceberg and Hudi keep a log of which Parquet files in a folder are the table's.
 
 A folder of such a table also holds files that were deleted or replaced, so that its Parquet files together are not the
-table. Delta's log is read with `deltalake`; for the others their own libraries give what can be measured.
+table. Delta's log is read with `deltalake`, Iceberg's metadata in `iceberg`; Hudi's own library gives what can be
+measured.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gammabeta.data.formats.iceberg import is_iceberg
 from gammabeta.data.io.paths import reason
 from gammabeta.errors import DataError, FileError, KindError
 
@@ -65,13 +67,13 @@ def _unlike(folder: Path, why: str) -> KindError:
 
 
 def refuse_tables_within(root: Path, files: Iterable[Path]) -> None:
-    """Refuse files that lie in the folder of a lakehouse's table, at or below `root`.
+    """Refuse files that lie in the folder of a lakehouse's table, at or below `root`, or one that `root` lies in.
 
     Raises:
         DataError: with what to do.
     """
     folders = {folder for file in files for folder in file.parents if folder == root or root in folder.parents}
-    for folder in sorted(folders):
+    for folder in sorted(folders | set(root.absolute().parents)):
         kind, way = _kind(folder)
         if kind:
             raise DataError(
@@ -84,8 +86,8 @@ def _kind(folder: Path) -> tuple[str, str]:
     """What table a folder holds, and how it can be measured; "" for none."""
     if is_delta(folder):
         return "a Delta table", "name that folder by itself"
-    if any((folder / "metadata").glob("*.metadata.json")):
-        way = "pass what pyiceberg gives: StaticTable.from_metadata(…).scan().to_arrow_batch_reader()"
+    if is_iceberg(folder):
+        way = "pass the table, catalog.load_table(…), or StaticTable.from_metadata(…).scan().to_arrow_batch_reader()"
         return "an Iceberg table", way
     if (folder / ".hoodie").is_dir():
         return "a Hudi table", "pass the files of one snapshot as a list, or a query's record batches"

@@ -8,11 +8,13 @@ import pyarrow as pa
 
 from gammabeta.axes import Axis
 from gammabeta.backends import masked
+from gammabeta.backends.ann_data import is_ann_data
+from gammabeta.backends.named_dims import Dim, is_data_array, is_dataset, is_tree, reduced_axes
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.sink import Sink
 from gammabeta.data.core.source import Source
 from gammabeta.data.formats.array import ArraySource, as_array, is_array
-from gammabeta.data.formats.array_like import array_like, is_ann_data, is_array_like, is_sparse, refuse_group
+from gammabeta.data.formats.array_like import array_like, is_array_like, is_sparse, refuse_group
 from gammabeta.data.formats.csv import CsvSink, CsvSource
 from gammabeta.data.formats.flat import FlatSource, flat
 from gammabeta.data.formats.geotiff import geotiff, is_geotiff
@@ -27,8 +29,8 @@ from gammabeta.data.formats.record_batches import table_of
 from gammabeta.data.formats.samples import is_map_style
 from gammabeta.data.formats.sliced_array import GridSource
 from gammabeta.data.formats.table import TableSource
-from gammabeta.data.formats.xarray import DataArraySource, Dim, is_data_array, is_dataset, one_array, reduced_axes
-from gammabeta.data.formats.zarr import is_store, is_zarr, zarr, zarr_at
+from gammabeta.data.formats.xarray import DataArraySource, one_array
+from gammabeta.data.formats.zarr import is_store, is_zarr, within_store, zarr, zarr_at
 from gammabeta.data.io.paths import KNOWN, existing, kind_of, state_of
 from gammabeta.data.io.remote import Place, Remote, located
 from gammabeta.errors import DataError, FileError, KindError
@@ -37,14 +39,19 @@ Data: TypeAlias = Any  # whatever `open_source` knows: a type for each would nee
 
 
 def open_source(
-    source: Data, axis: Axis | None = None, dim: Dim | None = None, read: ReadOptions | None = None
+    source: Data,
+    axis: Axis | None = None,
+    dim: Dim | None = None,
+    read: ReadOptions | None = None,
+    weights: Any = None,
 ) -> Source:
     """The source for data of any kind.
 
-    axis: the axes of an array that are reduced; dim: a DataArray's, by name; read: how a file is read.
+    axis: the axes of an array that are reduced; dim: a DataArray's, by name; read: how a file is read; weights:
+    of a DataArray, by name.
 
     Raises:
-        DataError: there are an axis and a dimension, or no such dimension.
+        DataError: there are an axis and a dimension, or no such dimension; weights that do not go with the array.
         FileError: there is no such file, its extension is not known, or it is not what it says.
         KindError: it is no kind of data that is known, there is an axis and no array, or options of CSV and no CSV.
     """
@@ -57,6 +64,10 @@ def open_source(
         found.read = read
     if read is not None and not isinstance(found, CsvSource) and read.of_csv():
         raise KindError(f"{', '.join(read.of_csv())} go with CSV files, {str(found.path)!r} is none; leave them out")
+    if weights is not None:
+        if not isinstance(found, DataArraySource):
+            raise KindError(f"weights go with an xarray DataArray or Dataset, got {type(source).__name__}")
+        found = found.weighted(weights)
     if dim is not None:
         if axis is not None or not isinstance(found, DataArraySource):
             got = (
@@ -101,6 +112,8 @@ def _source_of(source: Any, read: ReadOptions) -> Source:
         return DataArraySource(masked.read(source))
     if is_dataset(source):
         return DataArraySource(masked.read(one_array(source)))
+    if is_tree(source):
+        raise KindError("data must be of one node of a DataTree, got the tree; pass tree[name].to_dataset()")
     if is_zarr(source):
         return zarr(source)
     found = table_of(_as_arrow(source))
@@ -126,6 +139,7 @@ def _as_arrow(x: Any) -> Any:
 
 
 def _source_at(path: Place, read: ReadOptions) -> Source:
+    path = within_store(path)
     if is_store(path):
         return zarr_at(path)
     if is_hdf5(path):

@@ -4,29 +4,22 @@ xarray has decoded what the attributes of its variables say. A DataArray that Da
 """
 
 import sys
-from collections.abc import Hashable, Iterable
+from copy import copy
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gammabeta.backends import masked, named_dims
+from gammabeta.backends.named_dims import Dim, is_data_array, reduced_axes
+from gammabeta.data.core.results import Variables
+from gammabeta.data.core.source import Column
+from gammabeta.data.formats.array import Part
 from gammabeta.data.formats.array_like import ArrayLikeSource
 from gammabeta.errors import DataError, KindError
-from gammabeta.statistics import Extrema, Moments
-
-Dim: TypeAlias = Hashable | Iterable[Hashable]
-
-
-def is_data_array(x: Any) -> bool:
-    """Whether x is an xarray DataArray or Variable."""
-    module = sys.modules.get("xarray")
-    return module is not None and isinstance(x, (module.DataArray, module.Variable))
-
-
-def is_dataset(x: Any) -> bool:
-    """Whether x is an xarray Dataset."""
-    module = sys.modules.get("xarray")
-    return module is not None and isinstance(x, module.Dataset)
+from gammabeta.statistics import Moments
+from gammabeta.statistics.validation import repeated_weights
 
 
 class DataArraySource(ArrayLikeSource):
@@ -36,7 +29,26 @@ class DataArraySource(ArrayLikeSource):
         self.dims = tuple(array.dims)
         name = getattr(array, "name", None)
         values = array.variable if hasattr(array, "variable") else array
+        self._labelled = array
+        self._weights: NDArray[Any] | None = None
         super().__init__(_Values(values), Path(type(array).__name__ if name is None else str(name)), None)
+
+    def weighted(self, weights: Any) -> Self:
+        """The same array, with weights: a DataArray of some of its dimensions, which is computed here.
+
+        Raises: as `named_dims.broadcast_like`.
+        """
+        other = copy(self)
+        other._weights = np.asarray(named_dims.broadcast_like(weights, self._labelled))
+        return other
+
+    def weights_of(self, part: Part) -> NDArray[Any] | None:
+        """The weights of a part's values."""
+        if self._weights is None:
+            return None
+        box = zip(part.start, part.values.shape, self._weights.shape, strict=True)
+        own = self._weights[tuple(slice(at, at + n) if length != 1 else slice(None) for at, n, length in box)]
+        return repeated_weights(own, self.axis, part.values.shape)
 
 
 class _Values:
@@ -52,21 +64,6 @@ class _Values:
         return self._variable[at].values
 
 
-def reduced_axes(array: Any, dim: Dim) -> tuple[int, ...]:
-    """The axes of some dimensions, by their names.
-
-    Raises:
-        DataError: there is no such dimension.
-    """
-    names: tuple[Any, ...] = tuple(dim) if isinstance(dim, Iterable) and not isinstance(dim, str) else (dim,)
-    if names == (...,):
-        return tuple(range(len(array.dims)))
-    absent = [name for name in names if name not in array.dims]
-    if absent:
-        raise DataError(f"dim must name dimensions of the array, {tuple(array.dims)}, got {absent[0]!r}")
-    return tuple(sorted(array.dims.index(name) for name in names))
-
-
 def one_array(x: Any) -> Any:
     """The only numeric variable of a Dataset.
 
@@ -80,12 +77,66 @@ def one_array(x: Any) -> Any:
     return x[names[0]]
 
 
-def to_xarray(statistic: Moments | Extrema, array: Any, dim: Dim | None = None) -> Any:
+def variables_of(
+    dataset: Any, dim: Dim | None, weights: Any = None
+) -> tuple[dict[str, DataArraySource], tuple[Column, ...]]:
+    """The variables of a Dataset that can be measured, each over those of the dimensions that it has; and the others.
+
+    dim: the dimensions that are reduced; without it the first, which must be the same of all. weights: a DataArray.
+
+    Raises:
+        DataError: there is no such dimension, the variables' first ones differ, or none can be measured.
+    """
+    numeric = {name: variable for name, variable in dataset.data_vars.items() if not _unfit(variable)}
+    if dim is None:
+        first = {variable.dims[0]: name for name, variable in numeric.items()}
+        if len(first) > 1:
+            shown = ", ".join(f"{dim!r} of {name!r}" for dim, name in first.items())
+            raise DataError(
+                f"without dim the first dimension is reduced, which must be the same of all: {shown}; say dim"
+            )
+        dim = tuple(first)
+    names = tuple(dataset.dims) if (names := named_dims.names_of(dim)) == (...,) else names
+    absent = [name for name in names if name not in dataset.dims]
+    if absent:
+        raise DataError(f"dim must name dimensions of the Dataset, {tuple(dataset.dims)}, got {absent[0]!r}")
+    found: dict[str, DataArraySource] = {}
+    left_out: list[Column] = []
+    for name, variable in dataset.data_vars.items():
+        why = _unfit(variable) or _lacks(variable, names, weights)
+        if why:
+            left_out.append(Column(str(name), str(variable.dtype), why))
+            continue
+        source = DataArraySource(masked.read(variable))
+        source = source if weights is None else source.weighted(weights)
+        found[str(name)] = source.over(named_dims.reduced_axes(variable, [d for d in names if d in variable.dims]))
+    if not found:
+        shown = "; ".join(f"{column.name!r}: {column.skip_reason}" for column in left_out) or "it has none"
+        raise DataError(f"one variable at least must be fit to be measured, in this Dataset none is: {shown}")
+    return found, tuple(left_out)
+
+
+def _unfit(variable: Any) -> str:
+    """Why a variable cannot be measured; "" if it can."""
+    if variable.dtype.kind not in "iuf":
+        return "not numeric"
+    return "" if variable.dims else "a single number"
+
+
+def _lacks(variable: Any, dims: tuple[Any, ...], weights: Any) -> str:
+    if not any(name in variable.dims for name in dims):
+        return f"lacks the dimension {', '.join(map(repr, dims))}"
+    absent = [name for name in getattr(weights, "dims", ()) if name not in variable.dims]
+    return f"lacks the weights' dimension {absent[0]!r}" if absent else ""
+
+
+def to_xarray(statistic: Any, array: Any, dim: Dim | None = None) -> Any:
     """The numbers of a statistic as an xarray Dataset, labelled by the dimensions that are left and their coordinates.
 
     Args:
         statistic: `moments(array, dim=dim)` or `extrema(array, dim=dim)`.
-        array: the DataArray that it is of.
+        array: the DataArray that it is of; or the Dataset. The variables have its names then, and the numbers of each
+            lie along a new dimension, `statistic`: `.sel(statistic="mean")`.
         dim: the dimensions that were reduced; the first without it.
 
     Raises:
@@ -97,6 +148,8 @@ def to_xarray(statistic: Moments | Extrema, array: Any, dim: Dim | None = None) 
     >>> float(to_xarray(Moments.of(t.values), t, dim="time")["mean"].sel(place="b"))
     20.0
     """
+    if isinstance(statistic, Variables) and named_dims.is_dataset(array):
+        return _of_dataset(statistic, array, dim)
     if not is_data_array(array):
         raise KindError(f"array must be a DataArray, whose dimensions have names, got {type(array).__name__}")
     axes = (0,) if dim is None else reduced_axes(array, dim)
@@ -112,3 +165,14 @@ def to_xarray(statistic: Moments | Extrema, array: Any, dim: Dim | None = None) 
     names = ("count", "mean", "var", "std") if isinstance(statistic, Moments) else ("count", "min", "max")
     values = {name: (left, np.array(getattr(statistic, name))) for name in names}
     return sys.modules["xarray"].Dataset(values, coords=coordinates)
+
+
+def _of_dataset(found: Variables[Any], dataset: Any, dim: Dim | None) -> Any:
+    module = sys.modules["xarray"]
+    names = None if dim is None else named_dims.names_of(dim)
+    whole = {}
+    for name, statistic in found.items():
+        variable = dataset[name]
+        own = names if names is None or names == (...,) else [each for each in names if each in variable.dims]
+        whole[name] = to_xarray(statistic, variable, own).to_dataarray("statistic")
+    return module.Dataset(whole)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gammabeta.data.core.source import Column
 from gammabeta.data.formats.array import dtype_of
 from gammabeta.data.formats.cf import decoding
 from gammabeta.data.formats.sliced_array import GridSource, corners
-from gammabeta.data.formats.zarr_metadata import MARKS, check, check_place
+from gammabeta.data.formats.zarr_metadata import MARKS, arrays_within, check, check_place, is_group, unfit
 from gammabeta.data.io.paths import reason
 from gammabeta.data.io.remote import Place, Remote, located
 from gammabeta.errors import DataError, FileError, GammabetaError, KindError
@@ -35,7 +36,7 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise",
     """A Zarr array, by its folder, its address or itself, to be measured or scanned chunk by chunk.
 
     Args:
-        store: where it is, perhaps within a group: "store.zarr/temperature"; or a `zarr.Array`.
+        store: where it is, perhaps within a group: "store.zarr::/temperature"; or a `zarr.Array`.
         missing_chunks: Zarr writes no chunk that holds nothing but the fill value, and a copy that broke off lacks
             chunks too: nothing tells one from the other. "raise" refuses chunks that are not in the store, unless the
             fill value is NaN, which is left out anyway; "fill" counts them as the fill value.
@@ -61,7 +62,7 @@ def zarr(store: "str | Path | Array[Any]", *, missing_chunks: Missing = "raise",
         return ZarrSource(store, _name(store), fill, decode)
     if not isinstance(store, str | Path):
         raise KindError(f"a Zarr array is needed, or the place of one, got {type(store).__name__}")
-    return zarr_at(located(store), fill, decode)
+    return zarr_at(within_store(located(store)), fill, decode)
 
 
 def zarr_at(path: Place, fill: bool = False, decode: bool = True) -> "ZarrSource":
@@ -80,6 +81,50 @@ def is_store(path: Place) -> bool:
     if isinstance(path, Remote):
         return any(part.endswith(".zarr") for part in path.parts)
     return path.name.endswith((".zarr", ".zarr.zip")) or any((path / mark).is_file() for mark in MARKS)
+
+
+def within_store(path: Place) -> Place:
+    """A place "store.zarr::/group/name" as the folder of that array; others as they are."""
+    store, found, name = str(path).partition("::")
+    if not found or isinstance(path, Remote) or not is_store(Path(store)):
+        return path
+    return Path(store) / name.strip("/")
+
+
+def group_of(x: Any) -> Path | None:
+    """The folder of a Zarr group, given by its place or as an open group; None if x is none, or is elsewhere."""
+    kind = getattr(sys.modules.get("zarr"), "Group", None)
+    if kind is not None and isinstance(x, kind):
+        place: Any = _name(x)
+    elif isinstance(x, str | Path):
+        place = within_store(located(x))
+    else:
+        return None
+    if not (isinstance(place, Path) and place.is_dir() and is_store(place)):
+        return None
+    with _reading(place):
+        return place if is_group(place) else None
+
+
+def sources_of_group(group: Path) -> tuple[dict[str, "ZarrSource"], tuple[Column, ...]]:
+    """Each array of real numbers in a group and the groups in it, by name; and the others, with the reason.
+
+    Raises:
+        FileError, DataError: an array that cannot be read; or there is none to measure.
+    """
+    with _reading(group):
+        arrays = dict(arrays_within(group))
+    reasons = {name: unfit(name, found) for name, found in arrays.items()}
+    left_out = tuple(
+        Column(name, str(found.get("data_type", found.get("dtype"))), reasons[name])
+        for name, found in arrays.items()
+        if reasons[name]
+    )
+    sources = {name: zarr_at(group / name) for name in arrays if not reasons[name]}
+    if not sources:
+        shown = "; ".join(f"{column.name!r}: {column.skip_reason}" for column in left_out) or "there are none"
+        raise DataError(f"a group must hold an array to measure, {str(group)!r} does not: {shown}")
+    return sources, left_out
 
 
 def array_at(path: Place) -> Any:

@@ -6,6 +6,7 @@ numbers alone are read, by codecs that make numbers of bytes.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
@@ -33,6 +34,8 @@ CODECS = frozenset(
 _LISTS = ("filters", "compressor", "codecs", "index_codecs")  # a text in these may be a codec's name
 _SHAPES = ("chunks", "chunk_grid")
 _TYPES = ("dtype", "data_type", "astype", "encode_dtype", "decode_dtype")
+
+_REAL = re.compile(r"[<>|=]?[iuf]\d{1,2}|(u?int|b?float)\d{1,3}")
 
 METADATA_BYTES = 16 << 20
 CHUNK_BYTES = 512 << 20  # while a chunk is decoded there are several copies of it; Blosc's own limit is four times this
@@ -195,6 +198,42 @@ def _arrays(group: Path) -> Iterator[str]:
             if isinstance(shape, list):
                 yield f"{member.name!r} {_short(tuple(shape))}"
                 break
+
+
+def is_group(path: Path) -> bool:
+    """Whether a folder is a Zarr group, by what is in it."""
+    if (path / ".zgroup").is_file():
+        return True
+    text = _text(path, None, "zarr.json") if path.suffix != ".zip" else None
+    return text is not None and _document(text).get("node_type") == "group"
+
+
+def arrays_within(group: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The name of each array in a group and the groups in it, with "/" between, and its metadata; Zarr opens none."""
+    for folder, inner, files in os.walk(group):
+        inner.sort()
+        found = _document(_text(Path(folder), None, mark) or b"{}") if (mark := _mark(files)) else {}
+        if isinstance(found.get("shape"), list):
+            inner.clear()  # of chunks
+            attributes = _text(Path(folder), None, ".zattrs") if mark == ".zarray" else None
+            found = found if attributes is None else {**found, "attributes": _document(attributes)}
+            yield Path(folder).relative_to(group).as_posix(), found
+
+
+def _mark(files: Sequence[str]) -> str | None:
+    return next((mark for mark in ("zarr.json", ".zarray") if mark in files), None)
+
+
+def unfit(name: str, found: Mapping[str, Any]) -> str:
+    """Why an array of a group is not one to measure, by its metadata; "" if it is."""
+    kind = found.get("data_type", found.get("dtype"))
+    if not (isinstance(kind, str) and _REAL.fullmatch(kind)):
+        return "not numeric"
+    if not found["shape"]:
+        return "a single number"
+    attributes = found.get("attributes")
+    dims = found.get("dimension_names") or (attributes or {}).get("_ARRAY_DIMENSIONS")
+    return "a coordinate" if dims == [name.rpartition("/")[2]] else ""
 
 
 def _short(value: Any) -> str:

@@ -65,7 +65,7 @@ def _of_part(source: ArraySource, part: Part) -> tuple[int, Moments, Extrema]:
     values = part.values
     if values.dtype.kind in "iu" and values.dtype.itemsize < 4:
         values = values.astype(np.float32)  # exact, and three times as fast
-    moments = Moments.of(values, source.axis)
+    moments = Moments.of(values, source.axis, weights=source.weights_of(part))
     if moments.infinities.any():
         _refuse_infinity(source, part)
     rows = prod(values.shape[i] for i in source.axis)
