@@ -310,7 +310,6 @@ def stats(**changes: Any) -> str:
                 [0, 1, 2],
                 "01",
                 {"0": 1, "1": 2},
-                [-1e308, 1e308],
                 [0, 10**400],
             )
         ),
@@ -360,7 +359,7 @@ MINMAX = {"feature_range": [0, 1], "copy": True, "clip": False, "axis": None, "d
                 {"parameters": MINMAX | {"feature_range": ends}},
                 "cannot have been made with feature_range=",
             )
-            for ends in ([1], [None, 1], [1, 1], [1, 0], ["0", "1"], [False, True], None, [-1e308, 1e308], [0, 10**400])
+            for ends in ([1], [None, 1], [1, 1], [1, 0], ["0", "1"], [False, True], None, [0, 10**400])
         ),
         *(
             (StandardScaler, {"parameters": STANDARD | {"ddof": ddof}}, "cannot have been made with ddof=")
