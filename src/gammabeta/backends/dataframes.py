@@ -24,6 +24,7 @@ Placed = tuple[int, nw.Series[Any]]  # a column and its place in the frame
 BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
 WHOLE = 2**22  # elements of a frame of one type to copy at once: pandas takes 10 µs to find a column, polars 1
 ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
+_OF_ANYTHING = (nw.String, nw.Object, nw.Unknown, nw.Categorical, nw.Enum)  # numbers too
 _PLAIN = ("Float32", "Float64", "Int32", "Int64")
 
 
@@ -152,23 +153,33 @@ def _type(series: nw.Series[Any]) -> Any:
 
 
 def _is_odd(series: nw.Series[Any]) -> bool:
-    """Whether a column is not numeric. Objects and categories are if they are of numbers, as for scikit-learn."""
+    """Whether a column is not numeric. Text, objects and categories are if they are of numbers, as for scikit-learn."""
     if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         return False
-    if series.dtype not in (nw.Object, nw.Unknown, nw.Categorical, nw.Enum):
+    if series.dtype not in _OF_ANYTHING:
         return bool(series.null_count() < len(series))
-    values = series.to_numpy()
-    if values.dtype.kind in "biuf":
-        return False
     try:
-        values.astype(np.float64)
+        _spelled(series)
     except (TypeError, ValueError):
         return True
-    return values.dtype.kind != "O" or any(isinstance(value, str) for value in values)
+    return False
+
+
+def _spelled(series: nw.Series[Any]) -> Array:
+    """The numbers that text, objects or categories are, float64, as Python's `float` reads them; NaN for nulls."""
+    values = series.to_numpy()
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    values, nulls = values.astype(object), series.is_null().to_numpy()
+    values[nulls] = np.nan
+    numbers: Array = values.astype(np.float64)
+    return numbers
 
 
 def _values(series: nw.Series[Any]) -> Array:
     """A column's numbers, NaN for nulls; float64 where NumPy has no type for them."""
+    if series.dtype in _OF_ANYTHING:
+        return _spelled(series)
     values = series.to_numpy()
     if values.dtype.kind == "f" and not series.dtype.is_float():
         return values.astype(np.float64)  # polars makes float32 of small integers with nulls
