@@ -46,12 +46,33 @@ def test_it_is_rounded_once():
     assert (pooled.mean, pooled.var) == (float(mean), float(var)) and pooled.mean.shape == ()
 
 
+@pytest.mark.parametrize("convention", [gb.TORCH, gb.KERAS])
+def test_it_is_the_sum_of_moments(convention):
+    random, ddof, counts = np.random.default_rng(2), int(convention.unbiased), [2**53, 7, 1]
+    states = [
+        BatchNormState(random.normal(size=4), None, random.normal(1e6, 1, 4), random.uniform(0, 2, 4), k, convention)
+        for k in range(3)
+    ]
+    pooled = BatchNormState.pooled(states, counts)
+    for i in range(4):
+        parts = [(n, Fraction(s.mean[i]), Fraction(s.var[i])) for n, s in zip(counts, states, strict=True)]
+        mean = sum(n * m for n, m, _ in parts) / sum(counts)
+        scatter = sum((n - ddof) * v + n * (m - mean) ** 2 for n, m, v in parts)  # one value says nothing of var
+        assert pooled.mean[i] == float(mean)
+        assert pooled.var[i] == float(scatter / (sum(counts) - ddof))
+        assert pooled.gamma[i] == float(
+            sum(n * Fraction(s.gamma[i]) for n, s in zip(counts, states, strict=True)) / sum(counts)
+        )
+    assert pooled.mean.flags.writeable and pooled.var.flags.writeable
+
+
 @pytest.mark.parametrize(
     ("counts", "change", "message"),
     [
         ([3], {}, "as many counts, got 2 and 1"),
         ([3, 0], {}, "counts must be integers, 1 or more"),
         ([3, 2.5], {}, "counts must be integers"),
+        ([3, 2**53 + 1], {}, "counts must be integers, 1 or more and up to 2\\^53"),
         ([3, 3], {"mean": np.zeros(4), "var": np.ones(4)}, "mean of state 1 has another shape"),
         ([3, 3], {"gamma": np.ones(5)}, "gamma of state 1 has another shape"),
         ([3, 3], {"mean": np.full(5, np.nan)}, "mean of state 1 is not"),

@@ -1,5 +1,7 @@
 """Attributes of the scalers that people set: what is learned afterwards goes by them, as in scikit-learn."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import sklearn.preprocessing as theirs
@@ -111,3 +113,58 @@ def test_what_cannot_be_learned_on_from():
     empty.mean_ = np.zeros(2)
     with pytest.raises(gb.StateError, match="it lacks var_, n_samples_seen_; set them"):
         empty.to_json()
+
+
+SET = {
+    "StandardScaler": {
+        "mean_": np.array([5.0, 1.0]),
+        "var_": np.array([2.0, 9.0]),
+        "scale_": np.array([3.0, 4.0]),
+        "n_samples_seen_": np.int64(7),
+    },
+    "MinMaxScaler": {
+        "min_": np.array([0.5, -1.0]),
+        "scale_": np.array([3.0, 4.0]),
+        "data_min_": np.array([-5.0, 0.0]),
+        "data_max_": np.array([9.0, 99.0]),
+        "data_range_": np.array([1.0, 2.0]),
+        "n_samples_seen_": 40,
+    },
+}
+COMBINATIONS = [
+    (name, chosen) for name, given in SET.items() for n in range(len(given) + 1) for chosen in combinations(given, n)
+]
+
+
+@pytest.mark.parametrize(("name", "chosen"), COMBINATIONS, ids=str)
+def test_every_combination_of_edits(name, chosen):
+    """Of a fitted scaler any attributes may be set: both forget those that do not say what was seen, as `scale_`."""
+    weights = [{}, {"sample_weight": [1.0, 2.5]}] if name == "StandardScaler" else [{}]
+    for more in weights:
+        ours, other = (getattr(library, name)().fit([[0.0, 1.0], [2.0, 4.0], [1.0, 1.0]]) for library in (gb, theirs))
+        for scaler in (ours, other):
+            for attribute in chosen:
+                setattr(scaler, attribute, np.copy(SET[name][attribute]))
+        np.testing.assert_allclose(ours.transform(MORE), other.transform(MORE), **CLOSE)
+        np.testing.assert_allclose(ours.inverse_transform(MORE), other.inverse_transform(MORE), **CLOSE)
+        for scaler in (ours, other):
+            scaler.partial_fit(MORE, **more)
+        agree(ours, other)
+        np.testing.assert_allclose(ours.transform(MORE), other.transform(MORE), **CLOSE)
+
+
+def test_what_is_set_of_a_scaler_that_was_not_fitted():
+    """scikit-learn goes by whether there is a `scale_`; here nothing that was set is forgotten without a word."""
+    given = SET["StandardScaler"]
+    scaler = gb.StandardScaler()
+    scaler.mean_, scaler.var_, scaler.n_samples_seen_ = (given[name] for name in ("mean_", "var_", "n_samples_seen_"))
+    scaler.n_features_in_ = 2
+    seen = gb.Moments.from_statistics(7, given["mean_"], given["var_"])
+    assert scaler.partial_fit(MORE).moments_ == seen + gb.Moments.of(MORE)
+    for chosen, lacks in (("n_samples_seen_",), "mean_, var_"), (("var_", "n_samples_seen_"), "mean_"):
+        scaler = gb.StandardScaler()
+        scaler.n_features_in_ = 2
+        for attribute in chosen:
+            setattr(scaler, attribute, given[attribute])
+        with pytest.raises(gb.StateError, match=f"it lacks {lacks}; set them"):
+            scaler.partial_fit(MORE)

@@ -7,12 +7,14 @@ one, nulls stay null; integers and booleans become the float64 of their library.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.backends import nullable
 from gammabeta.errors import DataError, KindError
 
 Array = NDArray[Any]
@@ -22,6 +24,7 @@ Placed = tuple[int, nw.Series[Any]]  # a column and its place in the frame
 BESIDE = 2**17  # elements of short columns to lay side by side: what a core's cache holds
 WHOLE = 2**22  # elements of a frame of one type to copy at once: pandas takes 10 µs to find a column, polars 1
 ROWS = 2**20  # rows of a long column at a time: bounds the copy where memory cannot be read as it lies
+_OF_ANYTHING = (nw.String, nw.Object, nw.Unknown, nw.Categorical, nw.Enum)  # numbers too
 _PLAIN = ("Float32", "Float64", "Int32", "Int64")
 
 
@@ -62,8 +65,8 @@ def blocks(x: Any) -> Iterator[tuple[Columns, Array, Array | None]]:
         yield list(range(whole.shape[1])), whole, None
         return
     plain, rest = _by_type(frame)
-    for places in plain:
-        yield places, _matrix(frame, places), None
+    for places, block in plain:
+        yield places, block, None
     for places, series in _groups(rest, len(frame)):
         for start in range(0, len(frame), ROWS):
             parts = [s if len(frame) <= ROWS else s[start : start + ROWS] for s in series]
@@ -112,10 +115,10 @@ def mapped(x: Any, function: Callable[[Array, Columns], Array]) -> Any:
         result = function(block, places)
         for i, place in enumerate(places):
             columns[place] = result[:, i]
-    pairs = zip(frame.iter_columns(), columns, strict=True)
     if _is_pandas(frame):
-        native = _pandas_frame(frame, dict(enumerate(_pandas_column(series, values) for series, values in pairs)))
+        native = _pandas_frame(frame, dict(enumerate(_pandas_columns(frame, columns))))
     else:
+        pairs = zip(frame.iter_columns(), columns, strict=True)
         native = frame.with_columns(*(_column(series, values) for series, values in pairs)).to_native()
     return _same_native(x, frame, native)
 
@@ -150,23 +153,33 @@ def _type(series: nw.Series[Any]) -> Any:
 
 
 def _is_odd(series: nw.Series[Any]) -> bool:
-    """Whether a column is not numeric. Objects and categories are if they are of numbers, as for scikit-learn."""
+    """Whether a column is not numeric. Text, objects and categories are if they are of numbers, as for scikit-learn."""
     if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         return False
-    if series.dtype not in (nw.Object, nw.Unknown, nw.Categorical, nw.Enum):
+    if series.dtype not in _OF_ANYTHING:
         return bool(series.null_count() < len(series))
-    values = series.to_numpy()
-    if values.dtype.kind in "biuf":
-        return False
     try:
-        values.astype(np.float64)
+        _spelled(series)
     except (TypeError, ValueError):
         return True
-    return values.dtype.kind != "O" or any(isinstance(value, str) for value in values)
+    return False
+
+
+def _spelled(series: nw.Series[Any]) -> Array:
+    """The numbers that text, objects or categories are, float64, as Python's `float` reads them; NaN for nulls."""
+    values = series.to_numpy()
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    values, nulls = values.astype(object), series.is_null().to_numpy()
+    values[nulls] = np.nan
+    numbers: Array = values.astype(np.float64)
+    return numbers
 
 
 def _values(series: nw.Series[Any]) -> Array:
     """A column's numbers, NaN for nulls; float64 where NumPy has no type for them."""
+    if series.dtype in _OF_ANYTHING:
+        return _spelled(series)
     values = series.to_numpy()
     if values.dtype.kind == "f" and not series.dtype.is_float():
         return values.astype(np.float64)  # polars makes float32 of small integers with nulls
@@ -191,8 +204,8 @@ def _beside(series: list[nw.Series[Any]]) -> Array:
 def _numbers(frame: nw.DataFrame[Any]) -> Iterator[tuple[Columns, Array]]:
     """The blocks of a frame of numeric columns, all rows of each, NaN for nulls."""
     plain, rest = _by_type(frame)
-    for places in plain:
-        yield places, _matrix(frame, places)
+    for places, block in plain:
+        yield places, block
     for places, series in _groups(rest, len(frame)):
         yield places, _beside(series)
 
@@ -247,26 +260,53 @@ def _nulls(frame: nw.DataFrame[Any]) -> tuple[Any, ...]:
     return frame.select(nw.all().null_count()).row(0)
 
 
-def _by_type(frame: nw.DataFrame[Any]) -> tuple[list[Columns], list[Placed]]:
+def _by_type(frame: nw.DataFrame[Any]) -> tuple[Iterator[tuple[Columns, Array]], list[Placed]]:
     """Columns that NumPy has a type for, in blocks of one type that fit `BESIDE`; and the other columns, if numeric."""
     same: dict[Any, Columns] = {}
     others: Columns = []
+    extended: list[tuple[Columns, Array]] = []
     if _is_pandas(frame):
         native: Any = frame.to_native()
         for place, dtype in enumerate(native.dtypes):
             is_plain = isinstance(dtype, np.dtype) and dtype.kind in "biuf"
             (same.setdefault(dtype, []) if is_plain else others).append(place)
+        extended, others = _extended(native, others)
     elif frame.implementation.is_polars():
         for place, (dtype, nulls) in enumerate(zip(_types(frame), _nulls(frame), strict=True)):
             is_plain = not nulls and str(dtype) in _PLAIN
             (same.setdefault(dtype, []) if is_plain else others).append(place)
     else:
         others = list(range(frame.shape[1]))
-    most = max(1, BESIDE // max(1, len(frame)))
-    plain = [places[i : i + most] for places in same.values() for i in range(0, len(places), most)]
-    columns = list(frame.iter_columns()) if not plain else [frame[:, place] for place in others]
+    plain = [places for alike in same.values() for places in _fitting(alike, len(frame))]
+    columns = list(frame.iter_columns()) if len(others) == frame.shape[1] else [frame[:, place] for place in others]
     _refuse_odd(columns)
-    return plain, list(zip(others, columns, strict=True))
+    found = ((places, _matrix(frame, places)) for places in plain)
+    return chain(found, extended), list(zip(others, columns, strict=True))
+
+
+def _fitting(places: Columns, rows: int) -> Iterator[Columns]:
+    """The places in parts of as many columns as fit `BESIDE`."""
+    most = max(1, BESIDE // max(1, rows))
+    return (places[i : i + most] for i in range(0, len(places), most))
+
+
+def _extended(native: Any, places: Columns) -> tuple[list[tuple[Columns, Array]], Columns]:
+    """Blocks of floats of short columns of pandas' extension types, and the places of the other columns."""
+    same: dict[Any, tuple[np.dtype[Any], Columns]] = {}
+    dtypes = list(native.dtypes)
+    for place in places if len(native) <= BESIDE else ():
+        dtype = dtypes[place]
+        if (kind := nullable.number_type(dtype)) is not None:
+            same.setdefault(dtype, (kind, []))[1].append(place)
+    columns = list(nullable.arrays(native)) if same else []
+    found = []
+    for kind, alike in same.values():
+        for part in _fitting(alike, len(native)):
+            block = nullable.floats([columns[place] for place in part], kind)
+            if block is not None:
+                found.append((part, block))
+    taken = {place for part, _ in found for place in part}
+    return found, [place for place in places if place not in taken]
 
 
 def _matrix(frame: nw.DataFrame[Any], places: Columns) -> Array:
@@ -311,14 +351,23 @@ def _replaced(frame: nw.DataFrame[Any], image: Array) -> Any:
     return frame.with_columns(*(_column(series, values) for series, values in columns)).to_native()
 
 
-def _pandas_column(series: nw.Series[Any], values: Array) -> Any:
-    """A pandas column of these values, of the old one's type or of the float64 that goes with it."""
-    native = series.to_native()
-    if isinstance(native.dtype, np.dtype):
-        return values
-    same = series.dtype.is_float() and series.dtype in (nw.Float32, nw.Float64)
-    dtype = native.dtype if same else series.head(0).cast(nw.Float64).to_native().dtype
-    return type(native)(values, dtype=dtype, index=native.index, copy=False)  # pandas makes its NA of NaN
+def _pandas_columns(frame: nw.DataFrame[Any], columns: Sequence[Array]) -> Iterator[Any]:
+    """pandas columns of these values, each of the old one's type or of the float64 that goes with it."""
+    native: Any = frame.to_native()
+    floating: dict[Any, Any] = {}
+    for place, (dtype, values) in enumerate(zip(native.dtypes, columns, strict=True)):
+        if isinstance(dtype, np.dtype):
+            yield values
+            continue
+        if dtype not in floating:
+            series = frame[:, place]
+            same = series.dtype in (nw.Float32, nw.Float64)
+            floating[dtype] = dtype if same else series.head(0).cast(nw.Float64).to_native().dtype
+        of = floating[dtype]
+        if isinstance(of, np.dtype):
+            yield values.astype(of, copy=False)
+        else:
+            yield of.construct_array_type()._from_sequence(values, dtype=of)  # pandas makes its NA of NaN
 
 
 def _pandas_frame(frame: nw.DataFrame[Any], columns: Any) -> Any:

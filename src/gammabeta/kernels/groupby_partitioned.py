@@ -112,7 +112,7 @@ def _gathered(x: Array, codes: Codes, rows: NDArray[np.int64]) -> Iterator[Array
     ends = np.cumsum(rows)
     for start, end in zip(ends - rows, ends, strict=True):
         at = order[start:end]
-        together = at[-1] - at[0] + 1 == len(at)
+        together = len(at) > 0 and at[-1] - at[0] + 1 == len(at)
         yield x[at[0] : at[-1] + 1] if together else x[at]
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import reduce
+from operator import add
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from gammabeta.conventions import Convention
 from gammabeta.errors import StateError
-from gammabeta.statistics import serialization
+from gammabeta.statistics import Moments, serialization
 
 Floats = NDArray[np.float64]
 
@@ -59,13 +60,13 @@ class BatchNormState:
 
             mean = Σ nᵢ · meanᵢ / n,    var · (n − d) = Σ (nᵢ − d) · varᵢ + Σ nᵢ · meanᵢ² − n · mean²
 
-        in rational arithmetic, rounded once; d is 1 where the convention's variance is unbiased, else 0. The variance
-        between the parts' means is so part of it, which a mean of variances lacks. γ and β are means by count, and
-        `batches` are added up.
+        as the sum of `Moments.from_statistics` gives them, exactly, rounded once; d is 1 where the convention's
+        variance is unbiased, else 0. The variance between the parts' means is so part of it, which a mean of variances
+        lacks. γ and β are means by count, and `batches` are added up.
 
         Args:
             states: of one shape and one convention.
-            counts: how many values of each feature each state is of, 1 or more.
+            counts: how many values of each feature each state is of, from 1 to 2⁵³.
 
         Raises:
             StateError: the states or counts do not fit together, or a number is not finite.
@@ -80,33 +81,25 @@ class BatchNormState:
         """
         states, counts = list(states), list(counts)
         _check_pool(states, counts)
-        total, ddof = sum(map(int, counts)), int(states[0].convention.unbiased)
-        shape = np.shape(states[0].mean)
+        ddof = int(states[0].convention.unbiased)
 
-        def mean_of(values: list[Any]) -> Any:
-            if values[0] is None:
+        def mean_of(name: str) -> Any:
+            given = [getattr(state, name) for state in states]
+            if given[0] is None:
                 return None
-            columns = zip(*(np.ravel(value).tolist() for value in values), strict=True)
-            found = [
-                sum(int(n) * Fraction(v) for n, v in zip(counts, column, strict=True)) / total for column in columns
-            ]
-            return np.array(list(map(float, found)), np.float64).reshape(shape)
+            parts = (Moments.from_statistics(n, value, 0.0) for n, value in zip(counts, given, strict=True))
+            return np.array(reduce(add, parts).mean)
 
-        means, variances = (
-            list(zip(*(np.ravel(v).tolist() for v in values), strict=True))
-            for values in zip(*((state.mean, state.var) for state in states), strict=True)
+        parts = (
+            Moments.from_statistics(n, s.mean, s.var if n > ddof else 0.0, ddof=ddof)
+            for n, s in zip(counts, states, strict=True)
         )
-        pooled = []
-        for column in zip(means, variances, strict=True):
-            parts = [(int(n), Fraction(m), Fraction(v)) for n, m, v in zip(counts, *column, strict=True)]
-            mean = sum(n * m for n, m, _ in parts) / total
-            scatter = sum((n - ddof) * v + n * (m - mean) ** 2 for n, m, v in parts)
-            pooled.append(float(scatter / (total - ddof)))
+        together = reduce(add, parts)
         return cls(
-            mean_of([s.gamma for s in states]),
-            mean_of([s.beta for s in states]),
-            mean_of([s.mean for s in states]),
-            np.array(pooled, np.float64).reshape(shape),
+            mean_of("gamma"),
+            mean_of("beta"),
+            np.array(together.mean),
+            np.array(together.with_ddof(ddof).var),
             sum(int(s.batches) for s in states),
             states[0].convention,
         )
@@ -116,8 +109,10 @@ def _check_pool(states: list[Any], counts: list[Any]) -> None:
     """Raise unless these are states of one layer, and as many counts."""
     if not states or len(states) != len(counts):
         raise StateError(f"pooled takes one state or more and as many counts, got {len(states)} and {len(counts)}")
-    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in counts):
-        raise StateError(f"counts must be integers, 1 or more, how many values each state is of, got {counts!r:.200}")
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= 2**53 for n in counts):
+        raise StateError(
+            f"counts must be integers, 1 or more and up to 2^53, how many values each state is of, got {counts!r:.200}"
+        )
     first = states[0]
     if sum(map(int, counts)) <= int(first.convention.unbiased):
         raise StateError(f"an unbiased variance must be of 2 values or more, got {sum(map(int, counts))} in all")
