@@ -21,7 +21,7 @@ from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.io.paths import State, changed, state_of
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError, KindError
-from gammabeta.kernels.affine import apply_columns
+from gammabeta.kernels.affine import apply, apply_columns
 from gammabeta.statistics import Extrema
 
 CHUNK_BYTES = 4 << 20  # what a chunk takes in memory, about; several are on their way at once
@@ -58,7 +58,7 @@ class Restart(Exception):  # noqa: N818
 
 
 class Scaling:
-    """An affine map of shape (k,) together with the names of the k columns it scales.
+    """An affine map of shape (k,), or (rows, k) for each row of a chunk, with the names of the k columns it scales.
 
     `schema` is that of all the columns once these are scaled, `places` are where these stand in it.
     """
@@ -195,13 +195,19 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
     for i, place in enumerate(scaling.places):
         alike.setdefault(given[place].type, []).append(i)
     infinite = 0
-    for at in alike.values():
+    by_row = len(scaling.affine.shape) == 2
+    for at in [[i] for some in alike.values() for i in some] if by_row else alike.values():
         places = [scaling.places[i] for i in at]
         values = [arrow_numpy.raw(given[place]) for place in places]
         kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
         images = [arrow_numpy.fresh(len(vector), kind) for vector in values]
-        affine = scaling.affine[at]
-        infinite += apply_columns(values, images, (affine.center, affine.scale, affine.shift))
+        affine = scaling.affine[..., at[0]] if by_row else scaling.affine[at]
+        parameters = affine.center, affine.scale, affine.shift
+        if by_row:
+            apply(values[0], images[0], (), parameters)
+            infinite += int(np.isinf(images[0]).any())
+        else:
+            infinite += apply_columns(values, images, parameters)
         for place, image in zip(places, images, strict=True):
             out[place] = nested.relisted(out[place], arrow_numpy.restored(image, given[place]))
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0
