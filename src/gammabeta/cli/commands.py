@@ -32,6 +32,13 @@ class Method(StrEnum):
     minmax = "minmax"
 
 
+class Unseen(StrEnum):
+    """The values of `--unseen`."""
+
+    refuse = "raise"
+    whole = "whole"
+
+
 Columns = Annotated[
     list[str] | None,
     typer.Option(help="Only these columns: names or patterns, parted by commas. May be repeated.", metavar="NAMES"),
@@ -47,6 +54,10 @@ Ddof = Annotated[
 ]
 FeatureRange = Annotated[
     tuple[float, float] | None, typer.Option(help="The range that minmax scales into; 0 1 without it.", metavar="A B")
+]
+UnseenOption = Annotated[
+    Unseen | None,
+    typer.Option(help="Rows of groups without statistics: raise refuses them, whole goes by all.", metavar="RULE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Report to stdout as JSON, for machines.")]
 Out = Annotated[
@@ -111,6 +122,7 @@ def scale(
         Path | None, typer.Option(help="Keep the statistics here, for apply and invert.", metavar="S.json")
     ] = None,
     ddof: Ddof = None,
+    by: By = None,
     footers: Annotated[
         bool, typer.Option("--footers/--no-footers", help="minmax by what a Parquet file's footer says, where it does.")
     ] = True,
@@ -131,6 +143,7 @@ def scale(
       gammabeta scale in.csv -o out.csv --exclude "id,*_code" --ddof 1
       gammabeta scale in.csv -o out.csv --missing -9999 --decimal ,
       gammabeta scale folder -o scaled               every file of a folder, by the statistics of all
+      gammabeta scale in.csv --by store -o out.csv   each row by the statistics of its own group
 
     Other columns pass through untouched. Floats keep their type, integers become float64.
     OUT may be IN: it is replaced when the new file is whole. A folder goes into another folder:
@@ -156,6 +169,8 @@ def scale(
         note("the first line is taken for the columns' names, but it holds numbers")
     recipe, only, but = _recipe(method, ddof, feature_range), split_names(columns), split_names(exclude)
     if output is None:
+        if by is not None:
+            raise DataError("--by goes with -o OUT; to see the groups: gammabeta stats IN --by COLUMN")
         if stats is not None:
             raise DataError("--stats goes with -o OUT; to keep statistics alone: gammabeta stats IN -o S.json")
         with Meter() as meter:
@@ -170,6 +185,7 @@ def scale(
             columns=only,
             exclude=but,
             read=read if many else None,
+            by=split_names(by),
             stats=stats,
             footers=footers,
             workers=workers,
@@ -236,9 +252,9 @@ def stats_(
     recipe, only, but = _recipe(method, ddof, feature_range), split_names(columns), split_names(exclude)
     if by is not None or any(map(is_grouped, sources)):
         if recipe is not None:
-            raise DataError("--method, --ddof and --feature-range do not go with --by: groups are not scaled")
+            raise DataError("--method, --ddof and --feature-range go with scale --by, not with stats --by")
         stats_update.refuse(skip_bad, check, " and without --by: groups have no ledger")
-        stats_by.stats(sources, by, output, only, but, read, json)
+        stats_by.stats(sources, split_names(by), output, only, but, read, json)
         return
     if output is not None:
         statistics_path(output)
@@ -264,6 +280,7 @@ def apply(
     stats: Stats,
     source: Inputs,
     output: Out,
+    unseen: UnseenOption = None,
     workers: Workers = None,
     skip_bad: SkipBad = False,
     json: Json = False,
@@ -289,6 +306,7 @@ def apply(
             source,
             output,
             read=read,
+            unseen="whole" if unseen is Unseen.whole else "raise",
             workers=workers,
             skip_bad=skip_bad,
             progress=meter,
@@ -303,6 +321,7 @@ def invert(
     stats: Stats,
     source: Inputs,
     output: Out,
+    unseen: UnseenOption = None,
     workers: Workers = None,
     skip_bad: SkipBad = False,
     json: Json = False,
@@ -326,6 +345,7 @@ def invert(
             source,
             output,
             read=read,
+            unseen="whole" if unseen is Unseen.whole else "raise",
             workers=workers,
             skip_bad=skip_bad,
             progress=meter,

@@ -1,5 +1,6 @@
 """`gammabeta stats --by`: statistics of the groups of a file's rows."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,19 +15,21 @@ if TYPE_CHECKING:
     from gammabeta.data import GroupStatistics, ReadOptions
 
 By = Annotated[
-    str | None,
-    typer.Option(help="Statistics of each group of rows, by a column of text, integers or dates.", metavar="COLUMN"),
+    list[str] | None,
+    typer.Option(
+        help="By group: a column of text, integers or dates, or several, separated by commas.", metavar="COLUMN"
+    ),
 ]
 
 
 def stats(
     sources: Sequence[Path],
-    by: str | None,
+    by: list[str] | None,
     output: Path | None,
     columns: list[str] | None,
     exclude: list[str] | None,
     read: "ReadOptions | None",
-    json: bool,
+    as_json: bool,
 ) -> None:
     """Take the statistics of files by group and add them up."""
     from gammabeta import data
@@ -39,7 +42,7 @@ def stats(
         found = data.gather_groups(sources, by, columns, exclude, read=read, progress=meter)
     if output is not None:
         data.save_groups(found, output)
-    show([str(path) for path in sources], found, json, output)
+    show([str(path) for path in sources], found, as_json, output)
 
 
 def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: Path | None) -> None:
@@ -72,18 +75,23 @@ def show(names: Sequence[str], found: "GroupStatistics", as_json: bool, output: 
 def label(value: Any) -> str:
     """The text of a group's label.
 
-    >>> label("a"), label(3), label(None)
-    ('a', '3', '(none)')
+    >>> label("a"), label(3), label(None), label(["a", 3])
+    ('a', '3', '(none)', 'a, 3')
     """
+    if isinstance(value, list):
+        return ", ".join(map(label, value))
     return "(none)" if value is None else str(value)
 
 
 def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str, Any]]:
+    from gammabeta.data.passes.group_labels import SEVERAL, plain
+
     moments, extrema = found.moments.moments, found.extrema.extrema
     values = {"count": moments.count, "mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
+    several = found.by.type == SEVERAL
     return [
         {
-            "label": _plain(name),
+            "label": json.loads(name) if several else plain(name),
             "rows": int(found.moments.rows[i]),
             "columns": [
                 {"name": column.name} | {key: finite_or_none(value[i, j]) for key, value in values.items()}
@@ -92,15 +100,6 @@ def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str
         }
         for i, name in enumerate(found.labels[:limit])
     ]
-
-
-def _plain(name: Any) -> Any:
-    """A label as a JSON value: dates as text, None for the missing one."""
-    if name is None or name != name:
-        return None
-    value = str(name) if getattr(name, "dtype", None) is not None and name.dtype.kind in "mM" else name
-    value = value.item() if hasattr(value, "item") else value
-    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def _or_nan(value: float | None) -> float:

@@ -28,11 +28,12 @@ from gammabeta.data.formats.registry import Data, kept_options, open_source
 from gammabeta.data.formats.xarray import variables_of
 from gammabeta.data.formats.zarr import group_of, sources_of_group
 from gammabeta.data.io.remote import Place
-from gammabeta.data.passes.groupby import GroupStatistics, measure_groups
+from gammabeta.data.passes.groupby import GroupStatistics, is_grouped, load_groups, measure_groups
 from gammabeta.data.passes.measure import measure_source, scan_source, source_moments
 from gammabeta.data.passes.minmax import source_extrema
 from gammabeta.data.passes.preview import Preview, preview_source
 from gammabeta.data.passes.scale import scale_source
+from gammabeta.data.passes.scale_by import Unseen, map_source_by, scale_source_by
 from gammabeta.data.passes.transform import map_source
 from gammabeta.errors import DataError, KindError
 
@@ -238,7 +239,7 @@ def scan(source: Input, columns: Sequence[str] | None = None, *, read: ReadOptio
 
 def measure_by(
     source: Data,
-    by: str,
+    by: str | Sequence[str],
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
@@ -249,12 +250,18 @@ def measure_by(
 
     Args:
         source, columns, exclude, read, progress: as for `measure`.
-        by: the column of the groups' labels: text, integers, dates, flags, … . Rows without one are a group too.
+        by: the column of the groups' labels: text, integers, dates, flags, … . Rows without one are a group too. Or
+            several columns, which make a group for each combination of theirs that there is.
 
     Raises:
         FileError: the file cannot be read as what its name says.
-        DataError: ±inf, an unknown column, no numeric column.
+        DataError: ±inf, an unknown column, no numeric column, weights.
         KindError: labels of a type that has no order, such as lists.
+
+    >>> import pyarrow as pa
+    >>> table = pa.table({"store": ["a", "a", "b"], "day": [1, 2, 1], "sold": [5.0, 7.0, 9.0]})
+    >>> measure_by(table, ["store", "day"], ["sold"]).group(("a", 2)).moments.mean
+    array([7.])
     """
     return measure_groups(open_source(source, read=read), by, columns, exclude, progress)
 
@@ -297,7 +304,7 @@ def gather(
 
 def gather_groups(
     paths: Sequence[str | Path],
-    by: str | None,
+    by: str | Sequence[str] | None,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
@@ -308,8 +315,8 @@ def gather_groups(
 
     Args:
         paths: files, and data sets: folders and patterns.
-        by: the column of the labels, or a Hive partition, `year` in the folders `year=2024`; without it that of the
-            first stats file.
+        by: the column of the labels, or several, or a Hive partition, `year` in the folders `year=2024`; without it
+            that of the first stats file.
         columns, exclude, read: as for `measure_by`, of the data files.
 
     Raises: as `measure_by` and `load_groups`, and DataError for files that do not add up, by name.
@@ -384,6 +391,7 @@ def scale(
     exclude: Sequence[str] | None = None,
     read: ReadOptions | None = None,
     weights: str | None = None,
+    by: str | Sequence[str] | None = None,
     stats: str | Path | None = None,
     footers: bool = True,
     workers: int | None = None,
@@ -405,6 +413,8 @@ def scale(
         read: how the file is read, as for `measure`. A CSV file is written as its source was: with its delimiter,
             decimal sign, encoding, the lines before the header, and words for missing values.
         weights: the column that says how much each row counts in the statistics; it passes through.
+        by: the column of labels, or several, as for `measure_by`: each row of a file is scaled by its own group's
+            statistics. `statistics` of the result are those of all rows.
         stats: where to keep the statistics, for `apply` and `invert`.
         footers: in min-max scaling without `stats`, go by the footer of a Parquet file and read it once. See `extrema`.
         workers: of several files so many at once; as many as there are processors without it, 4 at most.
@@ -429,10 +439,20 @@ def scale(
     [-1.224744871391589, 0.0, 1.224744871391589]
     """
     read = _weighted(read, weights)
+    if by is not None:
+        found = _one_file(source, read)
+        return scale_source_by(found, Path(out), by, columns, exclude, recipe, stats, progress)
     if is_data_set(source):
         options = RunOptions(workers, skip_bad, progress, on_file_done)
         return scale_folder(data_set(source, read), Path(out), columns, exclude, recipe, stats, footers, options)
     return scale_source(open_source(source, read=read), Path(out), columns, exclude, recipe, stats, footers, progress)
+
+
+def _one_file(source: Input, read: ReadOptions | None) -> Source:
+    """The open source of one file. DataError for several: they are not scaled by group."""
+    if is_data_set(source):
+        raise DataError(f"one file at a time is scaled by group, {str(source)!r} is several; scale a query of all")
+    return open_source(source, read=read)
 
 
 def _weighted(read: ReadOptions | None, weights: str | None) -> ReadOptions | None:
@@ -441,11 +461,12 @@ def _weighted(read: ReadOptions | None, weights: str | None) -> ReadOptions | No
 
 
 def apply(
-    stats: Statistics | str | Path,
+    stats: Statistics | GroupStatistics | str | Path,
     source: Input,
     out: str | Path,
     *,
     read: ReadOptions | None = None,
+    unseen: Unseen = "raise",
     workers: int | None = None,
     skip_bad: bool = False,
     progress: ProgressFn = ignore_progress,
@@ -457,6 +478,8 @@ def apply(
         stats: `Statistics`, or the file that `scale` or `measure(...)` wrote them to; it says how to scale too.
         source, out, workers, skip_bad, progress, on_file_done: as for `scale`.
         read: how the file is read, as for `measure`. Without it as the one was that the statistics are of.
+        unseen: of statistics by group, what becomes of rows of other groups: "raise" refuses them, "whole" scales them
+            by the statistics of all groups together.
 
     Columns that have no statistics pass through. A column may have changed from one numeric type to another.
 
@@ -473,15 +496,16 @@ def apply(
     [{'b': 'x', 'a': 4.0}]
     """
     options = RunOptions(workers, skip_bad, progress, on_file_done)
-    return _map(stats, source, Path(out), lambda affine: affine, read, options)
+    return _map(stats, source, Path(out), lambda affine: affine, read, options, unseen)
 
 
 def invert(
-    stats: Statistics | str | Path,
+    stats: Statistics | GroupStatistics | str | Path,
     source: Input,
     out: str | Path,
     *,
     read: ReadOptions | None = None,
+    unseen: Unseen = "raise",
     workers: int | None = None,
     skip_bad: bool = False,
     progress: ProgressFn = ignore_progress,
@@ -500,17 +524,28 @@ def invert(
     ...     pq.read_table(done.path).to_pylist()
     [{'a': 5.0}]
     """
-    return _map(stats, source, Path(out), Affine.inverse, read, RunOptions(workers, skip_bad, progress, on_file_done))
+    options = RunOptions(workers, skip_bad, progress, on_file_done)
+    return _map(stats, source, Path(out), Affine.inverse, read, options, unseen)
 
 
 def _map(
-    stats: Statistics | str | Path,
+    stats: Statistics | GroupStatistics | str | Path,
     source: Input,
     out: Path,
     direction: Callable[[Affine], Affine],
     read: ReadOptions | None,
     options: RunOptions,
+    unseen: Unseen,
 ) -> Written:
+    if not isinstance(stats, Statistics | GroupStatistics) and is_grouped(Path(stats)):
+        stats = load_groups(stats)
+    if isinstance(stats, GroupStatistics):
+        if not stats.rows:
+            raise DataError("statistics of at least one row are needed to scale by, these are of none")
+        found = _one_file(source, read or kept_options(stats.read, source))
+        return map_source_by(found, stats, direction, unseen, out, options.report_progress)
+    if unseen != "raise":
+        raise DataError("unseen goes with statistics by group, these are of all rows; leave it out")
     known = stats if isinstance(stats, Statistics) else load(stats)
     if not known.rows:
         raise DataError("statistics of at least one row are needed to scale by, these are of none")

@@ -211,17 +211,27 @@ def found(known: Labels, labels: ArrayLike) -> NDArray[np.intp]:
     Raises:
         DataError: one is not among them.
     """
-    given = as_array(labels)
-    distinct, codes, _ = factorized(given.reshape(-1))
-    everything, of_known, of_distinct = united(known, distinct)
-    place = np.full(len(everything), -1)
-    place[of_known] = np.arange(len(known))
-    places = place[of_distinct]
+    distinct, places, codes = _sought(known, given := as_array(labels))
     unseen = distinct[places < 0]
     if len(unseen):
         more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
         raise DataError(f"every label must be that of a group, there is none of {unseen[:1].tolist()[0]!r}{more}")
     return places[codes.small()].reshape(given.shape)
+
+
+def found_or(known: Labels, labels: ArrayLike, unseen: int) -> NDArray[np.intp]:
+    """The place of each label among the known ones, `unseen` for one that is not among them."""
+    _, places, codes = _sought(known, given := as_array(labels))
+    return np.where(places < 0, unseen, places)[codes.small()].reshape(given.shape)
+
+
+def _sought(known: Labels, given: Labels) -> tuple[Labels, NDArray[np.intp], Codes]:
+    """The distinct labels given, the place of each among the known ones or −1, and each one's code."""
+    distinct, codes, _ = factorized(given.reshape(-1))
+    everything, of_known, of_distinct = united(known, distinct)
+    place = np.full(len(everything), -1)
+    place[of_known] = np.arange(len(known))
+    return distinct, place[of_distinct], codes
 
 
 def to_document(labels: Labels) -> dict[str, Any]:

@@ -77,6 +77,16 @@ def _finite(text: str) -> float:
     return float(text) if isfinite(float(text)) else _no_number(text[:20])
 
 
+def load_some(text: str | bytes, kind: str, names: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
+    """As `load`, of a document in which some fields need not be."""
+    try:
+        found = parsed(text)
+    except StateError:
+        return load(text, kind, names)  # says what is wrong
+    more = [name for name in optional if isinstance(found, dict) and name in found]
+    return fields(found, kind, (*names, *more))
+
+
 def fields(value: Any, kind: str, names: tuple[str, ...]) -> dict[str, Any]:
     """A parsed document of that kind, whose fields must be exactly those named."""
     if not isinstance(value, dict) or value.get("format") != kind:

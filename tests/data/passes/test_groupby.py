@@ -196,7 +196,7 @@ def test_many_groups_are_cut_short_on_the_terminal(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--by", "nope"], "there is no column 'nope'"),
-        (["--by", "kind", "--ddof", "1"], "do not go with --by"),
+        (["--by", "kind", "--ddof", "1"], "go with scale --by, not with stats --by"),
         (["--by", "kind", "-o", "out.csv"], "must end in .json"),
     ],
 )

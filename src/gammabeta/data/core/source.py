@@ -58,7 +58,7 @@ class Restart(Exception):  # noqa: N818
 
 
 class Scaling:
-    """An affine map of shape (k,) together with the names of the k columns it scales.
+    """An affine map of shape (k,), or (rows, k) for each row of a chunk, with the names of the k columns it scales.
 
     `schema` is that of all the columns once these are scaled, `places` are where these stand in it.
     """
@@ -195,16 +195,20 @@ def mapped(batch: pa.RecordBatch, scaling: Scaling) -> tuple[pa.RecordBatch, boo
     for i, place in enumerate(scaling.places):
         alike.setdefault(given[place].type, []).append(i)
     infinite = 0
-    for at in alike.values():
+    by_row = len(scaling.affine.shape) == 2
+    for at in [[i] for some in alike.values() for i in some] if by_row else alike.values():
         places = [scaling.places[i] for i in at]
         values = [arrow_numpy.raw(given[place]) for place in places]
         kind = values[0].dtype if values[0].dtype.kind == "f" else np.dtype(np.float64)
         images = [arrow_numpy.fresh(len(vector), kind) for vector in values]
-        affine = scaling.affine[at]
-        infinite += apply_columns(values, images, (affine.center, affine.slope, affine.shift))
-        if affine._extreme is not None:
-            for i in np.flatnonzero(affine._extreme).tolist():
-                affine[[i]](values[i][:, None], out=images[i][:, None])
+        if by_row:
+            infinite += scaling.affine[..., at[0]]._image(values[0], images[0])[1]
+        else:
+            affine = scaling.affine[at]
+            infinite += apply_columns(values, images, (affine.center, affine.slope, affine.shift))
+            if affine._extreme is not None:
+                for i in np.flatnonzero(affine._extreme).tolist():
+                    affine[[i]](values[i][:, None], out=images[i][:, None])
         for place, image in zip(places, images, strict=True):
             out[place] = nested.relisted(out[place], arrow_numpy.restored(image, given[place]))
     return pa.RecordBatch.from_arrays(out, schema=scaling.schema), infinite > 0

@@ -164,7 +164,7 @@ class Statistics:
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
-        document = _loaded(text)
+        document = serialization.load_some(text, FORMAT, _FIELDS, ("read", "infinite"))
         columns = columns_of_document(document["columns"])
         (rows,) = serialization.counts([document["rows"]], 1, "rows")
         recipe = Recipe.of_document(document["scaling"])
@@ -191,16 +191,6 @@ class Statistics:
         pooled = [i for i, column in enumerate(self.columns) if is_pooled(column)]
         state_check.together(self.moments, self.extrema, np.array([self.rows]), self.names, pooled)
         return self
-
-
-def _loaded(text: str | bytes) -> dict[str, Any]:
-    """The fields of a document, among which `read` and `infinite` need not be."""
-    try:
-        found = serialization.parsed(text)
-    except StateError:
-        return serialization.load(text, FORMAT, _FIELDS)  # says what is wrong
-    more = [name for name in ("read", "infinite") if isinstance(found, dict) and name in found]
-    return serialization.fields(found, FORMAT, (*_FIELDS, *more))
 
 
 def _sum_of_infinite(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from gammabeta.data.core.statistics_io import load
 from gammabeta.data.dataset.discovery import files_of
 from gammabeta.data.formats.registry import kept_options, open_source
 from gammabeta.data.io.remote import Place, located
+from gammabeta.data.passes.group_labels import columns_of_labels, names_of
 from gammabeta.data.passes.groupby import GroupStatistics, load_groups, measure_groups, one_group
 from gammabeta.data.passes.measure import measure_source
 from gammabeta.errors import DataError, KindError
@@ -71,7 +72,7 @@ def _common_recipe(from_json: dict[Place, Statistics]) -> Recipe:
 
 def add_up_groups(
     paths: Sequence[Path],
-    by: str | None,
+    by: str | Sequence[str] | None,
     columns: Sequence[str] | None,
     exclude: Sequence[str] | None,
     read: ReadOptions | None,
@@ -79,8 +80,9 @@ def add_up_groups(
 ) -> GroupStatistics:
     """The statistics by group of several files together. See `gammabeta.data.gather_groups`."""
     from_json = {path: load_groups(path) for path in paths if path.suffix.lower() == ".json"}
-    by = next((found.by.name for found in from_json.values()), None) if by is None else by
-    if by is None:
+    kept = next((columns_of_labels(found.by) for found in from_json.values()), None)
+    names = kept if by is None else names_of(by)
+    if names is None:
         raise DataError(
             "by must name the column of the groups' labels where no file is of statistics by group, got None"
         )
@@ -88,14 +90,17 @@ def add_up_groups(
     for path, partitions in chain.from_iterable(files_of(path, read) for path in paths):
         if path in from_json:
             found = from_json[path]
-        elif by in partitions:
-            found = one_group(
-                measure_source(open_source(path, read=read), columns, exclude, None, progress), by, partitions[by]
-            )
+        elif len(names) == 1 and names[0] in partitions:
+            label = partitions[names[0]]
+            whole = measure_source(open_source(path, read=read), columns, exclude, None, progress)
+            found = one_group(whole, names[0], label)
+        elif set(names) & set(partitions):
+            raise DataError(f"groups must be by one Hive partition, or by columns of the files, got by={list(names)}")
         else:
-            found = measure_groups(open_source(path, read=read), by, columns, exclude, progress)
-        if found.by.name != by:
-            raise DataError(f"{str(path)!r} must be by {by!r} to be added, it is by {found.by.name!r}")
+            found = measure_groups(open_source(path, read=read), names, columns, exclude, progress)
+        if columns_of_labels(found.by) != names:
+            asked = names[0] if len(names) == 1 else list(names)
+            raise DataError(f"{str(path)!r} must be by {asked!r} to be added, it is by {found.by.name!r}")
         try:
             total = found if total is None else total + found
         except (DataError, KindError) as error:

@@ -1,25 +1,27 @@
 """Statistics by group of one source: one pass, whose memory grows with the groups and not with the rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy, nested
 from gammabeta.data.core.columns import selected
 from gammabeta.data.core.infinities import refuse_infinities, without_infinities
 from gammabeta.data.core.options import ProgressFn
+from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
 from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
 from gammabeta.data.core.statistics_io import contents, statistics_path
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
+from gammabeta.data.passes.group_labels import SEVERAL, joined_column, label_of, labels_of_rows, names_of
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, serialization, state_check
 from gammabeta.statistics.factorize import factorized
@@ -33,7 +35,9 @@ _EACH = 200  # bytes of a group's statistics, of one column
 class GroupStatistics:
     """The exact statistics of a file's columns in each group of its rows. Those of several files add up.
 
-    `by`: the column of the labels; `columns`: the k others; `moments` and `extrema`: of each group, shape (groups, k).
+    `by`: the column of the labels; `columns`: the k others; `moments` and `extrema`: of each group, shape (groups, k);
+    `recipe`: how the columns are to be scaled; `read`: how the file was read. Of several columns `by` is one named
+    "store,day", whose labels are JSON lists: `group(("a", 3))` finds such a group.
 
     >>> import pyarrow as pa
     >>> from gammabeta.data import measure_by
@@ -51,6 +55,8 @@ class GroupStatistics:
     columns: tuple[Column, ...]
     moments: GroupedMoments
     extrema: GroupedExtrema
+    recipe: Recipe = field(default_factory=Recipe)
+    read: ReadOptions = field(default=PLAIN, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,8 +75,20 @@ class GroupStatistics:
 
     def group(self, label: Any) -> Statistics:
         """The statistics of one group, as `measure` would have found them; `DataError` if there is no such group."""
+        label = label_of(label) if self.by.type == SEVERAL else label
         rows = int(self.moments.rows[int(self.moments.find([label])[0])])
-        return Statistics(self.columns, rows, self.moments[label], self.extrema[label], Recipe())
+        return Statistics(self.columns, rows, self.moments[label], self.extrema[label], self.recipe, self.read)
+
+    def total(self) -> Statistics:
+        """The statistics of all groups together, as `measure` would have found them."""
+        moments, extrema = self.moments.total(), self.extrema.total()
+        return Statistics(self.columns, self.rows, moments, extrema, self.recipe, self.read)
+
+    def affine(self) -> Affine:
+        """The maps that scale the columns of each group, of shape (groups, k)."""
+        if self.recipe.method == "standard":
+            return Affine.standard(self.moments.moments, ddof=self.recipe.ddof)
+        return Affine.minmax(self.extrema.extrema, self.recipe.feature_range)
 
     def __add__(self, other: object) -> "GroupStatistics":
         if not isinstance(other, GroupStatistics):
@@ -80,7 +98,14 @@ class GroupStatistics:
                 f"statistics by group must be by the same column and of the same columns to be added, got "
                 f"{listed((self.by.name, *self.names))} and {listed((other.by.name, *other.names))}"
             )
-        return GroupStatistics(self.by, self.columns, self.moments + other.moments, self.extrema + other.extrema)
+        if self.recipe != other.recipe:
+            raise DataError(
+                f"statistics must be for one way of scaling to be added, got {self.recipe.document()} and "
+                f"{other.recipe.document()}"
+            )
+        read = self.read if self.read != PLAIN else other.read
+        moments, extrema = self.moments + other.moments, self.extrema + other.extrema
+        return GroupStatistics(self.by, self.columns, moments, extrema, self.recipe, read)
 
     def __radd__(self, other: object) -> "GroupStatistics":
         return self if isinstance(other, int) and other == 0 else NotImplemented
@@ -89,7 +114,9 @@ class GroupStatistics:
         """A JSON document that `from_json` reads back to the same bits."""
         by, *columns = ({"name": column.name, "type": column.type} for column in (self.by, *self.columns))
         parts = {"moments": self.moments._document(), "extrema": self.extrema._document()}
-        return serialization.dump(FORMAT, {"by": by, "columns": columns, **parts})
+        more = {"scaling": self.recipe.document()} if self.recipe != Recipe() else {}
+        more |= {"read": self.read.document()} if self.read != PLAIN else {}
+        return serialization.dump(FORMAT, {"by": by, "columns": columns, **more, **parts})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "GroupStatistics":
@@ -98,7 +125,9 @@ class GroupStatistics:
         Raises:
             StateError: it is damaged, cut short, of another kind or version, or no data could have these statistics.
         """
-        document = serialization.load(text, FORMAT, ("by", "columns", "moments", "extrema"))
+        document = serialization.load_some(text, FORMAT, ("by", "columns", "moments", "extrema"), ("scaling", "read"))
+        recipe = Recipe.of_document(document["scaling"]) if "scaling" in document else Recipe()
+        read = ReadOptions.of_document(document.get("read", {}))
         (by,), columns = columns_of_document([document["by"]]), columns_of_document(document["columns"])
         moments = GroupedMoments._of_document(document["moments"])
         extrema = GroupedExtrema._of_document(document["extrema"])
@@ -112,35 +141,53 @@ class GroupStatistics:
         if by.name in {column.name for column in columns}:
             raise StateError(f"the column of the labels, {serialization.shown(by.name)}, cannot have statistics too")
         state_check.together(moments.each, extrema.each, moments.rows, [column.name for column in columns])
-        return cls(by, columns, moments, extrema)
+        return cls(by, columns, moments, extrema, recipe, read)
 
 
 def measure_groups(
-    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
+    source: Source,
+    by: str | Sequence[str],
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    progress: ProgressFn,
 ) -> GroupStatistics:
     """The statistics by group of an open source. Arguments and errors are those of `gammabeta.data.measure_by`."""
+    if source.read.weights is not None:
+        raise DataError(f"statistics by group take no weights, got weights={source.read.weights!r}; leave them out")
     while True:
         try:
-            return _measured(source, by, columns, exclude, progress)
+            return _measured(source, names_of(by), columns, exclude, progress)
         except Restart:
             continue
 
 
 def _measured(
-    source: Source, by: str, columns: Sequence[str] | None, exclude: Sequence[str] | None, progress: ProgressFn
+    source: Source,
+    by: tuple[str, ...],
+    columns: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    progress: ProgressFn,
 ) -> GroupStatistics:
-    known = {column.name: column for column in source.columns}
-    if by not in known:
-        raise DataError(f"there is no column {by!r} in {str(source.path)!r}; it has {listed(list(known))}")
-    others = [column for column in source.columns if column.name != by]
+    check_labels(source, by)
+    others = [column for column in source.columns if column.name not in by]
     chosen = selected(others, columns, exclude, source.path)
     held = _GroupAccumulator([column.name for column in chosen], source.read.infinite == "omit")
     with source.unchanged():
-        for chunk in prefetch(source.chunks([by, *held.names]), in_caller_thread=source.in_caller_thread):
+        for chunk in prefetch(source.chunks([*by, *held.names]), in_caller_thread=source.in_caller_thread):
             held.take(chunk, by, source.path)
             progress(chunk.done, source.size)
     moments, extrema = held.statistics()
-    return GroupStatistics(Column(by, known[by].type), chosen, moments, extrema)
+    known = {column.name: Column(column.name, column.type) for column in source.columns}
+    key = joined_column([known[name] for name in by])
+    return GroupStatistics(key, chosen, moments, extrema, read=source.read)
+
+
+def check_labels(source: Source, by: Sequence[str]) -> None:
+    """Refuse a source that lacks a column of the labels. DataError with its name."""
+    known = [column.name for column in source.columns]
+    for name in by:
+        if name not in known:
+            raise DataError(f"there is no column {name!r} in {str(source.path)!r}; it has {listed(known)}")
 
 
 class _GroupAccumulator:
@@ -153,9 +200,9 @@ class _GroupAccumulator:
         self._values: list[list[tuple[NDArray[Any], NDArray[np.intp]]]] = [[] for _ in names]
         self._total: tuple[GroupedMoments, GroupedExtrema] | None = None
 
-    def take(self, chunk: Chunk, by: str, path: Place) -> None:
+    def take(self, chunk: Chunk, by: tuple[str, ...], path: Place) -> None:
         """Take the rows of a chunk, whose memory is held until they are added: once they are many."""
-        self._labels.append(labels_of(chunk.column(by), by))
+        self._labels.append(labels_of_rows(chunk, by))
         for name, held in zip(self.names, self._values, strict=True):
             column = chunk.column(name)
             if nested.is_list(column.type):
@@ -198,31 +245,6 @@ class _GroupAccumulator:
         self._bytes, self._rows, self._labels, self._values = 0, 0, [], [[] for _ in self.names]
 
 
-def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
-    """A column as labels, (rows,): of its own type where NumPy has it, else objects; None, NaN or NaT at nulls.
-
-    Raises:
-        KindError: it is of lists, structures or maps.
-        DataError: it is of text, and some is not in UTF-8.
-    """
-    kind = column.type
-    if pa.types.is_nested(kind):
-        raise KindError(f"groups must be by a column of text, numbers or dates, {name!r} is {kind}")
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
-        plain = column.cast(pa.timestamp(kind.unit)) if pa.types.is_timestamp(kind) and kind.tz else column
-        return np.asarray(plain.to_numpy(zero_copy_only=False))
-    fixed = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-    if (fixed and not column.null_count) or pa.types.is_floating(kind):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    encoded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
-    try:
-        distinct = np.array([*encoded.dictionary.to_pylist(), None], object)
-    except UnicodeDecodeError as error:
-        raise DataError(f"labels must be text in UTF-8, in {name!r} one is not: {error.reason}; mend it") from None
-    places: NDArray[np.intp] = np.asarray(encoded.indices.fill_null(len(distinct) - 1))
-    return distinct[places]
-
-
 def save_groups(statistics: GroupStatistics, path: str | Path) -> None:
     """Write statistics by group to a `.json` file, which appears when it is whole.
 
@@ -262,10 +284,13 @@ def is_grouped(path: Path) -> bool:
 
 def one_group(found: Statistics, by: str, label: str | None) -> GroupStatistics:
     """The statistics by group of a file all of whose rows have one label."""
+    if found.read.weights is not None:
+        raise DataError(f"statistics by group take no weights, got weights={found.read.weights!r}; leave them out")
     labels, rows = np.array([label], object), np.array([found.rows])
     return GroupStatistics(
         Column(by, "string"),
         found.columns,
         GroupedMoments(labels, rows, Moments.stack([found.moments])),
         GroupedExtrema(labels.copy(), rows.copy(), Extrema.stack([found.extrema])),
+        read=found.read,
     )

@@ -1,10 +1,11 @@
 """The second pass: one source is read again and written with its columns scaled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gammabeta.affine import Affine
 from gammabeta.data.core import arrow_numpy
@@ -21,6 +22,8 @@ from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError, KindError
 from gammabeta.kernels import thread_pool
 
+PlacesFn = Callable[[Chunk], NDArray[np.intp]]  # the place of each row's map
+
 
 def map_source(source: Source, known: Statistics, affine: Affine, out: Path, progress: ProgressFn) -> Written:
     """Write an open source with the columns of `known` mapped. Errors are those of `gammabeta.data.apply`."""
@@ -30,13 +33,19 @@ def map_source(source: Source, known: Statistics, affine: Affine, out: Path, pro
 
 
 def write_mapped(
-    source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: ProgressFn
+    source: Source,
+    known: Statistics | Ranges,
+    affine: Affine,
+    temporary: Path,
+    out: Path,
+    progress: ProgressFn,
+    places: PlacesFn | None = None,
 ) -> Written:
-    """Write the file `out`, at the path `temporary`, with the columns of `known` mapped."""
+    """Write the file `out`, at the path `temporary`, with the columns of `known` mapped. places: as for `write`."""
     while True:
         _check_columns(known, source)
         try:
-            return write(source, known, affine, temporary, out, progress)
+            return write(source, known, affine, temporary, out, progress, places)
         except Restart:
             continue
 
@@ -60,21 +69,28 @@ def _check_columns(known: Statistics | Ranges, source: Source) -> None:
 
 
 def write(
-    source: Source, known: Statistics | Ranges, affine: Affine, temporary: Path, out: Path, progress: ProgressFn
+    source: Source,
+    known: Statistics | Ranges,
+    affine: Affine,
+    temporary: Path,
+    out: Path,
+    progress: ProgressFn,
+    places: PlacesFn | None = None,
 ) -> Written:
+    """Write the file. places: of which of several maps each row of a chunk takes its own; the map is then (maps, k)."""
     by_name = {column.name: column for column in source.columns}
     source.scratch = out.resolve().parent
     # a CSV column without one value has no type, and nothing to scale; one of a union may not be there
     at = [i for i, name in enumerate(known.names) if name in by_name and by_name[name].skip_reason != "empty"]
     names = tuple(known.names[i] for i in at)
     schema = scaled_schema(source.schema, names)
-    scaling = Scaling(names, affine if len(at) == len(known.names) else affine[at], schema)
+    scaling = Scaling(names, affine if len(at) == len(known.names) else affine[..., at], schema)
     sink = sink_for(temporary, out, schema, source, names)
     rows = 0
     try:
         with source.unchanged():
             for chunk in prefetch(
-                _scaled(source, scaling), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1
+                _scaled(source, scaling, places), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1
             ):
                 sink.write(chunk)
                 rows += chunk.rows
@@ -96,9 +112,12 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
     return converted, source.left_out(chosen)
 
 
-def _scaled(source: Source, scaling: Scaling) -> Iterator[Chunk]:
+def _scaled(source: Source, scaling: Scaling, places: PlacesFn | None) -> Iterator[Chunk]:
     for chunk in prefetch(source.chunks(), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1):
-        yield image(chunk, scaling, source.path, omit=source.read.infinite == "omit")
+        own = scaling
+        if places is not None:
+            own = Scaling(scaling.names, scaling.affine[places(chunk)], scaling.schema)
+        yield image(chunk, own, source.path, omit=source.read.infinite == "omit")
 
 
 def image(chunk: Chunk, scaling: Scaling, path: Place, omit: bool = False) -> Chunk:
