@@ -24,6 +24,7 @@ _COPIED = 1 << 16  # bytes that are read at once: messages, and buffers of a few
 _TAIL = 10  # bytes that follow a file's footer
 _MARKER = 0xFFFFFFFF  # what a message begins with, but in files from before 2019
 _NORESERVE = 0x4000 if sys.platform == "linux" else 0  # Python 3.13 names it: addresses alone, however many
+_ANONYMOUS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
 def is_flat(kind: pa.DataType) -> bool:
@@ -49,7 +50,7 @@ class Buffers:
         self._path, self._is_file = path, is_file  # or a stream of messages
         self._file = path.open("rb", buffering=0)
         self._size = os.fstat(self._file.fileno()).st_size
-        self._pages = mmap.mmap(-1, max(1, self._size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+        self._pages = mmap.mmap(-1, max(1, self._size), **_ANONYMOUS)
         self._place = pa.py_buffer(self._pages)
         self._at = self._announced = 0
 
