@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import file_mutants as mutants
-from gammabeta import data
+from gammabeta import Moments, data
 from gammabeta.cli import main
 from gammabeta.data.core import arrow_validation
 from gammabeta.data.formats import ipc
@@ -241,6 +241,37 @@ def test_a_file_cut_short_while_it_is_read(tmp_path, name, keep, batch):
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1, result.stderr
     assert result.stderr.startswith("FileError: ")
+    assert "was changed while it was read" in result.stderr
+
+
+CUT_BETWEEN = """
+import os, sys
+from gammabeta import data
+from gammabeta.data.core import arrow_validation
+read = arrow_validation.Buffers.read_buffer
+def cut(self, size):
+    found = read(self, size)
+    if size > 1 << 16:
+        os.truncate(sys.argv[1], 0)
+    return found
+arrow_validation.Buffers.read_buffer = cut
+try:
+    data.measure(sys.argv[1])
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("columns", [1, 1000], ids=["a few columns", "a message of more than 64 kB"])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_cut_short_between_arrows_reading_and_its_looking(tmp_path, name, columns):
+    """What Arrow looks at is in no mapping of the file, which would end the process here."""
+    values = np.arange(3_000_000.0 // columns)
+    path = put(tmp_path / name, pa.table({f"x{i}": values for i in range(columns)}))
+    wanted = data.measure(path)
+    assert wanted.moments == Moments.of(np.tile(values[:, None], columns))
+    result = subprocess.run([sys.executable, "-c", CUT_BETWEEN, str(path)], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1, result.stderr
     assert "was changed while it was read" in result.stderr
 
 

@@ -233,6 +233,11 @@ def test_what_does_not_go_together():
         features_of(scaler)
     with pytest.raises(DataError, match="scikit-learn's scalers are of tables"):
         scaler.to_sklearn()
+    with pytest.raises(KindError, match="folds are of rows by their numbers: dim must be None, got 'time'"):
+        next(gb.fold_scalers(x, scaler=gb.StandardScaler(dim="time")))
+    for times in (x.time, x.time - x.time[0], x.time.where(x.time > x.time[1])):
+        with pytest.raises(KindError, match=r"X must be of numbers, got (date|time)"):
+            gb.StandardScaler(dim="time").fit(times)
 
 
 def test_missing_values_stay_and_a_refit_forgets():

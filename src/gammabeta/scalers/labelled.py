@@ -104,6 +104,8 @@ def _checked(scaler: "Scaler", X: Any, dims: tuple[Any, ...], axis: axes.Axis | 
     if not set(features) <= set(X.dims) or (known is not None and list(known) != features):
         wanted = tuple(known or features)
         raise DataError(f"X must have the dimensions of the fit's features, {wanted}, and rows; got {tuple(X.dims)}")
+    if X.dtype.kind in "mM":  # scikit-learn would take nanoseconds, and a missing time for a number
+        raise KindError(f"X must be of numbers, got {X.dtype}; make them of it: (x - start) / np.timedelta64(1, 'D')")
     labels, names = named_dims.labels_of(X, features), text_names(X, features)
     if known is not None:
         named_dims.refuse_other_labels(known, labels, "the fit")

@@ -53,7 +53,7 @@ def fold_scalers(
         train and test, the rows' numbers, and a new scaler: attributes and bits are those of `scaler.fit(X[train])`.
 
     Raises:
-        KindError: the scaler is of another class, or X a sparse matrix.
+        KindError: the scaler is of another class or has `dim`, or X is a sparse matrix.
         DataError: the rows are not the first of the scaler's axes.
         ValueError: what `scaler.fit` raises.
 
@@ -68,6 +68,10 @@ def fold_scalers(
     scaler = StandardScaler() if scaler is None else scaler
     if not isinstance(scaler, Scaler):
         raise KindError(f"scaler must be a StandardScaler or MinMaxScaler of gammabeta, got {type(scaler).__name__}")
+    if scaler.dim is not None:
+        raise KindError(
+            f"folds are of rows by their numbers: dim must be None, got {scaler.dim!r}; pass X.values, and say axis"
+        )
     if sparse.issparse(X):
         raise KindError(
             f"X must be an array or a data frame, got a sparse {type(X).__name__}; fit its folds one by one"

@@ -184,7 +184,7 @@ def test_an_array_in_a_group(tmp_path):
     group.create_array("u", shape=(9, 2), dtype="f8")[...] = np.ones((9, 2))
     same(tmp_path / "x.zarr" / "t", np.arange(9.0))
     with pytest.raises(DataError, match=r"is a group of arrays: 't' \(9,\), 'u' \(9, 2\); add its name to the path"):
-        data.moments(tmp_path / "x.zarr")
+        data.measure(tmp_path / "x.zarr")
 
 
 def test_an_array_in_a_zip_file(tmp_path):

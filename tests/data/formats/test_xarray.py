@@ -114,9 +114,11 @@ def test_datasets_that_cannot_be_measured_so():
         data.moments(DATASET, dim="year")
     with pytest.raises(DataError, match=r"one variable at least .* none is: 'name': not numeric"):
         data.moments(DATASET[["name"]], dim="lat")
-    with pytest.raises(KindError, match="axis goes with one array, got axis=0 and a Dataset, whose dimensions"):
+    with pytest.raises(
+        KindError, match="axis goes with one array, got axis=0 and a Dataset, whose dimensions have names; say dim"
+    ):
         data.moments(DATASET, axis=0)
-    with pytest.raises(KindError, match=r"columns are of one table or array"):
+    with pytest.raises(KindError, match=r"columns are of one table or array, got \['tas'\] and several arrays"):
         data.extrema(DATASET, ["tas"])
     with pytest.raises(
         DataError, match=r"one array is needed, the Dataset has 'tas', 'pr', .*; pass one after the other"

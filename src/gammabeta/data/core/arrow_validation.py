@@ -2,12 +2,15 @@
 
 Arrow reads a record batch whole or, of a mapped file, leaves it where it is. The first takes as much memory as its
 writer liked, and the second ends the process where something cuts the file meanwhile, or a buffer is shorter than it
-claims. So Arrow is given a mapping as a mere place: what it lays out there is not looked at, but read from the file,
-some rows at a time.
+claims. So Arrow is given addresses as a mere place, as many as the file has bytes, of which no page is in memory but
+those that messages are copied to. What Arrow lays out there is not looked at, but read from the file, some rows at a
+time.
 """
 
 import mmap
 import os
+import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,10 @@ from gammabeta.data.io.remote import Place
 from gammabeta.errors import FileError
 
 _COPIED = 1 << 16  # bytes that are read at once: messages, and buffers of a few rows
+_TAIL = 10  # bytes that follow a file's footer
+_MARKER = 0xFFFFFFFF  # what a message begins with, but in files from before 2019
+_NORESERVE = 0x4000 if sys.platform == "linux" else 0  # Python 3.13 names it: addresses alone, however many
+_ANONYMOUS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
 def is_flat(kind: pa.DataType) -> bool:
@@ -39,12 +46,13 @@ class Buffers:
 
     closed = False
 
-    def __init__(self, path: Place) -> None:
-        self._path = path
+    def __init__(self, path: Place, *, is_file: bool) -> None:
+        self._path, self._is_file = path, is_file  # or a stream of messages
         self._file = path.open("rb", buffering=0)
         self._size = os.fstat(self._file.fileno()).st_size
-        self._place = pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
-        self._at = 0
+        self._pages = mmap.mmap(-1, max(1, self._size), **_ANONYMOUS)
+        self._place = pa.py_buffer(self._pages)
+        self._at = self._announced = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As of any file."""
@@ -59,17 +67,26 @@ class Buffers:
         """As of any file: the bytes, copied."""
         start, stop = self._at, self._size if size < 0 else min(self._at + size, self._size)
         self._at = max(start, stop)
-        return bytes(memoryview(self._read(start, stop)))
+        found = bytes(memoryview(self._read(start, stop)))
+        self._announced = int.from_bytes(found, "little") if len(found) == 4 else 0  # the size of a stream's message
+        return found
 
     def read_buffer(self, size: int) -> pa.Buffer:
-        """What Arrow calls instead of `read`: for large buffers it returns the mapping, which must not be looked at."""
+        """What Arrow calls instead of `read`: of large buffers the message alone is there to be looked at."""
         start, stop = self._at, min(self._at + size, self._size)
         self._at = max(start, stop)
-        if stop - start <= _COPIED:
+        is_message = stop == self._size - _TAIL if self._is_file else size == self._announced
+        if stop - start <= _COPIED or is_message:
             return self._read(start, stop)
-        if os.fstat(self._file.fileno()).st_size < stop:  # the message at its beginning is looked at
-            raise changed(self._path)
+        if self._is_file:  # the message and, after it, the buffers of which it tells
+            self._fill(memoryview(self._pages)[start : start + self._message_size(start, stop)], start)
         return self._place[start:stop]
+
+    def _message_size(self, start: int, stop: int) -> int:
+        """The size of a message with what stands before it; one that makes no sense is Arrow's to refuse."""
+        first, second = struct.unpack("<Ii", bytes(memoryview(self._read(start, start + 8))))
+        size = 8 + second if first == _MARKER else 4 + first
+        return size if 8 <= size <= stop - start else _COPIED
 
     def close(self) -> None:
         """Close the file."""
@@ -78,14 +95,17 @@ class Buffers:
 
     def _read(self, start: int, stop: int) -> pa.Buffer:
         result = pa.allocate_buffer(max(0, stop - start))
-        view = memoryview(result)
+        self._fill(memoryview(result), start)
+        return result
+
+    def _fill(self, view: memoryview, start: int) -> None:
+        """Read the bytes from `start` on into a view, all of it."""
         self._file.seek(start)
         while len(view):
             got = self._file.readinto(view)
             if not got:
                 raise changed(self._path)
             view = view[got:]
-        return result
 
     def rows(self, name: str, column: pa.Array, start: int, stop: int) -> pa.Array:
         """A copy of some rows of a flat column, read from the file and checked against the sizes of its buffers.

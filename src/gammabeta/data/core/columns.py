@@ -20,6 +20,8 @@ def selected(
         DataError: a name that is no column, or no numeric column left.
         KindError: a column named in `columns` is not of numbers.
     """
+    if columns is None and not exclude and available and not any(column.skip_reason for column in available):
+        return tuple(available)
     names = [column.name for column in available]
     wanted = asked(names, columns, exclude, path)
     unfit = [column for column in available if column.name in wanted and column.skip_reason]

@@ -66,6 +66,8 @@ class CsvSource(Source):
             self._trailing = False  # rows end in delimiters that the header has not
             self._kinds: list[csv_text.CellKind] = ["empty"] * len(self.names)
             self._first_words: dict[str, str] = {}  # what made a column text
+            # a file of one block: its cells, the bytes read and values that were parsed, so that it is read once
+            self._held: tuple[pa.RecordBatch, int, dict[int, pa.Array]] | None = None
             self._look(lambda: "empty" not in self._kinds)
 
     @property
@@ -292,15 +294,20 @@ class CsvSource(Source):
 
     def _look(self, enough: Callable[[], bool]) -> None:
         """Infer the columns' kinds from the blocks of the file, until `enough` says so."""
-        start = 0
+        start, small = 0, self.size <= self._block and self._compression is None
+        self._held = None
         try:
-            for cells, _ in self._blocks():
+            for cells, done in self._blocks():
                 before = self._kinds
-                self._kinds = self.format.widened_columns(cells.columns, before)
+                self._kinds, values = self.format.widened_columns(cells.columns, before)
                 for i, (old, kind) in enumerate(zip(before, self._kinds, strict=True)):
                     if kind == "words" != old:
                         self._note_word(self.names[i], cells.column(i), start)
-                if enough():
+                if small and not start:
+                    self._held = cells, done, values
+                elif small:
+                    self._held = None
+                elif enough():
                     return
                 start += cells.num_rows
         except Restart:
@@ -321,8 +328,9 @@ class CsvSource(Source):
         """The rows in order; a new pass at each call. Raises `Restart` where a column turns out to be another kind."""
         start, schema = 0, self.schema
         with reading(self.path, "CSV"):
-            for cells, done in self._blocks():
-                typed = self.format.parsed_columns(cells.columns, self._kinds)
+            held = self._held
+            for cells, done in self._blocks() if held is None else [held[:2]]:
+                typed = self._typed(cells, {} if held is None else held[2])
                 if any(column is None for column in typed):
                     self.learn()
                     raise Restart
@@ -331,6 +339,17 @@ class CsvSource(Source):
                     batch = batch.select(list(names))
                 yield TextChunk(cells, batch, {}, start, done)
                 start += cells.num_rows
+
+    def _typed(self, cells: pa.RecordBatch, known: dict[int, pa.Array]) -> list[pa.Array | None]:
+        """The columns' values, None where a column is of another kind. known: those that have been parsed."""
+        if not known:
+            return self.format.parsed_columns(cells.columns, self._kinds)
+        found: list[pa.Array | None] = [known.get(i) for i in range(cells.num_columns)]
+        left = [i for i, values in enumerate(found) if values is None]
+        parsed = self.format.parsed_columns([cells.column(i) for i in left], [self._kinds[i] for i in left])
+        for i, values in zip(left, parsed, strict=True):
+            found[i] = values
+        return found
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Chunk]]:
         """All values of the columns, several blocks at a time."""

@@ -128,23 +128,25 @@ class CellFormat:
         """The narrowest kind, from `kind` up, that fits all the cells."""
         return next(k for k in KINDS[KINDS.index(kind) :] if self.parsed(cells, k) is not None)
 
-    def widened_columns(self, columns: Sequence[pa.Array], kinds: Sequence[CellKind]) -> list[CellKind]:
-        """`widened` of each column. Of few rows many columns are found at once."""
-        found = list(kinds)
+    def widened_columns(
+        self, columns: Sequence[pa.Array], kinds: Sequence[CellKind]
+    ) -> tuple[list[CellKind], dict[int, pa.Array]]:
+        """`widened` of each column, and the values of those parsed on the way. Of few rows many are found at once."""
+        found, values = list(kinds), dict[int, pa.Array]()
         alone = []
         for kind, at in _joinable(columns, kinds):
             sure = self._all_numbers([columns[i] for i in at], kind) if len(at) > 1 and self._plain else {}
             for place, i in enumerate(at):
                 if place in sure:
-                    found[i] = sure[place]
+                    found[i], values[i] = sure[place]
                 elif kind != "words":
                     alone.append(i)
         for i in alone:
             found[i] = self.widened(columns[i], kinds[i])
-        return found
+        return found, values
 
-    def _all_numbers(self, columns: Sequence[pa.Array], kind: CellKind) -> dict[int, CellKind]:
-        """Of columns that are all of integers or numbers, those of which a glance tells the kind."""
+    def _all_numbers(self, columns: Sequence[pa.Array], kind: CellKind) -> dict[int, tuple[CellKind, pa.Array]]:
+        """Of columns that are all of integers or numbers, those of which a glance tells the kind, and their values."""
         rows, cells = len(columns[0]), pa.concat_arrays(columns)
         for wider in KINDS[max(1, KINDS.index(kind)) : 3]:
             whole = self.parsed(cells, wider)
@@ -153,7 +155,7 @@ class CellFormat:
             there = np.asarray(pc.is_valid(whole)).reshape(-1, rows)
             odd = np.asarray(pc.match_substring_regex(cells, r"[^0-9+\-\s]")).reshape(-1, rows)
             certain = there.any(1) if wider in ("integer", kind) else (odd & there).any(1)
-            return {int(i): wider for i in np.flatnonzero(certain)}
+            return {int(i): (wider, whole.slice(i * rows, rows)) for i in np.flatnonzero(certain).tolist()}
         return {}
 
     def first_word(self, cells: pa.Array) -> int:

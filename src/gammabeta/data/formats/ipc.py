@@ -41,6 +41,8 @@ class ArrowSource(Source):
             self._is_file = magic == b"ARROW1"
             with self._open() as reader:
                 self.schema: pa.Schema = reader.schema
+            with self._open(native=False) as reader:
+                self._swapped = not reader.schema.equals(self.schema)  # Arrow changes the byte order as it reads
             self._columns = columns_of(self.schema, path)
 
     @property
@@ -48,10 +50,10 @@ class ArrowSource(Source):
         """Every column, in the file's order."""
         return self._columns
 
-    def _open(self, source: Any = None, names: Sequence[str] | None = None) -> Any:
+    def _open(self, source: Any = None, names: Sequence[str] | None = None, *, native: bool = True) -> Any:
         fields = None if names is None else sorted(self.schema.get_field_index(name) for name in names)
         many = arrow_has_threads()
-        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=many)
+        options = ipc.IpcReadOptions(included_fields=fields or [], use_threads=many, ensure_native_endian=native)
         opened = source or (arrow_file(self.path) if many else _in_memory(self.path))
         return (ipc.open_file if self._is_file else ipc.open_stream)(opened, options=options)
 
@@ -61,7 +63,7 @@ class ArrowSource(Source):
         start = read = 0
         with reading(self.path, "Arrow IPC"):
             far = isinstance(self.path, Remote)
-            for part in self._whole(wanted) if far or self.compression else self._by_rows(wanted):
+            for part in self._whole(wanted) if far or self.compression or self._swapped else self._by_rows(wanted):
                 start += part.num_rows
                 read += part.nbytes
                 yield TableChunk(part, start - part.num_rows, min(self.size, read))
@@ -79,7 +81,7 @@ class ArrowSource(Source):
         others = [name for name in names if name not in set(flat)]
         schema = pa.schema([self.schema.field(name) for name in names])
         with ExitStack() as stack:
-            place = stack.enter_context(closing(Buffers(self.path)))
+            place = stack.enter_context(closing(Buffers(self.path, is_file=self._is_file)))
             reader = stack.enter_context(self._open(pa.PythonFile(place, "r")))
             other_batches = (
                 _batches(stack.enter_context(self._open(names=others)), self._is_file) if others else repeat(None)

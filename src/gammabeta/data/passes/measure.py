@@ -113,6 +113,8 @@ def _measured_array(
     source: ArraySource, columns: tuple[Column, ...], recipe: Recipe | None, progress: ProgressFn
 ) -> Statistics:
     rows, moments, extrema = of_features(source, progress)
+    if len(source.features) == 1 and columns == source.columns:  # to look up 50,000 names takes 0.04 s
+        return Statistics(columns, rows, moments, extrema, recipe or Recipe())
     places = [source.place[column.name] for column in columns]
     index = np.unravel_index(places, source.features) if source.features else np.newaxis
     return Statistics(columns, rows, moments[index], extrema[index], recipe or Recipe())
