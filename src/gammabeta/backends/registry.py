@@ -8,11 +8,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import Literal
 
-Service = Literal["statistics", "cpu", "gpu", "tiling"]
+Service = Literal["statistics", "cpu", "rows", "gpu", "tiling"]
 
 _MODULES: dict[tuple[str, Service], str] = {
     ("torch", "statistics"): "gammabeta.torch.cuda_statistics",
     ("torch", "cpu"): "gammabeta.torch.norm.autograd_cpu",
+    ("torch", "rows"): "gammabeta.torch.norm.autograd_group",
     ("torch", "gpu"): "gammabeta.torch.norm.autograd_gpu",
     ("torch", "tiling"): "gammabeta.torch.norm.gpu_tiling",
 }
@@ -22,7 +23,7 @@ def module(framework: str, service: Service) -> ModuleType:
     """The module that serves arrays of a framework.
 
     service: "statistics", exact statistics and affine maps where the arrays lie, outside the host's memory; "cpu" and
-    "gpu", batch norm by kernels with its gradients, of arrays in the host's memory and in a GPU's; "tiling", which
-    layouts the GPU's kernels reach.
+    "gpu", batch norm by kernels with its gradients, of arrays in the host's memory and in a GPU's; "rows", layer, group
+    and RMS norm so, in the host's; "tiling", which layouts the GPU's kernels reach.
     """
     return import_module(_MODULES[framework, service])

@@ -16,6 +16,7 @@ from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSn
 from gammabeta.torch.networks import linear, modules, norm_kinds
 from gammabeta.torch.networks.linear import CONVOLUTIONS, TRANSPOSED
 from gammabeta.torch.networks.norm_kinds import SOURCES
+from gammabeta.torch.norm import group_layers
 from gammabeta.torch.norm.layer import BatchNorm
 
 
@@ -98,6 +99,8 @@ _KINDS = {
     nn.Embedding: snapshot.EMBEDDING,
     nn.LayerNorm: snapshot.LAYER,
     nn.GroupNorm: snapshot.GROUP,
+    group_layers.LayerNorm: snapshot.LAYER,
+    group_layers.GroupNorm: snapshot.GROUP,
     BatchNorm: snapshot.BATCH,
     **dict.fromkeys(CONVOLUTIONS, snapshot.CONVOLUTION),
     **dict.fromkeys(TRANSPOSED, snapshot.TRANSPOSED),
