@@ -125,7 +125,7 @@ class _Instance(_InstanceNorm):
         alone = self.running_mean is not None or prod(input.shape[2:]) < 2  # the second is an error of torch's
         weight, bias = self.weight, self.bias
         if alone or not _ours(input, self.eps, weight, bias):
-            y: Tensor = super()._apply_instance_norm(input)  # type: ignore[no-untyped-call]
+            y: Tensor = super()._apply_instance_norm(input)
             return y
         return _in_channels(input, input.shape[1], self.eps, weight, bias)
 
