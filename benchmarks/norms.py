@@ -3,8 +3,8 @@
     python benchmarks/norms.py [--quick]
 
 Each case is verified against float64 first. A time is the least of some runs in turn, so that a busy moment hits all
-alike. What torch allocates goes back to the system when it is freed, what our kernels give of 32 MB and more is kept; so
-all of it is measured once more in a process whose allocator keeps everything.
+alike. What torch allocates goes back to the system when it is freed, what our kernels give of 32 MB and more is kept;
+so all of it is measured once more in a process whose allocator keeps everything.
 """
 
 from collections.abc import Callable, Iterator
