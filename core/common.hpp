@@ -73,7 +73,7 @@ GB_INLINE void prefetch(const T *place) {  // to read, into the L2 cache; the pl
 // body(0) … body(N − 1) written out, so that the loop around it is the innermost one and becomes vector instructions.
 template <int64_t N, class Body>
 GB_INLINE void unroll(Body &&body) {
-    [&]<int64_t... I>(std::integer_sequence<int64_t, I...>) {
+    [&]<int64_t... I>(std::integer_sequence<int64_t, I...>) __attribute__((always_inline)) {
         (body(std::integral_constant<int64_t, I>{}), ...);
     }(std::make_integer_sequence<int64_t, N>{});
 }

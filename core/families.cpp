@@ -9,6 +9,7 @@ Entries calibrate_entries();
 Entries contiguous_entries();
 Entries exact_entries();
 Entries factorize_entries();
+Entries group_norm_entries();
 Entries groupby_entries();
 Entries groupby_partitioned_entries();
 Entries histogram_entries();
@@ -27,6 +28,7 @@ Entries family(int64_t index) {
         contiguous_entries,
         exact_entries,
         factorize_entries,
+        group_norm_entries,
         groupby_entries,
         groupby_partitioned_entries,
         histogram_entries,

@@ -27,10 +27,10 @@ struct Sums {
         second[K] = multiply_add_lanes(v, d, second[K]);
     }
 
-    template <bool PRODUCTS>
-    GB_INLINE void add(const T *x, const T *dy, int64_t size, Mapped<T> center) {
+    // slope(i): dy of the vector at i; rest(): of fewer values than a vector has.
+    template <bool PRODUCTS, class Slope, class Rest>
+    GB_INLINE void add(const T *x, int64_t size, Mapped<T> center, Slope &&slope, Rest &&rest) {
         const Lanes<T> c = all<Lanes<T>>(center);
-        const auto slope = [&](int64_t i) { return PRODUCTS ? load(dy + i) : Lanes<T>{}; };
         int64_t i = 0;
         for (; i + LANES <= size; i += LANES)
             unroll<MANY>([&](auto k) GB_HOT { add<PRODUCTS, k>(load(x + i + k * W) - c, slope(i + k * W)); });
@@ -45,9 +45,14 @@ struct Sums {
             const int64_t at = size - W;
             add<PRODUCTS, MANY - 1>(from_lane<T>(load(x + at) - c, i - at), from_lane<T>(slope(at), i - at));
         } else {
-            const Lanes<T> v = load_some(x, size) - c, s = PRODUCTS ? load_some(dy, size) : Lanes<T>{};
-            add<PRODUCTS, 0>(up_to_lane<T>(v, size), s);
+            add<PRODUCTS, 0>(up_to_lane<T>(load_some(x, size) - c, size), rest());
         }
+    }
+
+    template <bool PRODUCTS>
+    GB_INLINE void add(const T *x, const T *dy, int64_t size, Mapped<T> center) {
+        add<PRODUCTS>(x, size, center, [&](int64_t i) GB_HOT { return PRODUCTS ? load(dy + i) : Lanes<T>{}; },
+                      [&] { return PRODUCTS ? load_some(dy, size) : Lanes<T>{}; });
     }
 
     // The two sums.

@@ -5,8 +5,7 @@
 // thread a call does all; with more it lays the job down in `room`, several threads call `contiguous_run` there, and
 // `contiguous_settle` ends it.
 #include "edge.hpp"
-#include "job.hpp"
-#include "vectors.hpp"
+#include "parameters.hpp"
 
 namespace gammabeta::GB_LEVEL {
 namespace {
@@ -25,47 +24,6 @@ struct Call {
 };
 
 constexpr int64_t HEAD = (sizeof(Call) + LINE - 1) / LINE * LINE / 8, VECTORS = 7;
-
-// body(a pointer to nothing of the type that a kind is)
-template <class Body>
-GB_INLINE void with_kind(int64_t kind, Body &&body) {
-    switch (kind) {
-        case FLOAT16: return body(static_cast<float16 *>(nullptr));
-        case BFLOAT16: return body(static_cast<bfloat16 *>(nullptr));
-        case FLOAT32: return body(static_cast<float *>(nullptr));
-        case FLOAT64: return body(static_cast<double *>(nullptr));
-    }
-}
-
-template <class T>
-GB_INLINE double number(const T *place) {
-    if constexpr (sizeof(T) == 2) return static_cast<double>(load_some(place, 1)[0]);
-    else return static_cast<double>(*place);
-}
-template <class T>
-GB_INLINE void set_number(T *place, double value) {
-    if constexpr (sizeof(T) == 2) store_some(place, all<Lanes<T>>(static_cast<float>(value)), 1);
-    else *place = static_cast<T>(value);
-}
-
-void read(int64_t as, int64_t address, double otherwise, double *GB_RESTRICT to, int64_t size) {
-    if (address == 0) {
-        for (int64_t f = 0; f < size; f++) to[f] = otherwise;
-        return;
-    }
-    with_kind(as, [&](auto *type) {
-        const auto *from = reinterpret_cast<decltype(type)>(address);
-        for (int64_t f = 0; f < size; f++) to[f] = number(from + f);
-    });
-}
-
-void write(int64_t as, int64_t address, const double *GB_RESTRICT from, int64_t size) {
-    if (address == 0) return;
-    with_kind(as, [&](auto *type) {
-        auto *to = reinterpret_cast<decltype(type)>(address);
-        for (int64_t f = 0; f < size; f++) set_number(to + f, from[f]);
-    });
-}
 
 // running ← running + weight · (batch − running)
 void move(const Call &call) {

@@ -102,6 +102,10 @@ class ArrayOps:
         """
         return partial(function, self)
 
+    def rows(self, x: Any) -> Any:
+        """The function that normalizes rows of x by kernels, differentiably; None where the operations must do it."""
+        return None
+
 
 class _Jax(ArrayOps):
     """The operations for JAX, whose float32 sums on a CPU are taken in float64."""
@@ -161,6 +165,11 @@ class _Torch(ArrayOps):
         if on_cpu.fits(x):
             return on_cpu.normalized
         return registry.module("torch", "gpu").formula if registry.module("torch", "tiling").reachable(x) else None
+
+    def rows(self, x: Any) -> Any:
+        if self.xp.compiler.is_compiling() or not registry.module("torch", "cpu").fits(x):
+            return None
+        return registry.module("torch", "rows").normalized
 
 
 class _TensorFlow(ArrayOps):

@@ -1,8 +1,8 @@
 """The formula, for any array: y = γ · (x − mean) / √(var + eps) + β.
 
 Batch, layer, instance and group normalization differ in the axes that are reduced, and in those along which γ and β
-vary. In nothing else. `batch_norm` of NumPy arrays and of torch's on the CPU goes to the kernels; all else goes through
-`formula`, in the frameworks' own operations: it is differentiable, and can be traced and compiled.
+vary. In nothing else. NumPy arrays and torch's tensors on the CPU go to the kernels; all else, and what is masked, goes
+through `formula`, in the frameworks' own operations: it is differentiable, and can be traced and compiled.
 """
 
 import math
@@ -17,7 +17,8 @@ from gammabeta import axes
 from gammabeta.backends import masked
 from gammabeta.backends.array_ops import ArrayOps, Axes
 from gammabeta.errors import DataError
-from gammabeta.kernels import batchnorm
+from gammabeta.kernels import batchnorm, group
+from gammabeta.kernels.group import Rows
 from gammabeta.norm import formula
 
 Array = NDArray[Any]
@@ -187,15 +188,86 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis =
     array([[-1.,  1.],
            [-1.,  1.]])
     """
+    return _within(x, gamma, beta, axis, eps, centred=True)
+
+
+def _within(x: Any, gamma: Any, beta: Any, axis: axes.Axis, eps: float, *, centred: bool) -> Any:
+    """x normalized over the axes along which γ and β vary."""
     x = given_x = masked.read(x)
     x, present = masked.split(x)
     space, x, reduced_axes = formula.checked(x, axis, eps)
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.broadcast_like(space, name, value, x, reduced_axes, broadcast=True) for name, value in given)
+    y = None if present is not None else _axes_by_rows(space, x, reduced_axes, eps, gamma, beta, centred)
+    if y is None:
+        y = by_formula(space, x, reduced_axes, eps, gamma, beta, centred, present)
+    return masked.like(given_x, y)
+
+
+def by_formula(
+    space: ArrayOps,
+    x: Any,
+    reduced_axes: Axes,
+    eps: float,
+    gamma: Any,
+    beta: Any,
+    centred: bool = True,
+    present: Any = None,
+) -> Any:
+    """y = γ · (x − mean) / √(var + eps) + β in the framework's own operations, without the mean if not `centred`.
+
+    gamma, beta: broadcast against x. present: True at x's positions that count, or None for all.
+    """
     with formula.ignore_fp_warnings(space):
         values = _present(space, space.cast(x, formula.computing(space, x)), present)
-        centred, root, *_ = formula.standardized(space, values, reduced_axes, eps, present)
-        return masked.like(given_x, space.cast(formula.affine_within(centred, root, gamma, beta), x.dtype))
+        if centred:
+            above, root, *_ = formula.standardized(space, values, reduced_axes, eps, present)
+        else:
+            above, _, floor = formula.in_range(space, values, reduced_axes, eps)
+            square = space.mean(above * above, reduced_axes)
+            if present is not None:
+                square = square / np.mean(present, axis=reduced_axes, keepdims=True)
+            root = space.xp.sqrt(square + floor)
+        return space.cast(formula.affine_within(above, root, gamma, beta), x.dtype)
+
+
+def _axes_by_rows(space: ArrayOps, x: Any, reduced_axes: Axes, eps: float, gamma: Any, beta: Any, centred: bool) -> Any:
+    """`by_formula` by the kernels; None where they cannot have x."""
+    by_rows = _rows_kernel(space, x)
+    if by_rows is None:
+        return None
+    order = (*axes.feature_axes(reduced_axes, x.ndim), *reduced_axes)
+    shape = [x.shape[i] if i in reduced_axes else 1 for i in range(x.ndim)]
+    size = math.prod(shape)
+    gamma, beta = (
+        p
+        if p is None
+        else space.xp.reshape(p if math.prod(p.shape) == size else space.xp.broadcast_to(p, shape), (-1,))
+        for p in (gamma, beta)
+    )
+    rows = Rows(math.prod(x.shape) // size, size, 1, 1, centred, eps)
+    if order == tuple(range(x.ndim)):
+        return by_rows(x, rows, gamma, beta)
+    permute = np.transpose if space.xp is np else space.xp.permute
+    y = by_rows(permute(x, order), rows, gamma, beta)
+    return y if y is None else permute(y, tuple(map(order.index, range(x.ndim))))
+
+
+def _rows_kernel(space: ArrayOps, x: Any) -> Callable[..., Any] | None:
+    """What normalizes rows of x by kernels: a function of x, `Rows`, and γ and β as vectors or None."""
+    return _rows_of_array if space.xp is np and x.size else space.rows(x)
+
+
+def _rows_of_array(x: Array, rows: Rows, gamma: Array | None, beta: Array | None) -> Array | None:
+    """x, of any strides and byte order, normalized row by row; None where squares are not finite."""
+    if gamma is None and beta is None:
+        rows = rows._replace(groups=1, width=rows.size)
+    native = np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+    gamma, beta = (p if p is None else np.ascontiguousarray(p, np.float64) for p in (gamma, beta))
+    y, statistics = group.forward(native, rows, gamma, beta)
+    if x.dtype.itemsize != 4 and not np.isfinite(statistics[2]).all():
+        return None
+    return y.astype(x.dtype, copy=False)
 
 
 def _present(space: ArrayOps, values: Any, present: Any) -> Any:
@@ -211,18 +283,7 @@ def rms_norm(x: Any, gamma: Any = None, *, axis: axes.Axis = -1, eps: float = 1e
     >>> rms_norm(np.array([3.0, 4.0]), eps=1e-8).round(3)
     array([0.849, 1.131])
     """
-    x = given_x = masked.read(x)
-    x, present = masked.split(x)
-    space, x, reduced_axes = formula.checked(x, axis, eps)
-    gamma = formula.broadcast_like(space, "gamma", gamma, x, reduced_axes, broadcast=True)
-    with formula.ignore_fp_warnings(space):
-        values = _present(space, space.cast(x, formula.computing(space, x)), present)
-        shrunk, _, floor = formula.in_range(space, values, reduced_axes, eps)
-        square = space.mean(shrunk * shrunk, reduced_axes)
-        if present is not None:
-            square = square / np.mean(present, axis=reduced_axes, keepdims=True)
-        root = space.xp.sqrt(square + floor)
-        return masked.like(given_x, space.cast(formula.affine_within(shrunk, root, gamma, None), x.dtype))
+    return _within(x, gamma, None, axis, eps, centred=False)
 
 
 def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Any:
@@ -278,18 +339,29 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
         )
     first, _, *others = space.lengths(x)
     split = [first, groups, channels // groups, *others]
-    apart = space.xp.reshape(x, split)
     reduced_axes = tuple(range(2, len(split)))
-    formula.checked(apart, reduced_axes, eps)
+    formula.checked(space.xp.reshape(x, split), reduced_axes, eps)
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.broadcast_like(space, name, value, x, (1,)) for name, value in given)
-    by_channel = [1, groups, -1, *[1] * len(others)]
-    gamma, beta = (
-        p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
-    )
-    with formula.ignore_fp_warnings(space):
+    y = None if present is not None else _channels_by_rows(space, x, groups, eps, gamma, beta)
+    if y is None:
+        by_channel = [1, groups, -1, *[1] * len(others)]
+        gamma, beta = (
+            p if p is None or math.prod(p.shape) == 1 else space.xp.reshape(p, by_channel) for p in (gamma, beta)
+        )
         present = None if present is None else present.reshape(split)
-        values = _present(space, space.cast(apart, formula.computing(space, x)), present)
-        centred, root, *_ = formula.standardized(space, values, reduced_axes, eps, present)
-        y = formula.affine_within(centred, root, gamma, beta)
-        return masked.like(given_x, space.cast(space.xp.reshape(y, space.lengths(x)), x.dtype))
+        y = by_formula(space, space.xp.reshape(x, split), reduced_axes, eps, gamma, beta, present=present)
+        y = space.xp.reshape(y, space.lengths(x))
+    return masked.like(given_x, y)
+
+
+def _channels_by_rows(space: ArrayOps, x: Any, groups: int, eps: float, gamma: Any, beta: Any) -> Any:
+    """`by_formula` of groups of channels, γ and β with x's number of axes, by the kernels; None where they cannot."""
+    by_rows = _rows_kernel(space, x)
+    if by_rows is None:
+        return None
+    channels, width = x.shape[1], math.prod(x.shape[2:])
+    shape = [channels if i == 1 else 1 for i in range(x.ndim)]
+    gamma, beta = (p if p is None else space.xp.reshape(space.xp.broadcast_to(p, shape), (-1,)) for p in (gamma, beta))
+    rows = Rows(x.shape[0] * groups, channels // groups * width, groups, width, True, eps)
+    return by_rows(x, rows, gamma, beta)

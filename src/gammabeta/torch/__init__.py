@@ -1,9 +1,9 @@
-"""Batch norm for PyTorch: y = γ · (x − mean) / √(var + eps) + β, in the place of `torch.nn.BatchNorm1d`, `2d` and `3d`.
+"""Norms for PyTorch: y = γ · (x − mean) / √(var + eps) + β, in the place of torch's own layers.
 
 from gammabeta.torch import BatchNorm, convert
 
 model = convert(model)          # every torch.nn.BatchNorm* in it; parameters, hooks and flags stay
-layer = BatchNorm(64)           # state_dict as torch's, both ways
+layer = BatchNorm(64)           # state_dict as torch's, both ways; LayerNorm, GroupNorm, InstanceNorm2d, RMSNorm too
 """
 
 from gammabeta.torch.networks.adapt import adapt, unadapt
@@ -13,11 +13,25 @@ from gammabeta.torch.networks.fold import fold
 from gammabeta.torch.networks.freeze import freeze, unfreeze
 from gammabeta.torch.networks.recalibrate import recalibrate
 from gammabeta.torch.networks.transfer import load_snapshot, snapshot
+from gammabeta.torch.norm.group_layers import (
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    RMSNorm,
+)
 from gammabeta.torch.norm.layer import BatchNorm
 from gammabeta.torch.norm.running_stats import accumulate
 
 __all__ = [
     "BatchNorm",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "RMSNorm",
     "accumulate",
     "adapt",
     "convert",

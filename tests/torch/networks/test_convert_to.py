@@ -10,6 +10,7 @@ from gammabeta.errors import DataError, KindError
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
+import gammabeta.torch  # noqa: E402
 from gammabeta.torch import BatchNorm, convert  # noqa: E402
 
 KINDS = (nn.BatchNorm2d, nn.SyncBatchNorm, BatchNorm)
@@ -83,9 +84,10 @@ def test_nothing_is_changed_where_something_cannot_be():
     for arguments, error, words in (
         ({"to": nn.GroupNorm, "groups": 4}, DataError, "groups must divide the 6 features of 1, got 4"),
         ({"to": nn.GroupNorm, "groups": 0}, DataError, "groups must divide the 4 features of 0, got 0"),
-        ({"to": nn.GroupNorm}, DataError, "groups must be given for torch.nn.GroupNorm, and for nothing else"),
-        ({"groups": 2}, DataError, "groups must be given for torch.nn.GroupNorm, and for nothing else, got 2"),
-        ({"to": nn.LayerNorm}, KindError, "to and of must be among BatchNorm1d, "),
+        ({"to": nn.GroupNorm}, DataError, "groups must be given for GroupNorm, and for nothing else"),
+        ({"groups": 2}, DataError, "groups must be given for GroupNorm, and for nothing else, got 2"),
+        ({"to": nn.Linear}, KindError, "to and of must be among BatchNorm1d, "),
+        ({"to": nn.LayerNorm, "of": nn.BatchNorm2d}, KindError, "or to alone one of LayerNorm, RMSNorm, "),
         ({"of": nn.InstanceNorm2d}, KindError, "to and of must be among BatchNorm1d, "),
     ):
         with pytest.raises(error, match=words):
@@ -106,3 +108,47 @@ def test_groups_by_the_features_of_each_layer():
     assert [layer.num_groups for layer in model] == [2, 6, 4]
     with pytest.raises(DataError, match="groups must divide the 12 features of 0, got 0"):
         convert(nn.Sequential(nn.BatchNorm2d(12)), to=nn.GroupNorm, groups=lambda features: features // 16)
+
+
+OTHERS = {
+    "LayerNorm": ((5,), (2, 3, 5)),
+    "RMSNorm": ((5,), (2, 3, 5)),
+    "InstanceNorm1d": ((3, 1e-3, 0.1, True), (2, 3, 5)),
+    "InstanceNorm2d": ((3, 1e-3, 0.1, True), (2, 3, 5, 4)),
+    "InstanceNorm3d": ((3, 1e-3, 0.1, True), (2, 3, 5, 4, 2)),
+    "GroupNorm": ((3, 6), (2, 6, 5)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_norms_become_their_namesakes_and_back(name):
+    theirs, ours = getattr(nn, name), getattr(gammabeta.torch, name)
+    arguments, shape = OTHERS[name]
+    model = nn.Sequential(theirs(*arguments), nn.BatchNorm1d(3), nn.Identity())
+    held, state, x = list(model.parameters()), copy.deepcopy(model.state_dict()), torch.randn(shape)
+    hooks = []
+    model[0].register_forward_hook(lambda *_: hooks.append(1))
+    of = {"of": theirs} if name == "GroupNorm" else {}
+    want = model[0](x)
+    convert(model, to=ours, **of)
+    assert type(model[0]) is ours and type(model[1]) is nn.BatchNorm1d
+    assert (
+        all(a is b for a, b in zip(model.parameters(), held, strict=True)) and model.state_dict().keys() == state.keys()
+    )
+    # In float32 torch rounds some five times, of values below 8.
+    assert (model[0](x) - want).abs().max() <= 5 * 8 * 2.0**-24 and hooks == [1, 1]
+    convert(model, to=theirs, **({"of": ours} if name == "GroupNorm" else {}))
+    assert type(model[0]) is theirs and torch.equal(model[0](x), want)
+
+
+def test_our_group_norm_takes_the_place_of_batch_norm():
+    model = settled(nn.BatchNorm2d, eps=1e-3)
+    layer, x = model[1], torch.randn(2, 3, 5, 5)
+    with pytest.warns(UserWarning, match="GroupNorm takes the place of batch norm approximately"):
+        convert(model, to=gammabeta.torch.GroupNorm, groups=2)
+    assert type(model[1]) is gammabeta.torch.GroupNorm and model[1].weight is layer.weight
+    want = nn.functional.group_norm(model[0](x), 2, layer.weight, layer.bias, 1e-3).relu()
+    assert (model(x) - want).abs().max() <= 5 * 8 * 2.0**-24
+    with pytest.warns(UserWarning, match="running statistics are those of a new layer"):
+        convert(model, to=nn.BatchNorm2d, of=gammabeta.torch.GroupNorm)
+    assert type(model[1]) is nn.BatchNorm2d and model[1].weight is layer.weight

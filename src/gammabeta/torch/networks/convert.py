@@ -9,7 +9,7 @@ from torch import nn
 from gammabeta.errors import DataError, KindError
 from gammabeta.torch.networks import modules, norm_kinds
 from gammabeta.torch.networks.norm_kinds import SOURCES
-from gammabeta.torch.norm import validation
+from gammabeta.torch.norm import group_layers, validation
 from gammabeta.torch.norm.layer import EXTRAS, BatchNorm
 from gammabeta.torch.norm.norm_act import NormAct
 
@@ -25,6 +25,9 @@ def convert(
 ) -> Module:
     """Put a `gammabeta.torch.BatchNorm`, or another norm, in the place of every batch norm. In place.
 
+    `to=LayerNorm`, `RMSNorm`, `InstanceNorm1d`, `2d` or `3d`, this library's or torch's, exchanges the other's layers
+    of that name instead, and so does `to=GroupNorm` with `of` the other one: the same norm, nothing is approximate.
+
     Parameters and buffers stay the same objects, so that an optimizer keeps them; training flag, hooks and attributes
     stay too. A SyncBatchNorm keeps its process group, and timm's BatchNormAct2d its dropout and activation. Subclasses
     with a forward pass of their own are left alone, and so are frozen layers and lazy ones that have not yet seen a
@@ -33,11 +36,11 @@ def convert(
     Args:
         model: with torch.nn.BatchNorm1d, 2d, 3d, SyncBatchNorm, subclasses of these that only change defaults, timm's
             BatchNormAct2d, or `gammabeta.torch.BatchNorm`.
-        to: one of these, or `torch.nn.GroupNorm`. A BatchNorm2d takes the place of those that may be 2d. A GroupNorm is
-            an approximation, and a warning says so: γ, β and eps stay, but each sample is normalized by its own
-            statistics, so that the model must be trained on.
-        of: `torch.nn.GroupNorm`, to exchange these instead: the approximation the other way, whose running statistics
-            are those of a new layer.
+        to: one of these, or a GroupNorm, torch's or this library's. A BatchNorm2d takes the place of those that may be
+            2d. A GroupNorm is an approximation, and a warning says so: γ, β and eps stay, but each sample is normalized
+            by its own statistics, so that the model must be trained on.
+        of: a GroupNorm, torch's or this library's, to exchange these instead: for the other GroupNorm; or for a batch
+            norm, the approximation the other way, whose running statistics are those of a new layer.
         groups: how many groups a GroupNorm has, or a function that gives that for a layer's features, such as
             `lambda features: features // 16`; it must divide every layer's features.
 
@@ -52,26 +55,30 @@ def convert(
     >>> type(model[1]).__name__, type(convert(model, to=nn.SyncBatchNorm)[1]).__name__
     ('BatchNorm', 'SyncBatchNorm')
     """
-    kinds = (*SOURCES, BatchNorm, nn.GroupNorm)
+    namesake = _NAMESAKES.get(to)
+    if groups is None and namesake is not None and of in ((namesake,) if to in _GROUPS else (None, namesake)):
+        return _replaced(model, lambda _, layer: _renamed(layer, to) if type(layer) is namesake else layer)
+    kinds = (*SOURCES, BatchNorm, *_GROUPS)
     if to not in kinds or of not in (None, *kinds):
-        raise KindError(f"to and of must be among {', '.join(k.__name__ for k in kinds)}, got to={to!r}, of={of!r}")
-    if (to is nn.GroupNorm) != (groups is not None):
-        raise DataError(
-            f"groups must be given for torch.nn.GroupNorm, and for nothing else, got {groups} for {to.__name__}"
+        raise KindError(
+            f"to and of must be among {', '.join(k.__name__ for k in kinds[:-1])}, or to alone one of "
+            f"{', '.join(k.__name__ for k in _OTHERS)}, got to={to!r}, of={of!r}"
         )
+    if (to in _GROUPS) != (groups is not None):
+        raise DataError(f"groups must be given for GroupNorm, and for nothing else, got {groups} for {to.__name__}")
     sources = (*SOURCES, BatchNorm) if of is None else (of,)
 
     def change(path: str, layer: Any) -> Module:
         known = norm_kinds.kind(layer)
         if known is to or known not in sources or not _may_be(layer, to):
             return layer
-        if to is BatchNorm and known is not nn.GroupNorm:
+        if to is BatchNorm and known not in _GROUPS:
             return _ours(layer)
         if norm_kinds.has_activation(layer):
             return layer
-        if to is nn.GroupNorm:
-            return _grouped(path, layer, groups)
-        if known is nn.GroupNorm:
+        if to in _GROUPS:
+            return _grouped(path, layer, to, groups)
+        if known in _GROUPS:
             return _ungrouped(layer, to)
         if known is BatchNorm:
             _check_same(path, layer, to)
@@ -79,8 +86,8 @@ def convert(
         return _exchanged(layer, to)
 
     new = _replaced(model, change)
-    if (to is nn.GroupNorm) != (of is nn.GroupNorm):
-        warnings.warn(_APPROXIMATE[to is nn.GroupNorm], UserWarning, stacklevel=2)
+    if (to in _GROUPS) != (of in _GROUPS):
+        warnings.warn(_APPROXIMATE[to in _GROUPS], UserWarning, stacklevel=2)
     if of is None:
         _warn(left_alone(new, to))
     return new
@@ -123,6 +130,21 @@ def _may_be(layer: Module, kind: type[Module]) -> bool:
 
 
 _BY_RANK = SOURCES[:3]
+
+_GROUPS = (nn.GroupNorm, group_layers.GroupNorm)
+
+_OTHERS = (
+    group_layers.LayerNorm,
+    group_layers.RMSNorm,
+    group_layers.InstanceNorm1d,
+    group_layers.InstanceNorm2d,
+    group_layers.InstanceNorm3d,
+)
+
+_PAIRS = [(kind, getattr(nn, kind.__name__)) for kind in (*_OTHERS, group_layers.GroupNorm)]
+
+_NAMESAKES: dict[type[Module], type[Module]] = dict([*_PAIRS, *((theirs, own) for own, theirs in _PAIRS)])
+"""This library's class for each of torch's, and torch's for each of this library's: the same norm."""
 
 _OURS = (BatchNorm, NormAct)
 
@@ -206,7 +228,14 @@ def _with_group(layer: Any, group: Any) -> Module:
     return result
 
 
-def _grouped(path: str, layer: Any, groups: Any) -> Module:
+def _renamed(layer: Module, kind: Any) -> Module:
+    """A layer as its namesake, with all that it holds."""
+    new: Module = kind.__new__(kind)
+    new.__dict__.update(layer.__dict__)
+    return new
+
+
+def _grouped(path: str, layer: Any, to: Any, groups: Any) -> Module:
     """γ, β and eps of a batch norm in a GroupNorm."""
     other = {name: getattr(layer, name, None) for name in ("axis", "activation")}
     if any(value is not None for value in other.values()):
@@ -216,10 +245,10 @@ def _grouped(path: str, layer: Any, groups: Any) -> Module:
         raise DataError(
             f"groups must divide the {layer.num_features} features of {path}, got {groups}. Nothing is changed"
         )
-    return _taking(nn.GroupNorm(groups, layer.num_features, layer.eps, affine=False), layer)
+    return _taking(to(groups, layer.num_features, layer.eps, affine=False), layer)
 
 
-def _ungrouped(layer: nn.GroupNorm, kind: Any) -> Module:
+def _ungrouped(layer: Any, kind: Any) -> Module:
     """γ, β and eps of a GroupNorm in a batch norm, whose statistics are new."""
     device = None if layer.weight is None else layer.weight.device
     return _taking(kind(layer.num_channels, eps=layer.eps, affine=False, device=device), layer)

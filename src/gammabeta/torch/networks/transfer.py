@@ -27,6 +27,7 @@ from gammabeta.networks.transfer.snapshot import (
 )
 from gammabeta.torch.networks import linear, modules, norm_kinds
 from gammabeta.torch.networks.norm_kinds import SOURCES
+from gammabeta.torch.norm import group_layers
 from gammabeta.torch.norm.layer import BatchNorm
 
 
@@ -109,6 +110,8 @@ _KINDS = {
     nn.Embedding: EMBEDDING,
     nn.LayerNorm: LAYER,
     nn.GroupNorm: GROUP,
+    group_layers.LayerNorm: LAYER,
+    group_layers.GroupNorm: GROUP,
     BatchNorm: BATCH,
     **dict.fromkeys(linear.CONVOLUTIONS, CONVOLUTION),
     **dict.fromkeys(linear.TRANSPOSED, TRANSPOSED),

@@ -16,8 +16,8 @@ Tensor = torch.Tensor
 
 SPLIT = 2**16  # values from which torch's other threads, awake between its own operations, are worth it
 
-_KINDS = {getattr(torch, name): kind for name, kind in batchnorm_contiguous.KINDS.items()}
-_GREATEST = {dtype: torch.finfo(dtype).max / 2 for dtype in _KINDS}
+KINDS = {getattr(torch, name): kind for name, kind in batchnorm_contiguous.KINDS.items()}
+_GREATEST = {dtype: torch.finfo(dtype).max / 2 for dtype in KINDS}
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -53,7 +53,7 @@ def call(layer: Any, x: Any) -> Call | None:
     )
     first = mean if gamma is None else gamma
     dtype = x.dtype if first is None else first.dtype
-    kind, as_ = _KINDS.get(x.dtype), _KINDS.get(dtype)
+    kind, as_ = KINDS.get(x.dtype), KINDS.get(dtype)
     if kind is None or as_ is None:
         return None
     for p in (gamma, beta, mean, var):
@@ -100,8 +100,8 @@ def by_batch(layer: Any, x: Tensor, how: Call) -> Tensor | None:
 
 def by_running(x: Tensor, how: Call) -> Tensor:
     """The output in evaluation; it has no gradient."""
-    y, room = _empty_like(x), _room(how)
-    batchnorm_contiguous.evaluate(room, *how.form, *map(_address, (x, y, *how.held[:4])), how.plan.eps)
+    y, room = empty_like(x), _room(how)
+    batchnorm_contiguous.evaluate(room, *how.form, *map(address, (x, y, *how.held[:4])), how.plan.eps)
     _ended(room, how)
     return y
 
@@ -119,7 +119,7 @@ def _ended(room: NDArray[np.float64], how: Call) -> bool:
     return bool(batchnorm_contiguous.settle(room))
 
 
-def _empty_like(x: Tensor) -> Tensor:
+def empty_like(x: Tensor) -> Tensor:
     """A new tensor of x's shape and layout; a large one from the buffer cache."""
     if x.numel() * x.itemsize < buffer_cache.LEAST:
         return torch.empty_like(x)
@@ -132,8 +132,8 @@ class _ByBatch(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: Any, rule: Any, how: Call, stats: Any
     ) -> Tensor | None:
-        y, room = _empty_like(x), _room(how)
-        places = map(_address, (x, y, gamma, beta, *running))
+        y, room = empty_like(x), _room(how)
+        places = map(address, (x, y, gamma, beta, *running))
         if not batchnorm_contiguous.forward(
             room, *how.form, *places, stats, how.plan.eps, how.max_stat, *rule
         ) or not _ended(room, how):
@@ -147,17 +147,17 @@ class _ByBatch(torch.autograd.Function):
         x, gamma, beta = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *again(ctx, dy, x, gamma, beta, None), None, None, None, None
-        dx, room, how = _empty_like(x), _room(ctx.how), ctx.how
+        dx, room, how = empty_like(x), _room(ctx.how), ctx.how
         if dy.stride() != dx.stride() or dy.is_neg():
             dy = torch.empty_like(x).copy_(dy)
         dgamma = torch.empty_like(gamma) if ctx.needs_input_grad[1] else None
         dbeta = torch.empty_like(beta) if ctx.needs_input_grad[2] else None
         batchnorm_contiguous.backward(
-            room, *how.form, *map(_address, (x, dy, dx, gamma, dgamma, dbeta)), ctx.stats, how.plan.eps
+            room, *how.form, *map(address, (x, dy, dx, gamma, dgamma, dbeta)), ctx.stats, how.plan.eps
         )
         _ended(room, how)
         return dx, dgamma, dbeta, None, None, None, None
 
 
-def _address(x: Tensor | None) -> int:
+def address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
