@@ -40,7 +40,7 @@ def test_only_the_first_signal_counts(tmp_path, name, status):
         "gammabeta: interrupted; 2 of 5 files are in 's.ledger': the same command goes on from there\n"
     )
     assert done.returncode == status
-    found = data.update(str(tmp_path / "*.csv"), tmp_path / "s.json")
+    found = data.update(tmp_path / "s.json", str(tmp_path / "*.csv"))
     assert found.unchanged == 2 and found.statistics == data.measure(tmp_path)
 
 

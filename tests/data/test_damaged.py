@@ -210,7 +210,7 @@ def test_memory_that_is_short_is_no_fault_of_a_file(tmp_path, monkeypatch, capsy
     assert main(["stats", str(folder), "-o", str(tmp_path / "s.json"), "--skip-bad"]) == 2
     assert capsys.readouterr().err == "gammabeta: there is not enough memory\n"
     monkeypatch.undo()
-    assert data.update(folder, tmp_path / "kept.json").statistics.rows == 18
+    assert data.update(tmp_path / "kept.json", folder).statistics.rows == 18
 
 
 CUT = """

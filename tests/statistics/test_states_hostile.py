@@ -214,7 +214,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("size", [pytest.param(150, id="some"), pytest.param(7_000, id="all", marks=pytest.mark.long)])
 def test_mutants_of_ledgers_are_read_or_refused(folder: Path, size: int) -> None:
-    whole = data.update("d", "s.json").statistics
+    whole = data.update("s.json", "d").statistics
     lines = Path("s.ledger").read_bytes().splitlines(keepends=True)
     read = 0
 
@@ -222,7 +222,7 @@ def test_mutants_of_ledgers_are_read_or_refused(folder: Path, size: int) -> None
         content = ledger_mutant(lines, Random(f"ledger {i}"))
         Path("s.ledger").write_bytes(content)
         try:
-            found = data.update("d", "s.json").statistics
+            found = data.update("s.json", "d").statistics
         except (StateError, FileError) as error:
             assert Path("s.ledger").read_bytes() == content
             return refused(error)
@@ -580,7 +580,7 @@ def test_sums_of_integers_are_possible_if_reals_between_have_them(values: list[i
     ],
 )  # fmt: skip
 def test_lines_of_a_ledger_that_cannot_be(folder: Path, told: dict[str, Any]) -> None:
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     lines = Path("s.ledger").read_bytes().splitlines(keepends=True)
     changed = json.loads(lines[-1][9:]) | told
     if "rows" in told and told["rows"] == 2:
@@ -588,16 +588,16 @@ def test_lines_of_a_ledger_that_cannot_be(folder: Path, told: dict[str, Any]) ->
         changed = json.loads(lines[-1][9:]) | told
     Path("s.ledger").write_bytes(b"".join([*lines[:-1], line(changed)]))
     with pytest.raises(StateError, match=f"line {len(lines)} of 's.ledger' is damaged; take the line out"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"file": "a", "file": "b"}', b"null", b"\xff", b'{"size": NaN}'])
 def test_lines_of_a_ledger_that_say_nothing(folder: Path, content: bytes) -> None:
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     with Path("s.ledger").open("ab") as file:
         file.write(line(content))
     with pytest.raises(StateError, match=r"of 's.ledger' is damaged; take the line out"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
 
 
 @pytest.mark.parametrize(
@@ -657,7 +657,7 @@ def test_first_lines_without_an_end_are_not_read(tmp_path: Path, folder: Path) -
         with path.open("wb") as file:
             file.truncate(1 << 33)
     with Bounds(), pytest.raises(StateError, match=r"'s.ledger' is not a ledger to be used"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
     with Bounds(), pytest.raises(StateError, match=r"does not say what has been written"):
         data.scale("d", "out")
 

@@ -52,8 +52,8 @@ def updated(
 
         with resumable(state):
             result = data.update(
-                found,
                 output,
+                found,
                 columns,
                 exclude,
                 recipe=recipe,

@@ -7,7 +7,7 @@
     data.apply("stats.json", "new.csv", "new-scaled.csv")    # columns are found by name
     data.invert("stats.json", "scaled.parquet", "back.parquet")
     data.scale("folder", "scaled")                           # many files, by the statistics of all
-    data.update("events/", "events.json")                    # many files: only new and changed ones are read again
+    data.update("events.json", "events/")                    # many files: only new and changed ones are read again
 
 CSV, Parquet, Arrow IPC (Feather), `.npy` and `.npz`, here or elsewhere; Zarr arrays, folders of images, frames,
 queries, loaders and whatever comes in chunks (docs/sources.md). What `gammabeta` does on the command line is in these

@@ -325,8 +325,8 @@ def gather_groups(
 
 
 def update(
-    where: Where,
     stats: str | Path,
+    where: Where,
     columns: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     *,
@@ -340,8 +340,8 @@ def update(
     """The statistics of a data set, kept in a stats file: they are `measure`'s of all files, but few of them are read.
 
     Args:
-        where: a folder, a pattern such as "data/**/*.parquet", or a list of files; all of one format.
         stats: the `.json` file to write; the ledger lies beside it, as `.ledger`. Nothing else is needed to go on.
+        where: a folder, a pattern such as "data/**/*.parquet", or a list of files; all of one format.
         columns, exclude, recipe, read: as for `measure`. A file is read again where a column is meant that was not
             before, or where it is to be read in another way.
         skip_bad: leave out files that cannot be read, and go on.
@@ -362,10 +362,10 @@ def update(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name, values in {"a": [1.0, 2.0], "b": [6.0]}.items():
     ...         pq.write_table(pa.table({"x": values}), f"{folder}/{name}.parquet")
-    ...     first = update(folder, f"{folder}/stats.json")
+    ...     first = update(f"{folder}/stats.json", folder)
     ...     pq.write_table(pa.table({"x": [9.0, 9.0]}), f"{folder}/c.parquet")
     ...     Path(f"{folder}/b.parquet").unlink()
-    ...     found = update(folder, f"{folder}/stats.json")
+    ...     found = update(f"{folder}/stats.json", folder)
     >>> first.statistics.moments.mean, found.statistics.moments.mean, found.read, found.unchanged, found.gone
     (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
     """

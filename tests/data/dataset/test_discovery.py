@@ -113,7 +113,7 @@ def test_a_broken_link_is_a_file_that_is_missing(folder, where):
     (folder / "d/b.csv").symlink_to(folder / "none.csv")
     with pytest.raises(FileError, match=r"cannot read 'd/b\.csv': no such file"):
         data.measure(where)
-    done = data.update(where, "d.json", skip_bad=True)
+    done = data.update("d.json", where, skip_bad=True)
     assert list(done.bad) == ["b.csv"] and done.statistics.rows == 1
 
 

@@ -71,16 +71,16 @@ def reads(monkeypatch) -> list[str]:
 
 def test_only_new_and_changed_files_are_read(folder, monkeypatch):
     seen = reads(monkeypatch)
-    first = data.update("d", "s.json")
+    first = data.update("s.json", "d")
     assert (first.read, first.unchanged, first.gone, first.bad) == (names(*range(8)), 0, (), {})
     assert len(seen) == 8
     seen.clear()
-    again = data.update("d", "s.json")
+    again = data.update("s.json", "d")
     assert (again.read, again.unchanged, seen) == ((), 8, [])
     write(folder / "d/k=0/2.parquet", 100)
     write(folder / "d/k=0/8.parquet", 101)
     (folder / "d/k=1/3.parquet").unlink()
-    third = data.update("d", "s.json", recipe=data.Recipe("minmax"))
+    third = data.update("s.json", "d", recipe=data.Recipe("minmax"))
     assert (third.read, third.unchanged, third.gone) == (names(2, 8), 6, names(3))
     assert sorted(seen) == ["2.parquet", "8.parquet"]
     assert data.load("s.json") == third.statistics == data.measure("d", recipe=data.Recipe("minmax"))
@@ -105,7 +105,7 @@ def test_the_total_is_that_of_a_fresh_scan(rounds):
                 clock += 1
                 _edit(folder, kind, a, b, clock + 10)
             write(folder / "always.parquet", 5)
-            found = data.update(folder, folder / "s.json")
+            found = data.update(folder / "s.json", folder)
             stamps = {path.name: path.stat() for path in folder.glob("*.parquet")}
             now = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stamps.items()}
             assert found.statistics == data.load(folder / "s.json") == data.measure(folder)
@@ -126,40 +126,40 @@ def _edit(folder: Path, kind: str, a: int, b: int, clock: int) -> None:
 
 
 def test_columns_that_were_not_meant_before_are_read(folder, monkeypatch):
-    data.update("d", "s.json", ["x"])
+    data.update("s.json", "d", ["x"])
     seen = reads(monkeypatch)
-    assert data.update("d", "s.json", ["x"]).unchanged == 8
-    wide = data.update("d", "s.json")
+    assert data.update("s.json", "d", ["x"]).unchanged == 8
+    wide = data.update("s.json", "d")
     assert (wide.unchanged, len(seen)) == (0, 8)
     assert wide.statistics == data.measure("d")
     seen.clear()
-    assert data.update("d", "s.json", exclude=["x"]).statistics == wide.statistics.select(["n"])
-    assert data.update("d", "s.json").statistics == wide.statistics
+    assert data.update("s.json", "d", exclude=["x"]).statistics == wide.statistics.select(["n"])
+    assert data.update("s.json", "d").statistics == wide.statistics
     assert seen == []
 
 
 def test_the_ledger_moves_with_its_data(folder):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     for name, new in (("s.json", "t.json"), ("s.ledger", "t.ledger"), ("d", "e")):
         (folder / name).rename(folder / new)
-    assert data.update("e", "t.json").unchanged == 8
+    assert data.update("t.json", "e").unchanged == 8
 
 
 def test_schemas_may_change_from_file_to_file(folder):
     pq.write_table(pa.table({"n": pa.array([1], pa.int8()), "x": [2.0], "more": ["w"]}), "d/z.parquet")
-    found = data.update("d", "s.json")
+    found = data.update("s.json", "d")
     assert found.statistics == data.measure("d")
     assert sum(b'"layout"' in line and b'"file"' not in line for line in lines()) == 2
-    assert data.update("d", "s.json").unchanged == 9
+    assert data.update("s.json", "d").unchanged == 9
 
 
 def test_a_column_that_is_missing_loses_nothing(folder):
     pq.write_table(pa.table({"n": [1]}), "d/z.parquet")
     with pytest.raises(DataError, match=r"'x' of .* is missing in 'd.z.parquet'"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
     assert not Path("s.json").exists()
     known = sum(b'"sums"' in line for line in lines())
-    assert data.update("d", "s.json", exclude=["x"]).unchanged == known >= 1
+    assert data.update("s.json", "d", exclude=["x"]).unchanged == known >= 1
 
 
 def test_bad_files(folder):
@@ -167,11 +167,11 @@ def test_bad_files(folder):
     bad.write_bytes(bad.read_bytes()[:99])
     (folder / "d/k=1/5.parquet").write_bytes(b"")
     with pytest.raises(FileError) as error:
-        data.update("d", "s.json")
+        data.update("s.json", "d")
     assert "nor can 'k=" in str(error.value) and str(error.value).endswith("or go on without: --skip-bad")
     assert "the other files' statistics are kept in 's.ledger'" in str(error.value)
     assert not Path("s.json").exists()
-    found = data.update("d", "s.json", skip_bad=True)
+    found = data.update("s.json", "d", skip_bad=True)
     assert (found.read, found.unchanged, sorted(found.bad)) == ((), 6, ["k=0/4.parquet", "k=1/5.parquet"])
     assert "cannot be read as Parquet" in found.bad["k=0/4.parquet"]
     assert "is empty: it has 0 bytes" in found.bad["k=1/5.parquet"]
@@ -180,22 +180,22 @@ def test_bad_files(folder):
     assert found.statistics == data.measure(files)
     for i in (4, 5):
         write(folder / f"d/k={i % 2}/{i}.parquet", i)
-    assert data.update("d", "s.json").read == names(4, 5)
+    assert data.update("s.json", "d").read == names(4, 5)
 
 
 def test_nothing_but_bad_files(folder):
     (folder / "e").mkdir()
     (folder / "e/a.parquet").write_bytes(b"none")
     with pytest.raises(FileError, match=r"'e.a.parquet' cannot be read as Parquet"):
-        data.update("e", "s.json", skip_bad=True)
+        data.update("s.json", "e", skip_bad=True)
 
 
 def test_check_finds_what_size_and_time_hide(folder):
-    data.update("d", "s.json")
-    found = data.update("d", "s.json", check=3)
+    data.update("s.json", "d")
+    found = data.update("s.json", "d", check=3)
     assert len(found.checked) == 5 and found.unchanged == 8
-    assert data.update("d", "s.json", check=3).checked == found.checked
-    assert any(data.update("d", "s.json", check=seed).checked != found.checked for seed in range(4, 9))
+    assert data.update("s.json", "d", check=3).checked == found.checked
+    assert any(data.update("s.json", "d", check=seed).checked != found.checked for seed in range(4, 9))
     for i in range(8):
         path = folder / f"d/k={i % 2}/{i}.parquet"
         before = path.stat()
@@ -205,40 +205,40 @@ def test_check_finds_what_size_and_time_hide(folder):
         path.write_bytes(content)
         os.utime(path, ns=(0, before.st_mtime_ns))
         assert path.stat().st_size == before.st_size
-    assert data.update("d", "s.json").unchanged == 8
+    assert data.update("s.json", "d").unchanged == 8
     with pytest.raises(StateError, match="it was changed, though its size and time are as they were; touch the file"):
-        data.update("d", "s.json", check=3)
+        data.update("s.json", "d", check=3)
     for i in range(8):
         (folder / f"d/k={i % 2}/{i}.parquet").touch()
-    assert data.update("d", "s.json", check=3).statistics == data.measure("d")
+    assert data.update("s.json", "d", check=3).statistics == data.measure("d")
 
 
 def test_a_last_line_that_was_cut_off(folder):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     whole = Path("s.ledger").read_bytes()
     last = len(lines()[-1])
     for cut in (1, 5, last // 2, last - 1, last):
         Path("s.ledger").write_bytes(whole[:-cut])
-        found = data.update("d", "s.json")
+        found = data.update("s.json", "d")
         assert len(found.read) == 1 and found.statistics == data.measure("d")
         assert sorted(lines()) == sorted(whole.splitlines(keepends=True))
     for size in (0, 1, 20, len(lines()[0]) - 1):
         Path("s.ledger").write_bytes(whole[:size])
-        assert len(data.update("d", "s.json").read) == 8
+        assert len(data.update("s.json", "d").read) == 8
 
 
 def test_every_line_that_is_damaged_is_named_and_can_be_taken_out(folder):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     good = lines()
     for i in range(1, len(good)):
         bad = good.copy()
         bad[i] = bad[i].replace(b'": ', b'"; ', 1)
         Path("s.ledger").write_bytes(b"".join(bad))
         with pytest.raises(StateError, match=f"line {i + 1} of 's.ledger' is damaged; take the line out"):
-            data.update("d", "s.json")
+            data.update("s.json", "d")
         assert lines() == bad
         Path("s.ledger").write_bytes(b"".join(good[:i] + good[i + 1 :]))
-        found = data.update("d", "s.json")
+        found = data.update("s.json", "d")
         assert len(found.read) == (8 if i == 1 else 1)  # the second line says which columns the files have
         assert found.statistics == data.measure("d")
 
@@ -255,7 +255,7 @@ def test_every_line_that_is_damaged_is_named_and_can_be_taken_out(folder):
     ],
 )
 def test_whole_lines_that_say_nonsense(folder, told):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     stat = (folder / "d/k=0/0.parquet").stat()
     if isinstance(told, dict) and "size" in told:
         told = told | {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
@@ -263,21 +263,21 @@ def test_whole_lines_that_say_nonsense(folder, told):
     with Path("s.ledger").open("ab") as file:
         file.write(journals._line(told))
     with pytest.raises(StateError, match=f"line {count + 1} of 's.ledger' is damaged"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
 
 
 def test_sums_that_are_none(folder):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     good = lines()
     told = json.loads(good[-1][9:])
     for sums in ("", "AAAA", "é", 3):
         Path("s.ledger").write_bytes(b"".join([*good[:-1], journals._line(told | {"sums": sums})]))
         with pytest.raises(StateError, match=f"line {len(good)} of 's.ledger' is damaged"):
-            data.update("d", "s.json")
+            data.update("s.json", "d")
 
 
 def test_other_versions_and_other_files(folder, capsys):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     rest = lines()[1:]
     newer = journals._line({"format": "gammabeta.ledger", "version": 2})
     Path("s.ledger").write_bytes(b"".join([newer, *rest]))
@@ -295,7 +295,7 @@ def test_other_versions_and_other_files(folder, capsys):
 
 def test_one_process_at_a_time(folder, capsys):
     pytest.importorskip("fcntl", reason="Windows knows no such locks")
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     with LedgerFile(folder / "s.ledger"):
         assert main(["stats", "d", "-o", "s.json"]) == 2
         assert "another process is at work with 's.ledger'; run again when it is done" in capsys.readouterr().err
@@ -308,11 +308,11 @@ def test_what_no_longer_holds_is_thrown_away(folder, monkeypatch):
     sizes = []
     for i in range(30):
         write(folder / "d/k=0/0.parquet", 1000 + i)
-        assert data.update("d", "s.json").unchanged == (7 if i else 0)
+        assert data.update("s.json", "d").unchanged == (7 if i else 0)
         sizes.append(Path("s.ledger").stat().st_size)
     assert max(sizes) < 2 * sizes[0] + 8000
     assert sum(a > b for a, b in pairwise(sizes)) >= 2
-    assert data.update("d", "s.json").statistics == data.measure("d")
+    assert data.update("s.json", "d").statistics == data.measure("d")
 
 
 def test_a_disk_that_is_full(folder):
@@ -328,12 +328,12 @@ def test_a_disk_that_is_full(folder):
         )
         assert not Path("s.json").exists()
     known = sum(line.endswith(b"\n") and b'"sums"' in line for line in lines())
-    found = data.update("d", "s.json")
+    found = data.update("s.json", "d")
     assert found.unchanged == known >= 1 and found.statistics == data.measure("d")
 
 
 def test_no_permission(folder, monkeypatch):
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     before = lines()
 
     def refuse(path, flags, *given):  # a file's mode does not stop root, whom tests may run as
@@ -344,19 +344,19 @@ def test_no_permission(folder, monkeypatch):
     opened = os.open
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(FileError, match=r"cannot write 's.ledger': Permission denied; the old file is as it was"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
     monkeypatch.undo()
     assert lines("s.ledger" if Path("s.ledger").exists() else folder / "s.ledger") == before
 
 
 def test_places_that_cannot_be(folder):
     with pytest.raises(FileError, match="there is no folder 'none'; make it first"):
-        data.update("d", "none/s.json")
+        data.update("none/s.json", "d")
     with pytest.raises(FileError, match=r"a stats file's name must end in .json, got 's.csv'"):
-        data.update("d", "s.csv")
+        data.update("s.csv", "d")
     Path("s.ledger").mkdir()
     with pytest.raises(FileError, match=r"cannot write 's.ledger': Is a directory"):
-        data.update("d", "s.json")
+        data.update("s.json", "d")
 
 
 def test_packed_statistics_are_the_same_bits():
@@ -417,8 +417,8 @@ def test_the_command_with_other_arguments(folder, capsys):
 def test_progress_is_told(folder):
     told, files = [], []
     data.update(
-        "d",
         "s.json",
+        "d",
         progress=lambda done, size: told.append((done, size)),
         on_file_done=lambda *given: files.append(given),
     )
@@ -446,7 +446,7 @@ def test_a_signal_leaves_what_can_go_on(folder, number, status):
         done.stderr == "gammabeta: interrupted; 3 of 8 files are in 's.ledger': the same command goes on from there\n"
     )
     assert sorted(path.name for path in folder.iterdir()) == ["d", "s.ledger"]
-    found = data.update("d", "s.json")
+    found = data.update("s.json", "d")
     assert found.unchanged == 3 and found.statistics == data.measure("d")
 
 
@@ -454,7 +454,7 @@ def test_a_stamp_is_of_size_and_time(folder):
     path = folder / "d/k=0/0.parquet"
     with LedgerFile(folder / "s.ledger") as journal:
         assert journal.entry("k=0/0.parquet", FileStamp(path.stat().st_size, 1)) is None
-    data.update("d", "s.json")
+    data.update("s.json", "d")
     stat = path.stat()
     with LedgerFile(folder / "s.ledger") as journal:
         assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size, stat.st_mtime_ns)) is not None

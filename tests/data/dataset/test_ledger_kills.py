@@ -71,7 +71,7 @@ while hits < kills:
     assert len(list(Path().glob("*.json"))) == 1
 assert os.waitpid(begun(), 0)[1] == 0
 assert data.load("s.json") == data.measure("d")
-assert data.update("d", "s.json").unchanged == {FILES}
+assert data.update("s.json", "d").unchanged == {FILES}
 """
 
 

@@ -44,6 +44,6 @@ def test_no_file_is_good_with_skip_bad(folder):
     with pytest.raises(
         FileError, match=r"^one file at least must be fit to be read, none of 3 is: 'in/\d\.parquet' is"
     ):
-        data.update("in", "s.json", skip_bad=True)
+        data.update("s.json", "in", skip_bad=True)
     with pytest.raises(FileError, match=r"or go on without: --skip-bad$"):
-        data.update("in", "s.json")
+        data.update("s.json", "in")

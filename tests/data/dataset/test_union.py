@@ -90,9 +90,9 @@ def test_minmax_by_footers(tmp_path, monkeypatch):
 
 
 def test_the_ledger_goes_on_as_the_schema_grows(form):
-    data.update("d", "s.json", read=UNION)
+    data.update("s.json", "d", read=UNION)
     write(pa.table({"x": X[:5], "z": Y[:5]}), f"d/3.{form}")
-    done = data.update("d", "s.json", read=UNION)
+    done = data.update("s.json", "d", read=UNION)
     assert done.read == (f"3.{form}",) and done.unchanged == 2
     assert done.statistics == data.measure("d", read=UNION)
     assert dict(zip(done.statistics.names, done.statistics.moments.count, strict=True)) == {"x": 305, "y": 200, "z": 5}

@@ -295,11 +295,11 @@ def test_a_folder_keeps_how_it_is_read(tmp_path, put):
         put(f"x\n{cell},0\n-9\n", f"in/{name}.dat")
     plain = ReadOptions(format="csv", decimal=",", delimiter=";")
     read = ReadOptions(format="csv", decimal=",", delimiter=";", missing="-9")
-    first = data.update(tmp_path / "in", tmp_path / "s.json", read=plain)
+    first = data.update(tmp_path / "s.json", tmp_path / "in", read=plain)
     assert first.statistics.moments.mean.tolist() == [-3.5]
-    found = data.update(tmp_path / "in", tmp_path / "s.json", read=read)
+    found = data.update(tmp_path / "s.json", tmp_path / "in", read=read)
     assert found.statistics.moments.mean.tolist() == [2] and len(found.read) == 2
-    again = data.update(tmp_path / "in", tmp_path / "s.json", read=read)
+    again = data.update(tmp_path / "s.json", tmp_path / "in", read=read)
     assert again.unchanged == 2 and again.statistics == found.statistics == data.measure(tmp_path / "in", read=read)
     data.apply(tmp_path / "s.json", tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "a.dat").read_text() == "x\n-1\n-9\n"

@@ -60,9 +60,9 @@ def test_deleted_files_do_not_count(table):
 
 def test_the_ledger_and_scaling_follow_the_table(table, tmp_path):
     stats = tmp_path / "stats.json"
-    data.update(table, stats)
+    data.update(stats, table)
     table.append(pa.table({"x": [9.0], "n": [9], "name": ["e"]}))
-    found = data.update(table, stats)
+    found = data.update(stats, table)
     assert found.statistics.moments == data.moments(table.scan().to_arrow())
     assert (len(found.read), found.unchanged) == (1, 2)
     data.scale(hint(table), tmp_path / "scaled")

@@ -33,13 +33,13 @@ def test_deleted_files_do_not_count(table):
 
 def test_the_ledger_and_scaling_follow_the_table(table, tmp_path):
     stats = tmp_path / "stats.json"
-    data.update(table, stats)
+    data.update(stats, table)
     deltalake.write_deltalake(table, pa.table({"x": [9.0], "shop": ["a"]}), mode="append")
-    found = data.update(table, stats)
+    found = data.update(stats, table)
     assert found.statistics.moments == Moments.of(np.array([[5.0], [7.0], [9.0]]))
     assert (len(found.read), found.unchanged) == (1, 2)
     deltalake.DeltaTable(table).delete("shop = 'a'")
-    found = data.update(table, stats)
+    found = data.update(stats, table)
     assert found.statistics.moments == Moments.of([[7.0]])
     assert len(found.gone) == 2
     data.scale(table, tmp_path / "scaled")
