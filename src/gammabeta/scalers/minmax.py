@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import arrays
+from gammabeta.backends import array_ops, arrays
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
 from gammabeta.scalers.fitted_state import largest_count
@@ -163,17 +163,28 @@ class MinMaxScaler(Scaler):
     def transform(self, X: Any) -> Any:
         """Scale X: an array or a tensor gives one of the same type, a frame what `set_output` asks for."""
         now = self._now()
-        return now._applied(X, now.affine_, copy=now.copy, forward=True)
+        return now._applied(X, now._map(True), copy=now.copy, forward=True)
 
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`, but for what was clipped."""
+        space = array_ops.in_graph(X)
+        if space is not None:
+            return self._in_graph(space, X, forward=False)
         now = self._now()
-        affine = now.affine_
+        return now._applied(X, now._map(False), copy=now.copy, forward=False)
+
+    def _map(self, forward: bool) -> Affine:
+        affine = self.affine_
+        if forward:
+            return affine
         wide = (affine.slope > 0) & (affine.slope < np.finfo(np.float64).tiny)
         back = affine.inverse()
         if wide.any():
-            back, now._unit = now._back_in_units(back, wide), _UNIT
-        return now._applied(X, back, copy=now.copy, forward=False)
+            back, self._unit = self._back_in_units(back, wide), _UNIT
+        return back
+
+    def _limits(self) -> tuple[float, float] | None:
+        return self.feature_range if self.clip else None
 
     def _back_in_units(self, back: Affine, wide: Array) -> Affine:
         """The inverse map to multiples of `_UNIT`, in which a range wider than float64 is finite."""
