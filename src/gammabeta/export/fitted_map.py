@@ -1,5 +1,6 @@
 """The map that is shipped: the parameters of an `Affine`, the columns' names, and what the images are clipped to."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,13 @@ class FittedMap(NamedTuple):
         if len(set(names)) != len(names):
             raise DataError("columns must name each feature once")
         return names
+
+    def to_json(self) -> str:
+        """A JSON object: columns (null where not known), center, slope, shift, and limits (null, or the ends)."""
+        given = self.checked()
+        parameters = {name: getattr(given, name).tolist() for name in ("center", "slope", "shift")}
+        columns, limits = (None if part is None else list(part) for part in (given.names, given.limits))
+        return json.dumps({"columns": columns, **parameters, "limits": limits}, indent=1) + "\n"
 
     @property
     def features(self) -> list[tuple[float, float, float]]:
