@@ -26,7 +26,7 @@ Parameters = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
 """center, slope and shift, which broadcast against x."""
 
 
-_SINGLE_ONLY = ("mps",)  # torch's devices that have no float64
+SINGLE_ONLY = ("mps",)  # torch's devices that have no float64
 
 
 @dataclass(frozen=True)
@@ -207,12 +207,12 @@ class _Torch(ArrayOps):
         return x.to(self.xp.float64)
 
     def subtract(self, x: Any, center: Any, center_lo: Any) -> Any:
-        if x.device.type in _SINGLE_ONLY:
+        if x.device.type in SINGLE_ONLY:
             return (x - center) - center_lo
         return super().subtract(x, center, center_lo)
 
     def _affine(self, x: Any, parameters: Parameters) -> Any:
-        if x.device.type in _SINGLE_ONLY:
+        if x.device.type in SINGLE_ONLY:
             return affine_in_two_parts(self, x, parameters)
         return super()._affine(x, parameters)
 

@@ -14,10 +14,12 @@ from gammabeta.torch.networks.freeze import freeze, unfreeze
 from gammabeta.torch.networks.recalibrate import recalibrate
 from gammabeta.torch.networks.transfer import load_snapshot, snapshot
 from gammabeta.torch.norm.layer import BatchNorm
+from gammabeta.torch.norm.normalize import Normalize
 from gammabeta.torch.norm.running_stats import accumulate
 
 __all__ = [
     "BatchNorm",
+    "Normalize",
     "accumulate",
     "adapt",
     "convert",
