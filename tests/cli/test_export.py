@@ -46,6 +46,9 @@ def test_every_kind(fitted, framework):
         np.testing.assert_array_equal(connection.execute(statement).fetchall(), want)
     session = runtime.InferenceSession(exported(path, "onnx").read_bytes(), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(session.run(None, {"x": X.astype(np.float32)})[0], want.astype(np.float32))
+    torch = framework("torch")
+    program = torch.export.load(exported(path, "torch")).module()
+    np.testing.assert_array_equal(program(torch.tensor(X, dtype=torch.float32)), want.astype(np.float32))
     expressions = runpy.run_path(str(exported(path, "polars")))["expressions"]
     np.testing.assert_array_equal(frame.with_columns(expressions).to_numpy(), want)
     theirs = pickle.loads(exported(path, "sklearn").read_bytes())

@@ -19,6 +19,7 @@ class To(StrEnum):
 
     sql = "sql"
     onnx = "onnx"
+    torch = "torch"
     polars = "polars"
     sklearn = "sklearn"
     c = "c"
@@ -43,6 +44,7 @@ def export(
     \b
       gammabeta export s.json --to sql --table people --dialect duckdb -o scale.sql
       gammabeta export s.json --to onnx -o scale.onnx     from "x" to "y", float32, double inside
+      gammabeta export s.json --to torch -o scale.pt2     a torch.export program
       gammabeta export s.json --to c --name scale -o scale.h
       gammabeta export s.json --to polars -o scaling.py   a module with the list `expressions`
       gammabeta export s.json --to sklearn -o scaler.pkl  a pickle of scikit-learn's own scaler
@@ -59,6 +61,11 @@ def export(
     if to is To.sql and table is None:
         raise DataError("--to sql needs --table, the table to read from")
     known = _known(stats)
+    if to is To.torch:
+        with replacing(output) as temporary:
+            _save_program(known, temporary)
+        say(f"{stats} as {to} → {output}")
+        return
     if to is To.sql:
         written: str | bytes = known.to_sql(None, table or "", dialect=dialect or "ansi") + ";\n"  # type: ignore[arg-type]
     elif to is To.onnx:
@@ -109,3 +116,11 @@ def _of_statistics(found: Any) -> "StandardScaler | MinMaxScaler":
         scaler = StandardScaler.from_moments(found.moments, ddof=recipe.ddof)
     scaler._name_features(len(found.names), found.names)
     return scaler
+
+
+def _save_program(known: Any, path: Path) -> None:
+    try:
+        from gammabeta.torch.norm.normalize import save_program
+    except ModuleNotFoundError:
+        raise DataError("--to torch needs PyTorch, which is not installed: pip install torch") from None
+    save_program(known, path)

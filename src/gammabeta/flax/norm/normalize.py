@@ -40,6 +40,6 @@ class Normalize(nnx.Module):
         """The image of x, of its shape."""
         x = jnp.asarray(x)
         shape = normalize.parameter_shape(self.affine.shape, self.axis, x.shape)
-        affine = self.affine
-        y = array_ops.of(x).affine(x, tuple(p.reshape(shape) for p in (affine.center, affine.slope, affine.shift)))
+        center, slope, shift = (p.reshape(shape) for p in (self.affine.center, self.affine.slope, self.affine.shift))
+        y = array_ops.of(x).affine(x, (center, slope, shift))
         return y if self.limits is None else jnp.clip(y, *self.limits)

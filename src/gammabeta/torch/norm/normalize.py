@@ -1,11 +1,13 @@
 """A fitted map as a layer: what normalizes a network's inputs travels with its weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from gammabeta.backends.array_ops import SINGLE_ONLY
+from gammabeta.errors import DataError
 from gammabeta.networks import normalize
 
 Tensor = torch.Tensor
@@ -71,3 +73,14 @@ class Normalize(torch.nn.Module):
             if after is not None and after.dtype != before.dtype:
                 self._buffers[name] = before.to(after.device)
         return self
+
+
+def save_program(scaler: Any, path: Path) -> None:
+    """Write a table's map as a program of torch.export, from float32 (rows, features): torch alone runs it."""
+    layer = Normalize(scaler)
+    if layer.center.ndim != 2 or layer.axis not in (None, 0):
+        raise DataError(f"the map must be of a table's columns, got features of shape {tuple(layer.center.shape[1:])}")
+    example = torch.zeros(2, layer.center.shape[1])
+    program = torch.export.export(layer, (example,), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    with path.open("wb") as file:
+        torch.export.save(program, file)
