@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from gammabeta import axes
 from gammabeta._util import charts, html
 from gammabeta._util.immutable import Immutable, frozen, short
-from gammabeta.backends import arrays, masked
+from gammabeta.backends import array_ops, arrays, masked
+from gammabeta.backends.array_ops import ArrayOps
 from gammabeta.errors import DataError, KindError
+from gammabeta.export.fitted_map import Exports, FittedMap
 from gammabeta.kernels import affine as kernel
 from gammabeta.kernels import affine_extremes, rounding
 
@@ -29,7 +31,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 _SAFE = 2.0**969  # what can be added to any float64 and does not overflow
 
 
-class Affine(Immutable):
+class Affine(Immutable, Exports):
     """y = (x − center) · slope + shift, in float64, rounded once to the type of the result.
 
     Args:
@@ -131,19 +133,47 @@ class Affine(Immutable):
         """The image of x.
 
         Args:
-            x: real numbers, of any shape, strides and byte order; a torch tensor on a GPU is mapped there.
-            out: where to write, of x's shape and of a floating type; may be x itself.
+            x: real numbers, of any shape, strides and byte order. A tensor is mapped where it lies; where it is traced
+                or a gradient follows it, by its framework's own operations, in float64 too, which the gradient goes
+                through: under `jax.jit`, `vmap` and `grad`, `tf.function`, `torch.compile`, `torch.func`, export.
+            out: where to write, of x's shape and of a floating type; may be x itself. None for tensors in a graph.
             axis: the axes along which the parameters do not vary: the reduced ones of the statistic. Without it,
                 parameters broadcast against x as NumPy's rules say.
 
         Returns:
-            `out`, or a new array of x's type if that is a floating one and of float64 if not; masked where x is.
+            `out`, or a new array of x's kind, of x's type if that is a floating one and of float64 if not (in JAX
+            float32 where it has no float64); masked where x is.
 
         Raises:
             DataError: the features of x are not those of the map, or `out` cannot take the result.
             KindError: x is not of real numbers, or `out` not of a floating type.
         """
-        return self._image(x, out, axis=axis)[0]
+        space = array_ops.in_graph(x)
+        if space is not None:
+            if out is not None:
+                raise KindError(
+                    f"out must be None for {arrays.kind(x)}'s tensors in a graph: assign the result instead"
+                )
+            return self._in_graph(space, x, axis)
+        image = self._image(x, out, axis=axis)[0]
+        return arrays.like(x, image) if out is None and arrays.is_tensor(x) and type(image) is np.ndarray else image
+
+    def _in_graph(self, space: ArrayOps, x: Any, axis: axes.Axis | None) -> Any:
+        """The image of x by the framework's own operations."""
+        x = space.as_tensor(x)
+        if getattr(x.shape, "rank", 0) is None:
+            raise DataError("x must have a known number of axes, got a tensor of unknown rank: call x.set_shape")
+        shape = space.shape(x)
+        constant_axes = self._constant_axes(shape, axis)
+        own = [1 if i in constant_axes else n for i, n in enumerate(self._full_shape(shape, axis))]
+        return space.affine(x, (self.center.reshape(own), self.slope.reshape(own), self.shift.reshape(own)))
+
+    def _full_shape(self, shape: tuple[int | None, ...], axis: axes.Axis | None) -> tuple[int, ...]:
+        """The parameters' shape with as many axes as the data's."""
+        if axis is None:
+            return (1,) * (len(shape) - len(self.shape)) + self.shape
+        lengths = iter(self.shape)
+        return tuple(next(lengths) if i in axes.feature_axes(axis, len(shape)) else 1 for i in range(len(shape)))
 
     def _image(self, x: Any, out: Any = None, *, axis: axes.Axis | None = None) -> tuple[Any, int]:
         """The image of x, as `__call__` gives it, and the number of infinite values of x, counted in the same sweep."""
@@ -156,7 +186,7 @@ class Affine(Immutable):
         if masked.is_masked(x):
             image, infinite = self._image(masked.filled(x), out, axis=axis)
             return masked.like(x, image), infinite
-        array = np.asarray(arrays.to_numpy(x))
+        array = np.asarray(arrays.to_numpy(arrays.detached(x)))  # in a graph it would not be here
         if not (array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"):
             raise KindError(f"an affine map takes real numbers, got dtype {array.dtype}")
         reduced_axes = self._constant_axes(array.shape, axis)
@@ -192,18 +222,22 @@ class Affine(Immutable):
         some = large if self._ends is None else large | self._ends[0].reshape(-1)
         return some if some.any() else None
 
-    def _constant_axes(self, shape: tuple[int, ...], axis: axes.Axis | None) -> tuple[int, ...]:
-        """The axes of data of `shape` along which the parameters do not vary."""
+    def _constant_axes(self, shape: tuple[int | None, ...], axis: axes.Axis | None) -> tuple[int, ...]:
+        """The axes of data of `shape`, None in it where a traced length is not known, that share their parameters."""
         if axis is not None:
             features = tuple(shape[i] for i in axes.feature_axes(axis, len(shape)))
-            if features != self.shape:
+            known = tuple(p if n is None else n for p, n in zip(self.shape, features, strict=False))
+            if len(features) != len(self.shape) or known != self.shape:
                 raise DataError(f"x must have features {self.shape} beside axis {axis}, got {features}")
             return axes.reduced(axis, len(shape))
         missing = len(shape) - len(self.shape)
         full = (1,) * missing + self.shape
-        if missing < 0 or any(p not in (1, n) for p, n in zip(full, shape, strict=True)):
+        if missing < 0 or any(p != 1 and n is not None and p != n for p, n in zip(full, shape, strict=True)):
             raise DataError(f"x must have shape (…, {', '.join(map(str, self.shape))}), got {shape}; or name its axis")
         return tuple(i for i, p in enumerate(full) if p == 1)
+
+    def _fitted_map(self) -> FittedMap:
+        return FittedMap(self.center, self.slope, self.shift)
 
     def inverse(self) -> "Affine":
         """The map back: y ↦ (y − shift) / slope + center; where slope is 0, what was lost stays so and 1 divides."""

@@ -1,20 +1,22 @@
 """Reduced axes, feature axes and the shape of parameters: the one rule for axes.
 
-`axis` always names the axes that are **reduced**, as in NumPy.
+`axis` always names the axes that are **reduced**, as in NumPy; None names all of them.
 """
 
 from gammabeta.errors import DataError, KindError
 
-Axis = int | tuple[int, ...]
+Axis = int | tuple[int, ...] | None
 
 
 def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The reduced axes of an `ndim`-dimensional array, in increasing order, each from 0 to ndim − 1."""
+    if axis is None:
+        return tuple(range(ndim))
     if type(axis) is int and -ndim <= axis < ndim:
         return (axis % ndim,)
     named = (axis,) if not isinstance(axis, tuple | list) else tuple(axis)
     if not all(isinstance(a, int) and not isinstance(a, bool) for a in named):
-        raise KindError(f"axis must be an integer or a tuple of integers, got {axis!r}")
+        raise KindError(f"axis must be an integer or a tuple of integers, or None for all axes, got {axis!r}")
     if not named:
         raise DataError("axis must name at least one axis to reduce, got ()")
     for a in named:

@@ -51,6 +51,11 @@ ALLOWED = {
     ],
     "scikit-learn is loaded where a scaler is given, and not with every network": [
         "gammabeta.networks.fold.planner -> gammabeta.scalers",
+        "gammabeta.networks.normalize -> gammabeta.scalers",
+    ],
+    "a map is exported in the terms of a library that only whoever asks for it has": [
+        "gammabeta.export.onnx_model -> onnx",
+        "gammabeta.export.polars_expressions -> polars",
     ],
     "--help, a version and a wrong argument are answered without NumPy, PyArrow or a framework": [
         "gammabeta.cli* -> gammabeta*",

@@ -15,9 +15,18 @@ from functools import cache, partial
 from math import prod
 from typing import Any
 
-from gammabeta.backends import arrays, registry
+import numpy as np
+from numpy.typing import NDArray
+
+from gammabeta.backends import arrays, jax_double, registry
+from gammabeta.errors import KindError
 
 Axes = tuple[int, ...]
+Parameters = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""center, slope and shift, which broadcast against x."""
+
+
+SINGLE_ONLY = ("mps",)  # torch's devices that have no float64
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,10 @@ class ArrayOps:
         """A boolean array: True where x is neither NaN nor infinite."""
         return self.xp.isfinite(x)
 
+    def infinite(self, x: Any) -> Any:
+        """A boolean array: True where x is infinite."""
+        return self.xp.isinf(x)
+
     def any(self, x: Any) -> Any:
         """Whether anything in x is True, as a scalar array."""
         return self.xp.any(x)
@@ -82,6 +95,39 @@ class ArrayOps:
     def stop_gradient(self, x: Any) -> Any:
         """x as a constant: no gradient flows through it."""
         return x
+
+    def watched(self, x: Any) -> bool:
+        """Whether operations on x must be the framework's own: a gradient, a trace or a transformation follows them.
+
+        Also where x lies on a device of which only the framework knows.
+        """
+        return arrays.kind(x) == "cupy"
+
+    def known(self, x: Any) -> bool:
+        """Whether the values of x are there, to be looked at, or only stood for in a trace."""
+        return True
+
+    def double(self, x: Any) -> Any:
+        """x in float64."""
+        return self.cast(x, self.xp.float64)
+
+    def subtract(self, x: Any, center: Any, center_lo: Any) -> Any:
+        """x − (center + center_lo), rounded once to x's type: in float64, since a compiler may add constants first."""
+        return self.cast(self.double(x) - (self.double(center) + self.double(center_lo)), x.dtype)
+
+    def affine(self, x: Any, parameters: Parameters) -> Any:
+        """`_affine` of real numbers; `KindError` if x is of others."""
+        name = arrays.dtype_name(x)
+        if not (name == "bool" or "int" in name or "float" in name):
+            raise KindError(f"an affine map takes real numbers, got dtype {name}")
+        return self._affine(x, parameters)
+
+    def _affine(self, x: Any, parameters: Parameters) -> Any:
+        """(x − center) · slope + shift in float64, rounded once to x's type; of integers and booleans float64."""
+        wide = self.double(x)
+        center, slope, shift = (self.array(p.copy(), wide, wide.dtype) for p in parameters)
+        y = (wide - center) * slope + shift
+        return self.cast(y, x.dtype) if is_floating(x) else y
 
     def moments(self, x: Any, reduced_axes: Axes, largest: float, power: int) -> Any:
         """A power of two for each feature; and the mean, its lower digits and the variance of x times that.
@@ -111,13 +157,25 @@ class _Jax(ArrayOps):
     """The operations for JAX, whose float32 sums on a CPU are taken in float64."""
 
     def sum(self, x: Any, reduced_axes: Axes) -> Any:
-        return _jax_sum()(x, reduced_axes) if x.dtype == self.xp.float32 else super().sum(x, reduced_axes)
+        return jax_double.exact_sum()(x, reduced_axes) if x.dtype == self.xp.float32 else super().sum(x, reduced_axes)
 
     def mean(self, x: Any, reduced_axes: Axes) -> Any:
         return self.sum(x, reduced_axes) / prod(x.shape[i] for i in reduced_axes)
 
     def moments(self, x: Any, reduced_axes: Axes, largest: float, power: int) -> Any:
-        return _jax_moments()(x, reduced_axes, largest, power) if x.dtype == self.xp.float32 else None
+        return jax_double.moments()(x, reduced_axes, largest, power) if x.dtype == self.xp.float32 else None
+
+    def watched(self, x: Any) -> bool:
+        return not self.known(x) or any(device.platform != "cpu" for device in x.devices())
+
+    def known(self, x: Any) -> bool:
+        return not isinstance(x, sys.modules["jax"].core.Tracer)
+
+    def subtract(self, x: Any, center: Any, center_lo: Any) -> Any:
+        return jax_double.difference()(x, center, center_lo)
+
+    def _affine(self, x: Any, parameters: Parameters) -> Any:
+        return jax_double.affine(x, parameters)
 
     def stop_gradient(self, x: Any) -> Any:
         return sys.modules["jax"].lax.stop_gradient(x)
@@ -131,6 +189,36 @@ class _Torch(ArrayOps):
 
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
         return self.xp.as_tensor(value, dtype=dtype, device=like.device)
+
+    def watched(self, x: Any) -> bool:
+        torch = self.xp
+        return (
+            not self.known(x)
+            or (x.requires_grad and torch.is_grad_enabled())
+            or type(x) not in (torch.Tensor, torch.nn.Parameter)
+            or torch._C._are_functorch_transforms_active()
+            or torch.autograd.forward_ad._current_level >= 0
+            or bool(torch._C._len_torch_dispatch_stack())
+        )
+
+    def known(self, x: Any) -> bool:
+        torch = self.xp
+        if torch.compiler.is_compiling() or torch._C._is_tracing() or x.device.type == "meta":
+            return False
+        return not (isinstance(x, torch._subclasses.FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(x))
+
+    def double(self, x: Any) -> Any:
+        return x.to(self.xp.float64)
+
+    def subtract(self, x: Any, center: Any, center_lo: Any) -> Any:
+        if x.device.type in SINGLE_ONLY:
+            return (x - center) - center_lo
+        return super().subtract(x, center, center_lo)
+
+    def _affine(self, x: Any, parameters: Parameters) -> Any:
+        if x.device.type in SINGLE_ONLY:
+            return affine_in_two_parts(self, x, parameters)
+        return super()._affine(x, parameters)
 
     def constant(self, value: float, like: Any) -> Any:
         return self.xp.full((), value, dtype=like.dtype, device=like.device)
@@ -178,6 +266,12 @@ class _TensorFlow(ArrayOps):
     def as_tensor(self, x: Any) -> Any:
         return self.xp.convert_to_tensor(x)
 
+    def watched(self, x: Any) -> bool:
+        return True  # no public function says whether a tape records
+
+    def known(self, x: Any) -> bool:
+        return isinstance(x, self.xp.Variable | self.xp.__internal__.EagerTensor) and self.xp.executing_eagerly()
+
     def array(self, value: Any, like: Any, dtype: Any) -> Any:
         return self.xp.cast(self.xp.convert_to_tensor(value), dtype)
 
@@ -209,6 +303,9 @@ class _TensorFlow(ArrayOps):
     def finite(self, x: Any) -> Any:
         return self.xp.math.is_finite(x)
 
+    def infinite(self, x: Any) -> Any:
+        return self.xp.math.is_inf(x) if is_floating(x) else self.xp.zeros((), self.xp.bool)
+
     def any(self, x: Any) -> Any:
         return self.xp.reduce_any(x)
 
@@ -220,91 +317,6 @@ class _TensorFlow(ArrayOps):
 
 
 @cache
-def _jax_sum() -> Any:
-    """The sum of float32 numbers over axes, which stay: in float64 on a CPU, whether or not `jax_enable_x64` is set.
-
-    The derivative has no float64, which could not be transposed where that is not set. `jit` makes a call outside a
-    trace 30 times as fast, and is nothing inside one.
-    """
-    jax = sys.modules["jax"]
-    lax = jax.lax
-
-    def added(x: Any, reduced_axes: Axes) -> Any:
-        def wide(x: Any) -> Any:
-            with jax.enable_x64(True):
-                total = lax.reduce_sum(lax.convert_element_type(x, "float64"), axes=reduced_axes)
-                return lax.convert_element_type(total, x.dtype)
-
-        total = lax.platform_dependent(x, cpu=wide, default=lambda x: lax.reduce_sum(x, axes=reduced_axes))
-        return lax.expand_dims(total, reduced_axes)
-
-    def derivative(reduced_axes: Axes, values: Any, changes: Any) -> Any:
-        return added_with_derivative(*values, reduced_axes), changes[0].sum(reduced_axes, keepdims=True)
-
-    added_with_derivative = jax.custom_jvp(added, nondiff_argnums=(1,))
-    added_with_derivative.defjvp(derivative)
-    return jax.jit(added_with_derivative, static_argnums=1)
-
-
-@cache
-def _jax_moments() -> Any:
-    """`ArrayOps.moments` of float32 numbers, on a CPU by sums in float64, whether or not `jax_enable_x64` is set.
-
-    The lower digits of a mean that is summed in float64 are there without a sweep for them, and the sweep for the
-    maximum, which takes as long as such a sum, is made only if a square has overflowed: a third of the time.
-    The derivative has no float64, for `_jax_sum`'s reasons.
-    """
-    jax = sys.modules["jax"]
-    jnp = jax.numpy
-
-    def found(x: Any, reduced_axes: Axes, largest: float, power: int) -> Any:
-        n = prod(x.shape[i] for i in reduced_axes)
-
-        def guarded(mean: Any, x: Any) -> Any:
-            huge = abs(x).max(reduced_axes, keepdims=True) > largest
-            scale = jnp.where(huge, 2.0**power, 1.0).astype(x.dtype)
-            high = mean(x * scale).astype(x.dtype)
-            low = mean(x * scale - high).astype(x.dtype)
-            return scale, high, low, mean((x * scale - high - low) ** 2).astype(x.dtype)
-
-        def on_cpu(x: Any) -> Any:
-            def mean(of: Any) -> Any:
-                return of.astype("float64").sum(reduced_axes, keepdims=True) / n
-
-            with jax.enable_x64(True):
-                whole = mean(x)
-                high = whole.astype(x.dtype)
-                low = (whole - high).astype(x.dtype)
-                var = mean((x - high - low) ** 2)
-                plain = jnp.ones_like(high), high, low, var.astype(x.dtype)
-                fits = jnp.isfinite(var)
-
-                def rescaled(x: Any) -> Any:
-                    """Those features alone whose squares overflow: a bad one moves no bit of another."""
-                    return tuple(jnp.where(fits, *pair) for pair in zip(plain, guarded(mean, x), strict=True))
-
-                return jax.lax.cond(fits.all(), lambda x: plain, rescaled, x)
-
-        def elsewhere(x: Any) -> Any:
-            return guarded(lambda of: of.sum(reduced_axes, keepdims=True) / n, x)
-
-        return jax.lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
-
-    def derivative(reduced_axes: Axes, largest: float, power: int, values: Any, changes: Any) -> Any:
-        (x,), (change,) = values, changes
-        scale, high, low, var = moments(x, reduced_axes, largest, power)
-        n = prod(x.shape[i] for i in reduced_axes)
-        change, still = change * scale, jnp.zeros_like(scale)
-        centred = x * scale - high - low
-        slopes = (still, change.sum(reduced_axes, keepdims=True) / n, still)
-        return (scale, high, low, var), (*slopes, 2 * (centred * change).sum(reduced_axes, keepdims=True) / n)
-
-    moments = jax.custom_jvp(found, nondiff_argnums=(1, 2, 3))
-    moments.defjvp(derivative)
-    return jax.jit(moments, static_argnums=(1, 2, 3))
-
-
-@cache
 def _jax_compiled(space: _Jax, function: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., Any]:
     """`ArrayOps.compiled`: outside a trace one program in the place of some sixty, inside one nothing."""
     jit = sys.modules["jax"].jit
@@ -312,9 +324,43 @@ def _jax_compiled(space: _Jax, function: Callable[..., Any], static: tuple[str, 
     return compiled
 
 
+def affine_in_two_parts(space: ArrayOps, x: Any, parameters: Parameters) -> Any:
+    """`ArrayOps.affine` on a device without float64: in float32, the center in two parts, of 48 bits together.
+
+    With u = 2⁻²⁴ the error is at most 4u·|(x − center) · slope| + 2u·(|y| + |shift|) + u²·|center · slope|.
+    """
+    center, slope, shift = parameters
+    low = center - center.astype(np.float32)
+    single = space.xp.float32
+    values = space.cast(x, single)
+    high, low, slope, shift = (space.array(p.astype(np.float32), values, single) for p in (center, low, slope, shift))
+    y = ((values - high) - low) * slope + shift
+    return space.cast(y, x.dtype) if is_floating(x) else y
+
+
 _SPACES: dict[str, type[ArrayOps]] = {"jax": _Jax, "torch": _Torch, "tensorflow": _TensorFlow}
+
+
+def is_floating(x: Any) -> bool:
+    """Whether x's dtype is a floating one.
+
+    >>> is_floating(np.zeros(2)), is_floating(np.arange(2))
+    (True, False)
+    """
+    return "float" in arrays.dtype_name(x)
 
 
 def of(x: Any) -> ArrayOps:
     """The operations for arrays of x's kind."""
     return _SPACES.get(arrays.kind(x), ArrayOps)(arrays.namespace(x))
+
+
+def in_graph(x: Any) -> ArrayOps | None:
+    """The operations for x where they must be its framework's own (`ArrayOps.watched`); None where kernels may do it.
+
+    >>> in_graph(np.zeros(3))
+    """
+    if not arrays.is_tensor(x):
+        return None
+    space = of(x)
+    return space if space.watched(x) else None

@@ -70,7 +70,7 @@ def to_numpy(x: Any) -> Any:
     """x as a NumPy array: a view of x's memory where that is the host's, else a copy. What is no array stays itself.
 
     bfloat16 is `ml_dtypes.bfloat16`. Views of JAX and TensorFlow arrays are read-only. A torch tensor that requires
-    its gradient is refused by torch: detach it first, since NumPy would lose the graph.
+    its gradient is refused by torch: `detached` takes it out of its graph first, where that is meant.
     """
     name = kind(x)
     if name == "torch":
@@ -82,6 +82,11 @@ def to_numpy(x: Any) -> Any:
     if name == "array_api":
         return np.from_dlpack(x, device="cpu")
     return x
+
+
+def detached(x: Any) -> Any:
+    """A torch tensor without its graph, its values alone; anything else as it is."""
+    return x.detach() if kind(x) == "torch" else x
 
 
 def like(x: Any, result: NDArray[Any]) -> Any:

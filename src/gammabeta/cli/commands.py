@@ -8,6 +8,7 @@ import typer
 
 from gammabeta.cli.dataset_options import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.diagnose import diagnose
+from gammabeta.cli.export import export
 from gammabeta.cli.names import split_names
 from gammabeta.cli.read_options import with_read_options
 from gammabeta.cli.stats_by import By
@@ -97,6 +98,7 @@ def gammabeta(
       gammabeta stats jan.parquet feb.parquet -o both.json
       gammabeta report in.csv -o report.html         a page: each column's shape, and what to watch
       gammabeta diagnose my.networks:make --data inputs.npy     a network's batch norms, and what to watch
+      gammabeta export s.json --to onnx -o map.onnx  the map for SQL, ONNX, polars, scikit-learn, C
       gammabeta lab                                  see why, in a page that computes
 
     Files may be of any size. CSV (.csv, .tsv, also .gz, .zst, .bz2, .xz, .zip), Parquet, Feather, Arrow IPC, .npy,
@@ -421,6 +423,7 @@ def lab(
 
 
 app.command()(diagnose)
+app.command()(export)
 
 
 def _browse(address: str) -> None:

@@ -12,5 +12,17 @@ from gammabeta.flax.networks.freeze import freeze, unfreeze
 from gammabeta.flax.networks.recalibrate import recalibrate
 from gammabeta.flax.networks.transfer import load_snapshot, snapshot
 from gammabeta.flax.norm.layer import BatchNorm
+from gammabeta.flax.norm.normalize import Normalize
 
-__all__ = ["BatchNorm", "adapt", "diagnose", "fold", "freeze", "load_snapshot", "recalibrate", "snapshot", "unfreeze"]
+__all__ = [
+    "BatchNorm",
+    "Normalize",
+    "adapt",
+    "diagnose",
+    "fold",
+    "freeze",
+    "load_snapshot",
+    "recalibrate",
+    "snapshot",
+    "unfreeze",
+]

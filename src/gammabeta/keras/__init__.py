@@ -12,9 +12,11 @@ from gammabeta.keras.networks.freeze import freeze, unfreeze
 from gammabeta.keras.networks.recalibrate import recalibrate
 from gammabeta.keras.networks.transfer import load_snapshot, snapshot
 from gammabeta.keras.norm.layer import BatchNormalization
+from gammabeta.keras.norm.normalization import Normalization
 
 __all__ = [
     "BatchNormalization",
+    "Normalization",
     "adapt",
     "diagnose",
     "fold",

@@ -21,6 +21,7 @@ from gammabeta.errors import DataError, KindError
 # The largest |x| that is left alone, the power of two for features beyond it, and the least normal number. The squares
 # of a unit in the last place of 2⁵⁰, shrunk (2^(50−23−80))² = 2⁻¹⁰⁶, are still normal; 2³⁰ of the largest still add up.
 _RANGE = {"float32": (2.0**50, -80, 2.0**-126), "float64": (2.0**400, -600, 2.0**-1022)}
+_MOST = float(np.finfo(np.float32).max)
 _SINGLE = ("float16", "bfloat16")  # computed in float32
 
 
@@ -85,6 +86,26 @@ def broadcast_like(space: ArrayOps, name: str, value: Any, x: Any, along: Axes, 
     lengths = space.lengths(value) if shape else []
     lengths = [1] * (len(along) - len(lengths)) + lengths
     return space.xp.reshape(value, [lengths[along.index(i)] if i in along else 1 for i in range(len(x.shape))])
+
+
+def lower_digits(space: ArrayOps, mean: Any, x: Any, along: Axes) -> Any:
+    """What a given mean loses when it is rounded to the type that is computed in, shaped alike; None if nothing.
+
+    A mean in float64 stays in its framework's graph, and so do its lower digits.
+    """
+    if mean is None or computing(space, x) == space.xp.float64:
+        return None
+    if arrays.is_tensor(mean):
+        if arrays.dtype_name(mean) != "float64":
+            return None
+        low = mean - space.cast(space.cast(mean, space.xp.float32), space.xp.float64)
+    else:
+        masked.refuse("mean", mean)
+        wide = np.asarray(mean, np.float64)
+        low = wide - np.clip(wide, -_MOST, _MOST).astype(np.float32)
+        if space.known(x) and not low.any():
+            return None
+    return broadcast_like(space, "mean", low, x, along)
 
 
 def broadcast_mask(space: ArrayOps, mask: Any, x: Any, reduced_axes: Axes) -> Any:

@@ -57,10 +57,11 @@ def batch_norm(
         x: float16, bfloat16, float32 or float64, of any shape: NumPy, torch, JAX, TensorFlow or CuPy. What a masked
             array hides does not count, and y is masked there.
         gamma, beta: γ and β, of the shape of the features: x's shape without the reduced axes; 1 and 0 if None.
-        axis: the axes that are **reduced**, an int or a tuple. 0 gives a statistic for each position; (0, 2, 3) one for
-            each channel of (n, c, h, w).
+        axis: the axes that are **reduced**, an int or a tuple, None for all. 0 gives a statistic for each position;
+            (0, 2, 3) one for each channel of (n, c, h, w).
         eps: greater than 0.
-        mean, var: the statistics to use instead of x's own, both or neither, as in evaluation.
+        mean, var: the statistics to use instead of x's own, both or neither, as in evaluation. A mean with more digits
+            than x's type, a list or float64, is subtracted with all of them.
         mask: boolean, True where a value counts: of x's shape with lengths of 1 allowed, or of the shape of the reduced
             axes alone. Where it is False y is 0, and x may be anything; no gradient flows there.
 
@@ -104,11 +105,12 @@ def normalized(
     if (mean is None) != (var is None):
         raise DataError("mean and var must be given together, or neither: then they are those of x")
     features = axes.feature_axes(reduced_axes, len(x.shape))
+    mean_lo = formula.lower_digits(space, mean, x, features)
     given = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
     gamma, beta, mean, var = (formula.broadcast_like(space, name, value, x, features) for name, value in given)
     mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
     mask = mask if present is None else present if mask is None else mask & present
-    if mask is None and add is None:
+    if mask is None and add is None and mean_lo is None:
         by_kernels: Callable[..., Normalized] | None = (
             _by_kernels if space.xp is np and x.size else space.kernels(x, mean, var)
         )
@@ -116,7 +118,7 @@ def normalized(
             return by_kernels(x, reduced_axes, eps, gamma, beta, mean, var)
     with formula.ignore_fp_warnings(space):
         compute = space.compiled(by_operations, _STATIC) if add is None else partial(by_operations, space, add=add)
-        found = compute(x, reduced_axes, eps, gamma, beta, mean, var, mask, zero_masked=zero_masked)
+        found = compute(x, reduced_axes, eps, gamma, beta, mean, var, mask, zero_masked=zero_masked, mean_lo=mean_lo)
         if mask is None and add is None:
             found = found._replace(count=formula.counted(space, x, reduced_axes))
     return found._replace(y=masked.like(given_x, found.y))
@@ -134,10 +136,12 @@ def by_operations(
     mask: Any = None,
     add: formula.Add | None = None,
     zero_masked: bool = True,
+    mean_lo: Any = None,
 ) -> Normalized:
     """`normalized` in the framework's own operations, of what it has checked and shaped.
 
     gamma, beta, mean, var: broadcast against x. mask: True at x's positions that count, or None for all.
+    mean_lo: what a given mean has beyond the type that is computed in, or None.
     """
     values = space.cast(x, formula.computing(space, x))
     unmasked = None if mask is None or zero_masked else values
@@ -147,7 +151,8 @@ def by_operations(
     if mean is None:
         centred, root, mean, var, count = formula.standardized(space, values, reduced_axes, eps, mask, add, unmasked)
     else:
-        centred, root = values - mean, space.xp.sqrt(var + eps)
+        centred = values - mean if mean_lo is None else space.subtract(values, mean, mean_lo)
+        root = space.xp.sqrt(var + eps)
         count = formula.counted(space, values, reduced_axes, mask)
     y = formula.affine(centred, root, gamma, beta)
     if mask is not None:

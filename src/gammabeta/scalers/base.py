@@ -1,6 +1,7 @@
 """The base class of the scalers: checks of the input, and results in the input's kind."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -13,13 +14,16 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import ann_data, arrays, dataframes, masked, named_dims, registry
-from gammabeta.errors import DataError
+from gammabeta.backends import ann_data, array_ops, arrays, dataframes, masked, named_dims, registry
+from gammabeta.backends.array_ops import ArrayOps, Parameters
+from gammabeta.errors import DataError, KindError
+from gammabeta.export.fitted_map import Exports, FittedMap
 from gammabeta.scalers import labelled
 from gammabeta.scalers.fitted_state import StatisticMixin
 from gammabeta.scalers.onnx import OnnxMixin
 from gammabeta.statistics import Extrema, Moments
 from gammabeta.statistics.concat import concat_alike
+from gammabeta.statistics.validation import refuse_no_array, refuse_traced
 
 Array = NDArray[Any]
 
@@ -29,18 +33,25 @@ _FRAMES = ("pandas", "polars")
 FLOATS = [np.float64, np.float32, np.float16]
 
 
-class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
+class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin, Exports):
     """The base class of the scalers: a subclass says which statistic of X it takes and which map that gives."""
 
     copy: bool
     axis: axes.Axis | None
     dim: named_dims.Dim | None
 
+    def __init_subclass__(cls, **wishes: Any) -> None:
+        """Take tensors in a graph past scikit-learn's wrapper of `transform`, which no compiler can follow."""
+        super().__init_subclass__(**wishes)
+        if "transform" in cls.__dict__:
+            cls.transform = _with_graphs(cls.transform)
+
     # In: from what is given to a statistic
 
     def _fit_statistic(self, X: Any, sample_weight: Any = None, sparse_formats: Any = False) -> Any:
         """The statistic of X, once X is checked, and the number of its rows."""
         first, X = not hasattr(self, "n_samples_seen_"), masked.read(X)
+        refuse_traced(X)
         if self.dim is not None or not isinstance(X, np.ndarray):
             labelled.refuse_without_dims(self, X)
             if named_dims.is_data_array(X):
@@ -100,7 +111,8 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
         """X as `check_array` gives it, but of its own dtype where that is real, and not searched for infinities."""
         if arrays.elsewhere(X) and 0 not in X.shape and (X.ndim == 2 if self.axis is None else X.ndim > 1):
             return X
-        values = arrays.to_numpy(X)
+        _refuse_no_array(X)
+        values = arrays.to_numpy(arrays.detached(X))
         if masked.is_masked(values):
             # As it is, once what lies beneath has been found to be fit for it.
             self._values(masked.filled(values), sparse_formats)
@@ -232,6 +244,42 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
             return image  # scikit-learn's wrapper makes the frame
         return named_dims.like(X, laid.dims, image[0] if laid.single else image)
 
+    def _in_graph(self, space: ArrayOps, X: Any, *, forward: bool) -> Any:
+        """The image of a tensor by its framework's own operations, which are differentiable and can be traced.
+
+        A trace has no values in which to find infinities, and takes the map as it is when it is made. Of a table's
+        scaler it may also have one row alone, as under `jax.vmap`, and from a data set without batches.
+        """
+        X, known = space.as_tensor(X), space.known(X)
+        if getattr(X.shape, "rank", 0) is None:
+            raise DataError("X must have a known number of axes, got a tensor of unknown rank: call X.set_shape")
+        rank = len(X.shape)
+        if self.axis is None and rank != 2 and (known or rank != 1):
+            raise DataError(f"X must be of (rows, features), got {rank} axes: give axis= to scale arrays of others")
+        features = axes.feature_axes(self.axis, rank) if self.axis is not None else (rank - 1,)
+        parameters, limits = _constants(self, forward, features, rank)
+        got, wanted = (tuple(shape[i] for i in features) for shape in (space.shape(X), parameters[0].shape))
+        if any(n is not None and n != p for n, p in zip(got, wanted, strict=True)):
+            raise DataError(f"X must have the features {wanted} that {type(self).__name__} was fitted on, got {got}")
+        if known and bool(space.any(space.infinite(X))):
+            self._refuse_infinities(1, arrays.dtype_name(X))
+        image = space.affine(X, parameters)
+        return image if limits is None else space.clip(image, *limits)
+
+    def _fitted_map(self) -> FittedMap:
+        now = self._now()
+        affine, names = now._map(True), getattr(now, "feature_names_in_", None)
+        known = None if names is None else tuple(str(name) for name in names)
+        return FittedMap(affine.center, affine.slope, affine.shift, now._limits(), known)
+
+    def _limits(self) -> tuple[float, float] | None:
+        """What `transform` clips to; None where it does not."""
+        return None
+
+    def _map(self, forward: bool) -> Affine:
+        """The map of `transform`, or of `inverse_transform`."""
+        raise NotImplementedError
+
     _sparse_out: ClassVar[Any] = False
 
     def set_output(self, *, transform: str | None = None) -> Self:
@@ -274,7 +322,7 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
         self._refuse_infinities(infinite, values.dtype)
         return self._clipped(image) if forward else image
 
-    def _refuse_infinities(self, infinite: Any, dtype: np.dtype[Any]) -> None:
+    def _refuse_infinities(self, infinite: Any, dtype: Any) -> None:
         """Raise scikit-learn's error if `infinite`, the number of infinities counted in the same sweep, is not 0."""
         if infinite and not get_config()["assume_finite"]:
             raise ValueError(_INFINITE.format(dtype))
@@ -284,6 +332,36 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin):
 
     def _sparse_image(self, values: Any, forward: bool) -> Any:
         raise NotImplementedError
+
+
+def _with_graphs(transform: Callable[..., Any]) -> Callable[..., Any]:
+    """A `transform` that maps tensors in a graph by their framework's own operations, and all else as it does."""
+
+    @wraps(transform)
+    def wrapped(self: Any, X: Any, *given: Any, **named: Any) -> Any:
+        space = array_ops.in_graph(X)
+        if space is None or (space.known(X) and self._output() in _FRAMES):
+            return transform(self, X, *given, **named)
+        return self._in_graph(space, X, forward=True)
+
+    return wrapped
+
+
+def _constants(
+    scaler: Scaler, forward: bool, features: tuple[int, ...], rank: int
+) -> tuple[Parameters, tuple[float, float] | None]:
+    """A map's parameters, for data of so many axes, and what its images are clipped to."""
+    now = scaler._now()
+    affine = now._map(forward)
+    if len(affine.shape) != len(features):
+        raise DataError(f"X must have features of shape {affine.shape} beside axis {scaler.axis}, got {rank} axes")
+    lengths = dict(zip(features, affine.shape, strict=True))
+    shape = [lengths.get(i, 1) for i in range(rank)]
+    center, slope, shift = (p.reshape(shape) for p in (affine.center, affine.slope, affine.shift))
+    return (center, slope, shift), now._limits() if forward else None
+
+
+_constants._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result's mark
 
 
 def has_infinities(statistic: Moments | Extrema) -> bool:
@@ -302,6 +380,21 @@ def side_by_side(parts: Iterator[tuple[list[int], Any]], columns: int) -> Any:
     order = [place for places in blocks for place in places]
     together = concat_alike(list(blocks.values()))
     return together if order == list(range(columns)) else together[np.argsort(order)]
+
+
+def _refuse_no_array(X: Any) -> None:
+    """Raise `KindError` if X is a ragged or sparse tensor, a data set, a loader or an iterator: what to call."""
+    if isinstance(X, np.ndarray):
+        return
+    if hasattr(X, "flat_values") or hasattr(X, "dense_shape"):
+        refuse_no_array(X)
+    if isinstance(X, (Sequence, Mapping)) or any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__")):
+        return
+    if hasattr(X, "__iter__") or hasattr(X, "__getitem__"):
+        raise KindError(
+            f"X must be one array or frame, got {type(X).__name__}: call partial_fit with each of its batches, or "
+            "gammabeta.data.measure, which reads data sets, and from_moments or from_extrema with what it finds"
+        )
 
 
 def _permuted(scaler: Scaler, X: Any) -> bool:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gammabeta import axes
 from gammabeta.affine import Affine
-from gammabeta.backends import arrays
+from gammabeta.backends import array_ops, arrays
 from gammabeta.backends.named_dims import Dim
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
@@ -174,12 +174,21 @@ class MinMaxScaler(Scaler):
     def transform(self, X: Any) -> Any:
         """Scale X: an array or a tensor gives one of the same type, a frame what `set_output` asks for."""
         now = self._now()
-        return now._applied(X, now.affine_, copy=now.copy, forward=True)
+        return now._applied(X, now._map(True), copy=now.copy, forward=True)
 
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`, but for what was clipped."""
+        space = array_ops.in_graph(X)
+        if space is not None:
+            return self._in_graph(space, X, forward=False)
         now = self._now()
-        return now._applied(X, now.affine_.inverse(), copy=now.copy, forward=False)
+        return now._applied(X, now._map(False), copy=now.copy, forward=False)
+
+    def _map(self, forward: bool) -> Affine:
+        return self.affine_ if forward else self.affine_.inverse()
+
+    def _limits(self) -> tuple[float, float] | None:
+        return self.feature_range if self.clip else None
 
     def _clipped(self, image: Array) -> Array:
         if not self.clip:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gammabeta import axes
 from gammabeta.affine import Affine, standard_scale
-from gammabeta.backends import arrays
+from gammabeta.backends import array_ops, arrays
 from gammabeta.backends.named_dims import Dim
 from gammabeta.errors import DataError
 from gammabeta.scalers.base import Array, Scaler
@@ -236,8 +236,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
     @property
     def affine_(self) -> Affine:
         """The map of `transform`, made of the attributes as they are."""
-        mean, scale = self._now()._parameters()
-        return Affine(mean, 1 / scale, 0.0)
+        return self._now()._map(True)
 
     def _parameters(self) -> tuple[Array, Array]:
         check_is_fitted(self)
@@ -254,13 +253,19 @@ class StandardScaler(CallbackSupportMixin, Scaler):
             copy: in place of the parameter `copy`.
         """
         now = self._now()
-        return now._applied(X, now.affine_, copy=now.copy if copy is None else copy, forward=True)
+        return now._applied(X, now._map(True), copy=now.copy if copy is None else copy, forward=True)
 
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
         """Undo `transform`: x = z · scale + mean. Arguments are those of `transform`."""
+        space = array_ops.in_graph(X)
+        if space is not None:
+            return self._in_graph(space, X, forward=False)
         now = self._now()
-        mean, scale = now._parameters()
-        return now._applied(X, Affine(0.0, scale, mean), copy=now.copy if copy is None else copy, forward=False)
+        return now._applied(X, now._map(False), copy=now.copy if copy is None else copy, forward=False)
+
+    def _map(self, forward: bool) -> Affine:
+        mean, scale = self._parameters()
+        return Affine(mean, 1 / scale, 0.0) if forward else Affine(0.0, scale, mean)
 
     def _sparse_image(self, values: Any, forward: bool) -> Any:
         if self.with_mean:

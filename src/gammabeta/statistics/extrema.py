@@ -90,7 +90,7 @@ class Extrema(Immutable):
 
         Args:
             x: real numbers, as for `Moments.of`. 64-bit integers beyond 2⁵³ go to the nearest float64.
-            axis: an axis or several, as in NumPy.
+            axis: an axis or several, as in NumPy; None for all.
             groups: a label for each row, as for `Moments.of`: the result is then `GroupedExtrema`.
             nan: "omit" leaves NaN out, feature by feature; "propagate" makes both extrema NaN; "raise" refuses.
 

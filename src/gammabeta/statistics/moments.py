@@ -141,7 +141,7 @@ class Moments(Immutable):
         Args:
             x: real numbers, of any shape, strides and byte order: float16, bfloat16, float32, float64, integers, bool.
                 A torch tensor on a GPU is read where it lies. What a masked array hides is left out, whatever `nan`.
-            axis: an axis or several, as in NumPy.
+            axis: an axis or several, as in NumPy; None for all.
             groups: a label for each row, or for each place along the reduced axes: the result is then `GroupedMoments`,
                 the moments of each group. Integers, text, dates or what else has an order; None or NaN is a group too.
             weights: how much each value counts, finite and ≥ 0, exact too: of x's shape, or one for each place along

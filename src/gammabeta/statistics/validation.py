@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gammabeta import axes
-from gammabeta.backends import arrays, masked
+from gammabeta.backends import array_ops, arrays, masked
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import serialization
 
@@ -36,7 +36,8 @@ def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
         raise DataError(f"nan must be one of {', '.join(_RULES)}, got {nan_rule!r}")
     x = masked.read(x)
     refuse_no_array(x)
-    array = x if stays else np.asanyarray(arrays.to_numpy(x))
+    refuse_traced(x)
+    array = x if stays else np.asanyarray(arrays.to_numpy(arrays.detached(x)))
     if not stays and not masked.is_masked(array):
         array = np.asarray(array)
     if array.ndim == 0:
@@ -50,6 +51,15 @@ def refuse_no_array(x: Any) -> None:
     if what:
         kind = f"{type(x).__module__.partition('.')[0]}'s {type(x).__name__}".removeprefix("builtins's ")
         raise KindError(f"statistics need a dense array of real numbers, got {kind}; {what}")
+
+
+def refuse_traced(x: Any) -> None:
+    """Raise `KindError` if x is a tensor without values, that only stands for some in a trace."""
+    if arrays.is_tensor(x) and not array_ops.of(x).known(x):
+        raise KindError(
+            f"exact statistics need values, got one of {arrays.kind(x)}'s tensors that stands for them in a trace; "
+            "take them outside of it, or inside call gammabeta.batch_norm, which has statistics of its own"
+        )
 
 
 def _instead(x: Any) -> str:

@@ -22,6 +22,7 @@ from gammabeta.torch.norm.group_layers import (
     RMSNorm,
 )
 from gammabeta.torch.norm.layer import BatchNorm
+from gammabeta.torch.norm.normalize import Normalize
 from gammabeta.torch.norm.running_stats import accumulate
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "LayerNorm",
+    "Normalize",
     "RMSNorm",
     "accumulate",
     "adapt",
