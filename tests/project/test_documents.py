@@ -65,7 +65,12 @@ def run_python(page: Path) -> int:
     return len(examples)
 
 
-@pytest.mark.parametrize("page", pages("python"), ids=lambda page: page.name)
+def named(page: Path) -> str:
+    """A page's name in the tests: its path."""
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", pages("python"), ids=named)
 def test_every_python_block_runs(page, tmp_path, monkeypatch, request):
     if "SparkSession" in page.read_text(encoding="utf-8"):
         request.getfixturevalue("spark")
@@ -74,7 +79,7 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch, request):
     assert run_python(page) == steps(page) > 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_no_block_slips_through(page):
     found = unseen(page.read_text(encoding="utf-8"))
     name = page.relative_to(ROOT)
@@ -138,7 +143,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in pages("bash") if commands(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in pages("bash") if commands(page)], ids=named)
 def test_every_command_runs(page, tmp_path):
     make_tables(tmp_path)
     for command in commands(page):

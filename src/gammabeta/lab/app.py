@@ -325,7 +325,8 @@ def _(mo):
     ## 4. What γ and β give back
 
     **After standardizing, γ stretches the values and β moves them: into the bent part of the activation, as far as the
-    network wants.** With γ = 1 and β = 0 it is standardization and nothing else: the difference is 0, not just small.
+    network wants.** With γ = 1 and β = 0 it is standardization: without ε the difference is 0, not just small. With
+    ε, as in batch normalization, that holds where the variance is much larger than ε.
     Watch R² fall as the part in use moves into the bend.
     """)
     return
