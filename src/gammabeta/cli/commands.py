@@ -24,6 +24,13 @@ app = typer.Typer(
 )
 
 
+class Language(StrEnum):
+    """The values of `--lang`."""
+
+    en = "en"
+    ko = "ko"
+
+
 class Method(StrEnum):
     """The values of `--method`."""
 
@@ -373,11 +380,15 @@ def lab(
         int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes any that is free.", metavar="N")
     ] = 2718,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    lang: Annotated[Language, typer.Option(help="The language that the page starts in: en or ko.", metavar="LANG")] = (
+        Language.en
+    ),
 ) -> None:
-    """Open the lab: seven claims about normalization, computed before your eyes.
+    """Open the lab: seven claims about normalization, computed while you watch.
 
     \b
       gammabeta lab
+      gammabeta lab --lang ko
       gammabeta lab --port 8080 --no-browser
 
     The page is served to this machine alone, and asks no other for anything. Its address holds a token, new at
@@ -391,7 +402,7 @@ def lab(
 
     with server.opened(port) as listening:
         token = server.new_token()
-        address = server.address(listening, token)
+        address = server.address(listening, token, lang)
         say(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
             waiting = Thread(target=_browse, args=(address,), daemon=True)  # a browser in a terminal waits for the page
