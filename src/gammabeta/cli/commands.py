@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gammabeta.data import ReadOptions, Recipe
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -289,6 +288,7 @@ def apply(
     from gammabeta import data
     from gammabeta.data.dataset.discovery import is_data_set
 
+    _refuse_swapped("apply", stats, source)
     with at_work(is_data_set(source), output) as meter:
         written = data.apply(
             stats,
@@ -326,6 +326,7 @@ def invert(
     from gammabeta import data
     from gammabeta.data.dataset.discovery import is_data_set
 
+    _refuse_swapped("invert", stats, source)
     with at_work(is_data_set(source), output) as meter:
         written = data.invert(
             stats,
@@ -419,6 +420,15 @@ def _browse(address: str) -> None:
 
     if not webbrowser.open(address):
         note("no browser could be opened; open that address in one")
+
+
+def _refuse_swapped(verb: str, stats: Path, source: Path) -> None:
+    """Raise `DataError` where the data come first and the statistics second."""
+    if source.suffix.lower() == ".json" != stats.suffix.lower():
+        raise DataError(
+            f"the statistics come first, the data second: are {str(stats)!r} and {str(source)!r} the other way round? "
+            f"gammabeta {verb} {source} {stats} -o OUT"
+        )
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":

@@ -80,13 +80,14 @@ def label(value: Any) -> str:
 
 def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str, Any]]:
     moments, extrema = found.moments.moments, found.extrema.extrema
-    values = {"count": moments.count, "mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
+    values = {"mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
     return [
         {
             "label": _plain(name),
             "rows": int(found.moments.rows[i]),
             "columns": [
-                {"name": column.name} | {key: finite_or_none(value[i, j]) for key, value in values.items()}
+                {"name": column.name, "count": int(moments.count[i, j])}
+                | {key: finite_or_none(value[i, j]) for key, value in values.items()}
                 for j, column in enumerate(found.columns)
             ],
         }

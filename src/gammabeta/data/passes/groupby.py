@@ -15,7 +15,7 @@ from gammabeta.data.core.columns import selected
 from gammabeta.data.core.infinities import refuse_infinities
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
-from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
+from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed, no_column
 from gammabeta.data.core.statistics_io import contents, statistics_path
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.prefetch import prefetch
@@ -131,7 +131,7 @@ def _measured(
 ) -> GroupStatistics:
     known = {column.name: column for column in source.columns}
     if by not in known:
-        raise DataError(f"there is no column {by!r} in {str(source.path)!r}; it has {listed(list(known))}")
+        raise DataError(no_column(by, list(known), source.path))
     others = [column for column in source.columns if column.name != by]
     chosen = selected(others, columns, exclude, source.path)
     held = _GroupAccumulator([column.name for column in chosen])
