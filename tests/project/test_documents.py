@@ -10,12 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from sklearn.datasets import load_breast_cancer
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
+
+from gammabeta.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -118,19 +117,8 @@ def commands(page: Path) -> list[str]:
 
 def make_tables(folder: Path) -> None:
     """What the pages read: cells.csv and more.csv, of three measured columns and a name; events, in Parquet."""
-    table = load_breast_cancer()
-    names = [name.replace(" ", "_") for name in table.feature_names[:3]]
-    for file, rows in (("cells.csv", slice(0, 400)), ("more.csv", slice(400, None))):
-        kinds = table.target_names[table.target[rows]]
-        lines = [
-            ",".join([*map(repr, row.tolist()), kind]) for row, kind in zip(table.data[rows, :3], kinds, strict=True)
-        ]
-        (folder / file).write_text("\n".join([",".join([*names, "kind"]), *lines, ""]), encoding="utf-8")
-    for year, rows in ((2023, slice(0, 300)), (2024, slice(300, None))):
-        place = folder / "events" / f"year={year}"
-        place.mkdir(parents=True)
-        columns = {name: column.copy() for name, column in zip(names, table.data[rows, :3].T, strict=True)}
-        pq.write_table(pa.table(columns), place / "part-0.parquet")
+    for name in ("cells", "events"):
+        assert main(["example", name, "-o", str(folder)]) == 0
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ import typer
 
 from gammabeta.cli.dataset_options import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.diagnose import diagnose
+from gammabeta.cli.example import example as write_example
 from gammabeta.cli.read_options import with_read_options
 from gammabeta.cli.stats_by import By
 from gammabeta.cli.terminal import note, say
@@ -412,6 +413,7 @@ def lab(
 
 
 app.command()(diagnose)
+app.command("example")(write_example)
 
 
 def _browse(address: str) -> None:
