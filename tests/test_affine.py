@@ -72,6 +72,18 @@ def once(y: np.ndarray, dtype: Any) -> np.ndarray:
     return near
 
 
+@pytest.mark.parametrize("x", [np.ones((3, 2)), [1.0, 2.0], Extrema.of([1.0, 2.0])], ids=["array", "list", "extrema"])
+def test_standard_of_something_else_names_the_call(x: Any) -> None:
+    with pytest.raises(KindError, match=r"^standard takes Moments, got .*; call Affine\.standard\(Moments\.of\(x\)\)$"):
+        Affine.standard(x)
+
+
+@pytest.mark.parametrize("x", [np.ones((3, 2)), [1.0, 2.0], Moments.of([1.0, 2.0])], ids=["array", "list", "moments"])
+def test_minmax_of_something_else_names_the_call(x: Any) -> None:
+    with pytest.raises(KindError, match=r"^minmax takes Extrema, got .*; call Affine\.minmax\(Extrema\.of\(x\)\)$"):
+        Affine.minmax(x)
+
+
 def test_bfloat16_is_rounded_once() -> None:
     # 1 + 2⁻⁸ + 2⁻⁴⁰ lies just above the middle of 1 and 1 + 2⁻⁷; by way of float32 it would fall on it, and go to even
     y = Affine(0.0, 1 + 2.0**-8 + 2.0**-40, 0.0)(np.ones(3, ml_dtypes.bfloat16))

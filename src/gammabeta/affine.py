@@ -71,7 +71,18 @@ class Affine(Immutable, Exports):
 
     @classmethod
     def standard(cls, m: "Moments", *, with_mean: bool = True, with_std: bool = True, ddof: float = 0) -> Self:
-        """Standardization: (x − mean) / std, where std is `standard_scale(m, ddof)`."""
+        """Standardization: (x − mean) / std, where std is `standard_scale(m, ddof)`.
+
+        Args:
+            m: the `Moments` of the data.
+            with_mean, with_std: whether to subtract the mean, and to divide by the standard deviation.
+            ddof: what the variance's divisor is less than the count.
+
+        Raises:
+            KindError: m is something else, such as the data themselves.
+        """
+        if not hasattr(m, "with_ddof"):
+            raise KindError(f"standard takes Moments, got {_kind(m)}; call Affine.standard(Moments.of(x))")
         slope = 1 / standard_scale(m, ddof) if with_std else np.ones(m.shape)
         return cls._of(m.mean if with_mean else np.zeros(m.shape), slope, np.zeros(m.shape))
 
@@ -103,7 +114,17 @@ class Affine(Immutable, Exports):
         """Min-max scaling: min goes to feature_range[0] and max to feature_range[1].
 
         Where a range is wider than float64, or float64 does not hold the slope, these ends go there to the bit.
+
+        Args:
+            e: the `Extrema` of the data.
+            feature_range: the range to map into.
+
+        Raises:
+            KindError: e is something else, such as `Moments` or the data themselves.
+            DataError: the range does not rise, or an end is not finite.
         """
+        if callable(getattr(e, "max", print)):  # an array has a method of that name
+            raise KindError(f"minmax takes Extrema, got {_kind(e)}; call Affine.minmax(Extrema.of(x))")
         low, high = map(float, feature_range)
         if not low < high:
             raise DataError(f"feature_range must rise from its minimum to its maximum, got {feature_range}")
@@ -288,6 +309,12 @@ class Affine(Immutable, Exports):
             DataError: Altair is not installed.
         """
         return charts.lines(self.center, self.slope, self.shift)
+
+
+def _kind(given: Any) -> str:
+    """A value's type, as messages name it."""
+    package = type(given).__module__.partition(".")[0]
+    return type(given).__name__ if package in ("builtins", "gammabeta") else f"{package}'s {type(given).__name__}"
 
 
 def standard_scale(m: "Moments", ddof: float = 0) -> Floats:

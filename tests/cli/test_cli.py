@@ -4,6 +4,7 @@ import gc
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,17 @@ def _run(capsys):
         captured = capsys.readouterr()
         assert status == 0, captured.err
         return captured.out
+
+    return run
+
+
+@pytest.fixture(name="run_wrong")
+def _run_wrong(capsys):
+    """What a command that is refused says."""
+
+    def run(*arguments):
+        assert main([str(argument) for argument in arguments]) == 2
+        return capsys.readouterr().err
 
     return run
 
@@ -179,8 +191,52 @@ def test_the_table_fits_the_terminal(run, people, monkeypatch, width):
     rows = [line for line in plain.splitlines() if "█" in line]
     assert len(rows) == 30
     assert all(len(row) <= width for row in rows)
-    assert all(row.count("█") >= 2 for row in rows)
+    assert all(row.count("█") >= (1 if width == 80 else 2) for row in rows)
     assert not any("…" in row[width // 3 :] for row in rows)
+    if width >= 80:
+        assert re.search(r"mean +std +min", plain)
+        assert rows[0].startswith(" mean radius ") and rows[29].startswith(" worst")
+
+
+def test_the_swapped_files_of_apply_are_told(people, run_wrong):
+    for verb in ("apply", "invert"):
+        told = run_wrong(verb, "people.csv", "s.json", "-o", "out.csv")
+        assert told == (
+            "gammabeta: the statistics come first, the data second: are 'people.csv' and 's.json' the other way round? "
+            f"gammabeta {verb} s.json people.csv -o OUT\n"
+        )
+
+
+@pytest.mark.parametrize(("name", "meant"), [("hight", "height"), ("HEIGHT", "height"), ("nothing of the kind", None)])
+def test_a_name_that_is_nearly_a_column_s_is_named(tmp_path, monkeypatch, run_wrong, name, meant):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("height,age\n1,2\n3,4\n")
+    for arguments in (("stats", "t.csv", "--columns", name), ("stats", "t.csv", "--by", name)):
+        end = f"; did you mean {meant!r}?" if meant else ""
+        assert run_wrong(*arguments) == (
+            f"gammabeta: there is no column {name!r} in 't.csv'; it has 'height', 'age'{end}\n"
+        )
+
+
+def test_counts_are_integers_and_whole_numbers_are_whole(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("id,kind\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(100_000, 105_000)))
+    assert '"count": 5000,' in run("stats", "t.csv", "--json")
+    assert '"count": 2500,' in run("stats", "t.csv", "--by", "kind", "--json")
+    assert " ".join(run("stats", "t.csv").splitlines()[4].split()) == "id int64 102500 1443 100000 104999"
+
+
+def test_a_shell_completes_commands(monkeypatch, capsys):
+    for name, value in {
+        "_GAMMABETA_COMPLETE": "complete_bash",
+        "COMP_WORDS": "gammabeta sc",
+        "COMP_CWORD": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == ["scale"]
 
 
 def test_a_table_without_header_is_noticed(people, capsys):

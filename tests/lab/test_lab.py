@@ -139,6 +139,11 @@ def test_the_part_in_use_and_the_collapsed_stack(lab):
     layers = [gb.Affine(0.0, rng.uniform(1.2, 2.5), rng.normal()) for _ in range(7)]
     lab.press("layers in the stack", "ArrowRight")
     lab.shows("collapsed", line(reduce(gb.Affine.then, layers)))
+    x = bent = np.linspace(-3, 3, 121)
+    for layer in layers:
+        bent = digits.sigmoid(layer(bent))
+    lab.shows("spread-with", text(float(gb.Moments.of(bent).std)))
+    lab.shows("spread-without", text(float(gb.Moments.of(reduce(gb.Affine.then, layers)(x)).std)))
 
 
 def test_gamma_and_beta(lab):
@@ -208,6 +213,19 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(lab):
     )
     assert lab.page.evaluate(f"{wide}.length") == 0
     lab.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_the_page_in_korean_and_back(lab):
+    page = lab.page.context.browser.new_page()  # a session of its own, as below
+    page.goto(f"{lab.address}?lang=ko")
+    headings = page.locator("h2")
+    expect(headings.first).to_have_text("1. 스케일을 조정하는 두 가지 방법", timeout=SECONDS)
+    expect(page.get_by_role("button", name="처음부터 학습하기")).to_be_visible(timeout=SECONDS)
+    page.get_by_role("radio", name="English").click()
+    expect(headings.first).to_have_text("1. Two ways to rescale", timeout=SECONDS)
+    page.get_by_role("radio", name="한국어").click()
+    expect(headings.last).to_have_text("7. 같은 숫자가 나오는가?", timeout=SECONDS)
+    page.close()
 
 
 def test_a_file_of_ones_own(lab, tmp_path):

@@ -113,6 +113,13 @@ def test_a_file_that_is_none(file, contents, message):
         datasets.names(file, contents)
 
 
+def test_the_address_holds_the_language_that_is_asked_for():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        place = f"http://127.0.0.1:{listening.getsockname()[1]}/t/"
+        assert server.address(listening, "t") == place
+        assert server.address(listening, "t", "ko") == f"{place}?lang=ko"
+
+
 def test_a_long_file_is_read_to_its_first_rows():
     rows = np.arange(datasets.ROWS + 50_000)
     contents = b"a\n" + "\n".join(map(str, rows.tolist())).encode()

@@ -10,15 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from sklearn.datasets import load_breast_cancer
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from gammabeta.cli import main
+
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LANGUAGES = ("python", "bash", "", "diff", "text", "json", "sql", "toml", "yaml")  # the first two run
 INSTALL = ("pip install . && gammabeta scale --example", "pip install '.[test]' && pytest")
@@ -65,7 +64,12 @@ def run_python(page: Path) -> int:
     return len(examples)
 
 
-@pytest.mark.parametrize("page", pages("python"), ids=lambda page: page.name)
+def named(page: Path) -> str:
+    """A page's name in the tests: its path."""
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", pages("python"), ids=named)
 def test_every_python_block_runs(page, tmp_path, monkeypatch, request):
     if "SparkSession" in page.read_text(encoding="utf-8"):
         request.getfixturevalue("spark")
@@ -74,7 +78,7 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch, request):
     assert run_python(page) == steps(page) > 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_no_block_slips_through(page):
     found = unseen(page.read_text(encoding="utf-8"))
     name = page.relative_to(ROOT)
@@ -113,19 +117,8 @@ def commands(page: Path) -> list[str]:
 
 def make_tables(folder: Path) -> None:
     """What the pages read: cells.csv and more.csv, of three measured columns and a name; events, in Parquet."""
-    table = load_breast_cancer()
-    names = [name.replace(" ", "_") for name in table.feature_names[:3]]
-    for file, rows in (("cells.csv", slice(0, 400)), ("more.csv", slice(400, None))):
-        kinds = table.target_names[table.target[rows]]
-        lines = [
-            ",".join([*map(repr, row.tolist()), kind]) for row, kind in zip(table.data[rows, :3], kinds, strict=True)
-        ]
-        (folder / file).write_text("\n".join([",".join([*names, "kind"]), *lines, ""]), encoding="utf-8")
-    for year, rows in ((2023, slice(0, 300)), (2024, slice(300, None))):
-        place = folder / "events" / f"year={year}"
-        place.mkdir(parents=True)
-        columns = {name: column.copy() for name, column in zip(names, table.data[rows, :3].T, strict=True)}
-        pq.write_table(pa.table(columns), place / "part-0.parquet")
+    for name in ("cells", "events"):
+        assert main(["example", name, "-o", str(folder)]) == 0
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -138,7 +131,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in pages("bash") if commands(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in pages("bash") if commands(page)], ids=named)
 def test_every_command_runs(page, tmp_path):
     make_tables(tmp_path)
     for command in commands(page):

@@ -63,6 +63,7 @@ ALLOWED = {
         "gammabeta.cli.commands -> threading",
         "gammabeta.cli.commands -> webbrowser",
         "gammabeta.cli.names -> csv",
+        "gammabeta.cli.example -> pyarrow*",
     ],
     "a format's library is loaded where a file is of that format": [
         "gammabeta.data.formats.geotiff -> rasterio*",

@@ -1,4 +1,5 @@
-"""The note's example: its formula, TensorFlow's and ours give the same numbers, and γ = 1, β = 0 is standardization."""
+"""The note's example: its formula, TensorFlow's and ours give the same numbers, and γ = 1, β = 0 is standardization
+where the variance is much larger than ε."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location

@@ -2,6 +2,7 @@
 
 import array
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -63,3 +64,15 @@ def test_what_numpy_makes_an_array_of(x):
     assert gb.Moments.of(x) == gb.Moments.of([1.0, 2.0])
     with pytest.raises(gb.DataError, match="wrap it in a list"):
         gb.Moments.of(np.float64(1))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("of", [gb.Moments.of, gb.Extrema.of], ids=["moments", "extrema"])
+def test_a_frame_with_a_column_of_text_names_it(of, library):
+    frame = pytest.importorskip(library).DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    call = re.escape("'b' hold something else; take the others: Moments.of(frame[['a']])")
+    with pytest.raises(gb.KindError, match=call):
+        of(frame)
+    assert gb.Moments.of(frame[["a"]]).mean == 1.5
+    with pytest.raises(gb.KindError, match="'b' hold something else; leave them out"):
+        of(frame[["b"]])

@@ -8,6 +8,7 @@ import typer
 
 from gammabeta.cli.dataset_options import ONE_OR_MANY, Inputs, SkipBad, Workers, at_work, show_written
 from gammabeta.cli.diagnose import diagnose
+from gammabeta.cli.example import example as write_example
 from gammabeta.cli.export import export
 from gammabeta.cli.names import split_names
 from gammabeta.cli.read_options import with_read_options
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from gammabeta.data import ReadOptions, Recipe
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+class Language(StrEnum):
+    """The values of `--lang`."""
+
+    en = "en"
+    ko = "ko"
 
 
 class Method(StrEnum):
@@ -302,6 +309,7 @@ def apply(
     from gammabeta import data
     from gammabeta.data.dataset.discovery import is_data_set
 
+    _refuse_swapped("apply", stats, source)
     with at_work(is_data_set(source), output) as meter:
         written = data.apply(
             stats,
@@ -341,6 +349,7 @@ def invert(
     from gammabeta import data
     from gammabeta.data.dataset.discovery import is_data_set
 
+    _refuse_swapped("invert", stats, source)
     with at_work(is_data_set(source), output) as meter:
         written = data.invert(
             stats,
@@ -396,11 +405,15 @@ def lab(
         int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes any that is free.", metavar="N")
     ] = 2718,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    lang: Annotated[Language, typer.Option(help="The language that the page starts in: en or ko.", metavar="LANG")] = (
+        Language.en
+    ),
 ) -> None:
-    """Open the lab: seven claims about normalization, computed before your eyes.
+    """Open the lab: seven claims about normalization, computed while you watch.
 
     \b
       gammabeta lab
+      gammabeta lab --lang ko
       gammabeta lab --port 8080 --no-browser
 
     The page is served to this machine alone, and asks no other for anything. Its address holds a token, new at
@@ -414,7 +427,7 @@ def lab(
 
     with server.opened(port) as listening:
         token = server.new_token()
-        address = server.address(listening, token)
+        address = server.address(listening, token, lang)
         say(f"The lab is at {address} (Ctrl-C ends it)")
         if browser:
             waiting = Thread(target=_browse, args=(address,), daemon=True)  # a browser in a terminal waits for the page
@@ -423,6 +436,7 @@ def lab(
 
 
 app.command()(diagnose)
+app.command("example")(write_example)
 app.command()(export)
 
 
@@ -432,6 +446,15 @@ def _browse(address: str) -> None:
 
     if not webbrowser.open(address):
         note("no browser could be opened; open that address in one")
+
+
+def _refuse_swapped(verb: str, stats: Path, source: Path) -> None:
+    """Raise `DataError` where the data come first and the statistics second."""
+    if source.suffix.lower() == ".json" != stats.suffix.lower():
+        raise DataError(
+            f"the statistics come first, the data second: are {str(stats)!r} and {str(source)!r} the other way round? "
+            f"gammabeta {verb} {source} {stats} -o OUT"
+        )
 
 
 def _recipe(method: Method | None, ddof: float | None, feature_range: tuple[float, float] | None) -> "Recipe | None":

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from gammabeta.data import Column, Files, Preview, Ranges, Statistics, Updated, Written
 
 SHOWN = 40  # columns in a table; --json has them all
-NAME = 16  # characters of a name at least: a narrow terminal rather has no means and deviations
+NAME = (
+    10  # characters of a name at least: a table rather has one histogram or, below 80 columns, no means and deviations
+)
+NARROW = 80
 BARS = " ▁▂▃▄▅▆▇█"
 FORMULAS = {
     "standard": "y = (x − mean) / std",
@@ -37,12 +40,28 @@ def spark(counts: Sequence[int]) -> str:
 
 
 def number(value: float) -> str:
-    """A number in four digits, – where there is none; with the minus sign that every terminal has.
+    """A number in four digits, or in all those before its point up to ten million; – where there is none.
 
-    >>> number(0.15625), number(float("nan"))
-    ('0.1562', '–')
+    The minus sign is the one that every terminal has.
+
+    >>> number(0.15625), number(104999.0), number(123456789.0), number(float("nan"))
+    ('0.1562', '104999', '1.235e+08', '–')
     """
-    return in_digits(value, minus="-") if isfinite(value) else "–"
+    if not isfinite(value):
+        return "–"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else in_digits(value, minus="-")
+
+
+def shortened(name: str, room: int) -> str:
+    """A name cut in its middle to so many characters: names of one table often begin alike.
+
+    >>> shortened("sensor_temperature_left", 12), shortened("left", 12)
+    ('sensor…_left', 'left')
+    """
+    if len(name) <= room:
+        return name
+    end = (room - 1) // 2
+    return f"{name[: room - 1 - end]}…{name[len(name) - end :]}"
 
 
 def show_preview(name: str, found: "Preview", as_json: bool) -> None:
@@ -167,20 +186,21 @@ def _title(name: str, found: "Statistics") -> str:
 
 
 def _print_table(found: "Statistics", headers: list[str], rows: list[list[str]]) -> None:
-    """Print a row for each column, with its missing values if any column has some; long names are cut."""
+    """Print a row for each column, with its missing values if any column has some; long names are cut in the middle."""
     missing = (found.rows - found.extrema.count).clip(min=0)  # rows hold many values of lists that are pooled
     if missing.any() and found.read.weights is None:
         headers = [*headers, "missing"]
         rows = [[*row, f"{count:,.0f}"] for count, row in zip(missing, rows, strict=False)]
     if headers[:2] == ["mean", "std"] and _room(headers, rows) < NAME:
-        headers, rows = headers[2:], [row[2:] for row in rows]
-    room = max(_room(headers, rows), NAME // 2)
+        left_out = (headers.index("after"),) if width() >= NARROW else (0, 1)  # the histogram is the one before
+        headers, *rows = [[cell for i, cell in enumerate(r) if i not in left_out] for r in (headers, *rows)]
+    room = max(_room(headers, rows), NAME)
     headings = [Heading("column", left=True)]
     for i, header in enumerate(headers):
         left = header in ("before", "after", "type") or headers[i - 1] in ("before", "after")
         headings.append(Heading(header, left))
     names = (visible(column.name) for column in found.columns)
-    cut = (name if len(name) <= room else name[: room - 1] + "…" for name in names)
+    cut = (shortened(name, room) for name in names)
     say_table(headings, [[name, *row] for name, row in zip(cut, rows, strict=False)])
     if len(found.columns) > SHOWN:
         say(f"… and {len(found.columns) - SHOWN:,} more columns (--json shows all)")
@@ -242,7 +262,6 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
     affine = found.affine()
     unknown = [nan] * len(found.columns)
     values = {
-        "count": found.extrema.count,
         "mean": unknown if isinstance(found, Ranges) else found.moments.mean,
         "std": unknown if isinstance(found, Ranges) else found.moments.with_ddof(found.recipe.ddof).std,
         "min": found.extrema.min,
@@ -257,6 +276,7 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         {
             "name": column.name,
             "type": column.type,
+            "count": int(found.extrema.count[i]),
             **{key: finite_or_none(value[i]) for key, value in values.items()},
         }
         for i, column in enumerate(found.columns)

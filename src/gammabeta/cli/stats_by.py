@@ -87,14 +87,15 @@ def _groups(found: "GroupStatistics", limit: int | None = None) -> list[dict[str
     from gammabeta.data.passes.group_labels import SEVERAL, plain
 
     moments, extrema = found.moments.moments, found.extrema.extrema
-    values = {"count": moments.count, "mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
+    values = {"mean": moments.mean, "std": moments.std, "min": extrema.min, "max": extrema.max}
     several = found.by.type == SEVERAL
     return [
         {
             "label": json.loads(name) if several else plain(name),
             "rows": int(found.moments.rows[i]),
             "columns": [
-                {"name": column.name} | {key: finite_or_none(value[i, j]) for key, value in values.items()}
+                {"name": column.name, "count": int(moments.count[i, j])}
+                | {key: finite_or_none(value[i, j]) for key, value in values.items()}
                 for j, column in enumerate(found.columns)
             ],
         }

@@ -24,11 +24,14 @@ def _():
     from gammabeta.kernels import thread_pool
     from gammabeta.lab import batch_noise, charts, datasets, digits, peers, training_charts, widgets
     from gammabeta.lab.live_training import Live
+    from gammabeta.lab.words import LANGUAGES, Words
 
     BENDS = {"sigmoid": digits.sigmoid, "tanh": np.tanh}
     return (
         BENDS,
+        LANGUAGES,
         Live,
+        Words,
         datasets,
         gb,
         batch_noise,
@@ -48,66 +51,75 @@ def _():
 
 
 @app.cell
-def _(mo):
-    mo.md(r"""
-    # Normalization, seen
+def _(LANGUAGES, mo, widgets):
+    _asked = mo.query_params().get("lang")
+    language = mo.ui.radio(
+        {name: key for key, name in LANGUAGES.items()},
+        value=LANGUAGES.get(str(_asked), LANGUAGES["en"]),
+        label="language, 언어",
+        inline=True,
+    )
+    widgets.controls(language)
+    return (language,)
 
-    **Every normalization is a statistic followed by an affine map:**
-    $\;y = \gamma \cdot \dfrac{x - \text{center}}{\text{scale}} + \beta$
 
-    Standardization takes the mean and the standard deviation; min-max normalization the minimum and the range; batch
-    normalization the mean and the standard deviation of a mini-batch, and it *learns* γ and β. Seven chapters show
-    what follows from that. Nothing here is a drawing: this machine computes every number when you move a slider.
-    """)
+@app.cell
+def _(Words, language):
+    say = Words(language.value)
+    return (say,)
+
+
+@app.cell
+def _(mo, say):
+    mo.md(say("introduction"))
     return
 
 
 @app.cell
-def _(mo):
-    mo.md("""
-    ## 1. Two ways to rescale
-
-    **Standardization and min-max normalization change the axis, not the shape.** Skewness and kurtosis, which describe
-    the shape, stay equal to the last digits. Add an outlier: one value now sets min-max's range and squeezes all others
-    into a corner of it; a standard deviation, to which all values add, is moved less.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 1"))
     return
 
 
 @app.cell
-def _(datasets, mo, widgets):
+def _(datasets, mo, say, widgets):
     examples = datasets.examples()
-    own = mo.ui.file(label="or a file of yours: .csv, .parquet, …", kind="button")
-    outlier = mo.ui.slider(0, 100, 5, value=0, label="outlier, in standard deviations", show_value=True)
-    choice = mo.ui.dropdown(list(examples), value=next(iter(examples)), label="column")
+    own = mo.ui.file(label=say("own file"), kind="button")
+    outlier = mo.ui.slider(0, 100, 5, value=0, label=say("outlier"), show_value=True)
+    choice = mo.ui.dropdown(
+        {say(_key): _key for _key in examples}, value=say(next(iter(examples))), label=say("column")
+    )
     widgets.controls(choice, own, outlier)
     return choice, examples, outlier, own
 
 
 @app.cell
-def _(datasets, gb, mo, own, widgets):
+def _(datasets, gb, mo, own, say, widgets):
     _found, _problem = [], None
     if own.value:
         try:
             _found = datasets.names(own.name(), own.contents())
         except gb.GammabetaError as _error:
             _problem = widgets.problem(str(_error))
-    own_name = mo.ui.dropdown(_found, value=_found[0] if _found else None, label="its column")
+    own_name = mo.ui.dropdown(_found, value=_found[0] if _found else None, label=say("its column"))
     _problem if _problem else own_name if _found else None
     return (own_name,)
 
 
 @app.cell
-def _(choice, datasets, examples, gb, mo, own, own_name, widgets):
+def _(choice, datasets, examples, gb, mo, own, own_name, say, widgets):
     try:
-        column = datasets.read(own.name(), own.contents(), own_name.value) if own_name.value else examples[choice.value]
+        if own_name.value:
+            column = datasets.read(own.name(), own.contents(), own_name.value)
+        else:
+            column = examples[choice.value]._replace(title=say(f"{choice.value}, unit"))
     except gb.GammabetaError as _error:
         mo.stop(True, widgets.problem(str(_error)))
     return (column,)
 
 
 @app.cell
-def _(column, gb, kurtosis, mo, np, outlier, widgets, charts, skew):
+def _(column, gb, kurtosis, mo, np, outlier, say, widgets, charts, skew):
     _m = gb.Moments.of(column.values)
     _far = [] if outlier.value == 0 else [float(_m.mean + outlier.value * _m.std)]
     _x = np.concatenate([column.values, _far])
@@ -116,31 +128,33 @@ def _(column, gb, kurtosis, mo, np, outlier, widgets, charts, skew):
         "standardized": gb.StandardScaler().fit_transform(_x[:, None])[:, 0],
         "min-max": gb.MinMaxScaler().fit_transform(_x[:, None])[:, 0],
     }
-    _units = (column.title, "(x − mean) / std, no unit", "(x − min) / (max − min), no unit")
+    _units = (column.title, say("standardized, unit"), say("min-max, unit"))
     _colours = (charts.GREY, charts.BLUE, charts.ORANGE)
     _rows = []
     for _name, _y in _ways.items():
         _s, _e = gb.Moments.of(_y), gb.Extrema.of(_y)
         _four = [float(v) for v in (_s.mean, _s.std, _e.min, _e.max)]
-        _rows.append([_name, *_four, f"{skew(_y):.12f}", f"{kurtosis(_y):.12f}"])
+        _rows.append([say(_name), *_four, f"{skew(_y):.12f}", f"{kurtosis(_y):.12f}"])
     _others = gb.Extrema.of(_ways["min-max"][: len(column.values)])
     _kept = gb.Moments.of(_ways["standardized"][: len(column.values)])
     mo.vstack(
         [
             widgets.pictures(
                 *(
-                    charts.histogram(y, name, unit, colour)
+                    charts.histogram(say, y, say(name), unit, colour)
                     for (name, y), unit, colour in zip(_ways.items(), _units, _colours, strict=True)
                 )
             ),
-            widgets.table("scaled", ["", "mean", "std", "min", "max", "skewness", "excess kurtosis"], _rows),
+            widgets.table(
+                "scaled", ["", *(say(_key) for _key in ("mean", "std", "min", "max", "skewness", "kurtosis"))], _rows
+            ),
             widgets.numbers(
                 {
                     "used": (
-                        "part of min-max's range that the column itself takes, without the outlier",
+                        say("used"),
                         f"{float(_others.max - _others.min):.1%}",
                     ),
-                    "kept": ("std of the column itself, standardized with the outlier", float(_kept.std)),
+                    "kept": (say("kept"), float(_kept.std)),
                 }
             ),
         ]
@@ -149,24 +163,23 @@ def _(column, gb, kurtosis, mo, np, outlier, widgets, charts, skew):
 
 
 @app.cell
-def _(mo):
-    mo.md("""
-    ## 2. The shape does not change
-
-    **Plot the quantiles of the mapped column against those of the column itself: for an affine map they lie on a
-    straight line.** Two affine maps, one after the other, are one affine map again, so the line stays straight.
-    Something that is not affine between the two bends it.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 2"))
     return
 
 
 @app.cell
-def _(mo, widgets):
-    scale_1 = mo.ui.slider(0.1, 3, 0.1, value=0.5, label="first map: times", show_value=True)
-    shift_1 = mo.ui.slider(-3, 3, 0.1, value=1, label="plus", show_value=True)
-    scale_2 = mo.ui.slider(0.1, 3, 0.1, value=2.5, label="second map: times", show_value=True)
-    shift_2 = mo.ui.slider(-3, 3, 0.1, value=-1, label="plus", show_value=True)
-    between = mo.ui.radio(["nothing", "tanh", "exp"], value="nothing", label="between the two", inline=True)
+def _(mo, say, widgets):
+    scale_1 = mo.ui.slider(0.1, 3, 0.1, value=0.5, label=say("first map: times"), show_value=True)
+    shift_1 = mo.ui.slider(-3, 3, 0.1, value=1, label=say("plus"), show_value=True)
+    scale_2 = mo.ui.slider(0.1, 3, 0.1, value=2.5, label=say("second map: times"), show_value=True)
+    shift_2 = mo.ui.slider(-3, 3, 0.1, value=-1, label=say("plus"), show_value=True)
+    between = mo.ui.radio(
+        {say(_key): _key for _key in ("nothing", "tanh", "exp")},
+        value=say("nothing"),
+        label=say("between"),
+        inline=True,
+    )
     widgets.controls(scale_1, shift_1, scale_2, shift_2, between)
     return between, scale_1, scale_2, shift_1, shift_2
 
@@ -181,6 +194,7 @@ def _(
     np,
     widgets,
     charts,
+    say,
     scale_1,
     scale_2,
     shift_1,
@@ -196,22 +210,22 @@ def _(
         [
             widgets.pictures(
                 charts.lines(
-                    {"after the first map": (_x, _once), "after both": (_x, _twice)},
-                    charts.axis("x", "quantiles of the standardized column, no unit"),
-                    charts.axis("y", "quantiles after the maps, no unit"),
+                    {say("after the first map"): (_x, _once), say("after both"): (_x, _twice)},
+                    charts.axis("x", say("quantiles before")),
+                    charts.axis("y", say("quantiles after")),
                     [charts.ORANGE, charts.BLUE],
                     height=300,
                 )
             ),
             widgets.numbers(
                 {
-                    "straight": ("R² of the best straight line, after both", float(linregress(_x, _twice).rvalue ** 2)),
+                    "straight": (say("straight"), float(linregress(_x, _twice).rvalue ** 2)),
                     "one-map": (
-                        "first.then(second), as one map",
+                        say("one map"),
                         widgets.line(_both),
                     ),
                     "apart": (
-                        "largest difference between the one map and the picture",
+                        say("apart"),
                         float(np.abs(_both(_x) - _twice).max()),
                     ),
                 }
@@ -222,28 +236,23 @@ def _(
 
 
 @app.cell
-def _(mo):
-    mo.md("""
-    ## 3. What normalizing takes away
-
-    **Standardized values sit in the middle of sigmoid and tanh, where these are almost straight.** R² says how near to
-    a straight line the part in use is: 1 is a line. And layers without a bend collapse: any number of affine maps is
-    one affine map, however deep the stack. So a network that is normalized into the straight part loses what depth is
-    for.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 3"))
     return
 
 
 @app.cell
-def _(BENDS, mo, widgets):
-    bend_3 = mo.ui.radio(list(BENDS), value="sigmoid", label="activation", inline=True)
-    depth_3 = mo.ui.slider(1, 20, value=6, label="layers in the stack", show_value=True)
+def _(BENDS, mo, say, widgets):
+    bend_3 = mo.ui.radio(
+        {say(_key): _key for _key in BENDS}, value=say("sigmoid"), label=say("activation"), inline=True
+    )
+    depth_3 = mo.ui.slider(1, 20, value=6, label=say("layers in the stack"), show_value=True)
     widgets.controls(bend_3, depth_3)
     return bend_3, depth_3
 
 
 @app.cell
-def _(BENDS, gb, linregress, np, charts):
+def _(BENDS, gb, linregress, np, charts, say):
     def used_part(values, bend):
         """The picture of the part of an activation that values use, and R² of its best straight line."""
         x, wide = np.sort(values), np.linspace(-10, 10, 161)
@@ -252,7 +261,7 @@ def _(BENDS, gb, linregress, np, charts):
         thin = x[np.linspace(0, len(x) - 1, min(len(x), 200)).astype(int)]
         line = best.slope * thin + best.intercept
         curve = wide, BENDS[bend](wide)
-        chart = charts.used_part(curve, (thin, BENDS[bend](thin)), line, bend, "input of the activation, no unit")
+        chart = charts.used_part(say, curve, (thin, BENDS[bend](thin)), line, say(bend), say("activation's input"))
         return chart, float(best.rvalue**2)
 
     def stack(depth):
@@ -275,6 +284,7 @@ def _(
     widgets,
     charts,
     reduce,
+    say,
     stack,
     used_part,
 ):
@@ -287,8 +297,8 @@ def _(
     for _layer in _layers:
         _straight, _bent = _layer(_straight), BENDS[bend_3.value](_layer(_bent))
     _shown = {
-        "without activation": gb.Affine.standard(gb.Moments.of(_straight))(_straight),
-        f"with {bend_3.value} after each": gb.Affine.standard(gb.Moments.of(_bent))(_bent),
+        say("without activation"): gb.Affine.standard(gb.Moments.of(_straight))(_straight),
+        say("with activation", bend=say(bend_3.value)): gb.Affine.standard(gb.Moments.of(_bent))(_bent),
     }
     mo.vstack(
         [
@@ -296,21 +306,26 @@ def _(
                 _chart,
                 charts.lines(
                     {name: (_x, y) for name, y in _shown.items()},
-                    charts.axis("x", "input of the stack, no unit"),
-                    charts.axis("y", "its output, standardized"),
+                    charts.axis("x", say("stack's input")),
+                    charts.axis("y", say("stack's output")),
                     [charts.BLUE, charts.RED],
                 ),
             ),
             widgets.numbers(
                 {
-                    "r2": (f"R² of the best line through the part of {bend_3.value} in use", f"{_r2:.5f}"),
+                    "r2": (say("r2 of activation", bend=say(bend_3.value)), f"{_r2:.5f}"),
                     "collapsed": (
-                        f"{depth_3.value} layers without activation, as one map",
+                        say("layers as one map", n=depth_3.value),
                         widgets.line(_one),
                     ),
                     "layer-by-layer": (
-                        "largest difference from going layer by layer, of the largest output",
+                        say("layer by layer"),
                         float(np.abs(_one(_x) - _straight).max() / np.abs(_straight).max()),
+                    ),
+                    "spread-without": (say("spread without"), float(gb.Moments.of(_straight).std)),
+                    "spread-with": (
+                        say("spread with", bend=say(bend_3.value)),
+                        float(gb.Moments.of(_bent).std),
                     ),
                 }
             ),
@@ -320,20 +335,16 @@ def _(
 
 
 @app.cell
-def _(mo):
-    mo.md("""
-    ## 4. What γ and β give back
-
-    **After standardizing, γ stretches the values and β moves them: into the bent part of the activation, as far as the
-    network wants.** With γ = 1 and β = 0 it is standardization and nothing else: the difference is 0, not just small.
-    Watch R² fall as the part in use moves into the bend.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 4"))
     return
 
 
 @app.cell
-def _(BENDS, mo, widgets):
-    bend_4 = mo.ui.radio(list(BENDS), value="sigmoid", label="activation", inline=True)
+def _(BENDS, mo, say, widgets):
+    bend_4 = mo.ui.radio(
+        {say(_key): _key for _key in BENDS}, value=say("sigmoid"), label=say("activation"), inline=True
+    )
     gamma = mo.ui.slider(0, 6, 0.1, value=1, label="γ", show_value=True)
     beta = mo.ui.slider(-6, 6, 0.1, value=0, label="β", show_value=True)
     widgets.controls(bend_4, gamma, beta)
@@ -352,6 +363,7 @@ def _(
     np,
     widgets,
     charts,
+    say,
     used_part,
 ):
     _plain = gb.StandardScaler().fit_transform(column.values[:, None])[:, 0]
@@ -363,24 +375,25 @@ def _(
     mo.vstack(
         [
             widgets.pictures(
-                _chart or mo.md("γ = 0: every value is β, and nothing of the column is left."),
+                _chart or mo.md(say("gamma is 0")),
                 charts.two_histograms(
+                    say,
                     BENDS[bend_4.value](_plain),
                     BENDS[bend_4.value](_y),
-                    ("plain standardization", f"γ = {widgets.text(gamma.value)}, β = {widgets.text(beta.value)}"),
+                    (say("plain standardization"), f"γ = {widgets.text(gamma.value)}, β = {widgets.text(beta.value)}"),
                     (_low, 1.0),
-                    f"output of {bend_4.value}, no unit",
+                    say("output of activation", bend=say(bend_4.value)),
                 ),
             ),
             widgets.numbers(
                 {
-                    "r2-learned": ("R² of the best line through the part in use", f"{_r2:.5f}"),
+                    "r2-learned": (say("r2 of part"), f"{_r2:.5f}"),
                     "difference": (
-                        "largest difference from plain standardization",
+                        say("difference"),
                         float(np.abs(_y - _plain).max()),
                     ),
                     "epsilon": (
-                        "largest difference from gb.batch_norm, which adds ε = 1e−5 to the variance",
+                        say("epsilon"),
                         float(np.abs(_y - _batch).max()),
                     ),
                 }
@@ -391,30 +404,19 @@ def _(
 
 
 @app.cell
-def _(mo):
-    mo.md(r"""
-    ## 5. The mini-batch
-
-    **In training, mean and variance are those of a mini-batch, and so they jitter: as $1/\sqrt{n}$ where $n$ is its
-    size.** Four times as many pictures halve the jitter. For evaluation the layer keeps running statistics, which
-    follow slowly; that is why the same pictures give slightly different outputs in training and in evaluation.
-    *Per position* takes a statistic for every pixel (the note's `axis=0`), *per channel* one for all pixels together.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 5"))
     return
 
 
 @app.cell
-def _(mo, widgets):
-    size = mo.ui.slider(
-        steps=[2, 4, 8, 16, 32, 64, 128, 256, 512], value=16, label="pictures in a mini-batch", show_value=True
-    )
-    decay = mo.ui.slider(
-        steps=[0, 0.5, 0.8, 0.9, 0.95, 0.99], value=0.9, label="decay of the running mean", show_value=True
-    )
+def _(mo, say, widgets):
+    size = mo.ui.slider(steps=[2, 4, 8, 16, 32, 64, 128, 256, 512], value=16, label=say("batch size"), show_value=True)
+    decay = mo.ui.slider(steps=[0, 0.5, 0.8, 0.9, 0.95, 0.99], value=0.9, label=say("decay"), show_value=True)
     statistic = mo.ui.radio(
-        ["per position (one pixel of each digit)", "per channel (all 64 pixels)"],
-        value="per position (one pixel of each digit)",
-        label="statistic",
+        {say(_key): _key for _key in ("per position", "per channel")},
+        value=say("per position"),
+        label=say("statistic"),
         inline=True,
     )
     widgets.controls(size, decay, statistic)
@@ -423,7 +425,7 @@ def _(mo, widgets):
 
 @app.cell
 def _(batch_noise, statistic):
-    per_channel = statistic.value.startswith("per channel")
+    per_channel = statistic.value == "per channel"
     measured, law = batch_noise.measured(per_channel), batch_noise.law(per_channel)
     return law, measured, per_channel
 
@@ -440,6 +442,7 @@ def _(
     widgets,
     per_channel,
     charts,
+    say,
     size,
 ):
     _found = batch_noise.follow(per_channel, size.value, decay.value)
@@ -449,25 +452,26 @@ def _(
     mo.vstack(
         [
             widgets.pictures(
-                charts.batches(_found.means, _found.running, _truth, "mean ink, from 0 to 16"),
+                charts.batches(say, _found.means, _found.running, _truth, say("mean ink")),
                 charts.spreads(
+                    say,
                     batch_noise.SIZES,
-                    {"mean, measured": measured.mean, "variance, measured": measured.variance},
-                    {"mean, measured": law.mean, "variance, measured": law.variance},
+                    {say("mean, measured"): measured.mean, say("variance, measured"): measured.variance},
+                    {say("mean, measured"): law.mean, say("variance, measured"): law.variance},
                     size.value,
-                    "std from batch to batch, ink",
+                    say("std of batches"),
                 ),
             ),
             widgets.numbers(
                 {
-                    "jitter": ("jitter of the mean, measured on 200 mini-batches", float(measured.mean[_at])),
-                    "law": ("what 1/√n says (the lines)", float(law.mean[_at])),
+                    "jitter": (say("jitter"), float(measured.mean[_at])),
+                    "law": (say("law"), float(law.mean[_at])),
                     "batch": (
-                        "the last mini-batch, normalized: mean and std",
-                        f"{abs(float(_shown.mean)):.4f} and {float(_shown.std):.4f}",
+                        say("last batch"),
+                        say("and", a=f"{abs(float(_shown.mean)):.4f}", b=f"{float(_shown.std):.4f}"),
                     ),
                     "gap": (
-                        "largest difference of y between training and evaluation",
+                        say("gap"),
                         float(np.abs(_found.in_training - _found.in_evaluation).max()),
                     ),
                 }
@@ -478,25 +482,21 @@ def _(
 
 
 @app.cell
-def _(mo):
-    mo.md("""
-    ## 6. Learning γ and β
-
-    **γ and β are weights: backpropagation moves them.** Three networks learn to read digits side by side: without a
-    norm, with batch norm, and with batch norm whose γ and β stay 1 and 0. Without a norm a deep stack of sigmoids does
-    not even start; on a task as small as this, frozen γ and β do nearly as well as learned ones, but for the loss.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 6"))
     return
 
 
 @app.cell
-def _(mo, widgets):
-    depth = mo.ui.slider(2, 8, value=5, label="layers", show_value=True)
-    bend = mo.ui.radio(["sigmoid", "relu"], value="sigmoid", label="activation", inline=True)
-    rate = mo.ui.radio({"0.1": 0.1, "0.3": 0.3, "1": 1.0}, value="0.3", label="learning rate", inline=True)
-    steps = mo.ui.slider(100, 1000, 100, value=300, label="steps of 60 pictures", show_value=True)
-    train = mo.ui.run_button(label="Train, from the start")
-    stop = mo.ui.run_button(label="Stop")
+def _(mo, say, widgets):
+    depth = mo.ui.slider(2, 8, value=5, label=say("layers"), show_value=True)
+    bend = mo.ui.radio(
+        {say(_key): _key for _key in ("sigmoid", "relu")}, value=say("sigmoid"), label=say("activation"), inline=True
+    )
+    rate = mo.ui.radio({"0.1": 0.1, "0.3": 0.3, "1": 1.0}, value="0.3", label=say("learning rate"), inline=True)
+    steps = mo.ui.slider(100, 1000, 100, value=300, label=say("steps"), show_value=True)
+    train = mo.ui.run_button(label=say("train"))
+    stop = mo.ui.run_button(label=say("stop"))
     mo.vstack([widgets.controls(depth, bend, rate, steps), widgets.controls(train, stop)])
     return bend, depth, rate, steps, stop, train
 
@@ -508,17 +508,20 @@ def _():
 
 
 @app.cell
-def _(Live, bend, depth, mo, widgets, rate, steps, threading, thread_pool, train, training_charts, trainings):
-    mo.stop(not train.value and not trainings, mo.md("*Press “Train, from the start”.*"))
+def _(Live, bend, depth, mo, say, widgets, rate, steps, threading, thread_pool, train, training_charts, trainings):
+    mo.stop(not train.value and not trainings, mo.md(say("press train")))
 
     def _show(live):
-        pages = [widgets.progress(live.done, live.steps, live.state)]
+        _label = say("progress", state=say(live.state), done=live.done, steps=live.steps)
+        pages = [widgets.progress(live.done, live.steps, _label)]
         pages += [
-            widgets.pictures(*row(live))
+            widgets.pictures(*row(say, live))
             for row in (training_charts.curves, training_charts.activations, training_charts.learned)
         ]
         last = {way: seen.accuracy[-1] for way, seen in live.seen.items()}
-        pages += [widgets.numbers({f"held-out-{way}": (f"held out, {way}", f"{a:.1%}") for way, a in last.items()})]
+        pages += [
+            widgets.numbers({f"held-out-{way}": (say("held out", way=say(way)), f"{a:.1%}") for way, a in last.items()})
+        ]
         return mo.vstack(pages)
 
     def _work(live):
@@ -534,7 +537,7 @@ def _(Live, bend, depth, mo, widgets, rate, steps, threading, thread_pool, train
         trainings.append(Live(depth.value, bend.value, rate.value, steps.value))
         if not thread_pool.started(mo.Thread(target=_work, args=(trainings[0],), daemon=True)):
             _work(trainings[0])
-    _show(trainings[0]) if trainings[0].done else mo.md("*The networks are being made …*")
+    _show(trainings[0]) if trainings[0].done else mo.md(say("being made"))
     return
 
 
@@ -546,46 +549,39 @@ def _(stop, trainings):
 
 
 @app.cell
-def _(mo):
-    mo.md("""
-    ## 7. The same numbers?
-
-    **The same formula, the same column of 1,024 float32 numbers, and the frameworks do not agree.** Some compute the
-    variance as mean(x²) − mean(x)², where two large numbers that are nearly equal cancel: a column like a year or an
-    altitude loses its digits, or all of them. gammabeta subtracts the mean first, in every framework. The error is
-    measured against the exact mean and variance.
-    """)
+def _(mo, say):
+    mo.md(say("chapter 7"))
     return
 
 
 @app.cell
-def _(mo, widgets):
+def _(mo, say, widgets):
     mean_7 = mo.ui.slider(
         steps=[0, 1, 10, 100, 280, 1000, 2010, 8000, 10000, 100000, 1000000],
         value=2010,
-        label="mean of the column",
+        label=say("mean of the column"),
         show_value=True,
     )
     std_7 = mo.ui.slider(
-        steps=[0.1, 0.3, 1, 2, 3, 10, 30, 100], value=3, label="its standard deviation", show_value=True
+        steps=[0.1, 0.3, 1, 2, 3, 10, 30, 100], value=3, label=say("its standard deviation"), show_value=True
     )
-    load = mo.ui.button(value=0, on_click=lambda n: n + 1, label="Load the installed frameworks")
+    load = mo.ui.button(value=0, on_click=lambda n: n + 1, label=say("load"))
     widgets.controls(mean_7, std_7, load)
     return load, mean_7, std_7
 
 
 @app.cell
-def _(load, mo, widgets, peers):
-    absent = {name: f"not installed: {', '.join(m)}" for name in peers.NEEDS if (m := peers.lacking(name))}
+def _(load, mo, say, widgets, peers):
+    absent = {name: say("not installed", names=", ".join(m)) for name in peers.NEEDS if (m := peers.lacking(name))}
     if load.value:
-        with mo.status.spinner("The frameworks are loading, each in a process of its own …"):
+        with mo.status.spinner(say("loading")):
             _answered = peers.shared.errors(peers.column(0.0, 1.0))
-        absent |= {n: "did not answer" for n in peers.NEEDS if n not in _answered and n not in absent}
+        absent |= {n: say("no answer") for n in peers.NEEDS if n not in _answered and n not in absent}
     widgets.numbers(
         {
             "loaded": (
-                "layers that can run here (loading them takes up to half a minute)",
-                f"{len(peers.NEEDS) - len(absent)} of {len(peers.NEEDS)}",
+                say("loaded"),
+                say("of", a=len(peers.NEEDS) - len(absent), b=len(peers.NEEDS)),
             )
         }
     )
@@ -593,7 +589,7 @@ def _(load, mo, widgets, peers):
 
 
 @app.cell
-def _(absent, gb, load, mean_7, mo, widgets, peers, charts, std_7):
+def _(absent, gb, load, mean_7, mo, say, widgets, peers, charts, std_7):
     _x = peers.column(mean_7.value, std_7.value)
     _here = "gammabeta on NumPy"
     if load.value:
@@ -601,11 +597,11 @@ def _(absent, gb, load, mean_7, mo, widgets, peers, charts, std_7):
         _missing = absent
     else:
         _errors = {_here: peers.error(gb.batch_norm(_x, eps=peers.EPS), _x)}
-        _missing = {name: absent.get(name, "not loaded yet") for name in peers.NEEDS if name != _here}
+        _missing = {name: absent.get(name, say("not loaded")) for name in peers.NEEDS if name != _here}
     _order = [name for name in peers.NEEDS if name in _errors]
     mo.vstack(
         [
-            widgets.pictures(charts.disagreement({name: _errors[name] for name in _order}, _missing, height=26)),
+            widgets.pictures(charts.disagreement(say, {name: _errors[name] for name in _order}, _missing, height=26)),
             widgets.numbers({f"error-{name}": (name, charts.plain(_errors[name])) for name in _order}),
         ]
     )

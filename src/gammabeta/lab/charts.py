@@ -11,6 +11,8 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
+from gammabeta.lab.words import Words
+
 Floats = NDArray[np.float64]
 Chart = alt.Chart | alt.LayerChart
 
@@ -74,7 +76,7 @@ def bars(values: Floats, bins: int = 40, span: tuple[float, float] | None = None
     return rows(low=edges[:-1], high=edges[1:], count=counts)
 
 
-def histogram(values: Floats, title: str, unit: str, colour: str) -> Any:
+def histogram(say: Words, values: Floats, title: str, unit: str, colour: str) -> Any:
     """Bars from the least to the greatest value."""
     chart = (
         alt.Chart(bars(values))
@@ -82,7 +84,7 @@ def histogram(values: Floats, title: str, unit: str, colour: str) -> Any:
         .encode(
             alt.X(**axis("low", unit)),
             alt.X2("high"),
-            alt.Y(**axis("count", "how many", scale={"zero": True}, ticks=4)),
+            alt.Y(**axis("count", say("how many"), scale={"zero": True}, ticks=4)),
             alt.Y2Datum(0),
             tooltip=[alt.Tooltip("low:Q", format=".4g"), alt.Tooltip("high:Q", format=".4g"), "count:Q"],
         )
@@ -119,7 +121,9 @@ def lines(
     return framed(chart, title, height)
 
 
-def used_part(curve: tuple[Floats, Floats], used: tuple[Floats, Floats], best: Floats, bend: str, inputs: str) -> Any:
+def used_part(
+    say: Words, curve: tuple[Floats, Floats], used: tuple[Floats, Floats], best: Floats, bend: str, inputs: str
+) -> Any:
     """An activation's curve, the part that the values use, and the straight line nearest to it.
 
     curve: (x, y) over the whole axis. used: the values' own x, sorted, and y. best: the line at the used x.
@@ -127,8 +131,8 @@ def used_part(curve: tuple[Floats, Floats], used: tuple[Floats, Floats], best: F
     low, high = float(np.min(curve[1])), float(np.max(curve[1]))
     room = 0.15 * (high - low)
     x = axis("x", inputs, scale={"domain": [float(curve[0][0]), float(curve[0][-1])]}, ticks=7)
-    y = axis("y", f"{bend}(input)", scale={"domain": [low - room, high + room]})
-    names = ["the curve", "the part in use", "its best straight line"]
+    y = axis("y", say("activation of input", bend=bend), scale={"domain": [low - room, high + room]})
+    names = [say(key) for key in ("the curve", "the part in use", "its best straight line")]
     whole = alt.Chart(named(names[0], x=curve[0], y=curve[1])).mark_line(strokeWidth=1.5)
     part = alt.Chart(named(names[1], x=used[0], y=used[1])).mark_line(strokeWidth=7, opacity=0.8, clip=True)
     line = alt.Chart(named(names[2], x=used[0], y=best)).mark_line(strokeWidth=2, strokeDash=[6, 3], clip=True)
@@ -138,9 +142,14 @@ def used_part(curve: tuple[Floats, Floats], used: tuple[Floats, Floats], best: F
     return framed(alt.layer(*(layer.encode(alt.X(**x), alt.Y(**y), colour) for layer in (part, whole, line, ticks))))
 
 
-def two_histograms(first: Floats, second: Floats, names: tuple[str, str], span: tuple[float, float], unit: str) -> Any:
+def two_histograms(
+    say: Words, first: Floats, second: Floats, names: tuple[str, str], span: tuple[float, float], unit: str
+) -> Any:
     """Two histograms over one axis: the first as an outline, the second filled."""
-    x, y = axis("low", unit, scale={"domain": list(span)}), axis("count", "how many", scale={"zero": True}, ticks=4)
+    x, y = (
+        axis("low", unit, scale={"domain": list(span)}),
+        axis("count", say("how many"), scale={"zero": True}, ticks=4),
+    )
     (before, edges), (now, _) = (np.histogram(values, bins=50, range=span) for values in (first, second))
     filled = alt.Chart(named(names[1], low=edges[:-1], high=edges[1:], count=now)).mark_bar(opacity=0.7)
     outline = alt.Chart(named(names[0], low=edges, count=[*before.tolist(), 0]))
@@ -154,11 +163,11 @@ def two_histograms(first: Floats, second: Floats, names: tuple[str, str], span: 
     )
 
 
-def batches(means: Floats, running: Floats, truth: float, unit: str) -> Any:
+def batches(say: Words, means: Floats, running: Floats, truth: float, unit: str) -> Any:
     """Each mini-batch's mean, the running mean that follows them, and the mean of all the data."""
     number = np.arange(1, len(means) + 1)
-    x, y = axis("batch", "mini-batch number"), axis("mean", unit)
-    names = ["of the mini-batch", "running", "of all pictures"]
+    x, y = axis("batch", say("mini-batch number")), axis("mean", unit)
+    names = [say(key) for key in ("of the mini-batch", "running", "of all pictures")]
     dots, line, whole = (
         alt.Chart(named(name, batch=number, mean=v))
         for name, v in zip(names, (means, running, np.full(len(means), truth)), strict=True)
@@ -168,9 +177,11 @@ def batches(means: Floats, running: Floats, truth: float, unit: str) -> Any:
     return framed(alt.layer(*(mark.encode(alt.X(**x), alt.Y(**y), colour) for mark in marks)))
 
 
-def spreads(sizes: Floats, measured: Mapping[str, Floats], law: Mapping[str, Floats], chosen: int, unit: str) -> Any:
+def spreads(
+    say: Words, sizes: Floats, measured: Mapping[str, Floats], law: Mapping[str, Floats], chosen: int, unit: str
+) -> Any:
     """How much statistics scatter from batch to batch, over the batch's size, beside what the law 1/√n says."""
-    x = axis("n", "pictures in a mini-batch", scale={"type": "log", "base": 2}, format="d")
+    x = axis("n", say("batch size"), scale={"type": "log", "base": 2}, format="d")
     y = axis("spread", unit, scale={"type": "log"}, format="~g")
     names = list(measured)
     colour = colours(names, [ORANGE, PINK])
@@ -186,7 +197,7 @@ def spreads(sizes: Floats, measured: Mapping[str, Floats], law: Mapping[str, Flo
     return framed(alt.layer(*layers))
 
 
-def disagreement(errors: Mapping[str, float], absent: Mapping[str, str], height: int = 20) -> Any:
+def disagreement(say: Words, errors: Mapping[str, float], absent: Mapping[str, str], height: int = 20) -> Any:
     """How far each layer is from the exact answer, on a logarithmic axis; NaN and what is absent in words.
 
     errors: by layer, in standard deviations. absent: by layer that is not there, why.
@@ -195,10 +206,10 @@ def disagreement(errors: Mapping[str, float], absent: Mapping[str, str], height:
     low, high = LEAST, GREATEST
     drawn = {name: min(max(value, low), high) for name, value in errors.items() if np.isfinite(value)}
     words = {name: plain(value) for name, value in errors.items()}
-    kinds = [("another's layer", RED, "square"), ("gammabeta", GREEN, "circle")]
+    kinds = [(say("another's layer"), RED, "square"), ("gammabeta", GREEN, "circle")]
     which = {name: kinds[name.startswith("gammabeta")][0] for name in names}
     y = alt.Y("layer:N", title=None, sort=names, axis=alt.Axis(labelLimit=200))
-    x = axis("error", "largest error of y (its std is 1)", ticks=7, format=".0e")
+    x = axis("error", say("largest error"), ticks=7, format=".0e")
     x["scale"] = alt.Scale(type="log", domain=[low, high * 100])
     x["axis"].values = [10.0**k for k in range(-8, 5, 2)]
     colour = colours([kind[0] for kind in kinds], [kind[1] for kind in kinds])

@@ -27,16 +27,16 @@ class Column(NamedTuple):
 
 
 def examples() -> dict[str, Column]:
-    """By name: a skewed column, one with two humps, one that is nearly even."""
+    """By the key of its name in `words.TABLE`: a skewed column, one with two humps, one that is nearly even."""
     from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
     cells: Any = load_breast_cancer()
     flowers: Any = load_iris()
     wines: Any = load_wine()
     return {
-        "cell area of 569 patients: skewed": Column(cells.data[:, 3], "cell area, pixels"),
-        "petal length of 150 irises: two humps": Column(flowers.data[:, 2], "petal length, cm"),
-        "alcohol of 178 wines: nearly even": Column(wines.data[:, 0], "alcohol, % by volume"),
+        "skewed": Column(cells.data[:, 3], "cell area, pixels"),
+        "two humps": Column(flowers.data[:, 2], "petal length, cm"),
+        "nearly even": Column(wines.data[:, 0], "alcohol, % by volume"),
     }
 
 

@@ -55,13 +55,16 @@ class Network:
         bend: "sigmoid" or "relu".
         way: one of `WAYS`: without a norm, with batch norm, or with one whose γ and β stay 1 and 0.
         rng: where the weights come from.
+        features, classes: the numbers of inputs and of logits.
 
     Attributes:
         bent: what each bend gave in the last `forward`, (n, WIDTH) each.
     """
 
-    def __init__(self, depth: int, bend: str, way: str, rng: np.random.Generator) -> None:
-        sizes = [64, *[WIDTH] * depth, CLASSES]
+    def __init__(
+        self, depth: int, bend: str, way: str, rng: np.random.Generator, features: int = 64, classes: int = CLASSES
+    ) -> None:
+        sizes = [features, *[WIDTH] * depth, classes]
         # Glorot's scale for the sigmoid, He's for ReLU.
         gain = 2.0 if bend == "relu" else 1.0
         self.dense = [Dense(rng.normal(0, np.sqrt(gain / a), (a, b)), np.zeros(b)) for a, b in pairwise(sizes)]

@@ -48,9 +48,10 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def address(listening: socket.socket, token: str) -> str:
+def address(listening: socket.socket, token: str, language: str = "en") -> str:
     """Where the page is; the token makes a path of its own, below which everything of the page lies."""
-    return f"http://{HOST}:{listening.getsockname()[1]}/{token}/"
+    asked = "" if language == "en" else f"?lang={language}"
+    return f"http://{HOST}:{listening.getsockname()[1]}/{token}/{asked}"
 
 
 def serve(listening: socket.socket, token: str) -> None:

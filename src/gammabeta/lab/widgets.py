@@ -41,12 +41,11 @@ def table(key: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> mo.
     return mo.Html(f'<div class="lab-table" tabindex="0"><table data-number="{escape(key)}">{lines}</table></div>')
 
 
-def progress(done: int, steps: int, state: str) -> mo.Html:
+def progress(done: int, steps: int, label: str) -> mo.Html:
     """A line of text: how far the training is."""
-    label = f"{state}: step {done} of {steps}"
     return mo.Html(
-        f'<p class="lab-progress"><progress max="{steps}" value="{done}" aria-label="{label}"></progress> '
-        f"<span>{label}</span></p>"
+        f'<p class="lab-progress"><progress max="{steps}" value="{done}" aria-label="{escape(label)}"></progress> '
+        f"<span>{escape(label)}</span></p>"
     )
 
 

@@ -38,11 +38,24 @@ def checked(x: Any, nan_rule: str, *, stays: bool = False) -> Any:
     refuse_no_array(x)
     refuse_traced(x)
     array = x if stays else np.asanyarray(arrays.to_numpy(arrays.detached(x)))
+    if hasattr(x, "columns") and array.dtype.kind in "OU":
+        _refuse_text(x)
     if not stays and not masked.is_masked(array):
         array = np.asarray(array)
     if array.ndim == 0:
         raise DataError("statistics need an array of at least one dimension, got a single number; wrap it in a list")
     return array
+
+
+def _refuse_text(frame: Any) -> None:
+    """Raise `KindError` for a data frame with columns that hold no numbers: it names them, and the call to make."""
+    names = list(frame.columns)
+    text = [name for name in names if np.asarray(frame[name]).dtype.kind in "OUSM"]
+    if text:
+        shown = ", ".join(map(repr, text[:5])) + (f" and {len(text) - 5} more" if len(text) > 5 else "")
+        numbers = [name for name in names if name not in text]
+        call = f"take the others: Moments.of(frame[{numbers!r}])" if 0 < len(numbers) <= 5 else "leave them out"
+        raise KindError(f"statistics need columns of real numbers, {shown} hold something else; {call}")
 
 
 def refuse_no_array(x: Any) -> None:

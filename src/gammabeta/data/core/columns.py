@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from gammabeta.data.core.source import Column
-from gammabeta.data.core.statistics import listed
+from gammabeta.data.core.statistics import no_column
 from gammabeta.data.io.remote import Place
 from gammabeta.errors import DataError, KindError
 
@@ -65,6 +65,6 @@ def _matching(wanted: Sequence[str], names: Sequence[str], path: Place) -> set[s
     for name in wanted:
         known = matches(name, names)
         if not known:
-            raise DataError(f"there is no column {name!r} in {str(path)!r}; it has {listed(names)}")
+            raise DataError(no_column(name, names, path))
         found.update(known)
     return found

@@ -6,6 +6,7 @@ options a file was scaled in order to scale another one, or to go back.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from gammabeta.errors import DataError, StateError
 from gammabeta.statistics import Extrema, Moments, serialization, state_check
 
 FORMAT = "gammabeta.stats"
+_LOOKED_AT = 10_000  # names among which one that was mistyped is looked for: half a second
 _FIELDS = ("rows", "columns", "scaling", "moments", "extrema")
 
 _NUMPY_TYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -252,6 +254,18 @@ def joined(a: Column, b: Column) -> Column:
             return column
     known = {a.type, b.type} <= _NUMPY_TYPES  # a document may say anything
     return Column(a.name, str(np.promote_types(a.type, b.type)) if known else "float64")
+
+
+def no_column(name: str, names: Sequence[str], place: object) -> str:
+    """The message for a name that is no column of a place: what it has, and the name that was meant, if one is near.
+
+    >>> print(no_column("hieght", ["height", "age"], "t.csv"))
+    there is no column 'hieght' in 't.csv'; it has 'height', 'age'; did you mean 'height'?
+    """
+    looked = {known.casefold(): known for known in reversed(names[:_LOOKED_AT])}
+    near = get_close_matches(name.casefold(), looked, 1, 0.7)
+    meant = f"; did you mean {looked[near[0]]!r}?" if near else ""
+    return f"there is no column {name!r} in {str(place)!r}; it has {listed(names)}{meant}"
 
 
 def listed(names: Sequence[str]) -> str:

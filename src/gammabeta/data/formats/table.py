@@ -110,9 +110,14 @@ class TableSource(Source):
 
 def example() -> TableSource:
     """The breast cancer table that scikit-learn ships: 569 rows, 30 columns of numbers and the diagnosis in words."""
+    return TableSource(breast_cancer(), "breast cancer (569 rows, from scikit-learn)")
+
+
+def breast_cancer() -> pa.Table:
+    """The table of `example`."""
     from sklearn.datasets import load_breast_cancer  # late: it loads SciPy, which nothing else here needs
 
     found = load_breast_cancer()
     columns = {str(name): found.data[:, i].copy() for i, name in enumerate(found.feature_names)}
     diagnosis = [str(found.target_names[i]) for i in found.target]
-    return TableSource(pa.table(columns | {"diagnosis": diagnosis}), "breast cancer (569 rows, from scikit-learn)")
+    return pa.table(columns | {"diagnosis": diagnosis})

@@ -187,7 +187,7 @@ def check_labels(source: Source, by: Sequence[str]) -> None:
     known = [column.name for column in source.columns]
     for name in by:
         if name not in known:
-            raise DataError(f"there is no column {name!r} in {str(source.path)!r}; it has {listed(known)}")
+            raise DataError(no_column(name, known, source.path))
 
 
 class _GroupAccumulator:

@@ -9,7 +9,7 @@ from gammabeta.data.core.columns import selected
 from gammabeta.data.core.infinities import refuse_infinities, without_infinities
 from gammabeta.data.core.options import ProgressFn, ignore_progress
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
-from gammabeta.data.core.statistics import Recipe, Statistics, listed
+from gammabeta.data.core.statistics import Recipe, Statistics, no_column
 from gammabeta.data.formats.array import ArraySource
 from gammabeta.data.io.parallel import ItemProgressFn, map_concurrently
 from gammabeta.data.io.prefetch import prefetch
@@ -158,7 +158,7 @@ def scan_source(source: Source, columns: Sequence[str] | None) -> Iterator[Chunk
         known = [column.name for column in source.columns]
         for name in columns:
             if name not in known:
-                raise DataError(f"there is no column {name!r} in {str(source.path)!r}; it has {listed(known)}")
+                raise DataError(no_column(name, known, source.path))
         names = list(columns)
     with source.unchanged():
         yield from prefetch(source.chunks(names), in_caller_thread=source.in_caller_thread)
