@@ -292,7 +292,8 @@ def test_what_is_sound_is_read_as_it_is(tmp_path, monkeypatch, case, name, codec
     found = pa.Table.from_batches([chunk.batch for chunk in chunks])
     assert found.schema == table.schema
     assert found.to_pylist() == table.to_pylist()
-    some = table.schema.names[::-2]
+    parted = {field.name for field in table.schema if str(field.type).startswith(("struct", "fixed_size_list"))}
+    some = [name for name in table.schema.names[::-2] if name not in parted]
     (first, *_) = data.scan(path, some)
     assert first.batch.to_pylist() == table.select(some)[: first.rows].to_pylist()
 

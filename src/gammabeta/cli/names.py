@@ -5,7 +5,7 @@ from gammabeta.errors import DataError
 
 def split_names(given: list[str] | None) -> list[str] | None:
     """A list of names separated by commas; quotes keep a comma in a name: '"a,b",c'."""
-    return [name.strip() for one in given for name in _parted(one) if name.strip()] if given else None
+    return [name.strip(" \t") for one in given for name in _parted(one) if name.strip(" \t")] if given else None
 
 
 def _parted(names: str) -> list[str]:

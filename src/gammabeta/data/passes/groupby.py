@@ -16,7 +16,7 @@ from gammabeta.data.core.infinities import refuse_infinities, without_infinities
 from gammabeta.data.core.options import ProgressFn
 from gammabeta.data.core.read_options import PLAIN, ReadOptions
 from gammabeta.data.core.source import Chunk, Column, Restart, Source
-from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed
+from gammabeta.data.core.statistics import Recipe, Statistics, columns_of_document, listed, no_column
 from gammabeta.data.core.statistics_io import contents, statistics_path
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.prefetch import prefetch
