@@ -56,13 +56,15 @@ def samples(space: ArrayOps, x: Any, mask: Any, reduced_axes: Axes) -> Any:
     return space.sum(space.max(rows, (1,)), (0, 1))
 
 
-def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any) -> Any:
+def mixed(space: ArrayOps, prior: float, count: Any, trained: Any, batch: Any, *, differentiable: bool = False) -> Any:
     """`recalibrate_report.mixed` of arrays of one shape, in the wider of their types; a new array of trained's type.
 
-    Where nothing counts it is the trained one. count: an int, or an array of one number.
+    Where nothing counts it is the trained one. count: an int, or an array of one number. differentiable: whether the
+    mixture has a gradient with respect to `batch`.
     """
     dtype = trained.dtype if arrays.dtype_name(trained) == "float64" else batch.dtype
-    wide, batch = space.cast(trained, dtype), space.stop_gradient(space.cast(batch, dtype))
+    wide, batch = space.cast(trained, dtype), space.cast(batch, dtype)
+    batch = batch if differentiable else space.stop_gradient(batch)
     if isinstance(count, int):
         mixture = recalibrate_report.mixed(prior, count, wide, batch) if count else trained
         return space.cast(mixture, trained.dtype)

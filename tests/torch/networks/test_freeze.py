@@ -228,6 +228,101 @@ def test_gradients_flow_while_adapted():
     assert model[0].weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_through_the_batchs_statistics_are_those_of_training(kind):
+    """float64: sums of 40 terms below 10, some tens of roundings."""
+    layer, theirs = kind(3, dtype=torch.float64).eval(), nn.BatchNorm1d(3, dtype=torch.float64)
+    with torch.no_grad():
+        for norm in (layer, theirs):
+            norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
+            norm.bias.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    found = []
+    with adapt(layer, prior=0, differentiable=True):
+        for norm in (layer, theirs):
+            x = batch().double().requires_grad_()
+            y = norm(x)
+            y.sigmoid().square().sum().backward()
+            found.append((y.detach(), x.grad, norm.weight.grad, norm.bias.grad))
+    assert all((got - want).abs().max() < 1e-12 for got, want in zip(*found, strict=True))
+    before = kind(3).state_dict()
+    assert all(torch.equal(layer.state_dict()[name], before[name]) for name in ("running_mean", "running_var"))
+
+
+@pytest.mark.parametrize("prior", [0.5, 16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_through_the_mixture(prior, masked):
+    layer = BatchNorm(2, dtype=torch.float64, activation="silu").eval()
+    x = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    more = {"mask": torch.rand(5, 1, 3, generator=torch.Generator().manual_seed(2)) < 0.6} if masked else {}
+    with torch.no_grad():
+        layer.running_mean.fill_(0.3)
+        layer.running_var.fill_(2.0)
+
+    def call(x, gamma, beta):
+        return torch.func.functional_call(layer, {"weight": gamma, "bias": beta}, x, more)
+
+    with adapt(layer, prior=prior):
+        want = layer(x, **more)
+    with adapt(layer, prior=prior, differentiable=True):
+        assert (layer(x, **more) - want).abs().max() < 1e-14  # two roundings, of values below 4
+        with torch.no_grad():
+            assert (layer(x=x, **more) - want).abs().max() < 1e-14
+        assert torch.autograd.gradcheck(call, (x, layer.weight, layer.bias))
+
+
+def test_the_gradient_of_a_constant_mixture_is_another():
+    layer, x = nn.BatchNorm1d(3).eval(), batch().requires_grad_()
+    grads = []
+    for differentiable in (False, True):
+        with adapt(layer, prior=0, differentiable=differentiable):
+            grads.append(torch.autograd.grad(layer(x).square().sum(), x)[0])
+    # Σŷ² of a normalized batch is n · var / (var + eps), whatever x is: its gradient is almost 0.
+    assert grads[0].abs().max() > 0.1 and grads[1].abs().max() < 1e-3
+
+
+def test_nan_under_a_mask_has_no_gradient():
+    layer, x, mask = BatchNorm(3).eval(), batch(), torch.arange(40) < 30
+    x[30:] = torch.nan
+    for counts in (mask, mask & False):
+        x = x.detach().requires_grad_()
+        with adapt(layer, prior=2, differentiable=True):
+            layer(x, mask=counts).square().sum().backward()
+        assert x.grad.isfinite().all() and layer.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bits_through_the_statistics(dtype):
+    layer, x = nn.BatchNorm1d(3).eval().to(dtype), batch().to(dtype).requires_grad_()
+    with adapt(layer, prior=0):
+        want = layer(x).float()
+    with adapt(layer, prior=0, differentiable=True):
+        got = layer(x)
+    assert got.dtype == dtype
+    # The mixture is rounded to the buffers' type before either, then each rounds its values below 4.
+    assert (got.float() - want).abs().max() <= 3 * 4 * torch.finfo(dtype).eps
+    got.sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_entropy_falls_as_it_is_minimized(network):
+    """TENT (Wang et al. 2021) on digits in fog: γ and β of the norms learn by the entropy of the test data alone."""
+    x, _ = digits()
+    fog = 0.5 + 0.25 * x[1200:1400]
+    model = copy.deepcopy(network).eval().requires_grad_(False)
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    learned = [p.requires_grad_() for m in norms for p in (m.weight, m.bias)]
+    optimizer, seen = torch.optim.SGD(learned, 0.05), []
+    with adapt(model, prior=0, differentiable=True):
+        for _ in range(5):
+            logits = model(fog).log_softmax(1)
+            entropy = -(logits.exp() * logits).sum(1).mean()
+            optimizer.zero_grad()
+            entropy.backward()
+            optimizer.step()
+            seen.append(entropy.item())
+    assert seen[-1] < seen[0]
+
+
 def test_training_masks_and_empty_batches():
     layer = BatchNorm(3)
     x, mask = batch(), torch.arange(40) < 30

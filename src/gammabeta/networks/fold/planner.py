@@ -37,6 +37,8 @@ class LayerLink(NamedTuple):
     """Where the way begins, if the graph asks for that."""
     rows: int = 0
     """How often the first two axes became one: a layer's output (n, l, c) as the norm's input (n · l, c)."""
+    averaged: int = 0
+    """How many axes the norm's output must have for the means over positions on the path; 0 without any."""
 
 
 class LayerGraph(ABC):

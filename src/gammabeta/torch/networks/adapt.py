@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from gammabeta import axes
 from gammabeta.backends import array_ops
 from gammabeta.networks import adapt as shared
 from gammabeta.networks.adapt import Adaptation
@@ -18,7 +19,7 @@ Tensor = torch.Tensor
 _RUNNING = ("running_mean", "running_var")
 
 
-def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
+def adapt(model: torch.nn.Module, *, prior: float = 16.0, differentiable: bool = False) -> Adaptation:
     """Let every batch-norm layer, in evaluation, normalize by its trained statistics and the batch's, mixed by count.
 
         mean = (N · running mean + n · batch mean) / (N + n),    and so the variance, the batch's with divisor n
@@ -31,6 +32,10 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
     time, and the model may be called from many threads. Of several adaptations of a layer the last that is not undone
     counts. A model may be copied and pickled while it is adapted, and the copy is adapted too: `unadapt` undoes that.
 
+    Gradients flow to x, γ and β, with the mixture as a constant; with `differentiable` they flow through the batch's
+    mean and variance too, as in training mode: TENT (Wang et al.) learns γ and β so, of the test data's own entropy.
+    Each value is then rounded twice, once normalized and once with γ and β.
+
     Returns:
         an `Adaptation`: call its `undo()`, or use it in a `with` statement.
 
@@ -38,7 +43,7 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
         DataError: no layer has running statistics; prior is negative or not finite.
 
     Li et al. (2016): https://arxiv.org/abs/1603.04779; Schneider et al. (2020):
-    https://arxiv.org/abs/2006.16971
+    https://arxiv.org/abs/2006.16971; Wang et al. (2021): https://arxiv.org/abs/2006.10726
 
     >>> layer = torch.nn.BatchNorm1d(1).eval()
     >>> x = torch.tensor([[8.0], [12.0]])
@@ -50,7 +55,8 @@ def adapt(model: torch.nn.Module, *, prior: float = 16.0) -> Adaptation:
     """
     shared.check_prior(prior)
     found = StatLayers(stat_layers.inside(model)).some("adapt")
-    return Adaptation(prior, [_Mixing(name, layer, prior).handle.remove for name, layer in found.layers.items()])
+    mixing = [_Mixing(name, layer, prior, differentiable) for name, layer in found.layers.items()]
+    return Adaptation(prior, [each.handle.remove for each in mixing])
 
 
 def unadapt(model: torch.nn.Module) -> torch.nn.Module:
@@ -79,8 +85,8 @@ class _Mixing:
     newest counts, which is the first: each is put before those that are there.
     """
 
-    def __init__(self, name: str, layer: Any, prior: float) -> None:
-        self.name, self.prior = name, prior
+    def __init__(self, name: str, layer: Any, prior: float, differentiable: bool) -> None:
+        self.name, self.prior, self.differentiable = name, prior, differentiable
         # A copy of the layer, or what pickle makes of it, has a copy of the handle too, which removes it there.
         self.handle = layer.register_forward_hook(self, prepend=True, with_kwargs=True)
 
@@ -95,20 +101,43 @@ class _Mixing:
         kind: Any = type(layer)
         mixing = kind.__new__(kind)
         mixing.__dict__.update(layer.__dict__)
-        mixing._buffers = {**layer._buffers, **_mixture(layer, self.prior, x, mask, reduced_axes)}
+        with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
+            mixture = _mixture(layer, self.prior, x, mask, reduced_axes, self.differentiable)
+        if self.differentiable:
+            # No layer has a gradient for its buffers: it is given what is normalized, to which γ, β and the rest go.
+            normal = _normal(layer, x, mask, reduced_axes, *(mixture[name] for name in _RUNNING))
+            given, named = ((normal, *given[1:]), named) if given else ((), {**named, next(iter(named)): normal})
+            mixture = {
+                name: torch.full_like(layer._buffers[name], value)
+                for name, value in zip(_RUNNING, (0.0, 1.0 - layer.eps), strict=True)
+            }
+        mixing._buffers = {**layer._buffers, **mixture}
         return kind.forward(mixing, *given, **named)
 
 
-@torch.no_grad()
 def _mixture(
-    layer: Any, prior: float, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...]
+    layer: Any, prior: float, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...], differentiable: bool
 ) -> dict[str, Tensor]:
     """The mean and variance to normalize a batch by: new tensors by the names of the layer's buffers."""
     space = array_ops.of(x)
     mask = None if mask is None else formula.broadcast_mask(space, mask, x, reduced_axes)
-    seen = autograd_cpu.composed(x.detach(), None, None, None, Plan(reduced_axes, layer.eps), mask=mask)[1]
+    x = x if differentiable else x.detach()
+    seen = autograd_cpu.composed(x, None, None, None, Plan(reduced_axes, layer.eps), mask=mask)[1]
     count = shared.samples(space, x, mask, reduced_axes)
     return {
-        name: shared.mixed(space, prior, count, layer._buffers[name], batch)
+        name: shared.mixed(space, prior, count, layer._buffers[name], batch, differentiable=differentiable)
         for name, batch in zip(_RUNNING, (seen.mean, seen.var), strict=True)
     }
+
+
+def _normal(
+    layer: Any, x: Tensor, mask: Tensor | None, reduced_axes: tuple[int, ...], mean: Tensor, var: Tensor
+) -> Tensor:
+    """(x − mean) / √(var + eps) in torch's own operations, 0 where a mask leaves a value out; of x's type."""
+    shape = axes.parameter_shape(reduced_axes, tuple(x.shape))
+    computing = torch.promote_types(torch.promote_types(x.dtype, mean.dtype), torch.float32)
+    mean, var = (value.to(computing).reshape(shape) for value in (mean, var))
+    centred = x.to(computing) - mean
+    if mask is not None:
+        centred = torch.where(formula.broadcast_mask(array_ops.of(x), mask, x, reduced_axes), centred, 0.0)
+    return (centred * torch.rsqrt(var + layer.eps)).to(x.dtype)

@@ -277,7 +277,7 @@ def _check(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
 
 
 def _check_same(path: str, layer: BatchNorm, to: type[Module] | None) -> None:
-    used = {name: getattr(layer, name) for name in EXTRAS if getattr(layer, name) != EXTRAS[name]}
+    used = layer._extras()
     if to is not None and issubclass(to, nn.SyncBatchNorm):
         used.pop("sync", None)
     if used:

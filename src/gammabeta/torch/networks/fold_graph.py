@@ -10,7 +10,8 @@ from gammabeta.affine import Affine
 from gammabeta.networks.fold import planner
 from gammabeta.networks.fold.planner import LayerLink
 from gammabeta.norm.linear_map import Features, Linear
-from gammabeta.torch.networks import linear, modules, norm_affine
+from gammabeta.torch.networks import average, linear, modules, norm_affine
+from gammabeta.torch.networks.average import Average
 from gammabeta.torch.networks.folded_norm import RefusalError
 from gammabeta.torch.networks.trace import Trace, mutates
 
@@ -80,14 +81,16 @@ class LayerGraph(planner.LayerGraph):
                     raise RefusalError("its output is the model's, or outlives the call")
                 if occurrences(user, link.site) != 1 or fed(user) is not link.site:
                     raise RefusalError(f"its output goes to {self.name(user)}")
-                way = self._way(user)
-                if way in (None, "rows"):
+                way, mean = self._way(user), self._average(user)
+                if mean is not None and not link.flat and not link.swapped and link.averaged in (0, mean.rank):
+                    waiting.append(LayerLink(user, "", int(mean.flat), start=site, averaged=mean.rank))
+                elif way in (None, "rows"):
                     found.append(link._replace(site=user, layer=self._layer(user)))
                 elif way != "same" and (link.flat or (way == "flat" and link.swapped)):
                     raise RefusalError(f"its output is rearranged by {self.name(user)}")
                 else:
                     flat, swapped = link.flat or int(way == "flat"), link.swapped ^ (way == "swap")
-                    waiting.append(LayerLink(user, "", flat, swapped, site))
+                    waiting.append(LayerLink(user, "", flat, swapped, site, averaged=link.averaged))
         return found
 
     def check_linear(self, layer: str, words: str, after: bool) -> None:
@@ -108,6 +111,10 @@ class LayerGraph(planner.LayerGraph):
         layer = self.model.get_submodule(link.layer)
         if after:
             self.unchanged(link.start, link.site)
+        if link.averaged:
+            if features.axes(link.averaged) != (1,):
+                raise RefusalError(f"its output is averaged before {link.layer}, and its features are not on axis 1")
+            self._ranks = {link.averaged} if self._ranks is None else self._ranks & {link.averaged}
         if not link.flat:
             along = {rank: linear.channel_axis(layer, rank + link.rows, link.swapped) for rank in range(2, 6)}
             lies = {rank: axis - link.rows for rank, axis in along.items() if axis is not None and axis > link.rows}
@@ -137,6 +144,8 @@ class LayerGraph(planner.LayerGraph):
     def check_plan(self, norm: str | None, plan: dict[str, Linear]) -> None:
         """Refuse data of other ranks than those for which the folding is right."""
         if norm is not None and self._ranks is not None:
+            possible = norm_affine.possible_ranks(self.model.get_submodule(norm))
+            self._ranks = self._ranks if possible is None else self._ranks & possible
             seen = self._seen_ranks.get(norm, set())
             if len(self._ranks) != 1 or seen - self._ranks:
                 given = f", which has {', '.join(map(str, sorted(seen)))} axes" if seen else ""
@@ -176,6 +185,12 @@ class LayerGraph(planner.LayerGraph):
             raise RefusalError(f"{self.name(node)}, before it, also goes to {self.name(others[0])}")
         if occurrences(reader, node) != 1:
             raise RefusalError(f"{self.name(node)}, before it, is given to it twice")
+
+    def _average(self, node: fx.Node) -> Average | None:
+        """The mean over positions that a call is, or None."""
+        if node in self.trace.paths:
+            return average.of_module(self.model.get_submodule(self.trace.paths[node]))
+        return average.of_function(_called(node), node) if node.op in ("call_function", "call_method") else None
 
     def _way(self, node: fx.Node) -> str | None:
         """How a value passes a call unchanged: "same", "swap", "flat", "rows"; or None."""

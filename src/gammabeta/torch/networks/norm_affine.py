@@ -16,6 +16,8 @@ from gammabeta.torch.networks.linear import hooked
 
 _EXACT_RANK = (nn.BatchNorm2d, nn.BatchNorm3d)  # they refuse data of another rank themselves
 
+_RANKS: dict[type, set[int]] = {nn.BatchNorm1d: {2, 3}, nn.BatchNorm2d: {4}, nn.BatchNorm3d: {5}}
+
 
 def features(model: nn.Module, path: str, sites: list[fx.Node], traced: trace.Trace) -> Features:
     """A norm's map in evaluation, and where its features lie. sites: where it is called.
@@ -48,6 +50,14 @@ def does_more(layer: Any, sites: list[fx.Node]) -> bool:
     """Whether a norm adds a residual, or applies an activation or a dropout."""
     residual = any(_argument(site, 2, "residual") is not None for site in sites)
     return residual or getattr(layer, "activation", None) is not None or bool(norm_kinds.follows(layer))
+
+
+def possible_ranks(layer: Any) -> set[int] | None:
+    """How many axes a norm's input may have; None for any number."""
+    if norm_kinds.frozen_eps(layer) is not None:
+        return {4}
+    own = getattr(layer, "_ranks", None)  # of this library's, in the place of one of torch's
+    return _RANKS.get(norm_kinds.kind(layer)) if own is None else set(own)
 
 
 def left(layer: Any, sites: list[fx.Node], ranks: set[int] | None) -> tuple[nn.Module, bool]:

@@ -4,11 +4,14 @@ The layer chooses the statistics and keeps the running ones. `fast_path`, `autog
 compute.
 """
 
+import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from typing import Any, Self
 
 import torch
+from torch.nn import Identity, Module, SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gammabeta import axes
@@ -27,6 +30,8 @@ Tensor = torch.Tensor
 
 EXTRAS = {"axis": None, "activation": None, "ghost": None, "renorm": None, "sync": False, "unbiased": True}
 """The arguments that torch's layers do not have, and what makes a layer do as these do."""
+
+_CONVERTING: Any = vars(SyncBatchNorm)["convert_sync_batchnorm"].__func__.__code__
 
 
 class BatchNorm(_BatchNorm):
@@ -317,8 +322,19 @@ class BatchNorm(_BatchNorm):
 
     def extra_repr(self) -> str:
         """torch's, and the arguments that torch's layers do not have where they are used."""
-        extras = {name: getattr(self, name) for name in EXTRAS if getattr(self, name) != EXTRAS[name]}
-        return ", ".join([super().extra_repr(), *(f"{name}={value!r}" for name, value in extras.items())])
+        return ", ".join([super().extra_repr(), *(f"{name}={value!r}" for name, value in self._extras().items())])
+
+    def _extras(self) -> dict[str, Any]:
+        """The arguments in use that torch's layers do not have, by name."""
+        return {name: getattr(self, name) for name in EXTRAS if getattr(self, name) != EXTRAS[name]}
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """torch's; `SyncBatchNorm.convert_sync_batchnorm`, which asks for them, is refused what it would drop."""
+        if sys._getframe(1).f_code is _CONVERTING:
+            dropped = {name: value for name, value in self._extras().items() if name != "sync"}
+            dropped |= {name: module for name, module in super().named_children() if type(module) is not Identity}
+            validation.check_sync_conversion(dropped)
+        return super().named_children()
 
     def _load_from_state_dict(
         self,

@@ -105,3 +105,13 @@ def shapes(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> lis
 def _loads(given: Any, own: Any) -> bool:
     """Whether `Module.load_state_dict` takes that shape: it makes a scalar of the first of (n,)."""
     return bool(given == own) or (len(own) == 0 and len(given) == 1 and given[0] > 0)
+
+
+def check_sync_conversion(dropped: dict[str, Any]) -> None:
+    """Raise unless a layer does no more than a SyncBatchNorm, which keeps none of what is `dropped`."""
+    if dropped:
+        raise DataError(
+            f"SyncBatchNorm.convert_sync_batchnorm must be given layers that do what torch's do, and one has "
+            f"{dropped}, which it would drop: set layer.sync = True, or to a process group, in the place of it. "
+            f"Layers before this one may have been converted"
+        )
