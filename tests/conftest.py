@@ -31,21 +31,22 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Files whose tests share what takes seconds to make: each runs in one of the processes, and makes it once.
-TOGETHER = {
-    "Spark's session": ("data/test_spark.py", "data/test_engines.py"),
-    "the site": ("project/test_site.py",),
-    "the lab": ("lab/test_lab.py",),
-    "the guarded lab": ("lab/test_guard.py",),
-    "a browser": ("report/test_browser.py",),
-    "arm64": ("kernels/test_core.py",),
-    "the lowest level": ("kernels/test_levels.py",),
-    "the least versions": ("project/test_least_versions.py",),
-    "torch's diagnosis": ("torch/networks/test_diagnose.py",),
-    "three diagnoses": ("networks/test_diagnose_frameworks.py",),
-    "flax' compiled layers": ("flax/test_layer.py",),
-    "flax' compiled networks": ("flax/test_verbs.py", "flax/test_diagnose.py"),
-}
+# The files that take longest, the longest first: begun last, one of them would keep a single process busy.
+LONGEST = (
+    "keras/test_layer.py",
+    "keras/test_models.py",
+    "flax/test_layer.py",
+    "keras/test_verbs.py",
+    "project/test_least_versions.py",
+    "data/test_memory.py",
+    "keras/test_diagnose.py",
+    "torch/networks/test_recalibrate.py",
+    "project/test_documents.py",
+    "kernels/test_core.py",
+    "lab/test_lab.py",
+    "torch/networks/test_diagnose.py",
+    "report/test_browser.py",
+)
 
 
 def lacking(reason: str) -> NoReturn:
@@ -116,14 +117,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if fnmatch(collection_path.name, "keras_*.py") and collection_path.name not in named else None
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of `TOGETHER` together where several processes share the tests."""
-    here = Path(__file__).parent
-    groups = {here / path: name for name, paths in TOGETHER.items() for path in paths}
-    for item in items:
-        if item.path in groups:
-            item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    """Begin with the longest files, whichever order the others have: a process takes a whole file at a time."""
+    places = {Path(__file__).parent / path: i for i, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -32,9 +32,7 @@ def inside(*files: str, backends: tuple[str, ...] = BACKENDS, whole: bool = Fals
     """
     options = ("-m", "long or not long") if whole else ("-m", "not long")
     cases = [
-        pytest.param(
-            *(backend, file, name, options), id=f"{backend}-{name}", marks=pytest.mark.xdist_group(f"{files} {backend}")
-        )
+        pytest.param(backend, file, name, options, id=f"{backend}-{name}")
         for backend in backends
         for file in files
         for name in functions(SUPPORT / file, backend, whole)
