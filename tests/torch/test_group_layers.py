@@ -169,3 +169,11 @@ def test_numpy_and_torch_have_the_same_bits(call):
     """Both go to the kernel; its sums do not depend on how rows are split over threads."""
     x = np.random.default_rng(0).normal(3, 2, (64, 6, 1024)).astype(np.float32)
     np.testing.assert_array_equal(call(torch.from_numpy(x)).numpy(), call(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("affine", [False, True])
+def test_rms_norm_without_an_eps_takes_torchs(dtype, affine):
+    x = (torch.arange(1.0, 5.0) * 1e-2).to(dtype)  # small beside eps, whichever it is
+    ours, torchs = (kind(4, elementwise_affine=affine, dtype=dtype)(x) for kind in (gb.torch.RMSNorm, nn.RMSNorm))
+    assert torch.allclose(ours, torchs, rtol=4 * torch.finfo(dtype).eps, atol=0)

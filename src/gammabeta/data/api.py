@@ -35,7 +35,7 @@ from gammabeta.data.passes.preview import Preview, preview_source
 from gammabeta.data.passes.scale import scale_source
 from gammabeta.data.passes.scale_by import Unseen, map_source_by, scale_source_by
 from gammabeta.data.passes.transform import map_source
-from gammabeta.errors import DataError, KindError
+from gammabeta.errors import DataError, FileError, KindError
 
 Input: TypeAlias = Data  # and what stands for several files
 
@@ -369,6 +369,11 @@ def update(
     >>> first.statistics.moments.mean, found.statistics.moments.mean, found.read, found.unchanged, found.gone
     (array([3.]), array([5.25]), ('c.parquet',), 1, ('b.parquet',))
     """
+    if not isinstance(stats, str | Path) or Path(stats).suffix.lower() != ".json":
+        raise FileError(
+            f"update takes the stats file first and then the data, update(stats, where), got {stats!r} and {where!r}; "
+            "the first must be a name that ends in .json"
+        )
     return update_set(
         data_set(where, read),
         stats,

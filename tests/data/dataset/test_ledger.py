@@ -460,3 +460,13 @@ def test_a_stamp_is_of_size_and_time(folder):
         assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size, stat.st_mtime_ns)) is not None
         assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size, stat.st_mtime_ns + 1)) is None
         assert journal.entry("k=0/0.parquet", FileStamp(stat.st_size + 1, stat.st_mtime_ns)) is None
+
+
+def test_the_data_first_and_then_the_stats_file_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1.0, 2.0]}), tmp_path / "a.parquet")
+    stats = tmp_path / "stats.json"
+    for _ in range(2):  # without a stats file, and with one
+        for where in (tmp_path, str(tmp_path), [tmp_path / "a.parquet"], str(tmp_path / "*.parquet")):
+            with pytest.raises(FileError, match=r"the stats file first and then the data, update\(stats, where\)"):
+                data.update(where, stats)  # type: ignore[arg-type]
+        data.update(stats, tmp_path)

@@ -320,3 +320,29 @@ def test_what_is_taken_apart_is_put_together_again(drawn, start):
     again = nested.put_together(column, kind, iter(leaves), "c", frozenset())
     again.validate(full=True)
     assert again.to_pylist() == column.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pa.array(["a", "b", "c"], pa.string_view()),
+        pa.array([b"a", b"b", b"c"], pa.binary_view()),
+        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16, b"b" * 16, b"c" * 16], pa.binary(16))),
+        pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array(["a", "b"])),
+        pa.UnionArray.from_sparse(pa.array([0, 0, 0], pa.int8()), [pa.array([1, 2, 3])]),
+    ],
+    ids=lambda words: str(words.type)[:12],
+)
+def test_under_a_null_structure_any_type_may_lie(words, tmp_path):
+    pose = pa.StructArray.from_arrays(
+        [pa.array([1.0, 50.0, 3.0]), words], ["x", "t"], mask=pa.array([False, True, False])
+    )
+    table = pa.table({"pose": pose})
+    data.scale(table, tmp_path / "scaled.arrow")
+    scaled = pa.ipc.open_file(tmp_path / "scaled.arrow").read_all()["pose"].to_pylist()
+    assert scaled == [{"x": -1.0, "t": words[0].as_py()}, None, {"x": 1.0, "t": words[2].as_py()}]
+
+
+def test_a_frame_of_polars_with_missing_structures_of_text():
+    frame = pl.DataFrame({"pose": [{"x": 1.0, "name": "a"}, None, {"x": 4.0, "name": None}]})
+    assert data.measure(frame).moments.mean == 2.5

@@ -5,8 +5,10 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.feather as feather
@@ -214,3 +216,52 @@ def test_a_data_set_and_its_partitions(tmp_path: Path) -> None:
     assert data.gather_groups([tmp_path / "set"], "kind") == data.measure_by(plain, "kind")
     found = data.gather_groups([tmp_path / "set"], "year", ["x"])
     assert found == data.measure_by(table, "year", ["x"]) and found.labels.tolist() == ["2020", "2021", None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([1, 2]), pa.array([1.0, None])),  # as pandas makes of integers that have gaps
+        (pa.array([1, 2], pa.int8()), pa.array([Decimal("1.00"), Decimal("2.5")])),
+        (pa.array([0.5, -0.0]), pa.array([Decimal("0.50"), Decimal("0.0")])),
+        (
+            pa.array([datetime.datetime(2024, 1, 1)], pa.timestamp("ms")),
+            pa.array([datetime.datetime(2024, 1, 1)], pa.timestamp("ns")),
+        ),
+        (pa.array([datetime.datetime(2024, 1, 1, 5)], pa.timestamp("s")), pa.array([datetime.datetime(2024, 1, 1, 5)])),
+        (pa.array([datetime.date(2024, 1, 1)]), pa.array([datetime.date(2024, 1, 1)], pa.date64())),
+        (pa.array([5000], pa.duration("ms")), pa.array([5], pa.duration("s"))),
+    ],
+)
+def test_equal_labels_of_other_types_are_one_group_in_a_key_of_several(one: pa.Array, other: pa.Array) -> None:
+    tables = [pa.table({"k": k, "j": ["z"] * len(k), "x": np.ones(len(k))}) for k in (one, other)]
+    first, second = (data.measure_by(table, ["k", "j"], ["x"]) for table in tables)
+    together = first + second
+    assert together.group((one[0].as_py(), "z")).rows == 2
+    assert len(together.labels) == len(set(one.to_pylist()) | set(other.to_pylist()))
+
+
+def test_python_dates_find_their_groups() -> None:
+    zoned = pa.array([datetime.datetime(2024, 5, 1, 12, tzinfo=ZoneInfo("Europe/Paris")), None])
+    days = pa.array([datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)], pa.date64())
+    spans = pa.array([datetime.timedelta(milliseconds=1500), datetime.timedelta(0)])
+    for column in (zoned, days, spans):
+        table = pa.table({"k": column, "j": [1, 1], "x": [5.0, 7.0]})
+        for by, label in (("k", column[0].as_py()), (["k", "j"], (column[0].as_py(), 1))):
+            assert data.measure_by(table, by, ["x"]).group(label).moments.mean == 5.0
+    stamp = pd.Timestamp("2024-05-01 10:00:00.000000001")
+    table = pa.table({"k": pa.array([stamp], pa.timestamp("ns")), "j": [1], "x": [5.0]})
+    assert data.measure_by(table, ["k", "j"], ["x"]).group((stamp, 1)).rows == 1
+
+
+def test_labels_for_which_arrow_has_no_dictionary() -> None:
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16, b"b" * 16, b"a" * 16], pa.binary(16)))
+    table = pa.table({"id": ids, "j": [1, 1, 1], "x": [1.0, 2.0, 3.0]})
+    assert data.measure_by(table, "id", ["x"]).group(ids[0].as_py()).moments.mean == 2.0
+    assert data.measure_by(table, ["id", "j"], ["x"]).group((ids[0].as_py(), 1)).moments.mean == 2.0
+
+
+def test_a_column_named_like_a_key_of_several_is_another() -> None:
+    table = pa.table({"a": ["u"], "b": ["v"], "a,b": ["w"], "x": [1.0]})
+    with pytest.raises(DataError, match="by the same column"):
+        data.measure_by(table, ["a", "b"], ["x"]) + data.measure_by(table, "a,b", ["x"])

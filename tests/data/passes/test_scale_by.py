@@ -167,3 +167,20 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     ]:
         assert main(arguments) == 2
         assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["standard", "minmax"])
+def test_values_of_which_there_are_no_statistics_are_refused(method, tmp_path):
+    recipe, out, stats = data.Recipe(method), tmp_path / "out.parquet", tmp_path / "stats.json"
+    fitted = pa.table({"g": ["a", "b"], "x": [1.0, None], "y": pa.nulls(2, pa.float64())})
+    later = pa.table({"g": ["a", "b"], "x": [1.0, 2.0], "y": pa.nulls(2, pa.float64())})
+    data.scale(fitted, out, by="g", recipe=recipe, stats=stats)
+    with pytest.raises(DataError, match=r"those of column 'x' are of none, and 'table' has 2.0 in row 2"):
+        data.apply(stats, later, out)
+    data.scale(fitted, out, recipe=recipe, stats=stats)
+    with pytest.raises(DataError, match=r"those of column 'y' are of none, and 'table' has 5.0 in row 1"):
+        data.apply(stats, later.set_column(2, "y", pa.array([5.0, None])), out)
+    data.apply(stats, later, out)  # what has no value stays without
+    weighted = pa.table({"x": [1.0, 2.0], "w": [0, 0]})
+    with pytest.raises(DataError, match="groups and weights in which it counts"):
+        data.scale(weighted, out, weights="w", recipe=recipe)

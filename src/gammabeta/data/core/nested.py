@@ -8,6 +8,7 @@ Lists of any length have no place for each number: they stay one column.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +74,7 @@ def taken_apart(
     """The columns of `fields`, views where they lie together. valid: False where what is around a value is null."""
     kind = column.type
     if not is_nested(kind) or name in whole:
-        return [column if valid is None else pc.if_else(pa.array(valid), column, pa.scalar(None, kind))]
+        return [column if valid is None else _nulled(column, valid)]
     column = column.storage if is_tensor(kind) else column
     if column.null_count:
         own = np.asarray(pc.is_valid(column))
@@ -86,6 +87,21 @@ def taken_apart(
     inner = taken_apart(values, "", valid=None if valid is None else np.repeat(valid, size))
     places = [_places(leaf, size) for leaf in inner]
     return [each[i] for i in range(size) for each in places]
+
+
+def _nulled(column: pa.Array, valid: NDArray[np.bool_]) -> pa.Array:
+    """A column that is null where `valid` is False."""
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, _nulled(column.storage, valid))
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        plain = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+        return _nulled(column.cast(plain), valid).cast(kind)
+    if pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind):  # Arrow has no `if_else` of these
+        ends = [0, *(np.flatnonzero(np.diff(valid)) + 1).tolist(), len(valid)]
+        runs = [column[a:b] if valid[a] else pa.nulls(b - a, kind) for a, b in pairwise(ends) if a < b]
+        return pa.concat_arrays(runs) if runs else column
+    return pc.if_else(pa.array(valid), column, pa.scalar(None, kind))
 
 
 def put_together(

@@ -3,6 +3,8 @@
 import csv
 import json
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -75,12 +77,50 @@ def label_of(values: Any) -> Any:
 
 
 def plain(label: Any) -> Any:
-    """A label as JSON holds it: None for a missing one, dates as text."""
+    """A label as JSON holds it, the same for labels that are equal in one column: None for a missing one, whole numbers
+    as integers, times as text in UTC without zeros at their end.
+
+    >>> plain(np.float32(3)), plain(np.datetime64("2024-05-01T12:00", "ns")), plain(np.timedelta64(2000, "ms"))
+    (3, '2024-05-01T12:00:00', '2 s')
+    """
     if label is None or label != label:
         return None
+    label = numpy_time(label)
     kind = getattr(getattr(label, "dtype", None), "kind", "O")
-    value = str(label) if kind in "mM" else label.item() if hasattr(label, "item") else label
+    if kind == "M":
+        whole, point, fraction = str(label).partition(".")
+        fraction = fraction.rstrip("0")
+        return f"{whole}{point}{fraction}" if fraction else whole.removesuffix("T00:00:00")
+    if kind == "m":
+        return _duration(label)
+    value = label.item() if hasattr(label, "item") else label
+    if isinstance(value, Decimal):
+        value = float(value) if value == float(value) else format(value.normalize(), "f")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**64:
+        return int(value)
     return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def numpy_time(label: Any) -> Any:
+    """A date, time or duration of Python or pandas as NumPy's; anything else as it is."""
+    if isinstance(label, datetime | timedelta) and hasattr(label, "to_numpy"):  # pandas'
+        return label.to_numpy()
+    if isinstance(label, datetime) and label.tzinfo is not None:
+        label = label.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(label, date):
+        return np.datetime64(label)
+    return np.timedelta64(label) if isinstance(label, timedelta) else label
+
+
+def _duration(label: np.timedelta64) -> str:
+    """A duration in the largest unit, seconds at most, in which it is whole."""
+    units = ("ns", "us", "ms", "s")
+    label = label if np.datetime_data(label.dtype)[0] in units else label.astype("m8[s]")
+    unit, step = np.datetime_data(label.dtype)
+    many, place = int(label.astype(np.int64)) * step, units.index(unit)
+    while place < len(units) - 1 and many % 1000 == 0:
+        many, place = many // 1000, place + 1
+    return f"{many} {units[place]}"
 
 
 def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
@@ -99,7 +139,10 @@ def labels_of(column: pa.Array, name: str) -> NDArray[Any]:
     fixed = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
     if (fixed and not column.null_count) or pa.types.is_floating(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    encoded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
+    try:
+        encoded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # UUIDs and other extensions, short decimals
+        return np.array([*column.to_pylist(), None], object)[:-1]
     try:
         distinct = np.array([*encoded.dictionary.to_pylist(), None], object)
     except UnicodeDecodeError as error:

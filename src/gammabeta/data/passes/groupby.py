@@ -21,7 +21,7 @@ from gammabeta.data.core.statistics_io import contents, statistics_path
 from gammabeta.data.io.paths import existing, replacing
 from gammabeta.data.io.prefetch import prefetch
 from gammabeta.data.io.remote import Place
-from gammabeta.data.passes.group_labels import SEVERAL, joined_column, label_of, labels_of_rows, names_of
+from gammabeta.data.passes.group_labels import SEVERAL, joined_column, label_of, labels_of_rows, names_of, numpy_time
 from gammabeta.errors import DataError, KindError, StateError
 from gammabeta.statistics import Extrema, GroupedExtrema, GroupedMoments, Moments, serialization, state_check
 from gammabeta.statistics.factorize import factorized
@@ -75,7 +75,7 @@ class GroupStatistics:
 
     def group(self, label: Any) -> Statistics:
         """The statistics of one group, as `measure` would have found them; `DataError` if there is no such group."""
-        label = label_of(label) if self.by.type == SEVERAL else label
+        label = label_of(label) if self.by.type == SEVERAL else numpy_time(label)
         rows = int(self.moments.rows[int(self.moments.find([label])[0])])
         return Statistics(self.columns, rows, self.moments[label], self.extrema[label], self.recipe, self.read)
 
@@ -93,7 +93,8 @@ class GroupStatistics:
     def __add__(self, other: object) -> "GroupStatistics":
         if not isinstance(other, GroupStatistics):
             return NotImplemented
-        if self.by.name != other.by.name or self.names != other.names:
+        same = self.by.name == other.by.name and (self.by.type == SEVERAL) == (other.by.type == SEVERAL)
+        if not same or self.names != other.names:
             raise DataError(
                 f"statistics by group must be by the same column and of the same columns to be added, got "
                 f"{listed((self.by.name, *self.names))} and {listed((other.by.name, *other.names))}"

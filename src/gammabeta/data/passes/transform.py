@@ -113,11 +113,28 @@ def unscaled(source: Source, names: Sequence[str]) -> tuple[tuple[Column, ...], 
 
 
 def _scaled(source: Source, scaling: Scaling, places: PlacesFn | None) -> Iterator[Chunk]:
+    unknown = np.isnan(scaling.affine.center)
     for chunk in prefetch(source.chunks(), in_caller_thread=source.in_caller_thread or thread_pool.count() == 1):
         own = scaling
         if places is not None:
             own = Scaling(scaling.names, scaling.affine[places(chunk)], scaling.schema)
+        if unknown.any():
+            _refuse_unknown(source.path, chunk, own)
         yield image(chunk, own, source.path, omit=source.read.infinite == "omit")
+
+
+def _refuse_unknown(path: Place, chunk: Chunk, scaling: Scaling) -> None:
+    """Raise for the first value whose column, or whose group in it, has statistics of no value: it would become NaN."""
+    for i, name in enumerate(scaling.names):
+        values, unknown = chunk[name], np.isnan(scaling.affine.center[..., i])
+        found = np.flatnonzero(~np.isnan(values) & unknown) if unknown.any() else np.empty(0, int)
+        if len(found):
+            at = int(found[0])
+            raise DataError(
+                f"values are scaled by statistics of at least one value, those of column {name!r} are of none, and "
+                f"{str(path)!r} has {values[at]} in {row_place(chunk.row_of(name, at))}; leave the column out, or "
+                "measure data, groups and weights in which it counts"
+            )
 
 
 def image(chunk: Chunk, scaling: Scaling, path: Place, omit: bool = False) -> Chunk:

@@ -79,7 +79,8 @@ class LayerNorm(nn.LayerNorm):
 class RMSNorm(nn.RMSNorm):
     """y = γ · x / √(mean(x²) + eps) over the last axes: `torch.nn.RMSNorm`, exact to one rounding on a CPU.
 
-    Arguments, parameters and `state_dict` are torch's; eps=None is `torch.finfo(x.dtype).eps`.
+    Arguments, parameters and `state_dict` are torch's; eps=None is `torch.finfo(x.dtype).eps`. Of 16 bits torch's own
+    forward pass then computes, which takes float32's eps in some versions.
 
     Zhang and Sennrich (2019): https://arxiv.org/abs/1910.07467
 
@@ -91,7 +92,7 @@ class RMSNorm(nn.RMSNorm):
         """Normalize each sample; x: (…, *normalized_shape)."""
         shape, weight = tuple(self.normalized_shape), self.weight
         known = isinstance(x, Tensor) and x.dtype in FLOATS
-        eps = self.eps if self.eps is not None else torch.finfo(x.dtype).eps if known else 0.0
+        eps = self.eps if self.eps is not None else torch.finfo(x.dtype).eps if known and x.itemsize > 2 else 0.0
         if not _ours(x, eps, weight, None) or tuple(x.shape[-len(shape) :]) != shape:
             return super().forward(x)
         size = prod(shape)
