@@ -352,7 +352,9 @@ def test_no_permission(folder, monkeypatch):
 def test_places_that_cannot_be(folder):
     with pytest.raises(FileError, match="there is no folder 'none'; make it first"):
         data.update("none/s.json", "d")
-    with pytest.raises(FileError, match=r"a stats file's name must end in .json, got 's.csv'"):
+    with pytest.raises(
+        FileError, match=r"update\(stats, where\), got 's.csv' and 'd'; the first must .* end.* in .json"
+    ):
         data.update("s.csv", "d")
     Path("s.ledger").mkdir()
     with pytest.raises(FileError, match=r"cannot write 's.ledger': Is a directory"):
