@@ -130,7 +130,7 @@ def test_estimator_checks(estimator, check):
 def test_array_api_dispatch():
     """Their tests of dispatch over torch's tensors and others, which run only where SciPy was told to before."""
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "array_api", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "array_api", __file__]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
     assert "passed" in run.stdout
