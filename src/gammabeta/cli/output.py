@@ -270,13 +270,14 @@ def _columns(found: "Statistics | Ranges") -> list[dict[str, Any]]:
         "slope": affine.slope,
         "shift": affine.shift,
     }
+    counts: dict[str, Any] = {"count": found.extrema.count}
     if getattr(found, "infinite", ()):
-        values["infinite"] = [float(count) for count in getattr(found, "infinite", ())]
+        counts["infinite"] = getattr(found, "infinite", ())
     return [
         {
             "name": column.name,
             "type": column.type,
-            "count": int(found.extrema.count[i]),
+            **{key: int(value[i]) if isfinite(value[i]) else None for key, value in counts.items()},
             **{key: finite_or_none(value[i]) for key, value in values.items()},
         }
         for i, column in enumerate(found.columns)
