@@ -1,6 +1,6 @@
 """`StandardScaler` and `MinMaxScaler` beside scikit-learn's, and beside a plain read and copy of the same bytes.
 
-pytest -n 0 -p no:randomly benchmarks/bench_scalers.py          # verifies, times, prints the table and writes RESULTS.md
+pytest -n 0 -p no:randomly benchmarks/bench_scalers.py  # verifies, times, prints the table and writes RESULTS.md
 """
 
 from collections.abc import Callable

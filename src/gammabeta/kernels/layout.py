@@ -5,7 +5,7 @@ rows are reduced; otherwise each feature is a column of its own. What the kernel
 is read where it lies; anything else is copied in pieces that fit a core's cache.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import gcd, prod
 from typing import Any, NamedTuple
@@ -57,8 +57,8 @@ class Reduction(NamedTuple):
     """The statistic of a contiguous table (n, f), n ≥ 1, of a dtype that `plain` gives."""
     runs: Callable[[Runs], Any]
     """The statistic of features in runs."""
-    added: Callable[[list[Any], int], Any]
-    """The statistic of a list of parts, perhaps empty, of the same features, given how many features these are."""
+    added: Callable[[Iterable[Any], int], Any]
+    """The statistic of parts, perhaps none, of the same features, given how many features these are."""
     concatenated: Callable[[list[Any]], Any]
     """The statistic of parts with different features."""
 
@@ -180,7 +180,7 @@ def _block(x: Array, statistic: Reduction) -> Any:
     if x.shape[1:] == (1, 1) and x.dtype == np.float32 and _lies_in_runs(column := x.transpose(1, 2, 0)):
         return statistic.runs(_runs(column))  # float32 of one feature take fewer operations there
     if x.shape[2] == 1:
-        return statistic.added([statistic.table(piece) for piece in _pieces(x[:, :, 0])], x.shape[1])
+        return statistic.added((statistic.table(piece) for piece in _pieces(x[:, :, 0])), x.shape[1])
     if _lies_in_runs(x):
         return statistic.runs(_runs(x))
     many, features, length = x.shape

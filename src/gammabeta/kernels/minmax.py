@@ -1,5 +1,6 @@
 """The least and the greatest value of every feature, of an array of any layout and type."""
 
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any
 
@@ -23,11 +24,13 @@ def extent(x: Array, axis: axes.Axis) -> Range:
     return found
 
 
-def added(parts: list[Range], features: int) -> Range:
+def added(parts: Iterable[Range], features: int) -> Range:
     """The range of parts of the same features; of no values if there are none."""
-    if parts:
-        return reduce(_joined, parts)
-    return np.full(features, np.inf), np.full(features, -np.inf), np.zeros(features, np.int64)
+    waiting = iter(parts)
+    first = next(waiting, None)
+    if first is None:
+        return np.full(features, np.inf), np.full(features, -np.inf), np.zeros(features, np.int64)
+    return reduce(_joined, waiting, first)
 
 
 def _joined(a: Range, b: Range) -> Range:

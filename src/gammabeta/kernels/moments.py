@@ -1,7 +1,7 @@
 """Exact sums of x and x² for each feature, of an array of any layout and type."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial, reduce
 from typing import Any
 
@@ -31,8 +31,9 @@ def sums(x: Array, axis: axes.Axis, omit: bool) -> Sums:
     table = layout.as_table(x, axis)
     if table is None:
         found = layout.reduced(x, axis, _REDUCTION)
-    elif table.shape[1] > layout.PANEL and len(table) <= wide_table.ROWS:
-        found = wide_table.sums(table)
+    elif table.shape[1] > wide_table.COLUMNS or (table.shape[1] > layout.PANEL and len(table) <= wide_table.ROWS):
+        starts = range(0, len(table), wide_table.ROWS)
+        found = added((wide_table.sums(table[at : at + wide_table.ROWS]) for at in starts), table.shape[1])
     else:
         found = layout.reduced(table, 0, _REDUCTION) if table.size >= 2 * layout.SPLIT else _table(table)
     _, total, squares, specials = found
@@ -60,29 +61,32 @@ def weighted_sums(x: Array, weights: Array, axis: axes.Axis, omit: bool) -> Sums
         return added([], features)
     order = axes.reduced(axis, x.ndim) + axes.feature_axes(axis, x.ndim)
 
-    def part(between: tuple[int, int]) -> Sums:
-        parts = []
+    def pieces(between: tuple[int, int]) -> Iterator[Sums]:
         for pair in zip(layout.cuts(x, axis, *between), layout.cuts(weights, axis, *between), strict=True):
             values, factors = (
                 piece.transpose(order).reshape(piece.size // max(1, features), features) for piece in pair
             )
-            parts.append(_weighted(layout.plain(values), factors, omit))
-        return added(parts, features)
+            yield _weighted(layout.plain(values), factors, omit)
+
+    def part(between: tuple[int, int]) -> Sums:
+        return added(pieces(between), features)
 
     long = x.shape[layout.longest(x, axis)]
     ranges = thread_pool.ranges(long, layout.COSTLY * long // max(1, x.size))
     return added(thread_pool.run(part, ranges), features)
 
 
-def added(parts: list[Sums], features: int) -> Sums:
-    """The total of parts over the same features."""
-    if not parts:
-        return limbs.zeros(features), limbs.zeros(features), limbs.zeros(features), np.zeros((3, features), np.int64)
+def added(parts: Iterable[Sums], features: int) -> Sums:
+    """The total of parts over the same features, of which no more than two need be there at a time."""
 
     def plus(a: Sums, b: Sums) -> Sums:
         return limbs.add(a[0], b[0]), limbs.add(a[1], b[1]), limbs.add(a[2], b[2]), a[3] + b[3]
 
-    return reduce(plus, parts)
+    waiting = iter(parts)
+    first = next(waiting, None)
+    if first is None:
+        return limbs.zeros(features), limbs.zeros(features), limbs.zeros(features), np.zeros((3, features), np.int64)
+    return reduce(plus, waiting, first)
 
 
 def concatenated(parts: list[Sums]) -> Sums:

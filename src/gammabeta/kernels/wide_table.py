@@ -16,7 +16,8 @@ from gammabeta.kernels.limbs import Limbs
 Sums = tuple[Limbs, Limbs, Limbs, NDArray[np.int64]]
 """As `moments.Sums`."""
 
-ROWS = 2**8  # more are read faster along the rows
+ROWS = 2**8  # more are read faster along the rows, unless these are so long that few are read at a time
+COLUMNS = 2**13  # from here on more rows are taken in blocks of `ROWS`
 _SPLIT = 2**16  # values worth a thread
 
 _EXPONENTS, _SUMS = binding.by_type("exponents"), binding.by_type("exact_wide")
