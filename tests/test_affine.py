@@ -347,3 +347,40 @@ def test_every_16_bit_float_is_widened_and_narrowed_right(dtype: Any) -> None:
     middles = (finite[1:] + finite[:-1]) / 2  # of neighbours: ties, exact in float64, and what lies beside them
     for y in middles, np.nextafter(middles, np.inf), np.nextafter(middles, -np.inf):
         np.testing.assert_array_equal(one(y, np.empty(y.shape, dtype)), once(y, np.dtype(dtype)))
+
+
+MOST = float(np.finfo(np.float64).max)
+WIDE = Affine.minmax(Extrema.of([[-MOST, 1.0], [MOST, 3.0]]))
+
+
+@pytest.mark.parametrize("low_high", [(0, 1), (-MOST, MOST)])
+def test_maps_near_the_ends_of_float64_go_on_to_others(low_high):
+    first = Affine.minmax(Extrema.of([[-MOST, 1.0], [MOST, 3.0]]), low_high)
+    back = first.then(first.inverse())
+    np.testing.assert_array_equal(back(np.array([[-MOST, 1.0], [MOST, 3.0]])), [[-MOST, 1.0], [MOST, 3.0]])
+    half = Affine(0.0, 0.5).then(first)  # twice the data go where the data went
+    np.testing.assert_array_equal(half(np.array([[0.0, 2.0], [0.0, 6.0]]))[:, 1], low_high)
+    small = first.then(Affine(0.0, 1 / MOST))
+    np.testing.assert_array_equal(small(np.array([[-MOST, 1.0], [MOST, 3.0]])), np.array([low_high] * 2).T * (1 / MOST))
+
+
+def test_maps_in_rows_keep_their_ends():
+    rows = Affine([[1.0, 2.0]], 1.0).with_row(WIDE)
+    assert rows.shape == (2, 2) and rows[1] == WIDE and rows[0](np.array([1.0, 2.0])).tolist() == [0, 0]
+    assert Affine([[1.0]], 1.0).with_row(Affine([2.0], 1.0)) == Affine([[1.0], [2.0]], 1.0)
+
+
+def test_what_cannot_keep_the_ends_is_refused(framework):
+    torch, jax = framework("torch"), framework("jax")
+    from gammabeta.torch import Normalize
+
+    x = np.array([[1.0, 1.0]])
+    for call in (
+        lambda: WIDE.to_c(),
+        lambda: WIDE.to_sql(["a", "b"], "t"),
+        lambda: WIDE(torch.tensor(x, requires_grad=True)),
+        lambda: jax.jit(WIDE)(x),
+        lambda: Normalize(WIDE),
+    ):
+        with pytest.raises(DataError, match=r"the map must stay within float64 in .*, feature 0 is too near its ends"):
+            call()

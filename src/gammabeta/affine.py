@@ -181,6 +181,7 @@ class Affine(Immutable, Exports):
 
     def _in_graph(self, space: ArrayOps, x: Any, axis: axes.Axis | None) -> Any:
         """The image of x by the framework's own operations."""
+        self.refuse_extremes("a framework's operations")
         x = space.as_tensor(x)
         if getattr(x.shape, "rank", 0) is None:
             raise DataError("x must have a known number of axes, got a tensor of unknown rank: call x.set_shape")
@@ -201,6 +202,7 @@ class Affine(Immutable, Exports):
         parameters = self.center.reshape(-1), self.slope.reshape(-1), self.shift.reshape(-1)
         place = arrays.elsewhere(x)
         if place is not None:
+            self.refuse_extremes("kernels of a GPU")
             mapped: tuple[Any, int] = place.image(x, parameters, self._constant_axes(tuple(x.shape), axis), out)
             return mapped
         x = masked.read(x)
@@ -257,7 +259,17 @@ class Affine(Immutable, Exports):
             raise DataError(f"x must have shape (…, {', '.join(map(str, self.shape))}), got {shape}; or name its axis")
         return tuple(i for i, p in enumerate(full) if p == 1)
 
+    def refuse_extremes(self, whose: str) -> None:
+        """Raise `DataError` if plain arithmetic, whose that is, would overflow on the way to the image."""
+        if self._extreme is not None:
+            at = int(np.flatnonzero(self._extreme)[0])
+            raise DataError(
+                f"the map must stay within float64 in {whose}, feature {at} is too near its ends; map NumPy's arrays, "
+                "or divide the data by a large number first"
+            )
+
     def _fitted_map(self) -> FittedMap:
+        self.refuse_extremes("what it is exported to")
         return FittedMap(self.center, self.slope, self.shift)
 
     def inverse(self) -> "Affine":
@@ -276,7 +288,25 @@ class Affine(Immutable, Exports):
             slope = self.slope * other.slope
             shift = (self.shift - other.center) * other.slope + other.shift
             quarters = (self.shift / 4 - other.center / 4) * other.slope + other.shift / 4
-            return Affine(self.center, slope, np.where(np.isfinite(shift), shift, quarters * 4))
+            made = Affine(self.center, slope, np.where(np.isfinite(shift), shift, quarters * 4))
+        if self._ends is not None:
+            of, x0, x1, *ends = self._ends
+            of = of if other._ends is None else of | other._ends[0]
+            y0, y1 = map(other, ends)
+        elif other._ends is not None:
+            of, *starts, y0, y1 = other._ends
+            x0, x1 = map(self.inverse(), starts)
+        else:
+            return made
+        return made._with_ends(*(np.broadcast_to(end, made.shape) for end in (of, x0, x1, y0, y1)))
+
+    def with_row(self, other: "Affine") -> "Affine":
+        """These maps (n, k) and after them, as row n, another of k features."""
+        filled = (
+            a._arrays if a._ends is not None else (*a._arrays, np.zeros(a.shape, bool), *(np.zeros(a.shape),) * 4)
+            for a in (self, other)
+        )
+        return Affine._of_arrays(*map(np.vstack, zip(*filled, strict=True)))
 
     def __getitem__(self, index: Any) -> "Affine":
         """The map of some features, chosen as NumPy would choose."""

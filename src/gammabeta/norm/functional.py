@@ -99,9 +99,7 @@ def normalized(
     add: what makes one batch of all processes' batches, or None.
     zero_masked: whether y is 0 where `mask` is False; if not, x is normalized there like everywhere.
     """
-    x = given_x = masked.read(x)
-    x, present = masked.split(x)
-    space, x, reduced_axes = formula.checked(x, axis, eps)
+    given_x, space, x, reduced_axes, present = _read(x, axis, eps)
     if (mean is None) != (var is None):
         raise DataError("mean and var must be given together, or neither: then they are those of x")
     features = axes.feature_axes(reduced_axes, len(x.shape))
@@ -122,6 +120,13 @@ def normalized(
         if mask is None and add is None:
             found = found._replace(count=formula.counted(space, x, reduced_axes))
     return found._replace(y=masked.like(given_x, found.y))
+
+
+def _read(x: Any, axis: axes.Axis, eps: float) -> tuple[Any, ArrayOps, Any, Axes, Any]:
+    """What was given; its operations, its values, the axes to reduce, and where it is masked, or None."""
+    given = masked.read(x)
+    x, present = masked.split(given)
+    return given, *formula.checked(x, axis, eps), present
 
 
 def by_operations(
@@ -198,9 +203,7 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: axes.Axis =
 
 def _within(x: Any, gamma: Any, beta: Any, axis: axes.Axis, eps: float, *, centred: bool) -> Any:
     """x normalized over the axes along which γ and β vary."""
-    x = given_x = masked.read(x)
-    x, present = masked.split(x)
-    space, x, reduced_axes = formula.checked(x, axis, eps)
+    given_x, space, x, reduced_axes, present = _read(x, axis, eps)
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.broadcast_like(space, name, value, x, reduced_axes, broadcast=True) for name, value in given)
     y = None if present is not None else _axes_by_rows(space, x, reduced_axes, eps, gamma, beta, centred)
@@ -330,9 +333,7 @@ def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, eps:
 
 def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> Any:
     """x, (n, c, …), normalized over groups of channels, as many as there are channels if None; γ and β by channel."""
-    x = given_x = masked.read(x)
-    x, present = masked.split(x)
-    space, x, _ = formula.checked(x, -1, eps)
+    given_x, space, x, _, present = _read(x, -1, eps)
     if len(x.shape) < 2:
         raise DataError(f"x must have at least two axes (n, c, …), got shape {tuple(x.shape)}")
     channels = x.shape[1]
@@ -345,7 +346,8 @@ def _grouped(x: Any, groups: int | None, gamma: Any, beta: Any, eps: float) -> A
     first, _, *others = space.lengths(x)
     split = [first, groups, channels // groups, *others]
     reduced_axes = tuple(range(2, len(split)))
-    formula.checked(space.xp.reshape(x, split), reduced_axes, eps)
+    if 0 in x.shape[2:]:
+        raise DataError(f"x must have at least one value for each channel, got shape {tuple(x.shape)}")
     given = (("gamma", gamma), ("beta", beta))
     gamma, beta = (formula.broadcast_like(space, name, value, x, (1,)) for name, value in given)
     y = None if present is not None else _channels_by_rows(space, x, groups, eps, gamma, beta)

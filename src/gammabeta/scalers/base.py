@@ -268,9 +268,9 @@ class Scaler(OneToOneFeatureMixin, TransformerMixin, OnnxMixin, StatisticMixin, 
 
     def _fitted_map(self) -> FittedMap:
         now = self._now()
-        affine, names = now._map(True), getattr(now, "feature_names_in_", None)
+        names = getattr(now, "feature_names_in_", None)
         known = None if names is None else tuple(str(name) for name in names)
-        return FittedMap(affine.center, affine.slope, affine.shift, now._limits(), known)
+        return now._map(True)._fitted_map()._replace(limits=now._limits(), names=known)
 
     def _limits(self) -> tuple[float, float] | None:
         """What `transform` clips to; None where it does not."""
@@ -353,6 +353,7 @@ def _constants(
     """A map's parameters, for data of so many axes, and what its images are clipped to."""
     now = scaler._now()
     affine = now._map(forward)
+    affine.refuse_extremes("a framework's operations")
     if len(affine.shape) != len(features):
         raise DataError(f"X must have features of shape {affine.shape} beside axis {scaler.axis}, got {rank} axes")
     lengths = dict(zip(features, affine.shape, strict=True))

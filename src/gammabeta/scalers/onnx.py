@@ -71,9 +71,7 @@ def _add_nodes(scope: Any, operator: Any, container: Any) -> None:
     columns = [node("Cast", variable.full_name, to=_DOUBLE) for variable in operator.inputs]
     x = columns[0] if len(columns) == 1 else node("Concat", *columns, axis=1)
     affine = scaler.affine_
-    if affine._extreme is not None:
-        at = int(np.flatnonzero(affine._extreme)[0])
-        raise DataError(f"a graph's float64 must hold the map without overflow, feature {at} is too near its end")
+    affine.refuse_extremes("a graph of ONNX")
     x = node("Mul", node("Sub", x, constant(affine.center)), constant(affine.slope))
     x = node("Add", x, constant(affine.shift))
     if getattr(scaler, "clip", False):

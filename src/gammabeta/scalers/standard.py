@@ -162,7 +162,7 @@ class StandardScaler(CallbackSupportMixin, Scaler):
         Raises:
             ValueError: scikit-learn's own: infinities, no rows, other features than before, a wrong shape.
             DataError: columns of a frame that are not numeric, by name; wrong weights; no such dimension.
-        KindError: X is a Dataset, or no DataArray where `dim` is set.
+            KindError: X is a Dataset, or no DataArray where `dim` is set.
         """
         return self._fitted_anew(X, y, sample_weight)
 

@@ -33,16 +33,14 @@ def measure_arrays(found: DataSet, axis: axes.Axis, progress: ProgressFn = ignor
             raise KindError(f"axis goes with arrays, {part.name!r} of {found.where!r} is a table; leave axis out")
         return of_features(source, lambda done, size: report_progress(done))[1:]
 
-    done: dict[Part, Found] = {}
     total = sum(sizes)
-    for part, both in map_concurrently(read, found.parts, sizes, AT_ONCE, lambda n: progress(n, total)):
-        first = next(iter(done), part)
-        if both[0].shape != (shape := done.get(first, both)[0].shape):
+    results = map_concurrently(read, found.parts, sizes, AT_ONCE, lambda n: progress(n, total))
+    first, (moments, extrema) = next(results)
+    for part, (m, e) in results:
+        if m.shape != moments.shape:
             raise DataError(
                 f"the arrays must have features of one shape beside axis {axis!r}, those of {first.name!r} are of "
-                f"{shape}, of {part.name!r} {both[0].shape}"
+                f"{moments.shape}, of {part.name!r} {m.shape}"
             )
-        done[part] = both
-        if part != first:  # only the first is kept, and the sum
-            done = {first: (done[first][0] + both[0], done[first][1] + both[1])}
-    return next(iter(done.values()))
+        moments, extrema = moments + m, extrema + e
+    return moments, extrema

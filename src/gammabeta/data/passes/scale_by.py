@@ -72,12 +72,7 @@ def map_source_by(
     _check(source, out)
     affine = known.affine()
     if unseen == "whole":
-        total = known.total().affine()
-        affine = Affine(
-            np.vstack([affine.center, total.center]),
-            np.vstack([affine.slope, total.slope]),
-            np.vstack([affine.shift, total.shift]),
-        )
+        affine = affine.with_row(known.total().affine())
     with replacing(out) as temporary:
         return _written(source, known, direction(affine), unseen, temporary, out, progress)
 

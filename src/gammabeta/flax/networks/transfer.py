@@ -10,33 +10,20 @@ from jax import numpy as jnp
 
 from gammabeta.errors import KindError
 from gammabeta.flax.norm.layer import BatchNorm
+from gammabeta.networks.transfer import snapshot as snapshots
 from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import (
-    BATCH,
-    CONVOLUTION,
-    DENSE,
-    EMBEDDING,
-    GROUP,
-    LAYER,
-    TRANSPOSED,
-    Array,
-    LayerSnapshot,
-    NetworkSnapshot,
-    check_snapshot,
-    flat,
-    same_padding,
-)
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot, check_snapshot
 
 _KINDS: dict[type, str] = {
-    nnx.Linear: DENSE,
-    nnx.Embed: EMBEDDING,
-    nnx.LayerNorm: LAYER,
-    nnx.GroupNorm: GROUP,
-    nnx.BatchNorm: BATCH,
-    BatchNorm: BATCH,
-    nnx.Conv: CONVOLUTION,
-    nnx.ConvTranspose: TRANSPOSED,
+    nnx.Linear: snapshots.DENSE,
+    nnx.Embed: snapshots.EMBEDDING,
+    nnx.LayerNorm: snapshots.LAYER,
+    nnx.GroupNorm: snapshots.GROUP,
+    nnx.BatchNorm: snapshots.BATCH,
+    BatchNorm: snapshots.BATCH,
+    nnx.Conv: snapshots.CONVOLUTION,
+    nnx.ConvTranspose: snapshots.TRANSPOSED,
 }
 _LAYOUT = Layout(
     _KINDS,
@@ -68,7 +55,7 @@ def snapshot(model: Any, example: Any) -> NetworkSnapshot:
     held = {path: layer for path, layer in _modules(own).items() if _holds(layer)}
     loose = [f"{path} ({type(layer).__name__})" for path, layer in held.items() if path not in seen]
     return NetworkSnapshot(
-        "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), flat(y, _floats)
+        "flax", tuple(seen.values()), tuple(_floats(x) for x in given), False, tuple(loose), snapshots.flat(y, _floats)
     )
 
 
@@ -151,9 +138,9 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
     Without `transpose_kernel` a transposed convolution has its inputs before its outputs, and its taps backwards.
     """
     kind = _LAYOUT.kind(layer)
-    if name != "weight" or kind == EMBEDDING:
+    if name != "weight" or kind == snapshots.EMBEDDING:
         return value
-    if kind != TRANSPOSED or layer.transpose_kernel:
+    if kind != snapshots.TRANSPOSED or layer.transpose_kernel:
         return np.moveaxis(value, source, target)
     pair = (source[1], source[0]) if source[0] < 0 else source
     ends = (target[1], target[0]) if target[0] < 0 else target
@@ -165,7 +152,7 @@ def _turned(layer: Any, name: str, value: Array, source: tuple[int, int], target
 def _rules(layer: Any, kind: str, x: Any) -> dict[str, Any]:
     decay = getattr(layer, "momentum", None)
     rules = norm_rules(layer, kind, eps="epsilon", groups="num_groups", decay=decay, unbiased=False)
-    if kind == CONVOLUTION:
+    if kind == snapshots.CONVOLUTION:
         many = len(_each(layer.kernel_size, 1))
         taps, strides, steps = (_each(n, many) for n in (layer.kernel_size, layer.strides, layer.kernel_dilation))
         rules |= {"groups": layer.feature_group_count, "strides": strides, "dilation": steps}
@@ -173,7 +160,7 @@ def _rules(layer: Any, kind: str, x: Any) -> dict[str, Any]:
         if padding == "VALID":
             rules["padding"] = ((0, 0),) * many
         elif padding == "SAME":
-            rules["padding"] = same_padding(x.shape[1:-1], taps, strides, steps)
+            rules["padding"] = snapshots.same_padding(x.shape[1:-1], taps, strides, steps)
     return rules
 
 

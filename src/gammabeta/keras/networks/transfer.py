@@ -11,36 +11,23 @@ from keras.layers import BatchNormalization, Dense, DepthwiseConv1D, DepthwiseCo
 
 from gammabeta.errors import KindError
 from gammabeta.keras.norm.layer import BatchNormalization as Ours
+from gammabeta.networks.transfer import snapshot as snapshots
 from gammabeta.networks.transfer.layout import Layout, norm_rules, unfrozen_class
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import (
-    BATCH,
-    CONVOLUTION,
-    DENSE,
-    EMBEDDING,
-    GROUP,
-    LAYER,
-    TRANSPOSED,
-    Array,
-    LayerSnapshot,
-    NetworkSnapshot,
-    check_snapshot,
-    flat,
-    same_padding,
-)
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot, check_snapshot
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (DepthwiseConv1D, DepthwiseConv2D)
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 _KINDS: dict[type, str] = {
-    Dense: DENSE,
-    Embedding: EMBEDDING,
-    keras.layers.LayerNormalization: LAYER,
-    keras.layers.GroupNormalization: GROUP,
-    BatchNormalization: BATCH,
-    Ours: BATCH,
-    **dict.fromkeys((*_CONVOLUTIONS, *_DEPTHWISE), CONVOLUTION),
-    **dict.fromkeys(_TRANSPOSED, TRANSPOSED),
+    Dense: snapshots.DENSE,
+    Embedding: snapshots.EMBEDDING,
+    keras.layers.LayerNormalization: snapshots.LAYER,
+    keras.layers.GroupNormalization: snapshots.GROUP,
+    BatchNormalization: snapshots.BATCH,
+    Ours: snapshots.BATCH,
+    **dict.fromkeys((*_CONVOLUTIONS, *_DEPTHWISE), snapshots.CONVOLUTION),
+    **dict.fromkeys(_TRANSPOSED, snapshots.TRANSPOSED),
 }
 _LAYOUT = Layout(
     _KINDS,
@@ -69,7 +56,7 @@ def snapshot(model: Any, example: Any) -> NetworkSnapshot:
         taken = [ops.convert_to_tensor(x) for x in (example if isinstance(example, tuple | list) else (example,))]
         y = model(taken[0] if len(taken) == 1 else taken, training=False)
     loose = [f"{path} ({type(layer).__name__})" for path, layer in leaves.items() if layer.weights and path not in seen]
-    return NetworkSnapshot("keras", tuple(seen.values()), given, False, tuple(loose), flat(y, _floats))
+    return NetworkSnapshot("keras", tuple(seen.values()), given, False, tuple(loose), snapshots.flat(y, _floats))
 
 
 def load_snapshot(
@@ -97,7 +84,7 @@ def load_snapshot(
     check_snapshot(network)
     if example is None:
         example = network.inputs(channels_first=False)
-        if network.layers[0].kind != EMBEDDING:
+        if network.layers[0].kind != snapshots.EMBEDDING:
             example = tuple(np.asarray(x, np.float32) for x in example)
 
     def write(path: str, weights: dict[str, Array]) -> None:
@@ -152,14 +139,14 @@ def _read(path: str, layer: Any, x: Any, y: Any) -> LayerSnapshot:
     kind = _LAYOUT.kind(layer)
     weights = {name: _canonical(layer, name, _floats(value)) for name, value in _LAYOUT.variables(layer).items()}
     axis = _axis(layer)
-    given = _floats(x) if kind == EMBEDDING else np.moveaxis(_floats(x), axis, -1)
+    given = _floats(x) if kind == snapshots.EMBEDDING else np.moveaxis(_floats(x), axis, -1)
     return LayerSnapshot(path, kind, weights, _rules(layer, kind, given), given, np.moveaxis(_floats(y), axis, -1))
 
 
 def _canonical(layer: Any, name: str, value: Array) -> Array:
     """A weight as `LayerSnapshot` has it."""
     kind = _LAYOUT.kind(layer)
-    if name != "weight" or kind == EMBEDDING:
+    if name != "weight" or kind == snapshots.EMBEDDING:
         return value
     if isinstance(layer, _DEPTHWISE):  # (*taps, in, multiplier)
         value = value.reshape(*value.shape[:-2], 1, -1)
@@ -168,7 +155,7 @@ def _canonical(layer: Any, name: str, value: Array) -> Array:
 
 def _theirs(layer: Any, name: str, value: Array) -> Array:
     """`_canonical` undone; of a depthwise kernel up to its shape."""
-    plain = name != "weight" or _LAYOUT.kind(layer) == EMBEDDING
+    plain = name != "weight" or _LAYOUT.kind(layer) == snapshots.EMBEDDING
     return value if plain else np.moveaxis(value, (0, 1), (-1, -2))
 
 
@@ -183,13 +170,13 @@ def _axis(layer: Any) -> int:
 def _rules(layer: Any, kind: str, given: Array) -> dict[str, Any]:
     decay = getattr(layer, "momentum", None)
     rules = norm_rules(layer, kind, eps="epsilon", groups="groups", decay=decay, unbiased=False)
-    if kind in (CONVOLUTION, TRANSPOSED):
+    if kind in (snapshots.CONVOLUTION, snapshots.TRANSPOSED):
         groups = given.shape[-1] if isinstance(layer, _DEPTHWISE) else layer.groups if hasattr(layer, "groups") else 1
         rules |= {"groups": groups, "strides": tuple(layer.strides), "dilation": tuple(layer.dilation_rate)}
-    if kind == CONVOLUTION and layer.padding in ("same", "valid"):
+    if kind == snapshots.CONVOLUTION and layer.padding in ("same", "valid"):
         valid = ((0, 0),) * len(layer.kernel_size)
         sizes = given.shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate
-        rules["padding"] = valid if layer.padding == "valid" else same_padding(*sizes)
+        rules["padding"] = valid if layer.padding == "valid" else snapshots.same_padding(*sizes)
     return rules
 
 

@@ -9,22 +9,10 @@ from torch import nn
 
 from gammabeta import axes
 from gammabeta.backends import arrays
+from gammabeta.networks.transfer import snapshot as snapshots
 from gammabeta.networks.transfer.layout import Layout, norm_rules
 from gammabeta.networks.transfer.load import Parity, adopted
-from gammabeta.networks.transfer.snapshot import (
-    BATCH,
-    CONVOLUTION,
-    DENSE,
-    EMBEDDING,
-    GROUP,
-    LAYER,
-    TRANSPOSED,
-    Array,
-    LayerSnapshot,
-    NetworkSnapshot,
-    check_snapshot,
-    flat,
-)
+from gammabeta.networks.transfer.snapshot import Array, LayerSnapshot, NetworkSnapshot, check_snapshot
 from gammabeta.torch.networks import linear, modules, norm_kinds
 from gammabeta.torch.networks.norm_kinds import SOURCES
 from gammabeta.torch.norm import group_layers
@@ -62,9 +50,9 @@ def snapshot(model: nn.Module, example: Any) -> NetworkSnapshot:
     held = (path for path, layer in own.named_modules() if layer._parameters or modules.is_norm(layer))
     loose = [f"{path} ({type(own.get_submodule(path)).__name__})" for path in held if path not in seen]
     given = tuple(arrays.to_numpy(x) for x in modules.arguments(example)[0])
-    images = any(layer.kind in (CONVOLUTION, TRANSPOSED) for layer in list(seen.values())[:1])
+    images = any(layer.kind in (snapshots.CONVOLUTION, snapshots.TRANSPOSED) for layer in list(seen.values())[:1])
     example = tuple(np.moveaxis(x, 1, -1) if images and x.ndim > 2 else x for x in given)
-    return NetworkSnapshot("torch", tuple(seen.values()), example, True, tuple(loose), flat(y, _floats))
+    return NetworkSnapshot("torch", tuple(seen.values()), example, True, tuple(loose), snapshots.flat(y, _floats))
 
 
 def load_snapshot(
@@ -106,16 +94,16 @@ def load_snapshot(
 
 
 _KINDS = {
-    nn.Linear: DENSE,
-    nn.Embedding: EMBEDDING,
-    nn.LayerNorm: LAYER,
-    nn.GroupNorm: GROUP,
-    group_layers.LayerNorm: LAYER,
-    group_layers.GroupNorm: GROUP,
-    BatchNorm: BATCH,
-    **dict.fromkeys(linear.CONVOLUTIONS, CONVOLUTION),
-    **dict.fromkeys(linear.TRANSPOSED, TRANSPOSED),
-    **dict.fromkeys(SOURCES, BATCH),
+    nn.Linear: snapshots.DENSE,
+    nn.Embedding: snapshots.EMBEDDING,
+    nn.LayerNorm: snapshots.LAYER,
+    nn.GroupNorm: snapshots.GROUP,
+    group_layers.LayerNorm: snapshots.LAYER,
+    group_layers.GroupNorm: snapshots.GROUP,
+    BatchNorm: snapshots.BATCH,
+    **dict.fromkeys(linear.CONVOLUTIONS, snapshots.CONVOLUTION),
+    **dict.fromkeys(linear.TRANSPOSED, snapshots.TRANSPOSED),
+    **dict.fromkeys(SOURCES, snapshots.BATCH),
 }
 
 
@@ -140,23 +128,25 @@ def _read(path: str, layer: Any, x: torch.Tensor, y: torch.Tensor) -> LayerSnaps
     kind = _LAYOUT.kind(layer)
     weights = {name: _floats(value) for name, value in _LAYOUT.variables(layer).items()}
     given, gave = (_last(t, _axis(layer, kind, t.ndim)) for t in (x, y))
-    return LayerSnapshot(path, kind, weights, _rules(layer, kind), given if kind != EMBEDDING else _floats(x), gave)
+    return LayerSnapshot(
+        path, kind, weights, _rules(layer, kind), given if kind != snapshots.EMBEDDING else _floats(x), gave
+    )
 
 
 def _rules(layer: Any, kind: str) -> dict[str, Any]:
     momentum = getattr(layer, "momentum", None)
     decay = None if momentum is None else round(1 - momentum, 15)
     rules = norm_rules(layer, kind, eps="eps", groups="num_groups", decay=decay, unbiased=True)
-    if kind in (CONVOLUTION, TRANSPOSED):
+    if kind in (snapshots.CONVOLUTION, snapshots.TRANSPOSED):
         rules |= {"groups": layer.groups, "strides": layer.stride, "dilation": layer.dilation}
-    if kind == CONVOLUTION and not isinstance(layer.padding, str):
+    if kind == snapshots.CONVOLUTION and not isinstance(layer.padding, str):
         rules["padding"] = tuple((n, n) for n in layer.padding)
     return rules
 
 
 def _axis(layer: Any, kind: str, rank: int) -> int:
     """The axis of the features."""
-    if kind in (DENSE, EMBEDDING, LAYER):
+    if kind in (snapshots.DENSE, snapshots.EMBEDDING, snapshots.LAYER):
         return -1
     axis = getattr(layer, "axis", None)
     return 1 if axis is None else axes.feature_axes(axis, rank)[-1]
