@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from gammabeta.data import Column, Files, Preview, Ranges, Statistics, Updated, Written
 
 SHOWN = 40  # columns in a table; --json has them all
-NAME = (
-    10  # characters of a name at least: a table rather has one histogram or, below 80 columns, no means and deviations
-)
+NAME = 10  # characters of a name at least: a table rather has one histogram or, if NARROW, no means and deviations
 NARROW = 80
 BARS = " ▁▂▃▄▅▆▇█"
 FORMULAS = {
